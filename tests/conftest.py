@@ -1,0 +1,25 @@
+"""What every test may ask for: a real Redis, a model directory, and the real SGLang, each made once per run."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.starter import create_untrained
+from tests.redis_server import running_redis
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    # A unix socket's path may hold 107 bytes, which pytest's own temporary directories can exceed.
+    with tempfile.TemporaryDirectory(prefix="tg-redis-") as directory, running_redis(Path(directory)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Qwen3 with the demo's tokenizer and chat template."""
+    directory = tmp_path_factory.mktemp("model")
+    create_untrained(directory, seed=0)
+    return directory
