@@ -1,0 +1,286 @@
+"""What the dashboard shows: every panel as a row of a table, with its unit and its queries.
+
+Numbers that Redis holds once (episodes, backlog, policy version) are exported by every gateway, so their
+queries take `max`, never `sum`; numbers that a process counts itself are summed over processes.
+"""
+
+from dataclasses import dataclass
+
+WINDOW = "$__rate_interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One panel: what it shows, in which unit, by which queries (legend -> expression)."""
+
+    title: str
+    explanation: str
+    unit: str
+    queries: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    title: str
+    charts: tuple[Chart, ...]
+
+
+def quantile(level: float, histogram: str, *, by: str = "") -> str:
+    """The `level` quantile of a histogram over the scrape window, optionally kept apart by a label."""
+    labels = ", ".join(filter(None, ("le", by)))
+    return f"histogram_quantile({level}, sum by ({labels}) (rate({histogram}_bucket[{WINDOW}])))"
+
+
+def rate(counter: str, *, by: str = "") -> str:
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (rate({counter}[{WINDOW}]))"
+
+
+HEADLINE = (
+    Chart(
+        "Mean reward",
+        "Mean episode reward of the last trained batch.",
+        "none",
+        {"reward": "max(turngate_training_reward_mean)"},
+    ),
+    Chart(
+        "Policy version",
+        "The recorded policy.",
+        "none",
+        {"version": "max(turngate_policy_version)"},
+    ),
+    Chart(
+        "Live episodes",
+        "Episodes opened and not yet trained or discarded.",
+        "none",
+        {"live": "sum(max by (status) (turngate_episodes_live))"},
+    ),
+    Chart(
+        "Failed requests",
+        "Share of model calls answered with a 5xx.",
+        "percentunit",
+        {
+            "failed": f'sum(rate(turngate_requests_total{{status=~"5.."}}[{WINDOW}]))'
+            f" / sum(rate(turngate_requests_total[{WINDOW}]))"
+        },
+    ),
+)
+
+SECTIONS = (
+    Section(
+        "Traffic",
+        (
+            Chart(
+                "Requests",
+                "Calls per second by route and status.",
+                "reqps",
+                {"{{route}} {{status}}": rate("turngate_requests_total", by="route, status")},
+            ),
+            Chart(
+                "Turn latency",
+                "From the request's last byte to the reply's last byte.",
+                "s",
+                {
+                    "p50": quantile(0.5, "turngate_request_seconds"),
+                    "p99": quantile(0.99, "turngate_request_seconds"),
+                },
+            ),
+            Chart(
+                "Time to first token",
+                "Streamed turns: until the first event leaves the gateway.",
+                "s",
+                {
+                    "p50": quantile(0.5, "turngate_first_token_seconds"),
+                    "p99": quantile(0.99, "turngate_first_token_seconds"),
+                },
+            ),
+            Chart(
+                "Tokens",
+                "Prompt, prefix-cached and sampled tokens per second.",
+                "none",
+                {
+                    "prompt": rate("turngate_prompt_tokens_total"),
+                    "cached": rate("turngate_cached_tokens_total"),
+                    "sampled": rate("turngate_output_tokens_total"),
+                },
+            ),
+            Chart(
+                "How calls attach",
+                "Bridged calls reuse recorded ids, branched ones changed their history, roots start anew.",
+                "reqps",
+                {"{{how}}": rate("turngate_calls_attached_total", by="how")},
+            ),
+            Chart(
+                "Turns",
+                "Recorded turns per second by kind.",
+                "reqps",
+                {"{{kind}}": rate("turngate_turns_total", by="kind")},
+            ),
+        ),
+    ),
+    Section(
+        "Episodes and rewards",
+        (
+            Chart(
+                "Episodes by disposition",
+                "Where episodes ended, per second; `trained` or a reason for being discarded.",
+                "none",
+                {
+                    "opened": f"max(rate(turngate_episodes_opened_total[{WINDOW}]))",
+                    "{{disposition}}": f"max by (disposition) (rate(turngate_episodes_total[{WINDOW}]))",
+                },
+            ),
+            Chart(
+                "Live episodes",
+                "By status; a growing `rewarded` means the trainer is the bottleneck.",
+                "none",
+                {"{{status}}": "max by (status) (turngate_episodes_live)"},
+            ),
+            Chart(
+                "Reward",
+                "Mean reward of episodes as rewards arrive, and of the trained batches.",
+                "none",
+                {
+                    "arriving": f"max(rate(turngate_episode_reward_sum_total[{WINDOW}]))"
+                    f" / max(rate(turngate_episode_reward_count_total[{WINDOW}]))",
+                    "trained": "max(turngate_training_reward_mean)",
+                },
+            ),
+            Chart(
+                "Backlog",
+                "Groups by state: waiting for members, ready, claimed.",
+                "none",
+                {"{{state}}": "max by (state) (turngate_backlog_groups)"},
+            ),
+        ),
+    ),
+    Section(
+        "Policy",
+        (
+            Chart(
+                "Policy version",
+                "Recorded, trained and served by each engine; an engine below the others is being swapped.",
+                "none",
+                {
+                    "recorded": "max(turngate_policy_version)",
+                    "trained": "max(turngate_training_policy_version)",
+                    "{{engine}}": "max by (engine) (turngate_engine_policy_version)",
+                },
+            ),
+            Chart(
+                "Staleness",
+                "Training version minus the oldest version in the group, when claimed.",
+                "none",
+                {
+                    "p50": quantile(0.5, "turngate_training_staleness"),
+                    "p99": quantile(0.99, "turngate_training_staleness"),
+                },
+            ),
+            Chart(
+                "Swap gap",
+                "How long an engine is paused for new weights: the gap a running turn sees.",
+                "s",
+                {
+                    "p50 {{engine}}": quantile(0.5, "turngate_swap_gap_seconds", by="engine"),
+                    "p99 {{engine}}": quantile(0.99, "turngate_swap_gap_seconds", by="engine"),
+                },
+            ),
+        ),
+    ),
+    Section(
+        "Training",
+        (
+            Chart(
+                "Step time by phase",
+                "Mean seconds per step spent claiming, preparing, computing logprobs, stepping, publishing, swapping.",
+                "s",
+                {
+                    "{{phase}}": f"sum by (phase) (rate(turngate_training_phase_seconds_sum[{WINDOW}]))"
+                    f" / sum by (phase) (rate(turngate_training_phase_seconds_count[{WINDOW}]))"
+                },
+            ),
+            Chart(
+                "Loss",
+                "Policy loss of the last step.",
+                "none",
+                {"loss": "max(turngate_training_loss)"},
+            ),
+            Chart(
+                "KL",
+                "k3 estimate, behavior policy against the proximal one: staleness plus engine mismatch.",
+                "none",
+                {"kl": "max(turngate_training_kl)"},
+            ),
+            Chart(
+                "Clip fraction",
+                "Share of trained tokens whose ratio was clipped, by side.",
+                "percentunit",
+                {"{{side}}": "max by (side) (turngate_training_clip_fraction)"},
+            ),
+            Chart(
+                "Gradient norm and entropy",
+                "Before clipping; nats per sampled token.",
+                "none",
+                {
+                    "gradient norm": "max(turngate_training_gradient_norm)",
+                    "entropy": "max(turngate_training_entropy)",
+                },
+            ),
+            Chart(
+                "Importance weights",
+                "Mean weight and effective sample size, both 1 when the engine and the trainer agree.",
+                "none",
+                {
+                    "mean weight": "max(turngate_training_importance_weight_mean)",
+                    "effective sample size": "max(turngate_training_effective_sample_size)",
+                    "zero-advantage episodes": "max(turngate_training_zero_advantage_fraction)",
+                },
+            ),
+            Chart(
+                "Trained tokens",
+                "Sampled tokens that reached a gradient, per second, and optimizer steps per minute.",
+                "none",
+                {
+                    "tokens/s": rate("turngate_training_tokens_total"),
+                    "steps/min": f"60 * {rate('turngate_training_steps_total')}",
+                },
+            ),
+        ),
+    ),
+    Section(
+        "Engines",
+        (
+            Chart(
+                "Engines up",
+                "As the gateway sees them; a paused engine counts as up.",
+                "none",
+                {
+                    "{{engine}}": "min by (engine) (turngate_engine_up)",
+                    "store": "min(turngate_store_up)",
+                },
+            ),
+            Chart(
+                "Running turns",
+                "Per engine, from the gateways and from SGLang itself.",
+                "none",
+                {
+                    "gateway {{engine}}": "sum by (engine) (turngate_engine_inflight)",
+                    "sglang {{instance}}": "sum by (instance) (sglang:num_running_reqs)",
+                    "queued {{instance}}": "sum by (instance) (sglang:num_queue_reqs)",
+                },
+            ),
+            Chart(
+                "Generation throughput",
+                "Tokens per second as SGLang reports it.",
+                "none",
+                {"{{instance}}": "sum by (instance) (sglang:gen_throughput)"},
+            ),
+            Chart(
+                "KV cache in use",
+                "Share of the engine's token pool.",
+                "percentunit",
+                {"{{instance}}": "max by (instance) (sglang:token_usage)"},
+            ),
+        ),
+    ),
+)

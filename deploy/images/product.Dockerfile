@@ -1,0 +1,31 @@
+# The gateway and the trainer. Build from the repository root:
+#   docker build -f deploy/images/product.Dockerfile --target gateway -t turngate-gateway .
+# pip takes its indexes from the build arguments, so that a CPU-only build of torch can be chosen.
+FROM python:3.11-slim-bookworm AS base
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 OMP_NUM_THREADS=1
+RUN useradd --create-home --uid 10001 turngate && install -d -o turngate /data /weights
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+COPY deploy/requirements/product.txt deploy/requirements/product.txt
+
+FROM base AS gateway
+COPY deploy/requirements/gateway.txt deploy/requirements/gateway.txt
+RUN pip install --requirement deploy/requirements/gateway.txt
+COPY rollout rollout
+COPY gateway gateway
+USER 10001
+ENV TURNGATE_GATEWAY_HOST=0.0.0.0 TURNGATE_GATEWAY_PORT=8080 TURNGATE_GATEWAY_METRICS_PORT=9464
+EXPOSE 8080 9464
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+ENTRYPOINT ["python", "-m", "gateway"]
+
+FROM base AS trainer
+ARG PIP_EXTRA_INDEX_URL=
+RUN pip install --requirement deploy/requirements/product.txt
+COPY rollout rollout
+COPY trainer trainer
+USER 10001
+ENV TURNGATE_TRAINER_METRICS_HOST=0.0.0.0 TURNGATE_TRAINER_METRICS_PORT=9465
+EXPOSE 9465
+ENTRYPOINT ["python", "-m", "trainer"]

@@ -1,0 +1,264 @@
+"""The OpenAI chat dialect: a body becomes a `Request`, a `Reply` becomes a body.
+
+Unknown fields are accepted and ignored, as every runtime sends some. Known ones are checked, because a wrong one would
+otherwise reach the engine as a different request from the one that was meant.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+from msgspec import Meta
+
+from gateway.chat_messages import chat_message
+from gateway.errors import BadRequest
+from gateway.request import Reply, ReplyChoice, Request, Sampling, ToolChoice
+
+_AtLeastOne = Annotated[int, Meta(ge=1)]
+_NotNegative = Annotated[int, Meta(ge=0)]
+_Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
+_Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class _JsonSchema(msgspec.Struct):
+    schema: dict[str, Any] = {}
+
+
+class _ResponseFormat(msgspec.Struct):
+    type: str
+    json_schema: _JsonSchema | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _ChatBody(msgspec.Struct):
+    messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    model: str = "policy"
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    seed: int | None = None
+    stop: str | Annotated[list[str], Meta(max_length=64)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    max_tokens: _AtLeastOne | None = None
+    max_completion_tokens: _AtLeastOne | None = None
+    temperature: Annotated[float, Meta(ge=0.0)] | None = None
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    top_k: int | None = None
+    min_p: _Probability | None = None
+    frequency_penalty: _Penalty | None = None
+    presence_penalty: _Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0.0)] | None = None
+    logit_bias: dict[str, float] | None = None
+    min_tokens: _NotNegative | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+    regex: str | None = None
+    ebnf: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: _ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+    return_token_ids: bool | None = None
+    metadata: dict[str, Any] | None = None
+    session_id: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_ChatBody)
+
+
+def parse_chat(body: bytes) -> Request:
+    """Read and check a chat completion's body."""
+    try:
+        chat = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid_body(error) from None
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(chat.tools or ()))
+    return Request(
+        model=chat.model,
+        messages=tuple(
+            chat_message(raw, f"messages[{i}]") for i, raw in enumerate(chat.messages)
+        ),
+        sampling=_sampling(chat),
+        tools=tools,
+        tool_choice=_tool_choice(chat.tool_choice, tools),
+        parallel_tool_calls=chat.parallel_tool_calls is not False,
+        num_outputs=chat.n or 1,
+        stream=bool(chat.stream),
+        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        logprobs=bool(chat.logprobs),
+        top_logprobs=(chat.top_logprobs or 0) if chat.logprobs else 0,
+        return_token_ids=bool(chat.return_token_ids),
+        template_kwargs=_template_kwargs(chat),
+        continues_last_message=bool(chat.continue_final_message),
+        named_episodes=_named_episodes(chat),
+    )
+
+
+def invalid_body(error: msgspec.ValidationError) -> BadRequest:
+    """Turn msgspec's message, which ends in the JSON path, into one with a `param`."""
+    text, _, path = str(error).partition(" - at `$")
+    param = path.rstrip("`").lstrip(".") or None
+    return BadRequest(f"{param}: {text}" if param else text, param=param, code="invalid_value")
+
+
+def _sampling(chat: _ChatBody) -> Sampling:
+    stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
+    return Sampling(
+        max_tokens=chat.max_completion_tokens or chat.max_tokens,
+        temperature=chat.temperature,
+        top_p=chat.top_p,
+        top_k=chat.top_k,
+        min_p=chat.min_p,
+        frequency_penalty=chat.frequency_penalty,
+        presence_penalty=chat.presence_penalty,
+        repetition_penalty=chat.repetition_penalty,
+        logit_bias=chat.logit_bias or None,
+        min_tokens=chat.min_tokens,
+        stop=tuple(text for text in stop if text),
+        stop_token_ids=tuple(chat.stop_token_ids or ()),
+        ignore_eos=bool(chat.ignore_eos),
+        seed=chat.seed,
+        regex=chat.regex,
+        ebnf=chat.ebnf,
+        json_schema=_schema_text(chat.response_format),
+    )
+
+
+def _schema_text(response_format: _ResponseFormat | None) -> str | None:
+    match response_format:
+        case None | _ResponseFormat(type="text"):
+            return None
+        case _ResponseFormat(type="json_object"):
+            return '{"type":"object"}'
+        case _ResponseFormat(type="json_schema", json_schema=_JsonSchema(schema=schema)):
+            return orjson.dumps(schema).decode()
+    raise BadRequest(
+        "response_format.type must be text, json_object or json_schema (with its json_schema)",
+        param="response_format",
+        code="invalid_value",
+    )
+
+
+def _tool(tool: dict[str, Any], where: str) -> dict[str, object]:
+    function = tool.get("function")
+    if tool.get("type", "function") != "function" or not isinstance(function, dict):
+        raise BadRequest(
+            f"{where}: only tools of type function are supported", param=where, code="invalid_value"
+        )
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        raise BadRequest(f"{where}.function.name is missing", param=where, code="invalid_value")
+    return tool
+
+
+def _tool_choice(
+    choice: str | dict[str, Any] | None, tools: tuple[dict[str, object], ...]
+) -> ToolChoice:
+    if choice is None or choice == "auto":
+        return ToolChoice()
+    if choice == "none":
+        return ToolChoice("none")
+    names = {tool["function"]["name"] for tool in tools}  # type: ignore[index]
+    if not names:
+        raise BadRequest(
+            "tool_choice needs tools; send some or leave it out",
+            param="tool_choice",
+            code="invalid_value",
+        )
+    if choice in ("required", "any"):
+        return ToolChoice("required")
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        name = choice["function"].get("name")
+        if name in names:
+            return ToolChoice("required", name)
+    raise BadRequest(
+        "tool_choice must be none, auto, required or the function of one of the tools",
+        param="tool_choice",
+        code="invalid_value",
+    )
+
+
+def _template_kwargs(chat: _ChatBody) -> dict[str, object]:
+    kwargs: dict[str, object] = dict(chat.chat_template_kwargs or {})
+    if chat.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", chat.reasoning_effort)
+    return kwargs
+
+
+def _named_episodes(chat: _ChatBody) -> tuple[str, ...]:
+    metadata = chat.metadata or {}
+    named = (metadata.get("episode_id"), metadata.get("session_id"), chat.session_id)
+    return tuple(name for name in named if isinstance(name, str) and name)
+
+
+def render_chat(reply: Reply) -> bytes:
+    """Give the body of an unstreamed reply."""
+    completion: dict[str, object] = {
+        "id": completion_id(reply.turn_id),
+        "object": "chat.completion",
+        "created": reply.created,
+        "model": reply.model,
+        "choices": [_choice(choice) for choice in reply.choices],
+        "usage": usage_object(reply),
+        "system_fingerprint": f"policy@{reply.policy_version}",
+    }
+    if reply.prompt_token_ids is not None:
+        completion["prompt_token_ids"] = reply.prompt_token_ids
+    return orjson.dumps(completion)
+
+
+def completion_id(turn_id: str) -> str:
+    return f"chatcmpl-{turn_id}"
+
+
+def usage_object(reply: Reply) -> dict[str, object]:
+    usage = reply.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.prompt_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def _choice(choice: ReplyChoice) -> dict[str, object]:
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": choice.content,
+        "refusal": None,
+    }
+    if choice.reasoning is not None:
+        message["reasoning"] = message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in choice.tool_calls
+        ]
+    body: dict[str, object] = {
+        "index": choice.index,
+        "message": message,
+        "logprobs": logprobs_object(choice),
+        "finish_reason": choice.finish_reason,
+    }
+    if choice.token_ids is not None:
+        body["token_ids"] = choice.token_ids
+    return body
+
+
+def logprobs_object(choice: ReplyChoice) -> dict[str, object] | None:
+    if choice.logprobs is None:
+        return None
+    return {"content": msgspec.to_builtins(choice.logprobs), "refusal": None}

@@ -1,0 +1,109 @@
+"""Chat messages as clients send them, brought to the one form that templates and the trie's index read."""
+
+from typing import Any
+
+import orjson
+
+from gateway.errors import BadRequest
+from gateway.request import ChatMessage
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
+
+def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
+    """Give one message with string content, a template's role, and arguments as mappings."""
+    role = _ROLES.get(raw.get("role", ""))
+    if role is None:
+        raise BadRequest(
+            f"{where}.role must be one of {', '.join(_ROLES)}",
+            param=f"{where}.role",
+            code="invalid_value",
+        )
+    message: ChatMessage = {"role": role, "content": _text(raw.get("content"), f"{where}.content")}
+    if role == "assistant":
+        _add_assistant_fields(message, raw, where)
+    elif role == "tool" and isinstance(raw.get("tool_call_id"), str):
+        message["tool_call_id"] = raw["tool_call_id"]
+    if isinstance(raw.get("name"), str):
+        message["name"] = raw["name"]
+    return message
+
+
+def _add_assistant_fields(message: ChatMessage, raw: dict[str, Any], where: str) -> None:
+    reasoning = raw.get("reasoning_content") or raw.get("reasoning")
+    if isinstance(reasoning, str):
+        message["reasoning_content"] = reasoning
+    calls = raw.get("tool_calls")
+    if calls:
+        if not isinstance(calls, list):
+            raise _wrong_call(f"{where}.tool_calls")
+        message["tool_calls"] = [
+            _tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)
+        ]
+
+
+def _tool_call(call: object, where: str) -> dict[str, object]:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise _wrong_call(where)
+    arguments = parsed_arguments(function.get("arguments"))
+    id_ = call.get("id") if isinstance(call, dict) else None
+    return {
+        "id": id_ if isinstance(id_, str) else "",
+        "type": "function",
+        "function": {"name": function["name"], "arguments": arguments},
+    }
+
+
+def parsed_arguments(arguments: object) -> object:
+    """Parse arguments as they travel, JSON text, into what templates read; text that is no JSON stays text."""
+    if arguments is None or arguments == "":
+        return {}
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+
+
+def _wrong_call(where: str) -> BadRequest:
+    return BadRequest(
+        f"{where} must hold function calls with a name", param=where, code="invalid_value"
+    )
+
+
+def _text(content: object, where: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(_part_text(part, f"{where}[{i}]") for i, part in enumerate(content))
+    raise BadRequest(
+        f"{where} must be a string or a list of parts", param=where, code="invalid_value"
+    )
+
+
+def _part_text(part: object, where: str) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict):
+        if part.get("type", "text") in _TEXT_PARTS and isinstance(part.get("text"), str):
+            return str(part["text"])
+        if part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
+            return str(part["refusal"])
+    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+    raise BadRequest(
+        f"{where}: content parts of type {kind} are not supported, only text",
+        param=where,
+        code="unsupported_content",
+    )

@@ -1,0 +1,126 @@
+"""What Prometheus reads: counters this process keeps, and a snapshot of the store and the pool taken per scrape.
+
+Each gateway owns its registry and its own listener; nothing is module-level.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_LATENCIES = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReading:
+    name: str
+    is_up: bool
+    num_inflight: int
+    policy_version: int
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """State that lives elsewhere, as last read; `totals` are the store's own counters."""
+
+    engines: tuple[EngineReading, ...] = ()
+    policy_version: int | None = None
+    store_is_up: bool = False
+    num_opened: float = 0
+    dispositions: Mapping[str, float] = field(default_factory=dict)
+    live: Mapping[str, float] = field(default_factory=dict)
+    reward_sum: float = 0.0
+    reward_count: float = 0
+    backlog: Mapping[str, float] = field(default_factory=dict)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+        self._registry = CollectorRegistry()
+        self._registry.register(_SnapshotCollector(self))
+        self._requests = self._counter("requests", "Answers given", "route", "status")
+        self._request_seconds = self._histogram("request_seconds", "From first byte to last", "route")
+        self.first_token_seconds = self._histogram("first_token_seconds", "Until the first token")
+        self.turns = self._counter("turns", "Turns committed", "kind")
+        self.prompt_tokens = self._counter("prompt_tokens", "Tokens in prompts")
+        self.cached_tokens = self._counter("cached_tokens", "Prompt tokens found in a prefix cache")
+        self.output_tokens = self._counter("output_tokens", "Tokens sampled")
+        self.calls_attached = self._counter("calls_attached", "How calls met their trie", "how")
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def exposition(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"turngate_{name}_total", meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
+        return Histogram(
+            f"turngate_{name}", meaning, labels, registry=self._registry, buckets=_LATENCIES
+        )
+
+
+class _SnapshotCollector(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        yield from _store_families(self._metrics.snapshot)
+        yield from _pool_families(self._metrics.snapshot)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+def _store_families(snapshot: Snapshot) -> Iterable[Metric]:
+    yield GaugeMetricFamily("turngate_store_up", "1 if Redis answers", float(snapshot.store_is_up))
+    yield CounterMetricFamily(
+        "turngate_episodes_opened", "Episodes opened", snapshot.num_opened
+    )
+    yield _labeled(CounterMetricFamily, "episodes", "disposition", snapshot.dispositions)
+    yield _labeled(GaugeMetricFamily, "episodes_live", "status", snapshot.live)
+    yield GaugeMetricFamily(
+        "turngate_episode_reward_sum_total", "Sum of settled rewards", snapshot.reward_sum
+    )
+    yield CounterMetricFamily(
+        "turngate_episode_reward_count", "Episodes in that sum", snapshot.reward_count
+    )
+    yield _labeled(GaugeMetricFamily, "backlog_groups", "state", snapshot.backlog)
+
+
+def _pool_families(snapshot: Snapshot) -> Iterable[Metric]:
+    engines = snapshot.engines
+    yield _labeled(
+        GaugeMetricFamily, "engine_up", "engine", {e.name: float(e.is_up) for e in engines}
+    )
+    yield _labeled(
+        GaugeMetricFamily, "engine_inflight", "engine", {e.name: e.num_inflight for e in engines}
+    )
+    yield _labeled(
+        GaugeMetricFamily,
+        "engine_policy_version",
+        "engine",
+        {e.name: e.policy_version for e in engines},
+    )
+    if snapshot.policy_version is not None:
+        yield GaugeMetricFamily(
+            "turngate_policy_version", "The recorded policy", snapshot.policy_version
+        )
+
+
+def _labeled(
+    family: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    metric = family(f"turngate_{name}", name.replace("_", " "), labels=[label])
+    for key, value in values.items():
+        metric.add_metric([key], float(value))
+    return metric

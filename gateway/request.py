@@ -1,0 +1,109 @@
+"""One model call after its dialect is gone.
+
+Every dialect builds a `Request` and renders a `Reply`; nothing between the two knows which dialect it was.
+"""
+
+from typing import Literal
+
+import msgspec
+
+# A message as chat templates read it: arguments of tool calls are mappings, content is a string.
+ChatMessage = dict[str, object]
+Tool = dict[str, object]
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    mode: Literal["none", "auto", "required"] = "auto"
+    name: str | None = None  # with "required": this function and no other
+
+    @property
+    def is_forced(self) -> bool:
+        return self.mode == "required"
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the caller asked of the sampler; None is the engine's default."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    min_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    seed: int | None = None
+    regex: str | None = None
+    ebnf: str | None = None
+    json_schema: str | None = None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    messages: tuple[ChatMessage, ...]
+    sampling: Sampling
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    num_outputs: int = 1
+    stream: bool = False
+    include_usage: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
+    return_token_ids: bool = False
+    template_kwargs: dict[str, object] = {}
+    continues_last_message: bool = False
+    named_episodes: tuple[str, ...] = ()  # episode ids the body names
+
+    @property
+    def offered_tools(self) -> tuple[Tool, ...]:
+        """The tools the prompt shows: none when the caller forbids calling."""
+        return () if self.tool_choice.mode == "none" else self.tools
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    arguments: str  # JSON text as generated
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list["TokenLogprob"] | None = None  # None inside a top_logprobs list
+
+
+class ReplyChoice(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    content: str | None
+    reasoning: str | None
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+    logprobs: list[TokenLogprob] | None = None
+    token_ids: list[int] | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int = 0
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed turn as its caller may see it; this is what a retried call gets again."""
+
+    turn_id: str
+    episode_id: str
+    created: int
+    model: str
+    policy_version: int
+    choices: tuple[ReplyChoice, ...]
+    usage: Usage
+    prompt_token_ids: list[int] | None = None

@@ -1,0 +1,233 @@
+"""An episode in bytes: an append-only log of turns, and the states an episode passes through.
+
+A turn stores only what is new: where its context starts (the anchor), the context it adds, and its outputs. Token
+ids and logprobs are little-endian int32 and float32 bytes on the wire and NumPy views in memory; lengths that
+disagree are an error at construction, so that no such turn can be stored.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import IntFlag, StrEnum
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rollout.errors import RolloutError
+
+TOKEN = np.dtype("<i4")
+LOGPROB = np.dtype("<f4")
+
+
+class MalformedTurn(RolloutError, ValueError):
+    """Token ids, logprobs and versions of a turn contradict each other."""
+
+
+class EpisodeStatus(StrEnum):
+    """Where an episode stands; LEGAL_MOVES says where it may go."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    REWARDED = "rewarded"
+    CLAIMED = "claimed"
+    TRAINED = "trained"
+    DISCARDED = "discarded"
+
+    @property
+    def is_live(self) -> bool:
+        """Neither trained nor discarded."""
+        return self not in (EpisodeStatus.TRAINED, EpisodeStatus.DISCARDED)
+
+
+class DiscardReason(StrEnum):
+    """Why an episode will not be trained."""
+
+    STALE = "stale"
+    NO_SIGNAL = "no_signal"
+    EXPIRED = "expired"
+    ABORTED = "aborted"
+    DELETED = "deleted"
+    OVERLONG = "overlong"
+    FAILED = "failed"
+
+
+# Back to rewarded: a claim was released or its lease expired, or a checkpoint from before the training was restored.
+LEGAL_MOVES: dict[EpisodeStatus, frozenset[EpisodeStatus]] = {
+    EpisodeStatus.OPEN: frozenset({EpisodeStatus.SEALED, EpisodeStatus.DISCARDED}),
+    EpisodeStatus.SEALED: frozenset({EpisodeStatus.REWARDED, EpisodeStatus.DISCARDED}),
+    EpisodeStatus.REWARDED: frozenset({EpisodeStatus.CLAIMED, EpisodeStatus.DISCARDED}),
+    EpisodeStatus.CLAIMED: frozenset(
+        {EpisodeStatus.TRAINED, EpisodeStatus.REWARDED, EpisodeStatus.DISCARDED}
+    ),
+    EpisodeStatus.TRAINED: frozenset({EpisodeStatus.REWARDED}),
+    EpisodeStatus.DISCARDED: frozenset(),
+}
+
+
+class OutputFlags(IntFlag):
+    """What a reader must know about an output before training on it."""
+
+    NONE = 0
+    TRUNCATED = 1  # cut by length, no end-of-turn token was sampled
+    ABANDONED = 2  # the client left; kept for audit, never trained
+    INJECTED_EOS = 4  # the context that follows supplies the end token
+    CONSTRAINED = 8  # sampled under a grammar
+    FORCED = 16  # a forced tool choice or an assistant prefill preceded it
+    PENALIZED = 32  # penalties or logit bias moved the distribution
+    MALFORMED = 64  # a tool call in it did not parse
+
+
+class VersionInterval(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Output tokens [start, end) were sampled by this policy version."""
+
+    version: int
+    start: int
+    end: int
+
+
+class Anchor(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A place in the trie: `offset` tokens into an output of a turn, or into its context when output is -1."""
+
+    turn_id: str
+    output: int
+    offset: int
+
+
+class Sampling(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The parameters a turn was sampled with."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    min_p: float = 0.0
+    max_tokens: int = 0
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The tokens one call sampled, the logprob of each and the policy versions that sampled them."""
+
+    tokens: bytes
+    logprobs: bytes
+    versions: tuple[VersionInterval, ...]
+    finish_reason: str
+    flags: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) % TOKEN.itemsize or len(self.tokens) != len(self.logprobs):
+            raise MalformedTurn(
+                f"{len(self.tokens)} bytes of tokens, {len(self.logprobs)} of logprobs"
+            )
+        covered = 0
+        for interval in self.versions:
+            if interval.start != covered or interval.end <= covered:
+                raise MalformedTurn(f"versions {self.versions} leave a gap at token {covered}")
+            covered = interval.end
+        if covered != self.num_tokens:
+            raise MalformedTurn(f"versions cover {covered} of {self.num_tokens} tokens")
+
+    @classmethod
+    def sampled(
+        cls,
+        ids: Sequence[int],
+        logprobs: Sequence[float],
+        *,
+        versions: Iterable[VersionInterval],
+        finish_reason: str,
+        flags: int = 0,
+    ) -> "Output":
+        """Pack what an engine reported."""
+        return cls(
+            pack_tokens(ids),
+            np.asarray(logprobs, LOGPROB).tobytes(),
+            tuple(versions),
+            finish_reason,
+            flags,
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens) // TOKEN.itemsize
+
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        return np.frombuffer(self.tokens, TOKEN)
+
+    @property
+    def behavior_logprobs(self) -> NDArray[np.float32]:
+        return np.frombuffer(self.logprobs, LOGPROB)
+
+    @property
+    def is_abandoned(self) -> bool:
+        return bool(self.flags & OutputFlags.ABANDONED)
+
+
+class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One model call. Chains are hashes of the conversation after the prompt and after each output."""
+
+    id: str
+    kind: Literal["train", "side"]
+    created_ms: int
+    anchor: Anchor | None  # None: the context starts at the root
+    context: bytes
+    outputs: tuple[Output, ...]
+    forced: int = 0  # how many context tokens at the end were forced on the model
+    prompt_chain: str = ""
+    output_chains: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    template: str = ""
+    tools: str = ""
+    retry_key: str = ""
+    body_digest: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.context) % TOKEN.itemsize:
+            raise MalformedTurn(f"{len(self.context)} bytes of context are not whole tokens")
+        if self.output_chains and len(self.output_chains) != len(self.outputs):
+            raise MalformedTurn(f"{len(self.output_chains)} chains, {len(self.outputs)} outputs")
+
+    @property
+    def context_ids(self) -> NDArray[np.int32]:
+        return np.frombuffer(self.context, TOKEN)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return sum(output.num_tokens for output in self.outputs)
+
+    @property
+    def trainable_outputs(self) -> list[Output]:
+        """Outputs whose tokens may receive a gradient."""
+        if self.kind != "train":
+            return []
+        return [output for output in self.outputs if output.num_tokens and not output.is_abandoned]
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Policy versions that sampled any trainable token, ascending."""
+        found = {v.version for output in self.trainable_outputs for v in output.versions}
+        return tuple(sorted(found))
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Turn)
+
+
+def encode_turn(turn: Turn) -> bytes:
+    """The turn as the store keeps it: about 4 bytes per context token and 8 per sampled one."""
+    return _encoder.encode(turn)
+
+
+def decode_turn(data: bytes) -> Turn:
+    """Read a stored turn; data that contradicts itself is refused."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise MalformedTurn(f"not a turn record: {error}") from error
+
+
+def pack_tokens(ids: Sequence[int]) -> bytes:
+    """Token ids as they travel."""
+    return np.asarray(ids, TOKEN).tobytes()

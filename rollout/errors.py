@@ -1,0 +1,119 @@
+"""What can go wrong while rolling out, as one tree.
+
+RolloutError
+├── StoreError
+│   ├── NoSuchEpisode, NoSuchTurn, NoSuchGroup
+│   ├── EpisodeSealed, EpisodeClaimed, EpisodeSettled
+│   ├── GroupClosed, Backlogged
+│   ├── RetryMismatch
+│   ├── ClaimLost
+│   └── StoreUnavailable
+└── EngineError
+    ├── EngineUnreachable, EngineTimeout
+    ├── EngineRejected, EngineGarbled
+    └── EngineAborted
+
+The store's Lua scripts answer with a class name and its arguments, so the names are part of the wire.
+"""
+
+
+class RolloutError(Exception):
+    """Anything this package refuses or fails to do."""
+
+
+class StoreError(RolloutError):
+    """A transition that the store refused, or could not attempt."""
+
+
+class NoSuchEpisode(StoreError):
+    """The id was never opened, or its data has expired."""
+
+    def __init__(self, episode_id: str) -> None:
+        super().__init__(f"no episode {episode_id}; it was never opened, or its data has expired")
+        self.episode_id = episode_id
+
+
+class NoSuchTurn(StoreError):
+    """The turn is unknown, or belongs to another episode."""
+
+    def __init__(self, turn_id: str) -> None:
+        super().__init__(f"no turn {turn_id} in this episode; use an id that a reply carried")
+        self.turn_id = turn_id
+
+
+class NoSuchGroup(StoreError):
+    """No episode was opened in this group, or its data has expired."""
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(f"no group {group_id}; open an episode in it first")
+        self.group_id = group_id
+
+
+class EpisodeSealed(StoreError):
+    """No more turns are accepted."""
+
+    def __init__(self, episode_id: str) -> None:
+        super().__init__(f"episode {episode_id} is sealed; open a new one")
+        self.episode_id = episode_id
+
+
+class EpisodeClaimed(StoreError):
+    """The trainer holds the episode, so that nothing about it may change."""
+
+    def __init__(self, episode_id: str) -> None:
+        super().__init__(f"episode {episode_id} is being trained; post rewards earlier")
+        self.episode_id = episode_id
+
+
+class EpisodeSettled(StoreError):
+    """The episode was trained or discarded; its reward is history."""
+
+    def __init__(self, episode_id: str, disposition: str) -> None:
+        super().__init__(f"episode {episode_id} is settled ({disposition}); open a new one")
+        self.episode_id = episode_id
+        self.disposition = disposition
+
+
+class GroupClosed(StoreError):
+    """The group is full, or no longer open."""
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(f"group {group_id} takes no more episodes; open one in a new group")
+        self.group_id = group_id
+
+
+class Backlogged(StoreError):
+    """A new group would be stale by the time it is trained."""
+
+    def __init__(self, retry_after: str | float) -> None:
+        self.retry_after = float(retry_after)
+        super().__init__(
+            f"enough episodes are waiting to be trained; retry in {self.retry_after:g} seconds"
+        )
+
+
+class RetryMismatch(StoreError):
+    """A retry key or idempotency key was used before with other content."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"key {key} was used before with other content; choose a new key")
+        self.key = key
+
+
+class ClaimLost(StoreError):
+    """A lease expired and the groups are no longer the caller's."""
+
+    def __init__(self, *group_ids: str) -> None:
+        super().__init__(f"no longer claimed by this trainer: {', '.join(group_ids)}; claim again")
+        self.group_ids = group_ids
+
+
+class StoreUnavailable(StoreError):
+    """Redis did not answer in time; whether the transition happened is unknown, repeating is safe."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the episode store is unavailable ({why}); check Redis and retry")
+
+
+class EngineError(RolloutError):
+    """An engine did not do what it was asked."""

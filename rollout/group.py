@@ -1,0 +1,55 @@
+"""Episodes of one task that are compared with each other, and a trainer's hold on them."""
+
+from enum import StrEnum
+
+import msgspec
+
+from rollout.episode import EpisodeStatus, Turn
+from rollout.header import EpisodeHeader
+from rollout.reward import Rewards
+
+
+class GroupStatus(StrEnum):
+    """Where a group stands."""
+
+    OPEN = "open"
+    READY = "ready"
+    CLAIMED = "claimed"
+    TRAINED = "trained"
+    DISCARDED = "discarded"
+
+
+class GroupView(msgspec.Struct, frozen=True, gc=False):
+    """One consistent reading of a group."""
+
+    id: str
+    status: GroupStatus
+    size: int | None
+    members: tuple[tuple[str, EpisodeStatus], ...]
+    deadline_ms: int | None
+    deliveries: int
+
+    @property
+    def num_rewarded(self) -> int:
+        good = (EpisodeStatus.REWARDED, EpisodeStatus.CLAIMED, EpisodeStatus.TRAINED)
+        return sum(status in good for _, status in self.members)
+
+    @property
+    def num_sealed(self) -> int:
+        return sum(status is not EpisodeStatus.OPEN for _, status in self.members)
+
+
+class ClaimedEpisode(msgspec.Struct, frozen=True, gc=False):
+    """An episode as the trainer receives it."""
+
+    header: EpisodeHeader
+    turns: tuple[Turn, ...]
+    rewards: Rewards
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """A group held under a lease, with its rewarded episodes."""
+
+    group_id: str
+    episodes: tuple[ClaimedEpisode, ...]
+    deliveries: int

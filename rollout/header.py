@@ -1,0 +1,111 @@
+"""What the store says about an episode besides its turns."""
+
+import msgspec
+
+from rollout.episode import DiscardReason, EpisodeStatus, Turn
+from rollout.reward import Rewards
+
+
+class OpenEpisode(msgspec.Struct, frozen=True, gc=False):
+    """A wish to open an episode; for an id that exists the rest is ignored."""
+
+    id: str
+    group_id: str | None = None
+    group_size: int | None = None
+    task_id: str = ""
+    reward_deadline_seconds: float | None = None
+    kind: str = "train"
+    metadata_json: str = ""
+    key_id: str = ""
+
+
+class EpisodeHeader(msgspec.Struct, frozen=True, gc=False):
+    """The state of an episode at one moment. Times are milliseconds, 0 for what has not happened."""
+
+    id: str
+    status: EpisodeStatus
+    kind: str
+    group_id: str
+    task_id: str
+    key_id: str
+    metadata_json: str
+    created_ms: int
+    sealed_ms: int
+    settled_ms: int
+    num_turns: int
+    num_trainable_turns: int
+    num_trainable_tokens: int
+    num_output_tokens: int
+    min_version: int | None
+    max_version: int | None
+    num_rewards: int
+    outcome: str
+    truncated: bool
+    reason: DiscardReason | None
+    policy_version: int | None  # the version it was trained into
+
+    @property
+    def is_open(self) -> bool:
+        return self.status is EpisodeStatus.OPEN
+
+    @property
+    def disposition(self) -> str | None:
+        """`trained`, the reason it was discarded, or None while it is live."""
+        if self.status is EpisodeStatus.TRAINED:
+            return "trained"
+        return self.reason.value if self.reason is not None else None
+
+
+class EpisodeView(msgspec.Struct, frozen=True, gc=False):
+    """One consistent reading of an episode."""
+
+    header: EpisodeHeader
+    turns: tuple[Turn, ...]
+    rewards: Rewards
+
+
+class Began(msgspec.Struct, frozen=True, gc=False):
+    """What a turn needs to start: turns the caller has not seen, and the recorded reply if this is a retry."""
+
+    header: EpisodeHeader
+    turns: list[bytes]
+    reply: bytes | None
+
+
+class SettledEpisode(msgspec.Struct, frozen=True, gc=False):
+    """An episode that the ledger must hear about; `sequence` acknowledges exactly this hearing."""
+
+    header: EpisodeHeader
+    reward: float
+    sequence: int
+
+
+# In the order of EpisodeHeader's fields: the names Redis knows them by.
+HEADER_FIELDS = (
+    "id status kind group task key metadata created sealed settled turns trainable_turns"
+    " trainable_tokens output_tokens min_version max_version rewards outcome truncated reason"
+    " policy_version"
+).split()
+
+
+def parse_header(values: list[bytes | None]) -> EpisodeHeader:
+    """Read the values of HEADER_FIELDS as Redis returns them."""
+    text = [value.decode() if value else "" for value in values]
+    times_and_counts = [int(value or 0) for value in text[7:14]]
+    return EpisodeHeader(
+        text[0],
+        EpisodeStatus(text[1]),
+        *text[2:7],
+        *times_and_counts,
+        _optional(text[14]),
+        _optional(text[15]),
+        int(text[16] or 0),
+        text[17],
+        text[18] == "1",
+        DiscardReason(text[19]) if text[19] else None,
+        _optional(text[20]),
+    )
+
+
+def _optional(text: str) -> int | None:
+    return int(text) if text else None

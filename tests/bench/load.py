@@ -1,0 +1,80 @@
+"""A closed-loop HTTP client that counts: `concurrency` connections, each sends when its last reply is complete."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import httptools
+
+
+@dataclass(slots=True)
+class Result:
+    """Wall seconds of the whole run, and of each request; events are body chunks of streamed replies."""
+
+    wall_seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    failures: int = 0
+    events: int = 0
+
+    def quantile(self, level: float) -> float:
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(level * len(ordered)))]
+
+
+class Caller(asyncio.Protocol):
+    """One connection that repeats one request until the shared budget is spent."""
+
+    def __init__(self, request: bytes, budget: list[int], result: Result) -> None:
+        self.request, self.budget, self.result = request, budget, result
+        self.finished = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.send()
+
+    def send(self) -> None:
+        if self.budget[0] == 0:
+            self.transport.close()
+            return
+        self.budget[0] -= 1
+        self.parser = httptools.HttpResponseParser(self)
+        self.started = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self.result.events += body.count(b"data: ")
+
+    def on_message_complete(self) -> None:
+        self.result.latencies.append(time.perf_counter() - self.started)
+        self.result.failures += self.parser.get_status_code() != 200
+        self.send()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+
+async def run(
+    port: int, path: str, headers: dict[str, str], body: bytes, *, requests: int, concurrency: int
+) -> Result:
+    """Send `requests` copies of one POST; raises AssertionError when a connection broke early."""
+    lines = [f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"content-length: {len(body)}", "", ""]
+    request = "\r\n".join(lines).encode() + body
+    result, budget = Result(), [requests]
+    loop, started = asyncio.get_running_loop(), time.perf_counter()
+    callers = []
+    for _ in range(concurrency):
+        _, caller = await loop.create_connection(
+            lambda: Caller(request, budget, result), "127.0.0.1", port
+        )
+        callers.append(caller.finished)
+    await asyncio.gather(*callers)
+    result.wall_seconds = time.perf_counter() - started
+    assert len(result.latencies) == requests, "a connection was closed before its reply"
+    return result

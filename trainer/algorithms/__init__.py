@@ -1,0 +1,109 @@
+"""Pure functions of reinforcement learning: rewards to advantages to a loss per token.
+
+Tensors in, tensors out; no settings, devices, logging or collectives. Index t describes the probability OF token t. Token tensors are
+`[B, T]` or packed `[T]` with `cu_seqlens`, with the same result.
+"""
+
+from trainer.algorithms.advantages import dr_grpo, grpo, lite_ppo, max_rl, reinforce, rloo
+from trainer.algorithms.aggregation import (
+    drgrpo,
+    prompt_mean,
+    seq_mean_token_mean,
+    seq_mean_token_sum,
+    token_mean,
+    traj_mean_token_mean,
+)
+from trainer.algorithms.baseline import RunningBaseline
+from trainer.algorithms.cispo import cispo
+from trainer.algorithms.corrections import (
+    geo_mask,
+    icepop,
+    log_linear_proximal,
+    opsm,
+    seq_mis,
+    seq_tis,
+    tis,
+)
+from trainer.algorithms.diagnostics import clipped_high, clipped_low, effective_sample_size
+from trainer.algorithms.dppo import dppo_tv
+from trainer.algorithms.entropy import entropy_bonus
+from trainer.algorithms.gae import gae, length_adaptive_lambda, value_loss
+from trainer.algorithms.gigpo import gigpo
+from trainer.algorithms.gspo import gspo, gspo_token
+from trainer.algorithms.kl import (
+    k1,
+    k2,
+    k3,
+    k3_off_policy,
+    k3_straight_through,
+    penalized_rewards,
+)
+from trainer.algorithms.m2po import m2po, m2po_mask
+from trainer.algorithms.ppo import decoupled_ppo, dual_clip, ppo_clip, score_function
+from trainer.algorithms.returns import (
+    discounted_returns,
+    reinforce_plus_plus,
+    reinforce_plus_plus_baseline,
+    terminal_rewards,
+    turn_returns,
+)
+from trainer.algorithms.sapo import sapo
+from trainer.algorithms.shaping import dynamic_sampling, shaped_rewards, soft_overlong
+from trainer.algorithms.whitening import whiten
+
+__all__ = [
+    "RunningBaseline",
+    "cispo",
+    "clipped_high",
+    "clipped_low",
+    "decoupled_ppo",
+    "discounted_returns",
+    "dppo_tv",
+    "dr_grpo",
+    "drgrpo",
+    "dual_clip",
+    "dynamic_sampling",
+    "effective_sample_size",
+    "entropy_bonus",
+    "gae",
+    "geo_mask",
+    "gigpo",
+    "grpo",
+    "gspo",
+    "gspo_token",
+    "icepop",
+    "k1",
+    "k2",
+    "k3",
+    "k3_off_policy",
+    "k3_straight_through",
+    "length_adaptive_lambda",
+    "lite_ppo",
+    "log_linear_proximal",
+    "m2po",
+    "m2po_mask",
+    "max_rl",
+    "opsm",
+    "penalized_rewards",
+    "ppo_clip",
+    "prompt_mean",
+    "reinforce",
+    "reinforce_plus_plus",
+    "reinforce_plus_plus_baseline",
+    "rloo",
+    "sapo",
+    "score_function",
+    "seq_mean_token_mean",
+    "seq_mean_token_sum",
+    "seq_mis",
+    "seq_tis",
+    "shaped_rewards",
+    "soft_overlong",
+    "terminal_rewards",
+    "tis",
+    "token_mean",
+    "traj_mean_token_mean",
+    "turn_returns",
+    "value_loss",
+    "whiten",
+]

@@ -1,0 +1,65 @@
+"""Aggregation: the weight W of every token, so that loss = sum of W * l.
+
+Denominators are those of the WHOLE optimizer step, over all ranks and microbatches; the caller passes all of its rows at once
+and slices the result. Rows without a masked token count nowhere. Tokens rejected later, by a trust region or a correction, stay in
+the denominators: take the weights from the action mask alone.
+"""
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms.rows import row_ids, segment_sum
+
+
+def token_mean(action_mask: Tensor) -> Tensor:
+    """1 / number of masked tokens (DAPO 2503.14476)."""
+    mask = _weights(action_mask)
+    return mask / mask.sum().clamp(min=1)
+
+
+def seq_mean_token_mean(action_mask: Tensor, *, cu_seqlens: Tensor | None = None) -> Tensor:
+    """1 / (rows * tokens of the row): every sequence counts the same (GRPO 2402.03300)."""
+    rows = row_ids(action_mask, cu_seqlens)
+    return _segment_mean_token_mean(action_mask, rows)
+
+
+def seq_mean_token_sum(action_mask: Tensor, *, cu_seqlens: Tensor | None = None) -> Tensor:
+    """1 / rows: a sequence is one action (RLOO 2402.14740)."""
+    mask = _weights(action_mask)
+    return mask / _num_filled(mask, row_ids(action_mask, cu_seqlens))
+
+
+def drgrpo(
+    action_mask: Tensor, *, generation_budget: int, cu_seqlens: Tensor | None = None
+) -> Tensor:
+    """1 / (rows * budget), the budget a constant of the configuration (Dr.GRPO 2503.20783)."""
+    return seq_mean_token_sum(action_mask, cu_seqlens=cu_seqlens) / generation_budget
+
+
+def prompt_mean(action_mask: Tensor, groups: Tensor) -> Tensor:
+    """1 / (groups * tokens of the group); `groups` holds each token's group (ScaleRL 2510.13786)."""
+    return _segment_mean_token_mean(action_mask, torch.unique(groups, return_inverse=True)[1])
+
+
+def traj_mean_token_mean(action_mask: Tensor, episodes: Tensor) -> Tensor:
+    """1 / (episodes * tokens of the episode); `episodes` holds each token's episode, however many rows it has."""
+    return _segment_mean_token_mean(action_mask, torch.unique(episodes, return_inverse=True)[1])
+
+
+def _segment_mean_token_mean(action_mask: Tensor, segments: Tensor) -> Tensor:
+    mask = _weights(action_mask)
+    tokens = segment_sum(mask, segments).clamp(min=1)[segments]
+    return mask / tokens / _num_filled(mask, segments)
+
+
+def _num_filled(mask: Tensor, segments: Tensor) -> Tensor:
+    return (segment_sum(mask, segments) > 0).sum().clamp(min=1)
+
+
+def _weights(action_mask: Tensor) -> Tensor:
+    floating = action_mask.is_floating_point()
+    return (
+        action_mask.to(torch.promote_types(action_mask.dtype, torch.float32))
+        if floating
+        else action_mask.float()
+    )

@@ -1,0 +1,17 @@
+"""CISPO (2506.13585, ScaleRL 2510.13786): clip the importance weight, never the token."""
+
+from torch import Tensor
+
+from trainer.algorithms.ratio import ratio
+
+
+def cispo(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    advantages: Tensor,
+    ratio_max: float = 5.0,
+) -> Tensor:
+    """-sg[min(rho, ratio_max)] * A * logp; the bound is absolute and there is none below."""
+    weight = ratio(current_logprobs, proximal_logprobs).clamp(max=ratio_max).detach()
+    return -weight * advantages * current_logprobs

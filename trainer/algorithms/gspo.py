@@ -1,0 +1,55 @@
+"""GSPO (2507.18071): one ratio per sequence, the geometric mean of its tokens' ratios.
+
+The unit is the row it is given. For an episode of several rows each row clips on its own.
+"""
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms.ratio import LOG_RATIO_BOUND, log_ratio
+from trainer.algorithms.rows import row_ids, segment_mean
+
+CLIP_LOW, CLIP_HIGH = 3e-4, 4e-4
+
+
+def gspo(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    advantages: Tensor,
+    action_mask: Tensor,
+    cu_seqlens: Tensor | None = None,
+    clip_low: float = CLIP_LOW,
+    clip_high: float = CLIP_HIGH,
+) -> Tensor:
+    """max(-A s, -A clip(s)), s = exp(mean over the row of logp - old_logp), on each of its tokens.
+
+    Aggregate with `seq_mean_token_mean`: the mean over sequences. A is constant within a row.
+    """
+    rows = row_ids(current_logprobs, cu_seqlens)
+    mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
+    s = mean[rows].exp()
+    return _clipped(s, advantages, clip_low=clip_low, clip_high=clip_high)
+
+
+def gspo_token(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    advantages: Tensor,
+    action_mask: Tensor,
+    cu_seqlens: Tensor | None = None,
+    clip_low: float = CLIP_LOW,
+    clip_high: float = CLIP_HIGH,
+) -> Tensor:
+    """GSPO with an advantage per token: s_t = sg[s] * exp(logp - sg[logp])."""
+    rows = row_ids(current_logprobs, cu_seqlens)
+    mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
+    own = (current_logprobs - current_logprobs.detach()).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    return _clipped(
+        mean[rows].exp().detach() * own.exp(), advantages, clip_low=clip_low, clip_high=clip_high
+    )
+
+
+def _clipped(s: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
+    return torch.maximum(-advantages * s, -advantages * s.clamp(1 - clip_low, 1 + clip_high))

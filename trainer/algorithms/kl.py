@@ -1,0 +1,47 @@
+"""Estimators of KL(policy || reference) from tokens that the policy sampled (2510.01555, 2506.09477).
+
+With x = logp - ref_logp: k1 = x, k2 = x^2 / 2, k3 = exp(-x) - 1 + x. Used IN THE REWARD, k1 (detached) gives the right gradient;
+used IN THE LOSS, k2 does when on-policy, k3 approximately, and k1 not at all: its gradient is noise of mean zero.
+"""
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms.ratio import log_ratio, ratio
+
+ESTIMATE_BOUND = 10.0
+"""A single token's KL is cut here, as in slime and verl."""
+
+
+def k1(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """x; unbiased, either sign."""
+    return log_ratio(current_logprobs, reference_logprobs).clamp(-ESTIMATE_BOUND, ESTIMATE_BOUND)
+
+
+def k2(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """x^2 / 2; biased, >= 0, and its gradient x is the true one on-policy."""
+    return (log_ratio(current_logprobs, reference_logprobs) ** 2 / 2).clamp(max=ESTIMATE_BOUND)
+
+
+def k3(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """exp(-x) - 1 + x; unbiased, >= 0."""
+    x = log_ratio(current_logprobs, reference_logprobs)
+    return (torch.expm1(-x) + x).clamp(max=ESTIMATE_BOUND)
+
+
+def k3_straight_through(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
+    """The value of k3 with the gradient of k2."""
+    value, gradient = (f(current_logprobs, reference_logprobs) for f in (k3, k2))
+    return value.detach() + gradient - gradient.detach()
+
+
+def k3_off_policy(
+    current_logprobs: Tensor, reference_logprobs: Tensor, *, proximal_logprobs: Tensor
+) -> Tensor:
+    """The ratio rho * k3 with rho = exp(logp - old_logp) NOT detached, whose gradient is rho * x (2512.02556)."""
+    return ratio(current_logprobs, proximal_logprobs) * k3(current_logprobs, reference_logprobs)
+
+
+def penalized_rewards(token_rewards: Tensor, estimate: Tensor, *, beta: float) -> Tensor:
+    """Token rewards less beta * k1, for KL in the reward; the penalty carries no gradient."""
+    return token_rewards - beta * estimate.detach()

@@ -1,0 +1,43 @@
+"""M2PO (2510.01161): no clip; the tokens that moved most are left out until the second moment is small."""
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms.ratio import log_ratio, ratio
+
+
+def m2po_mask(
+    current_logprobs: Tensor,
+    behavior_logprobs: Tensor,
+    *,
+    action_mask: Tensor,
+    threshold: float = 0.04,
+) -> Tensor:
+    """Masked tokens kept: the largest (logp - behav_logp)^2 go first until the mean of the rest < threshold.
+
+    Over all tokens of the batch, keeping at least one.
+    """
+    mask = action_mask.bool()
+    moments = log_ratio(current_logprobs.detach(), behavior_logprobs)[mask] ** 2
+    if moments.numel() == 0:
+        return mask
+    ascending, order = torch.sort(moments)
+    counts = torch.arange(1, len(ascending) + 1, device=ascending.device)
+    means = ascending.double().cumsum(0) / counts
+    num_kept = max(1, int((means < threshold).sum()))
+    kept = torch.zeros_like(moments, dtype=torch.bool)
+    kept[order[:num_kept]] = True
+    result = torch.zeros_like(mask)
+    result[mask] = kept
+    return result
+
+
+def m2po(
+    current_logprobs: Tensor,
+    behavior_logprobs: Tensor,
+    *,
+    advantages: Tensor,
+    kept: Tensor,
+) -> Tensor:
+    """-A * rho_mu on kept tokens, 0 elsewhere; rho_mu is against behav_logp, so no other weight belongs here."""
+    return torch.where(kept, -advantages * ratio(current_logprobs, behavior_logprobs), 0.0)

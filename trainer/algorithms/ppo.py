@@ -1,0 +1,59 @@
+"""The score function, PPO's clip and its relatives; a loss per token, minimized.
+
+Only the place differs from which the ratio is measured: `proximal_logprobs`, the policy at the start of this batch. How far that one
+is from the policy that sampled the token is another question, answered by an importance weight (`corrections.py`).
+"""
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms.ratio import ratio
+
+CLIP_LOW, CLIP_HIGH = 0.2, 0.28
+"""DAPO's bounds (2503.14476); the original PPO has 0.2 on both sides."""
+
+
+def score_function(current_logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """REINFORCE: -A * logp. Right only for tokens of the current policy itself."""
+    return -advantages * current_logprobs
+
+
+def ppo_clip(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    advantages: Tensor,
+    clip_low: float = CLIP_LOW,
+    clip_high: float = CLIP_HIGH,
+) -> Tensor:
+    """PPO (1707.06347): max(-A * rho, -A * clip(rho, 1 - low, 1 + high)), rho = exp(logp - old_logp)."""
+    rho = ratio(current_logprobs, proximal_logprobs)
+    return torch.maximum(-advantages * rho, -advantages * rho.clamp(1 - clip_low, 1 + clip_high))
+
+
+def dual_clip(loss: Tensor, advantages: Tensor, *, bound: float = 3.0) -> Tensor:
+    """Dual clip (1912.09729): min(l, -c * A) where A < 0, so that one bad token cannot dominate; c > 1."""
+    return torch.where(advantages < 0, torch.minimum(loss, -bound * advantages), loss)
+
+
+def decoupled_ppo(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    advantages: Tensor,
+    importance_weights: Tensor,
+    clip_low: float = CLIP_LOW,
+    clip_high: float = CLIP_HIGH,
+) -> Tensor:
+    """Decoupled PPO (2110.00641, 2505.24298): w * PPO clip around old_logp, w from old_logp and behav_logp.
+
+    `importance_weights` come from `tis`, `icepop` or another correction, detached.
+    """
+    clipped = ppo_clip(
+        current_logprobs,
+        proximal_logprobs,
+        advantages=advantages,
+        clip_low=clip_low,
+        clip_high=clip_high,
+    )
+    return importance_weights.detach() * clipped

@@ -1,0 +1,20 @@
+"""SAPO (2511.20347): a soft gate in place of PPO's clip."""
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms.ratio import ratio
+
+
+def sapo(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    advantages: Tensor,
+    temperature_positive: float = 1.0,
+    temperature_negative: float = 1.05,
+) -> Tensor:
+    """-A * (4 / tau) * sigmoid(tau * (rho - 1)), tau by the sign of A; the gradient is largest at rho = 1."""
+    rho = ratio(current_logprobs, proximal_logprobs)
+    tau = torch.where(advantages > 0, temperature_positive, temperature_negative).to(rho.dtype)
+    return -advantages * (4 / tau) * torch.sigmoid(tau * (rho - 1))

@@ -1,0 +1,28 @@
+"""What can be wrong with a learner's inputs; each is raised before a weight is touched.
+
+LearnerError
+├── ModelNotSupported   the architecture, or an option of it, has no map
+├── WeightsMismatch     the weight files and the model disagree
+├── CheckpointError     the checkpoint is unfinished, damaged or of another model
+└── LayoutError         the processes cannot be arranged as asked
+"""
+
+
+class LearnerError(ValueError):
+    pass
+
+
+class ModelNotSupported(LearnerError):  # noqa: N818 - reads as the sentence it is
+    pass
+
+
+class WeightsMismatch(LearnerError):  # noqa: N818
+    pass
+
+
+class CheckpointError(LearnerError):
+    pass
+
+
+class LayoutError(LearnerError):
+    pass

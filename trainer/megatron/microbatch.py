@@ -1,0 +1,64 @@
+"""What the learner consumes: packed microbatches, and the batch of one optimizer step.
+
+Index t of every per-token tensor speaks about token t itself, never about token t+1.
+A batch is global: every process holds the same one and the learner takes this process's share.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Microbatch:
+    """Sequences packed end to end; sequence i is tokens[cu_seqlens[i] : cu_seqlens[i + 1]].
+
+    The loss of a batch is the sum over its tokens of `weights` times the token's loss, so the
+    weights carry the global denominator and a split into microbatches changes nothing.
+    """
+
+    tokens: Tensor  # int64 [T]
+    cu_seqlens: Tensor  # int32 [S + 1], first 0, last T
+    action_mask: Tensor  # bool [T], tokens the policy sampled; only these get a logprob
+    advantages: Tensor  # float32 [T]
+    behavior_logprobs: Tensor  # float32 [T]
+    proximal_logprobs: Tensor  # float32 [T]
+    weights: Tensor  # float32 [T], aggregation weights over the whole batch
+    temperatures: Tensor | None = None  # float32 [T], the sampling temperature of each token; None is 1
+
+    @property
+    def num_tokens(self) -> int:
+        return self.tokens.numel()
+
+    @property
+    def num_sequences(self) -> int:
+        return self.cu_seqlens.numel() - 1
+
+    def replace(self, **changes: Tensor) -> Self:
+        return dataclasses.replace(self, **changes)
+
+    def to(self, device: torch.device) -> Self:
+        """The same microbatch with every tensor on the device."""
+        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        moved = {name: t.to(device) for name, t in tensors.items() if isinstance(t, Tensor)}
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainBatch:
+    """The microbatches of one optimizer step, over all data-parallel ranks."""
+
+    microbatches: tuple[Microbatch, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(microbatch.num_tokens for microbatch in self.microbatches)
+
+    def with_proximal_logprobs(self, logprobs: Sequence[Tensor]) -> "TrainBatch":
+        """The batch with what `Learner.logprobs` returned for it filled in."""
+        pairs = zip(self.microbatches, logprobs, strict=True)
+        return TrainBatch(tuple(m.replace(proximal_logprobs=p) for m, p in pairs))

@@ -1,0 +1,192 @@
+"""The one file that knows whether this machine has a GPU.
+
+With CUDA it changes nothing and picks NCCL and, where installed, TransformerEngine. Without, it picks
+gloo and replaces the few places where Megatron-Core 0.16 names a CUDA device; all else is the GPU code.
+Each replacement is a row of `patches()`, and `install` refuses to run when upstream has moved one.
+"""
+
+import importlib
+import importlib.util
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trainer.megatron.adam import FusedAdam
+
+CPU = torch.device("cpu")
+
+
+def has_cuda() -> bool:
+    return torch.cuda.is_available()
+
+
+def has_transformer_engine() -> bool:
+    return has_cuda() and importlib.util.find_spec("transformer_engine") is not None
+
+
+def device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if has_cuda() else CPU
+
+
+def backend() -> str:
+    return "nccl" if has_cuda() else "gloo"
+
+
+def install(local_rank: int) -> None:
+    """Make this process ready for Megatron; safe to repeat. `local_rank` chooses its GPU."""
+    if has_cuda():
+        torch.cuda.set_device(local_rank)
+        return
+    for patch in patches():
+        patch.apply()
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One name of torch or Megatron that means CUDA, and what it means here."""
+
+    owner: Any
+    name: str
+    replacement: Any
+
+    def apply(self) -> None:
+        if not hasattr(self.owner, self.name):
+            raise RuntimeError(
+                f"{self.owner.__name__} has no {self.name!r}; this release of torch or megatron-core "
+                "is not the one trainer/megatron/platform.py was written for"
+            )
+        setattr(self.owner, self.name, self.replacement)
+
+
+def patches() -> Iterator[Patch]:
+    yield from _devices_and_streams()
+    yield from _random_state()
+    yield from _literal_devices()
+    yield from _optimizer()
+    yield from _mixture_of_experts()
+
+
+def _devices_and_streams() -> Iterator[Patch]:
+    yield Patch(torch.cuda, "current_device", lambda: CPU)
+    yield Patch(torch.cuda, "set_device", _ignore)
+    yield Patch(torch.cuda, "synchronize", _ignore)
+    yield Patch(torch.Tensor, "cuda", lambda tensor, *_, **__: tensor)
+    yield Patch(torch.Tensor, "record_stream", _ignore)
+    for name in ("Stream", "Event", "stream", "current_stream", "default_stream"):
+        yield Patch(torch.cuda, name, _InertStream)
+
+
+def _random_state() -> Iterator[Patch]:
+    """Megatron's tracker of random states works on the CPU generator instead."""
+    random = importlib.import_module("megatron.core.tensor_parallel.random")
+    yield Patch(torch.cuda, "get_rng_state", lambda *_, **__: torch.get_rng_state())
+    yield Patch(torch.cuda, "manual_seed", torch.default_generator.manual_seed)
+    yield Patch(random, "_get_cuda_rng_state", lambda *_, **__: torch.get_rng_state())
+    yield Patch(random, "_set_cuda_rng_state", lambda state, *_, **__: torch.set_rng_state(state))
+
+
+def _literal_devices() -> Iterator[Patch]:
+    """Modules that spell device="cuda" see a torch whose factories know better."""
+    replacement = _torch_without_cuda()
+    for module in (
+        "dist_checkpointing.exchange_utils",
+        "optimizer.clip_grads",
+        "optimizer.grad_scaler",
+        "optimizer.optimizer",
+        "pipeline_parallel.schedules",
+        "tensor_parallel.data",
+        "transformer.moe.experts",
+        "transformer.moe.moe_utils",
+        "transformer.moe.router",
+        "transformer.moe.token_dispatcher",
+        "utils",
+    ):
+        yield Patch(importlib.import_module(f"megatron.core.{module}"), "torch", replacement)
+
+
+def _optimizer() -> Iterator[Patch]:
+    """Our Adam takes the place of TransformerEngine's, so the optimizers take the path they take on a GPU."""
+    optimizer = importlib.import_module("megatron.core.optimizer")
+    base = importlib.import_module("megatron.core.optimizer.optimizer")
+    distributed = importlib.import_module("megatron.core.optimizer.distrib_optimizer")
+    clip = importlib.import_module("megatron.core.optimizer.clip_grads")
+    yield Patch(optimizer, "Adam", FusedAdam)
+    yield Patch(optimizer, "USING_PYTORCH_OPTIMIZER", False)
+    yield Patch(distributed, "Adam", FusedAdam)
+    yield Patch(distributed, "HAVE_APEX_OR_TE", True)
+    yield Patch(distributed, "USING_APEX_OPTIMIZER", True)
+    yield Patch(base, "clip_grad_by_total_norm_fp32", _scale_to_norm)
+    yield Patch(clip, "clip_grad_by_total_norm_fp32", _scale_to_norm)
+    yield Patch(torch.nn.Parameter, "type", _type_with_cuda_name)
+
+
+def _mixture_of_experts() -> Iterator[Patch]:
+    utils = importlib.import_module("megatron.core.transformer.moe.moe_utils")
+    dispatcher = importlib.import_module("megatron.core.transformer.moe.token_dispatcher")
+    yield Patch(utils, "maybe_move_tensor_to_cpu", _to_host)
+    yield Patch(dispatcher, "maybe_move_tensor_to_cpu", _to_host)
+
+
+def _ignore(*_: object, **__: object) -> None:
+    return None
+
+
+class _InertStream:
+    """A CUDA stream, event or stream context on a machine where everything is in order anyway."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __enter__(self) -> "_InertStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return _ignore
+
+
+def _torch_without_cuda() -> types.ModuleType:
+    proxy = types.ModuleType("torch")
+    proxy.__dict__.update(torch.__dict__)
+    for name in ("arange", "as_tensor", "empty", "full", "ones", "rand", "randn", "tensor", "zeros"):
+        setattr(proxy, name, _on_cpu(getattr(torch, name)))
+    for name in ("empty_like", "ones_like", "zeros_like"):
+        setattr(proxy, name, _on_cpu(getattr(torch, name)))
+    proxy.autocast = lambda _device, **options: torch.autocast("cpu", **options)  # type: ignore[attr-defined]
+    return proxy
+
+
+def _on_cpu(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def create(*args: object, **options: object) -> torch.Tensor:
+        if str(options.get("device")).startswith("cuda"):
+            options["device"] = CPU
+        return factory(*args, **options)
+
+    return create
+
+
+def _scale_to_norm(
+    parameters: list[torch.Tensor], max_norm: float, total_norm: float, use_decoupled_grad: bool = False  # noqa: FBT001, FBT002 - Megatron's signature
+) -> None:
+    """Megatron's gradient clipping, without its assertion that gradients are on a GPU."""
+    assert not use_decoupled_grad
+    gradients = [p.grad.detach() for p in parameters if p.grad is not None]
+    scale = max_norm / (total_norm + 1e-6)
+    if scale < 1.0 and gradients:
+        torch._foreach_mul_(gradients, scale)  # noqa: SLF001 - what torch.nn.utils.clip_grad calls
+
+
+def _type_with_cuda_name(parameter: torch.Tensor, *args: Any, **options: Any) -> Any:
+    """Megatron sorts parameters by type names such as "torch.cuda.FloatTensor"."""
+    answer = torch.Tensor.type(parameter, *args, **options)
+    return answer.replace("torch.", "torch.cuda.", 1) if isinstance(answer, str) else answer
+
+
+def _to_host(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:  # noqa: FBT001, FBT002 - Megatron's signature
+    del record_stream
+    return tensor.numpy() if as_numpy and isinstance(tensor, torch.Tensor) else tensor
