@@ -47,7 +47,7 @@ def address(
         episode_id=checked_id(next(iter(ids.values())), "episode") if ids else new_episode_id(),
         group_id=_group_id(headers),
         group_size=_group_size(headers),
-        kind=_kind(headers),
+        kind=turn_kind(headers),
     )
 
 
@@ -88,7 +88,7 @@ def _group_size(headers: Mapping[bytes, bytes]) -> int | None:
     return int(text)
 
 
-def _kind(headers: Mapping[bytes, bytes]) -> str:
+def turn_kind(headers: Mapping[bytes, bytes]) -> str:
     kind = _header(headers, b"x-turngate-turn-kind") or "train"
     if kind not in ("train", "side"):
         raise BadRequest(

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from gateway.chat_messages import chat_message
 from gateway.errors import BadRequest
-from gateway.request import Reply, ReplyChoice, Request, Sampling, ToolChoice
+from gateway.request import Reply, ReplyChoice, Request, SamplingOptions, ToolChoice
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 _NotNegative = Annotated[int, Meta(ge=0)]
@@ -110,9 +110,9 @@ def invalid_body(error: msgspec.ValidationError) -> BadRequest:
     return BadRequest(f"{param}: {text}" if param else text, param=param, code="invalid_value")
 
 
-def _sampling(chat: _ChatBody) -> Sampling:
+def _sampling(chat: _ChatBody) -> SamplingOptions:
     stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
-    return Sampling(
+    return SamplingOptions(
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         temperature=chat.temperature,
         top_p=chat.top_p,

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import orjson
-
 from gateway.errors import BadRequest
 from gateway.request import ChatMessage
 
@@ -19,7 +17,7 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
-    """Give one message with string content, a template's role, and arguments as mappings."""
+    """Give one message with string content, a role that templates know, and nothing that they do not read."""
     role = _ROLES.get(raw.get("role", ""))
     if role is None:
         raise BadRequest(
@@ -54,25 +52,12 @@ def _tool_call(call: object, where: str) -> dict[str, object]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise _wrong_call(where)
-    arguments = parsed_arguments(function.get("arguments"))
     id_ = call.get("id") if isinstance(call, dict) else None
     return {
         "id": id_ if isinstance(id_, str) else "",
         "type": "function",
-        "function": {"name": function["name"], "arguments": arguments},
+        "function": {"name": function["name"], "arguments": function.get("arguments")},
     }
-
-
-def parsed_arguments(arguments: object) -> object:
-    """Parse arguments as they travel, JSON text, into what templates read; text that is no JSON stays text."""
-    if arguments is None or arguments == "":
-        return {}
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return arguments
 
 
 def _wrong_call(where: str) -> BadRequest:
@@ -87,7 +72,7 @@ def _text(content: object, where: str) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\n".join(_part_text(part, f"{where}[{i}]") for i, part in enumerate(content))
+        return "".join(_part_text(part, f"{where}[{i}]") for i, part in enumerate(content))
     raise BadRequest(
         f"{where} must be a string or a list of parts", param=where, code="invalid_value"
     )

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import orjson
 
 from rollout import errors as rollout_errors
+from rollout.rendering import TemplateError
 
 # Engines and stores that are away come back within seconds or need a person.
 RETRY_AFTER_SECONDS = 2.0
@@ -120,7 +121,8 @@ def error_headers(status: int, retry_after: float | None) -> dict[str, str]:
     return headers
 
 
-_STORE_ERRORS: Mapping[type[rollout_errors.StoreError], tuple[type[ApiError], str]] = {
+# The first class in an error's own order that stands here decides; an engine's refusal of a request is the caller's.
+_OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.NoSuchEpisode: (NotFound, "episode_not_found"),
     rollout_errors.NoSuchTurn: (NotFound, "turn_not_found"),
     rollout_errors.NoSuchGroup: (NotFound, "group_not_found"),
@@ -131,20 +133,18 @@ _STORE_ERRORS: Mapping[type[rollout_errors.StoreError], tuple[type[ApiError], st
     rollout_errors.RetryMismatch: (Conflict, "idempotency_key_reused"),
     rollout_errors.Backlogged: (TooMany, "backlogged"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),
+    rollout_errors.EngineRejected: (BadRequest, "engine_rejected"),
+    rollout_errors.EngineError: (Unavailable, "engine_unavailable"),
+    TemplateError: (BadRequest, "template_error"),
 }
 
 
-def translate_store_error(error: rollout_errors.StoreError) -> ApiError:
-    """Give a store's refusal its status and code."""
+def translate(error: Exception) -> ApiError:
+    """Give any error of ours its status and code."""
+    if isinstance(error, ApiError):
+        return error
     for kind in type(error).__mro__:
-        if kind in _STORE_ERRORS:
-            shape, code = _STORE_ERRORS[kind]
+        if kind in _OURS:
+            shape, code = _OURS[kind]
             return shape(str(error), code=code, retry_after=getattr(error, "retry_after", None))
-    return ApiError(str(error), code="store_error")
-
-
-def translate_engine_error(error: rollout_errors.EngineError) -> ApiError:
-    """An engine's refusal of the request is the caller's; everything else is ours and passes."""
-    if isinstance(error, rollout_errors.EngineRejected):
-        return BadRequest(str(error), code="engine_rejected")
-    return Unavailable(str(error), code="engine_unavailable")
+    return ApiError("something went wrong inside the gateway; its log says what", code="internal")

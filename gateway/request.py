@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-# A message as chat templates read it: arguments of tool calls are mappings, content is a string.
+# Content is a string; a tool call's arguments are what the client sent (the template's edge parses them).
 ChatMessage = dict[str, object]
 Tool = dict[str, object]
 
@@ -21,7 +21,7 @@ class ToolChoice(msgspec.Struct, frozen=True):
         return self.mode == "required"
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the caller asked of the sampler; None is the engine's default."""
 
     max_tokens: int | None = None
@@ -46,7 +46,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: tuple[ChatMessage, ...]
-    sampling: Sampling
+    sampling: SamplingOptions
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(validation_alias=_shared("redis_url"))
     database_url: str = Field(
-        default="sqlite+aiosqlite:///turngate.db", validation_alias=_shared("database_url")
+        default="sqlite:///turngate.db", validation_alias=_shared("database_url")
     )
     weights_dir: Path = Field(default=Path("weights"), validation_alias=_shared("weights_dir"))
     project: str = Field(default="default", validation_alias=_shared("project"))
@@ -52,7 +52,6 @@ class Settings(BaseSettings):
     max_output_tokens: int = Field(default=16_384, gt=0)  # when a call names no max_tokens
     tool_format: str | None = None  # read off the chat template by default
     reasoning_format: str | None = None
-    reward_weights: dict[str, float] = {}  # by reward name; an unnamed one counts once
     shutdown_seconds: float = Field(default=60.0, gt=0)  # for running turns to finish
 
     @field_validator("engines", mode="before")

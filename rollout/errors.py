@@ -8,13 +8,24 @@ RolloutError
 │   ├── RetryMismatch
 │   ├── ClaimLost
 │   └── StoreUnavailable
-└── EngineError
-    ├── EngineUnreachable, EngineTimeout
-    ├── EngineRejected, EngineGarbled
-    └── EngineAborted
+├── EngineError
+│   ├── EngineUnreachable, EngineTimeout
+│   ├── EngineRejected, EngineGarbled
+│   ├── EngineAborted
+│   └── NoEngine
+├── PolicyError
+│   ├── PolicyDamaged
+│   └── PolicyNotWritten
+└── LedgerError
+    └── LedgerUnavailable
 
 The store's Lua scripts answer with a class name and its arguments, so the names are part of the wire.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rollout.generation import Chunk
 
 
 class RolloutError(Exception):
@@ -116,4 +127,70 @@ class StoreUnavailable(StoreError):
 
 
 class EngineError(RolloutError):
-    """An engine did not do what it was asked."""
+    """An engine did not do what it was asked; `partial` is what it had sampled by then."""
+
+    def __init__(self, engine: str, why: str, partial: "Chunk | None" = None) -> None:
+        super().__init__(f"engine {engine}: {why}")
+        self.engine = engine
+        self.why = why
+        self.partial = partial
+
+
+class EngineUnreachable(EngineError):
+    """The engine refused the connection, broke it, or failed inside; another one may do better."""
+
+
+class EngineTimeout(EngineError):
+    """The engine let a deadline pass."""
+
+
+class EngineRejected(EngineError):
+    """The engine finds the request at fault; no other engine will take it."""
+
+
+class EngineGarbled(EngineError):
+    """The engine's answer is not what it should be, or contradicts itself."""
+
+
+class EngineAborted(EngineError):
+    """The engine gave the request up, or was told to."""
+
+
+class NoEngine(EngineError):
+    """No engine of the pool may serve now."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("pool", why)
+
+
+class PolicyError(RolloutError):
+    """A directory of weights is not what it should be."""
+
+
+class PolicyDamaged(PolicyError):
+    """A policy's files are missing, cut short or changed; its manifest says so."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"policy {path} is damaged ({why}); publish it again")
+        self.path = path
+
+
+class PolicyNotWritten(PolicyError):
+    """Publishing failed and left nothing behind."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"policy {path} was not written ({why}); nothing of it was kept")
+        self.path = path
+
+
+class LedgerError(RolloutError):
+    """The SQL database did not do what it was asked."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The database cannot be reached or used now; what waits for it stays in the store."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the ledger is unavailable ({why}); check TURNGATE_DATABASE_URL and the database"
+        )

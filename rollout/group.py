@@ -4,9 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
-from rollout.episode import EpisodeStatus, Turn
-from rollout.header import EpisodeHeader
-from rollout.reward import Rewards
+from rollout.episode import EpisodeStatus
+from rollout.header import EpisodeView
 
 
 class GroupStatus(StrEnum):
@@ -39,17 +38,9 @@ class GroupView(msgspec.Struct, frozen=True, gc=False):
         return sum(status is not EpisodeStatus.OPEN for _, status in self.members)
 
 
-class ClaimedEpisode(msgspec.Struct, frozen=True, gc=False):
-    """An episode as the trainer receives it."""
-
-    header: EpisodeHeader
-    turns: tuple[Turn, ...]
-    rewards: Rewards
-
-
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """A group held under a lease, with its rewarded episodes."""
 
     group_id: str
-    episodes: tuple[ClaimedEpisode, ...]
+    episodes: tuple[EpisodeView, ...]
     deliveries: int

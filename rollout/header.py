@@ -80,30 +80,34 @@ class SettledEpisode(msgspec.Struct, frozen=True, gc=False):
     sequence: int
 
 
-# In the order of EpisodeHeader's fields: the names Redis knows them by.
-HEADER_FIELDS = (
-    "id status kind group task key metadata created sealed settled turns trainable_turns"
-    " trainable_tokens output_tokens min_version max_version rewards outcome truncated reason"
-    " policy_version"
-).split()
-
-
 def parse_header(values: list[bytes | None]) -> EpisodeHeader:
-    """Read the values of HEADER_FIELDS as Redis returns them."""
+    """Read the fields that `header.lua` asks Redis for, in its order."""
     text = [value.decode() if value else "" for value in values]
-    times_and_counts = [int(value or 0) for value in text[7:14]]
+    created, sealed, settled, turns, trainable_turns, trainable_tokens, output_tokens = [
+        int(value or 0) for value in text[7:14]
+    ]
     return EpisodeHeader(
-        text[0],
-        EpisodeStatus(text[1]),
-        *text[2:7],
-        *times_and_counts,
-        _optional(text[14]),
-        _optional(text[15]),
-        int(text[16] or 0),
-        text[17],
-        text[18] == "1",
-        DiscardReason(text[19]) if text[19] else None,
-        _optional(text[20]),
+        id=text[0],
+        status=EpisodeStatus(text[1]),
+        kind=text[2],
+        group_id=text[3],
+        task_id=text[4],
+        key_id=text[5],
+        metadata_json=text[6],
+        created_ms=created,
+        sealed_ms=sealed,
+        settled_ms=settled,
+        num_turns=turns,
+        num_trainable_turns=trainable_turns,
+        num_trainable_tokens=trainable_tokens,
+        num_output_tokens=output_tokens,
+        min_version=_optional(text[14]),
+        max_version=_optional(text[15]),
+        num_rewards=int(text[16] or 0),
+        outcome=text[17],
+        truncated=text[18] == "1",
+        reason=DiscardReason(text[19]) if text[19] else None,
+        policy_version=_optional(text[20]),
     )
 
 

@@ -59,7 +59,9 @@ class Rewards(msgspec.Struct, frozen=True, gc=False):
     def episode(self) -> float:
         """Weighted reward given to the episode as a whole."""
         return math.fsum(
-            self._weighted(name, value) for (turn, name), value in self.values.items() if turn is None
+            self._weighted(name, value)
+            for (turn, name), value in self.values.items()
+            if turn is None
         )
 
     @property

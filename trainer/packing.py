@@ -1,7 +1,4 @@
-"""Sequences into microbatches under a token budget: first fit, longest first.
-
-The number of microbatches is a multiple of the data-parallel ranks, so that every rank runs the same number of forward passes.
-"""
+"""Sequences into microbatches under a token budget: first fit, longest first."""
 
 from collections.abc import Sequence
 
@@ -11,7 +8,7 @@ def pack(lengths: Sequence[int], *, token_budget: int, multiple: int = 1) -> lis
 
     pack([6, 5, 4, 3, 2], token_budget=10)  ->  [[0, 2], [1, 3, 4]]
 
-    With fewer sequences than `multiple` the last microbatches stay empty.
+    Their number is a multiple of `multiple`, the ranks that share them, as far as there are sequences to split.
     """
     bins: list[list[int]] = []
     loads: list[int] = []
@@ -31,9 +28,11 @@ def pack(lengths: Sequence[int], *, token_budget: int, multiple: int = 1) -> lis
 def _to_multiple(bins: list[list[int]], lengths: Sequence[int], multiple: int) -> list[list[int]]:
     """Split the fullest microbatches until their number is a multiple."""
     while len(bins) % multiple:
-        fullest = max(range(len(bins)), key=lambda b: (len(bins[b]) > 1, _load(bins[b], lengths)))
-        items = bins[fullest]
-        bins[fullest], rest = _halves(items, lengths) if len(items) > 1 else (items, [])
+        divisible = [b for b in range(len(bins)) if len(bins[b]) > 1]
+        if not divisible:
+            break
+        fullest = max(divisible, key=lambda b: _load(bins[b], lengths))
+        bins[fullest], rest = _halves(bins[fullest], lengths)
         bins.append(rest)
     return bins
 

@@ -14,7 +14,7 @@ from deploy.demo.task import Task
 Chat = dict[str, Any]
 
 # habit: probability, at most one per episode; the rest of the episodes have none
-HABITS = {"blurt": 0.15, "guess": 0.15, "swap": 0.15, "drop": 0.10, "reuse": 0.10}
+HABITS = {"blurt": 0.13, "guess": 0.17, "drop": 0.13, "reuse": 0.12}
 WRONG_ITEM = 0.06  # per price call
 PLUS_FOR_TIMES = 0.08  # per expression
 GUESSES = range(20, 600)
@@ -49,10 +49,10 @@ class Clerk:
     def play(self, items: list[str], *, habit: str = "none", times: str = "*") -> Chat:
         order = self.task.order
         prices = self.look_up(items)
-        quantities = [order.first_quantity, order.second_quantity]
-        if habit == "swap":
-            quantities.reverse()
-        terms = [f"{q}{times}{p}" for q, p in zip(quantities, (prices[0], prices[-1]), strict=True)]
+        terms = [
+            f"{order.first_quantity}{times}{prices[0]}",
+            f"{order.second_quantity}{times}{prices[-1]}",
+        ]
         expression = "+".join(terms[:1] if habit == "drop" else terms)
         return self.answer(self.call("calc", expression=expression))
 

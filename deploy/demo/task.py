@@ -33,13 +33,13 @@ def is_held_out(order: Order) -> bool:
     return (7 * ITEMS.index(order.first) + 4 * ITEMS.index(order.second)) % 5 == 0
 
 
-def training_tasks(seed: int) -> Iterator[Task]:
-    """Tasks without end."""
-    random = Random(f"training {seed}")  # noqa: S311 - repeatable on purpose
+def training_tasks(stream: str) -> Iterator[Task]:
+    """Tasks without end; each stream has its own."""
+    random = Random(stream)  # noqa: S311 - repeatable on purpose
     pairs = [pair for pair in permutations(ITEMS, 2) if not is_held_out(Order(*pair, 2, 2))]
     number = 0
     while True:
-        yield draw(f"train-{seed}-{number}", random, pairs)
+        yield draw(f"{stream}-{number}", random, pairs)
         number += 1
 
 

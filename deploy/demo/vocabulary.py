@@ -46,7 +46,7 @@ def corpus() -> Iterable[str]:
     """The texts of 1,500 clean chats, without the tokens added to the vocabulary by name."""
     yield "system Tools: " + ", ".join(tool["function"]["name"] for tool in TOOLS)
     yield " ".join([*ITEMS, "user", "assistant", "tool", "expression", "unknown item", "error"])
-    for task in islice(training_tasks(0), 1500):
+    for task in islice(training_tasks("vocabulary"), 1500):
         for message in clean_chat(task)["messages"]:
             yield message.get("content") or ""
             for call in message.get("tool_calls", []):

@@ -1,10 +1,89 @@
-"""`python -m rollout.engine_server`.
+"""`python -m rollout.engine_server`: refuse what cannot work, start SGLang, and end all of its processes.
 
-SGLang's workers are spawned, and a spawned child re-imports the parent's main module, which is what carries the CPU
-shim into it. Multiprocessing leaves a package's `__main__` out of that, so `server` is made the main module instead.
+SGLang's own way to end is to drain: it polls every five seconds and never ends while a request is paused. So it runs in
+a session of its own, which this process ends at once. Exit codes: 0 told to stop, 1 SGLang failed (its log says how),
+2 refused.
 """
 
-import runpy
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from contextlib import suppress
+
+from rollout.engine_server import arguments as command_line
+from rollout.engine_server import model_files
+
+log = logging.getLogger("rollout.engine_server")
+
+
+class StartRefused(Exception):
+    """The command line cannot be served; the message says why."""
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    arguments = command_line.parse()
+    try:
+        _check_port(arguments.host, arguments.port)
+        _check_admin_key(arguments)
+        model_files.check(arguments.model)
+    except (StartRefused, model_files.ModelUnusable) as refusal:
+        log.error("%s", refusal)
+        return 2
+    # SGLang leaves its sockets behind in the temporary directory.
+    directory = tempfile.mkdtemp(prefix="turngate-engine-")
+    try:
+        return _run(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(directory: str) -> int:
+    command = [sys.executable, "-m", "rollout.engine_server.server", *sys.argv[1:]]
+    environment = os.environ | {"TMPDIR": directory}
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        return _wait(server)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _wait(server: subprocess.Popen[bytes]) -> int:
+    """Until the server ends by itself, which is a failure, or a signal ends it."""
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    while server.poll() is None:
+        received = signal.Signals(signal.sigwait(signals))
+        if received is not signal.SIGCHLD:
+            log.info("engine ending on %s", received.name)
+            return 0
+    log.error("SGLang ended with code %d; its last lines above say why", server.returncode)
+    return 1
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise StartRefused(f"cannot listen on {host}:{port}: {error}") from error
+
+
+def _check_admin_key(arguments: Namespace) -> None:
+    name = arguments.admin_key_env
+    if name is not None and not os.environ.get(name):
+        raise StartRefused(f"--admin-key-env: the environment variable {name} is not set")
+
 
 if __name__ == "__main__":
-    runpy.run_module("rollout.engine_server.server", run_name="__main__", alter_sys=True)
+    sys.exit(main())

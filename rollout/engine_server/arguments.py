@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; a wrong one ends the process with code 2, as argparse does."""
     parser = argparse.ArgumentParser(
@@ -18,14 +19,20 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--weight-version", type=int, default=0, help="policy version of the model")
     add("--admin-key-env", metavar="NAME", help="environment variable with the control routes' key")
     add("--context-length", type=int, help="tokens; the model's own limit if not given")
-    add("--max-total-tokens", type=int, help="tokens in the key-value cache; as many as fit a GPU, 32768 on a CPU")
+    add(
+        "--max-total-tokens",
+        type=int,
+        help="tokens in the key-value cache; as many as fit a GPU, 32768 on a CPU",
+    )
     add("--max-running-requests", type=int, default=64)
     add("--ready-file", type=Path, help="gets the server's host and port as JSON once it serves")
     add("extra", nargs="*", metavar="-- SGLANG_ARGUMENT", help="passed on to SGLang as it is")
     return parser.parse_args(argv)
 
 
-def sglang_arguments(arguments: argparse.Namespace, *, port: int, device: Sequence[str]) -> list[str]:
+def sglang_arguments(
+    arguments: argparse.Namespace, *, port: int, device: Sequence[str]
+) -> list[str]:
     """The same in SGLang's words, where the last of two equal options wins."""
     translated = [
         *("--model-path", str(arguments.model), "--host", arguments.host, "--port", str(port)),

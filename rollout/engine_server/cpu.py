@@ -32,11 +32,10 @@ def install() -> None:
 
 def _declare_torchvision_operators() -> None:
     """PyPI's torchvision cannot load its CUDA library, then fails to attach to operators nobody declared."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    # An operator lives as long as the library that declared it.
-    sys.modules["torchvision_operators"] = library  # type: ignore[assignment]
+        torch.library.define(
+            f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
 
 
 def _install_sgl_kernel() -> None:
@@ -49,7 +48,7 @@ def _install_sgl_kernel() -> None:
     sys.modules["sgl_kernel"] = module
 
 
-def _assign_req_to_token_pool(
+def _assign_req_to_token_pool(  # noqa: PLR0917 - SGLang's own signature
     request_rows: torch.Tensor,
     request_to_token: torch.Tensor,
     starts: torch.Tensor,

@@ -26,11 +26,6 @@ def check(directory: Path) -> None:
         _check_safetensors(file)
 
 
-def architectures(directory: Path) -> list[str]:
-    """The model classes its configuration names."""
-    return list(_read_json(directory / "config.json")["architectures"])
-
-
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())

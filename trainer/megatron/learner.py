@@ -1,33 +1,54 @@
-"""SIGNATURES ONLY (being implemented): code against these."""
+"""The learner: a policy on Megatron-Core that gives logprobs, takes optimizer steps and saves itself.
 
-from collections.abc import Callable, Iterator, Mapping
+Every process of the job calls the same methods with the same arguments in the same order.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import torch
+from megatron.core import parallel_state
+from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
+from trainer.megatron import checkpoint, model, platform, processes, weights
+from trainer.megatron.architecture import Architecture
 from trainer.megatron.layout import Layout
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
+from trainer.megatron.stepper import Stepper
 
-# (current_logprobs [T] with gradient and 0 where action_mask is False, entropy [T] or None, microbatch)
-#   -> (sum of weights * token loss, detached sums to report)
-LossFunction = Callable[[Tensor, Tensor | None, Microbatch], tuple[Tensor, dict[str, Tensor]]]
+# (current_logprobs [T], entropies [T], both with gradient and 0 where action_mask is False, microbatch)
+#   -> (sum of weights * token loss, sums to report)
+LossFunction = Callable[[Tensor, Tensor, Microbatch], tuple[Tensor, Mapping[str, Tensor]]]
 
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One optimizer step; `sums` are the loss function's, added over all microbatches and ranks."""
+    """One optimizer step; `sums` are the loss function's, added over all microbatches and processes."""
 
     loss: float
     gradient_norm: float
     learning_rate: float
-    skipped: bool  # the loss or the gradient was not finite, and no weight was touched
+    skipped: bool  # the loss or the gradient was not finite, so no weight was touched
     sums: Mapping[str, float]
 
 
 class Learner:
+    """Use as a context manager, or call `close`, where the process goes on without it."""
+
+    def __init__(
+        self, architecture: Architecture, model_: model.PolicyModel, stepper: Stepper, layout: Layout
+    ) -> None:
+        self._architecture = architecture
+        self._model = model_
+        self._stepper = stepper
+        self._layout = layout
+
     @classmethod
     def create(
         cls,
@@ -37,40 +58,141 @@ class Learner:
         layout: Layout | None = None,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
-    ) -> "Learner":
-        """Loads an HF directory (config.json + safetensors); starts torch.distributed if nobody has."""
-        raise AssertionError
+    ) -> Self:
+        """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone."""
+        layout = layout or Layout()
+        architecture = Architecture.read(model_dir)
+        processes.start(layout, seed)
+        policy = model.build(architecture, layout, dtype)
+        weights.load(policy, architecture, model_dir)
+        stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)
+        return cls(architecture, policy, stepper, layout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the job."""
+        processes.stop()
 
     @property
     def steps(self) -> int:
-        """Optimizer steps taken (restored by load)."""
-        raise AssertionError
+        """Optimizer steps taken, those before a checkpoint included."""
+        return self._stepper.num_steps
 
     @property
     def is_primary(self) -> bool:
-        """True on the one process (rank 0) that writes files and talks to others."""
-        raise AssertionError
+        """True in the one process that writes files and talks to others."""
+        return torch.distributed.get_rank() == 0
 
+    @torch.no_grad()
     def logprobs(self, batch: TrainBatch) -> list[Tensor]:
-        """Float32 [T] on CPU per microbatch of the global batch, on every rank; 0 where action_mask is False."""
-        raise AssertionError
+        """The policy's logprob of each action token, float32 [T] on the CPU for each microbatch of the batch."""
+        share = _own_share(batch)
+        measured = self._run(share, _keep_logprobs, forward_only=True)
+        sizes = [microbatch.num_tokens for microbatch in batch.microbatches]
+        merged = torch.zeros(sum(sizes), device=platform.device())
+        rank, ranks = _data_parallel_place()
+        for own, target in zip(measured, merged.split(sizes)[rank::ranks], strict=False):
+            target.copy_(own)
+        _sum_over_job(merged)
+        return list(merged.cpu().split(sizes))
 
-    def step(self, batch: TrainBatch, loss: LossFunction, *, entropy: bool = False) -> StepMetrics:
-        """Forward, backward, clip, optimizer, schedule. `entropy=True` hands the loss float32 [T] entropies."""
-        raise AssertionError
+    def step(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
+        """One optimizer step down the gradient of the batch's loss."""
+        share = _own_share(batch)
+        self._stepper.clear_gradients()
+        outcomes = self._run(share, partial(_apply_loss, loss), forward_only=False)
+        sums = _total(outcomes)
+        total_loss = sums.pop("loss")
+        norm, moved = self._stepper.step(loss=total_loss)
+        return StepMetrics(total_loss, norm, self._stepper.learning_rate, not moved, sums)
 
     def export(self) -> Iterator[tuple[str, Tensor]]:
-        """(HF name, full CPU tensor); EVERY rank must exhaust it (collective), rank 0 writes."""
-        raise AssertionError
+        """(Hugging Face name, whole CPU tensor); every process must take all of them."""
+        return weights.export(self._model, self._architecture)
 
     def save(self, path: Path, state: Mapping[str, object]) -> None:
-        """A whole checkpoint directory (temporary name, fsync, rename); `state` is JSON-able and the caller's."""
-        raise AssertionError
+        """Write a checkpoint directory, whole or not at all; `state` is the caller's, of JSON values."""
+        checkpoint.save(path, self._model, self._stepper, self._architecture, state)
 
     def load(self, path: Path) -> dict[str, object]:
-        """Restores model, optimizer, schedule and RNG; returns the caller's state. CheckpointError if unfinished/foreign."""
-        raise AssertionError
+        """Continue from a checkpoint of this architecture, saved under any layout; gives the caller's state."""
+        return checkpoint.load(path, self._model, self._stepper, self._architecture)
 
-    def close(self) -> None:
-        """Leaves the process groups that create() started."""
-        raise AssertionError
+    def _run(
+        self, share: Sequence[Microbatch], finish: Callable[..., Any], *, forward_only: bool
+    ) -> list[Any]:
+        """Megatron's schedule over this process's microbatches; what `finish` gave, on the last stage."""
+
+        def forward(microbatches: Iterator[Microbatch], wrapped: Any) -> tuple[Tensor, Any]:
+            microbatch = next(microbatches).to(platform.device())
+            return wrapped(microbatch), partial(finish, microbatch=microbatch)
+
+        outputs: list[Any] = get_forward_backward_func()(
+            forward_step_func=forward,
+            data_iterator=iter(share),
+            model=[self._stepper.wrapped_model],
+            num_microbatches=len(share),
+            seq_length=1,  # unused: each microbatch states its own length
+            micro_batch_size=1,
+            forward_only=forward_only,
+            collect_non_loss_data=forward_only,
+        )
+        return outputs
+
+
+def _keep_logprobs(measured: Tensor, *, microbatch: Microbatch, non_loss_data: bool) -> Tensor:
+    assert non_loss_data
+    del microbatch
+    return measured[0]
+
+
+def _apply_loss(
+    loss: LossFunction, measured: Tensor, *, microbatch: Microbatch
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Megatron's triple: the loss, a token count that we do not use, what to collect."""
+    value, sums = loss(measured[0], measured[1], microbatch)
+    report = {name: tensor.detach().double() for name, tensor in sums.items()}
+    report["loss"] = value.detach().double()
+    return value, torch.zeros((), dtype=torch.int, device=value.device), report
+
+
+def _data_parallel_place() -> tuple[int, int]:
+    return parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
+
+
+def _own_share(batch: TrainBatch) -> list[Microbatch]:
+    """Every n-th microbatch, filled up with one that trains nothing where the batch does not divide."""
+    rank, ranks = _data_parallel_place()
+    count = -(-len(batch.microbatches) // ranks)
+    own = batch.microbatches[rank::ranks]
+    return [*own, *itertools.repeat(batch.microbatches[0].blank(), count - len(own))]
+
+
+def _total(outcomes: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Sums over microbatches and processes, on every process."""
+    names = [sorted(outcomes[0])] if outcomes else [None]
+    last = parallel_state.get_pipeline_model_parallel_last_rank()
+    group = parallel_state.get_pipeline_model_parallel_group()
+    torch.distributed.broadcast_object_list(names, src=last, group=group)
+    assert names[0] is not None
+    rows = [[outcome[name] for name in names[0]] for outcome in outcomes]
+    totals = torch.zeros(len(names[0]), dtype=torch.float64, device=platform.device())
+    for row in rows:
+        totals += torch.stack(row)
+    _sum_over_job(totals)
+    return dict(zip(names[0], totals.tolist(), strict=True))
+
+
+def _sum_over_job(value: Tensor) -> None:
+    """Add what the data-parallel copies of the last stage have, and tell the other stages."""
+    torch.distributed.all_reduce(value, group=parallel_state.get_data_parallel_group())
+    torch.distributed.broadcast(
+        value,
+        src=parallel_state.get_pipeline_model_parallel_last_rank(),
+        group=parallel_state.get_pipeline_model_parallel_group(),
+    )

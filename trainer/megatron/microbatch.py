@@ -41,6 +41,12 @@ class Microbatch:
     def replace(self, **changes: Tensor) -> Self:
         return dataclasses.replace(self, **changes)
 
+    def blank(self) -> Self:
+        """The same tokens with nothing to train on."""
+        return self.replace(
+            action_mask=torch.zeros_like(self.action_mask), weights=torch.zeros_like(self.weights)
+        )
+
     def to(self, device: torch.device) -> Self:
         """The same microbatch with every tensor on the device."""
         tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -1,4 +1,4 @@
-"""Adam over Megatron's buffers, and its learning-rate schedule."""
+"""Settings of the optimizer: decoupled Adam and its learning-rate schedule."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,6 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
+    """AdamW (1711.05101); norms and biases are not decayed.
+
+    Step k of w warm-up steps has k/w of the learning rate; after them it falls from the whole to
+    `minimum_ratio` of it, reached at step `decay_steps`, unless the schedule is constant.
+    """
+
     learning_rate: float
     beta1: float = 0.9
     beta2: float = 0.95
@@ -14,5 +20,14 @@ class OptimizerSettings:
     clip_gradient_norm: float = 1.0  # 0 switches clipping off
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
-    decay_steps: int | None = None  # optimizer steps until the minimum is reached; linear and cosine need it
-    minimum_ratio: float = 0.0  # of learning_rate, where linear and cosine end
+    decay_steps: int | None = None
+    minimum_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.schedule == "constant":
+            return
+        if self.decay_steps is None or self.decay_steps <= self.warmup_steps:
+            raise ValueError(
+                f"a {self.schedule} schedule needs decay_steps greater than warmup_steps "
+                f"({self.warmup_steps}), not {self.decay_steps}"
+            )

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from trainer.megatron import kernels
 from trainer.megatron.adam import FusedAdam
 
 CPU = torch.device("cpu")
@@ -66,6 +67,8 @@ def patches() -> Iterator[Patch]:
     yield from _random_state()
     yield from _literal_devices()
     yield from _optimizer()
+    yield from _kernels()
+    yield from _collectives()
     yield from _mixture_of_experts()
 
 
@@ -123,6 +126,20 @@ def _optimizer() -> Iterator[Patch]:
     yield Patch(torch.nn.Parameter, "type", _type_with_cuda_name)
 
 
+def _kernels() -> Iterator[Patch]:
+    rope = importlib.import_module("megatron.core.models.common.embeddings.rope_utils")
+    mlp = importlib.import_module("megatron.core.transformer.mlp")
+    yield Patch(rope, "fused_apply_rotary_pos_emb_thd", kernels.rotate_packed)
+    yield Patch(mlp, "bias_swiglu_impl", kernels.swiglu)
+
+
+def _collectives() -> Iterator[Patch]:
+    """Gloo copies a whole buffer onto itself where a process is alone in its group."""
+    buffers = importlib.import_module("megatron.core.distributed.param_and_grad_buffer")
+    for name in ("dist_all_gather_func", "dist_reduce_scatter_func"):
+        yield Patch(buffers, name, _unless_alone(getattr(buffers, name)))
+
+
 def _mixture_of_experts() -> Iterator[Patch]:
     utils = importlib.import_module("megatron.core.transformer.moe.moe_utils")
     dispatcher = importlib.import_module("megatron.core.transformer.moe.token_dispatcher")
@@ -132,6 +149,13 @@ def _mixture_of_experts() -> Iterator[Patch]:
 
 def _ignore(*_: object, **__: object) -> None:
     return None
+
+
+def _unless_alone(collective: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*tensors: torch.Tensor, group: torch.distributed.ProcessGroup, **options: Any) -> Any:
+        return None if group.size() == 1 else collective(*tensors, group=group, **options)
+
+    return run
 
 
 class _InertStream:

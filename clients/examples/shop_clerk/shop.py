@@ -22,7 +22,7 @@ ITEMS = tuple(
 PRICES = range(2, 50)
 QUANTITIES = range(2, 10)
 
-TOOLS: list[dict[str, Any]] = [
+TOOLS: list[Any] = [
     {
         "type": "function",
         "function": {

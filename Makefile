@@ -1,0 +1,56 @@
+# Each target first makes what it needs. ARGS="…" goes to the command: make demo ARGS="--output json"
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+TURNGATE := $(BIN)/turngate
+PACKAGES := gateway rollout trainer deploy
+SOURCES := $(PACKAGES) clients tests
+# One thread per kernel: for small models more of them cost more than they gain.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup product engine demo up down status test bench lint types arrows format
+
+help: ## show these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: product engine ## make both virtual environments, .venv and .venv-engine
+
+product:
+	@deploy/setup/environment.sh product
+
+engine:
+	@deploy/setup/environment.sh engine
+
+demo: setup ## watch an agent get better, from nothing, in minutes
+	@$(TURNGATE) demo $(ARGS)
+
+up: setup ## start the stack and leave it running
+	@$(TURNGATE) up --detach $(ARGS)
+
+down: product ## stop what `make up` started
+	@$(TURNGATE) down $(ARGS)
+
+status: product ## what runs, and how far the training is
+	@$(TURNGATE) status $(ARGS)
+
+test: setup lint types arrows ## lint, types, import arrows, then every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: setup ## what a turn and a training step cost
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lint: product ## ruff: rules and layout
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+types: product ## mypy, strict
+	@$(BIN)/mypy
+
+arrows: product ## who may import whom
+	@$(BIN)/lint-imports
+
+format: product ## apply ruff's layout and safe fixes
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)

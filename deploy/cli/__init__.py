@@ -1,0 +1,5 @@
+"""The `turngate` command."""
+
+from deploy.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,23 @@
+"""`turngate demo`: hands over to the demo, which starts the stack as any user would."""
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+from deploy.cli.output import Output
+
+# The demo reads its own options.
+CONTEXT: dict[str, Any] = {
+    "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True},
+    "add_help_option": False,
+}
+
+
+def demo(context: typer.Context) -> None:
+    """Watch an unmodified agent get better, from nothing, in minutes; `turngate demo --help` lists its options."""
+    output: Output = context.obj
+    plain = ["--plain"] if output.plain else []
+    command = [sys.executable, "-m", "deploy.demo", *context.args]
+    os.execv(sys.executable, [*command, "--output", output.format, *plain])  # noqa: S606  no shell is wanted

@@ -1,0 +1,49 @@
+"""`turngate down`: stops what `turngate up` started, and returns when it is gone."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from deploy import orphans
+from deploy.cli.output import Output
+from deploy.data_directory import DataDirectory, read_json
+from deploy.errors import StopFailed
+from deploy.settings import load_settings
+
+# Turns, a training step and a checkpoint may end first.
+DEFAULT_TIMEOUT_SECONDS = 180.0
+
+
+def down(
+    context: typer.Context,
+    data_dir: Annotated[Path | None, typer.Option(help="default: ./.turngate")] = None,
+    timeout: Annotated[float, typer.Option(help="seconds to wait")] = DEFAULT_TIMEOUT_SECONDS,
+) -> None:
+    """Stop the stack of a data directory: trainer, gateway, engines, Redis."""
+    output: Output = context.obj
+    directory = DataDirectory((data_dir or load_settings(os.environ).data_dir).resolve())
+    stopped = stop(directory, timeout)
+    text = f"stopped (pid {stopped})" if stopped else f"nothing runs on {directory.root}"
+    output.result({"stopped": stopped}, text)
+
+
+def stop(directory: DataDirectory, timeout: float) -> int | None:
+    """Return the pid of the supervisor that was stopped, if one ran; end what a killed one left behind."""
+    pid = directory.owner()
+    if pid is None:
+        orphans.stop_orphans(orphans.find_orphans(read_json(directory.state)))
+        return None
+    try:
+        supervisor = psutil.Process(pid)
+        supervisor.terminate()
+        supervisor.wait(timeout)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.TimeoutExpired:
+        raise StopFailed(
+            f"pid {pid} is still stopping after {timeout:g} s; see {directory.logs}"
+        ) from None
+    return pid

@@ -1,0 +1,59 @@
+"""Where the command speaks: results on standard output, everything else on standard error.
+
+With `--output json` the last line of standard output is one JSON object.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rich.console import Console, RenderableType
+
+STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class Format(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    format: Format = Format.TEXT
+    plain: bool = False  # neither color nor animation
+    errors: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        console = Console(stderr=True, no_color=self.plain, highlight=False)
+        object.__setattr__(self, "errors", console)
+
+    def result(self, content: object, text: RenderableType) -> None:
+        """Print the one result: `content` as JSON, or `text` for people."""
+        if self.format is Format.JSON:
+            sys.stdout.write(json.dumps(content) + "\n")
+            sys.stdout.flush()
+        else:
+            Console(no_color=self.plain, highlight=False).print(text)
+
+    def note(self, text: str) -> None:
+        self.errors.print(text, markup=False)
+
+    def error(self, text: str) -> None:
+        self.errors.print("error:", style="bold red", end=" ")
+        self.errors.print(text, markup=False)
+
+    def log_to_errors(self) -> None:
+        handler = logging.StreamHandler()
+        handler.setFormatter(FieldsFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logging.getLogger("deploy").addHandler(handler)
+        logging.getLogger("deploy").setLevel(logging.INFO)
+
+
+class FieldsFormatter(logging.Formatter):
+    """`12:00:01 process ready process=redis`: the message, then what it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = {name: v for name, v in vars(record).items() if name not in STANDARD_FIELDS}
+        return " ".join([super().format(record), *(f"{name}={v}" for name, v in extra.items())])

@@ -1,0 +1,120 @@
+"""What the running stack says of itself: the metrics of gateway and trainer, read twice a second.
+
+A metric's text is all this knows of them; the names are those of the dashboards.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+PERIOD_SECONDS = 0.5
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at all metrics."""
+
+    samples: Sequence[Sample] = ()
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum over every sample of that name which carries these labels; 0 if there is none."""
+        return sum(sample.value for sample in self._named(name, labels))
+
+    def by(self, name: str, label: str) -> dict[str, int]:
+        return {sample.labels[label]: int(sample.value) for sample in self._named(name, {})}
+
+    def quantile(self, histogram: str, fraction: float) -> float:
+        """The upper bound of the bucket it falls into: exact where a bucket holds one integer."""
+        count = self.total(f"{histogram}_count")
+        for sample in self._named(f"{histogram}_bucket", {}):
+            if count and sample.value >= fraction * count:
+                return float(sample.labels["le"])
+        return 0.0
+
+    @property
+    def policy_version(self) -> int:
+        """The recorded policy; in a fresh stack also the number of optimizer steps taken."""
+        return int(self.total("turngate_policy_version"))
+
+    @property
+    def dispositions(self) -> dict[str, int]:
+        return {
+            name: count
+            for name, count in self.by("turngate_episodes_total", "disposition").items()
+            if count
+        }
+
+    @property
+    def live_episodes(self) -> int:
+        return int(self.total("turngate_episodes_live"))
+
+    def _named(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
+        for sample in self.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                yield sample
+
+
+class Observer:
+    """`latest` is the last look; `gaps` are the seconds that each engine paused for each swap."""
+
+    def __init__(self, metrics_urls: Sequence[str]) -> None:
+        self.latest = Observation()
+        self.gaps: list[float] = []
+        self._metrics_urls = metrics_urls
+        self._looked = asyncio.Condition()
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled."""
+        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+            while True:
+                await self._look(http)
+                await asyncio.sleep(PERIOD_SECONDS)
+
+    async def until(self, holds: Callable[[Observation], bool], *, stalled: float) -> None:
+        """Wait for it; TimeoutError when the policy version has not moved for `stalled` seconds."""
+        clock = asyncio.get_running_loop().time
+        version, moved = self.latest.policy_version, clock()
+        async with self._looked:
+            while not holds(self.latest):
+                await self._looked.wait()
+                if self.latest.policy_version != version:
+                    version, moved = self.latest.policy_version, clock()
+                elif clock() - moved > stalled:
+                    raise TimeoutError
+
+    async def _look(self, http: httpx.AsyncClient) -> None:
+        try:
+            replies = [await http.get(url) for url in self._metrics_urls]
+        except httpx.TransportError:  # a process is being restarted; a later look sees it again
+            replies = []
+        families = [
+            family
+            for reply in replies
+            for family in text_string_to_metric_families(reply.raise_for_status().text)
+        ]
+        async with self._looked:
+            if families:
+                self._advance(Observation([sample for f in families for sample in f.samples]))
+            self._looked.notify_all()
+
+    def _advance(self, seen: Observation) -> None:
+        """A histogram keeps no single values, but between two looks there is seldom more than one swap."""
+        name = "turngate_swap_gap_seconds"
+        swaps = seen.total(f"{name}_count") - self.latest.total(f"{name}_count")
+        seconds = seen.total(f"{name}_sum") - self.latest.total(f"{name}_sum")
+        if swaps >= 1:
+            self.gaps += [seconds / swaps] * int(swaps)
+        self.latest = seen
+
+
+def quantile(values: Sequence[float], fraction: float) -> float:
+    """The nearest-rank quantile; 0 of nothing."""
+    if not values:
+        return 0.0
+    return sorted(values)[max(0, math.ceil(fraction * len(values)) - 1)]

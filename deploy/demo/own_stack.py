@@ -1,0 +1,59 @@
+"""A stack of the demo's own: `turngate up` as a child process, on a fresh data directory."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from deploy.process import Child, Launch, ProcessSpec
+from deploy.stack import Announcement
+
+# The engine's imports take half a minute on two busy cores.
+READY_SECONDS = 240.0
+STOP_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def own_stack(model: Path, data_dir: Path, *, seed: int) -> AsyncIterator[Announcement]:
+    """Run it until the block ends."""
+    log = data_dir / "up.log"
+    arguments = [
+        "up",
+        "--output",
+        "json",
+        "--model",
+        str(model),
+        "--data-dir",
+        str(data_dir),
+        "--port",
+        "0",
+    ]
+    environment = os.environ | {"TURNGATE_TRAINER_SEED": str(seed)}
+    launch = Launch((sys.executable, "-m", "deploy.cli", *arguments), environment)
+    spec = ProcessSpec(
+        "turngate up",
+        launch=lambda: asyncio.sleep(0, launch),
+        is_ready=lambda: asyncio.sleep(0, announcement(log) is not None),
+        ready_seconds=READY_SECONDS,
+        stop_seconds=STOP_SECONDS,
+    )
+    child = Child(spec, log)
+    try:
+        await child.start()
+        await child.wait_ready()
+        ready = announcement(log)
+        assert ready is not None
+        yield ready
+    finally:
+        await child.stop()
+
+
+def announcement(log: Path) -> Announcement | None:
+    """The one line of JSON among what `up` wrote, once it is there as a whole."""
+    for line in log.read_text().splitlines(keepends=True):
+        if line.startswith("{") and line.endswith("}\n"):
+            return Announcement(**json.loads(line))
+    return None

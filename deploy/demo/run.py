@@ -1,0 +1,146 @@
+"""The demo: an agent that uses a small model through Turngate, and a model that gets better from it.
+
+Makes the starter, starts a stack of its own, measures held-out tasks, lets agents play while the trainer trains, measures again.
+Nothing is simulated: engine, gateway, store and trainer are those of `turngate up`.
+"""
+
+import asyncio
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.demo.curve import draw_curve
+from deploy.demo.harness import Harness, Played
+from deploy.demo.history import History
+from deploy.demo.observer import Observer
+from deploy.demo.own_stack import own_stack
+from deploy.demo.starter import ensure_starter
+from deploy.demo.summary import Summary, summarize
+from deploy.demo.task import held_out_tasks, training_tasks
+from deploy.demo.traffic import Traffic
+from deploy.demo.view import View, alongside
+from deploy.errors import DeployError
+from deploy.gateway_client import GatewayClient
+from deploy.stack import Announcement
+
+EVALUATING_AGENTS = 12
+CONCURRENT_GROUPS = 3  # of eight agents each
+CONNECTIONS = 64
+LIVE_STATUSES = ("open", "sealed", "rewarded", "claimed")
+STALL_SECONDS = 180.0  # a step takes about two
+SETTLING_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    steps: int = 40
+    seed: int = 0
+    held_out: int = 200
+    directory: Path = Path(".turngate/demo")  # of curve.png, summary.json and the stack's data
+    cache_dir: Path = Path(".turngate/cache")
+    keep: bool = False  # the stack's data and logs
+
+
+async def run_demo(options: DemoOptions, console: Console) -> Summary:
+    """Everything people read goes to `console`; the summary is the result."""
+    started = time.monotonic()
+    starter = await asyncio.to_thread(
+        ensure_starter, options.cache_dir, options.seed, console.print
+    )
+    with fresh_directory(options) as data_dir:
+        console.print(f"starting Redis, SGLang, gateway and trainer in {data_dir}", markup=False)
+        async with own_stack(starter, data_dir, seed=options.seed) as stack:
+            lesson = Lesson(stack, options, console)
+            await lesson.run()
+    curve = (options.directory / "curve.png").resolve()
+    draw_curve(lesson.history, curve)
+    summary = summarize(
+        lesson.history,
+        lesson.traffic,
+        lesson.observer,
+        wall_seconds=time.monotonic() - started,
+        curve=curve,
+    )
+    (options.directory / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
+    return summary
+
+
+@contextmanager
+def fresh_directory(options: DemoOptions) -> Iterator[Path]:
+    """A data directory that held nothing before; it stays if asked to, or if the demo fails."""
+    options.directory.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="stack-", dir=options.directory.resolve()))
+    yield directory
+    if not options.keep:
+        shutil.rmtree(directory)
+
+
+class Lesson:
+    """One stack's way from the starter to a better policy."""
+
+    def __init__(self, stack: Announcement, options: DemoOptions, console: Console) -> None:
+        self.history = History()
+        self.traffic = Traffic(CONNECTIONS)
+        self.observer = Observer(stack.metrics_urls)
+        self._stack, self._options = stack, options
+        self._view = View(console, self.history, self.traffic, self.observer)
+        self._harness = Harness(stack.base_url.removesuffix("/v1"), stack.project_key, self.traffic)
+
+    async def run(self) -> None:
+        root = self._stack.base_url.removesuffix("/v1")
+        async with (
+            GatewayClient(root, self._stack.admin_key) as gateway,
+            alongside(self.observer.watch()),
+            self._view.shown(),
+        ):
+            self._view.enter("held-out tasks, before")
+            await self._evaluate(self.history.before)
+            self._view.enter("agents play, the trainer trains")
+            await self._train(gateway)
+            self._view.enter("held-out tasks, after")
+            await self._evaluate(self.history.after)
+            self._view.enter("settling")
+            await self._settle(gateway)
+
+    async def _evaluate(self, played: list[Played]) -> None:
+        tasks = held_out_tasks(self._options.seed, self._options.held_out)
+        await self._harness.evaluate(tasks, agents=EVALUATING_AGENTS, note=played.append)
+
+    async def _train(self, gateway: GatewayClient) -> None:
+        """Play until the trainer has taken its steps; it trains meanwhile."""
+        closing = asyncio.Event()
+        tasks = training_tasks(f"episodes-{self._options.seed}")
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENT_GROUPS):
+                agents = self._harness.train(
+                    tasks, closing=closing, note=self.history.trained.append
+                )
+                group.create_task(agents)
+            await self._steps_taken()
+            await gateway.pause_training()
+            closing.set()
+
+    async def _steps_taken(self) -> None:
+        steps = self._options.steps
+        try:
+            await self.observer.until(
+                lambda seen: seen.policy_version >= steps, stalled=STALL_SECONDS
+            )
+        except TimeoutError:
+            raise DeployError(
+                f"no new policy for {STALL_SECONDS:g} s; the logs are in {self._stack.data_dir}/logs"
+            ) from None
+
+    async def _settle(self, gateway: GatewayClient) -> None:
+        """Delete what was played too late to be trained on, so that every episode has an end."""
+        for status in LIVE_STATUSES:
+            for episode_id in await gateway.episodes(status):
+                await gateway.delete_episode(episode_id)
+        await self.observer.until(lambda seen: seen.live_episodes == 0, stalled=SETTLING_SECONDS)

@@ -1,0 +1,70 @@
+"""What `turngate` reads from its environment: where things are on this machine.
+
+The processes it starts read settings of their own, `TURNGATE_GATEWAY_…` and `TURNGATE_TRAINER_…`, which pass through.
+A `TURNGATE_…` name that nobody reads is refused.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from deploy.errors import SettingsInvalid
+
+PREFIX = "TURNGATE_"
+PROCESS_PREFIXES = ("TURNGATE_GATEWAY_", "TURNGATE_TRAINER_", "TURNGATE_DEMO_")
+# A name not under a process's prefix that every process reads; the command line or the data directory says it here.
+SHARED = (
+    "TURNGATE_REDIS_URL",
+    "TURNGATE_MODEL_DIR",
+    "TURNGATE_ENGINES",
+    "TURNGATE_ENGINE_ADMIN_KEY",
+)
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    data_dir: Path = Path(".turngate")
+    cache_dir: Path = Path(".turngate/cache")  # the starter policy, made once
+    engine_python: Path | None = None  # default: .venv-engine here or beside the sources
+    database_url: str | None = None  # default: SQLite in the data directory
+    weights_dir: Path | None = None  # default: in the data directory
+    project: str = "default"
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | set(SHARED)
+    mine = {name for name in environment if name.startswith(PREFIX)}
+    unknown = {name for name in mine - known if not name.startswith(PROCESS_PREFIXES)}
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise SettingsInvalid(
+            f"unknown settings: {names}; unset them (known: {', '.join(sorted(known))})"
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsInvalid(str(error)) from None
+
+
+def override(environment: Mapping[str, str], assignments: list[str]) -> dict[str, str]:
+    """Add `NAME=VALUE` pairs; `trainer.group_size=4` is short for `TURNGATE_TRAINER_GROUP_SIZE=4`."""
+    changed = dict(environment)
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or not name:
+            raise SettingsInvalid(f"--set takes NAME=VALUE, not {assignment!r}")
+        variable = name.upper().replace(".", "_")
+        changed[variable if variable.startswith(PREFIX) else PREFIX + variable] = value
+    return changed
+
+
+def passed_on(environment: Mapping[str, str], own_prefix: str | None) -> dict[str, str]:
+    """What a process gets of our environment: all that is not Turngate's, and of that only its own."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(PREFIX) or (own_prefix and name.startswith(own_prefix))
+    }

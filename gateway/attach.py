@@ -1,0 +1,164 @@
+"""Where a call continues its episode, token by token (`fidelity.md`).
+
+What was sampled is never encoded again: a call that continues a known output takes the stored ids as they are and encodes
+only what is new after them, starting at a special token, where no merge can cross. What cannot be continued so is encoded
+whole and branches off where its ids first differ from everything recorded.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import orjson
+
+from gateway.conversation import chains_of, seed
+from gateway.history import History
+from gateway.reader import Reader
+from gateway.request import ChatMessage, Request, Tool
+from rollout.episode import TOKEN, Anchor
+from rollout.template import ChatTemplate
+from rollout.tokenizer import Tokenizer
+
+TAIL_TOKENS = 8
+How = Literal["bridged", "branched", "root"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """The prompt of a call: stored tokens up to `anchor`, then `context`."""
+
+    anchor: Anchor | None
+    context: list[int]
+    prompt: list[int]
+    tools: str  # digest of the tools the prompt shows
+    chain: str  # after the request's messages, a prefill left out
+    prefill: str
+    forced: int  # tokens at the end of the context that the caller put in the model's mouth
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversation:
+    """A request's messages without a prefill, and the hash after each of them (the first is before any)."""
+
+    request: Request
+    messages: list[ChatMessage]
+    chains: list[str]
+    prefill: str
+
+
+class Attacher:
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, reader: Reader) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._reader = reader
+
+    def attach(self, request: Request, history: History) -> Attachment:
+        """Continue a recorded output if the request does so, or else branch."""
+        conversation = self._conversation(request)
+        forced = self._tokenizer.encode(conversation.prefill) if conversation.prefill else []
+        anchor, context, how = self._context(conversation, history)
+        stored = history.trie.tokens(anchor).tolist() if anchor is not None else []
+        context += forced
+        return Attachment(
+            anchor=anchor,
+            context=context,
+            prompt=stored + context,
+            tools=seed(orjson.dumps(request.offered_tools)),
+            chain=conversation.chains[-1],
+            prefill=conversation.prefill,
+            forced=len(forced),
+            how=how,
+        )
+
+    def _context(
+        self, conversation: _Conversation, history: History
+    ) -> tuple[Anchor | None, list[int], How]:
+        for num_known, anchor in _candidates(conversation, history):
+            context = self._bridge(conversation, num_known, anchor, history)
+            if context is not None:
+                return anchor, context, "bridged"
+        prompt = self._tokenizer.encode(self._render(conversation))
+        branch, num_shared = history.trie.longest_prefix(np.asarray(prompt, TOKEN))
+        return branch, prompt[num_shared:], "branched" if num_shared else "root"
+
+    def _bridge(
+        self, conversation: _Conversation, num_known: int, anchor: Anchor, history: History
+    ) -> list[int] | None:
+        """Ids to add after a recorded output, or None if the template tells the story differently.
+
+        recorded  ...assistant\n Hi<end>
+        rendered  ...assistant\n Hi<end>\n<start>user\n Bye<end>\n<start>assistant\n
+        added                           \n<start>user\n Bye<end>\n<start>assistant\n
+        """
+        messages = self._with_reasoning(conversation, num_known, history)
+        tools, extra = _template_arguments(conversation.request)
+        junction = self._template.suffix(messages, tools, num_known, extra=extra)
+        ids = history.output_ids(anchor)
+        if junction is None or not ids:
+            return None
+        sampled = ids[:-1] if ids[-1] in self._tokenizer.eos_ids else ids
+        tail = self._prompt_tail(anchor, history) if self._reader.reads_reasoning else ""
+        if not self._reader.agree(junction.output, self._tokenizer.decode(sampled), tail):
+            return None
+        return self._template.bridge(junction, ids[-1]).ids
+
+    def _with_reasoning(
+        self, conversation: _Conversation, num_known: int, history: History
+    ) -> list[ChatMessage]:
+        """Give recorded reasoning back to messages whose client dropped it; the template decides whether it shows."""
+        messages = conversation.messages
+        if not self._reader.reads_reasoning:
+            return messages
+        known = [
+            self._recall(message, chain, history)
+            for message, chain in zip(messages[:num_known], conversation.chains[1:], strict=False)
+        ]
+        return known + messages[num_known:]
+
+    def _recall(self, message: ChatMessage, chain: str, history: History) -> ChatMessage:
+        anchors = history.trie.find(chain) if message["role"] == "assistant" else []
+        if not anchors:
+            return message
+        anchor = anchors[-1]
+        reasoning = history.reasoning.get(anchor)
+        if reasoning is None:
+            text = self._tokenizer.decode(history.output_ids(anchor))
+            message_read = self._reader.read(text, self._prompt_tail(anchor, history))
+            reasoning = history.reasoning[anchor] = message_read.reasoning
+        return {**message, "reasoning_content": reasoning} if reasoning else message
+
+    def _prompt_tail(self, anchor: Anchor, history: History) -> str:
+        return self.tail(history.trie.tokens(Anchor(anchor.turn_id, anchor.output, 0)))
+
+    def tail(self, prompt: Sequence[int]) -> str:
+        """The end of a prompt as text, enough to see whether it opens the reasoning."""
+        return self._tokenizer.decode(prompt[-TAIL_TOKENS:])
+
+    def _conversation(self, request: Request) -> _Conversation:
+        messages, prefill = list(request.messages), ""
+        if request.continues_last_message and messages[-1]["role"] == "assistant":
+            prefill = str(messages.pop()["content"])
+        start = seed(
+            self._template.digest.encode(),
+            orjson.dumps(request.offered_tools),
+            orjson.dumps(request.template_kwargs, option=orjson.OPT_SORT_KEYS),
+        )
+        return _Conversation(request, messages, chains_of(start, messages), prefill)
+
+    def _render(self, conversation: _Conversation) -> str:
+        tools, extra = _template_arguments(conversation.request)
+        return self._template.render(conversation.messages, tools, extra=extra)
+
+
+def _template_arguments(request: Request) -> tuple[list[Tool] | None, dict[str, object]]:
+    return list(request.offered_tools) or None, request.template_kwargs
+
+
+def _candidates(conversation: _Conversation, history: History) -> Iterator[tuple[int, Anchor]]:
+    """Recorded outputs that the conversation continues, the longest first, the newest of equals first."""
+    for num_known in range(len(conversation.messages), 0, -1):
+        if conversation.messages[num_known - 1]["role"] == "assistant":
+            for anchor in reversed(history.trie.find(conversation.chains[num_known])):
+                yield num_known, anchor

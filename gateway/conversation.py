@@ -1,0 +1,83 @@
+"""A conversation's identity: a hash after each message, over what is left when clients' rewriting is taken away.
+
+The hash is only an index to where a call attaches; the tokens decide (`attach.py`). What clients and SDKs change on the
+way (tool-call ids, `index`, null or empty content, whitespace at the ends, how JSON is spelt, reasoning left out) is not in it.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+import orjson
+
+from gateway.request import ChatMessage, ToolCall
+
+_DIGEST_BYTES = 12
+
+
+def seed(*parts: bytes) -> str:
+    """What comes before the first message: template, tools, template arguments."""
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def extend(chain: str, message: ChatMessage) -> str:
+    """The hash after one more message."""
+    return blake2b(chain.encode() + projection(message), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def chains_of(start: str, messages: Sequence[ChatMessage]) -> list[str]:
+    """The hash before any message, after the first, and so on."""
+    hashes = [start]
+    for message in messages:
+        hashes.append(extend(hashes[-1], message))
+    return hashes
+
+
+def projection(message: ChatMessage) -> bytes:
+    """What two messages must agree in to be the same message."""
+    content = message.get("content")
+    text = content.strip() if isinstance(content, str) else ""
+    calls = message.get("tool_calls")
+    called = [_call(call) for call in calls] if isinstance(calls, list) else []
+    return orjson.dumps([message["role"], text, called], option=orjson.OPT_SORT_KEYS)
+
+
+def assistant_message(
+    content: str | None, reasoning: str | None, tool_calls: Iterable[ToolCall]
+) -> ChatMessage:
+    """The message that a client would send back for an output."""
+    message: ChatMessage = {"role": "assistant", "content": content or ""}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for call in tool_calls
+    ]
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _call(call: object) -> list[object]:
+    assert isinstance(call, dict)
+    function = call["function"]
+    return [function["name"], parsed_arguments(function["arguments"])]
+
+
+def parsed_arguments(arguments: object) -> object:
+    """Arguments travel as JSON text; equal values may be spelt differently. Text that is no JSON stays text."""
+    if arguments is None or arguments == "":
+        return {}
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments

@@ -1,0 +1,81 @@
+"""Forced tool calls and structured answers as a grammar that SGLang enforces while sampling.
+
+A call is constrained token by token to its family's tags and the function's JSON schema, so it cannot fail to parse.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import orjson
+
+from gateway.errors import BadRequest
+from gateway.request import Request, Tool
+
+# How each tool-call format writes one call: trigger, text before the arguments, text after them.
+_CALL_TAGS: Mapping[str, tuple[str, str, str]] = {
+    "hermes": ("<tool_call>", '<tool_call>\n{{"name": "{name}", "arguments": ', "}}\n</tool_call>"),
+}
+
+
+def grammar(request: Request, tool_format: str | None) -> dict[str, str]:
+    """The engine's parameter that holds the request's grammar, or nothing."""
+    given = {
+        name: text
+        for name in ("regex", "ebnf", "json_schema")
+        if (text := getattr(request.sampling, name)) is not None
+    }
+    if len(given) > 1:
+        raise BadRequest(f"only one of {', '.join(given)} can be set", code="invalid_value")
+    if request.tool_choice.is_forced:
+        if given:
+            raise BadRequest(
+                f"tool_choice forces a call, which cannot also satisfy {next(iter(given))}",
+                param="tool_choice",
+                code="invalid_value",
+            )
+        return _structural_tag(_calls(request, tool_format))
+    if "json_schema" in given and request.offered_tools and tool_format in _CALL_TAGS:
+        answer = {"type": "json_schema", "json_schema": orjson.loads(given["json_schema"])}
+        return _structural_tag({"type": "or", "elements": [answer, _calls(request, tool_format)]})
+    return given
+
+
+def _structural_tag(form: dict[str, object]) -> dict[str, str]:
+    tag = {"type": "structural_tag", "format": form}
+    return {"structural_tag": orjson.dumps(tag).decode()}
+
+
+def _calls(request: Request, tool_format: str | None) -> dict[str, object]:
+    """At least one call, of the named function or of any."""
+    if tool_format not in _CALL_TAGS:
+        raise BadRequest(
+            f"tool_choice {request.tool_choice.mode} is not supported for this model's tool-call format",
+            param="tool_choice",
+            code="unsupported_value",
+        )
+    trigger, begin, end = _CALL_TAGS[tool_format]
+    name = request.tool_choice.name
+    return {
+        "type": "triggered_tags",
+        "triggers": [trigger],
+        "tags": [_tag(*function, begin, end) for function in _functions(request.tools, name)],
+        "at_least_one": True,
+        "stop_after_first": name is not None or not request.parallel_tool_calls,
+    }
+
+
+def _functions(tools: Iterable[Tool], name: str | None) -> Iterable[tuple[str, object]]:
+    for tool in tools:
+        function = tool["function"]
+        assert isinstance(function, dict)
+        if name is None or function["name"] == name:
+            yield function["name"], function.get("parameters") or {"type": "object"}
+
+
+def _tag(name: str, parameters: object, begin: str, end: str) -> dict[str, object]:
+    quoted = orjson.dumps(name).decode()[1:-1]
+    return {
+        "type": "tag",
+        "begin": begin.format(name=quoted),
+        "content": {"type": "json_schema", "json_schema": parameters},
+        "end": end.format(),
+    }

@@ -1,0 +1,66 @@
+"""What this gateway remembers of the episodes it serves, so that a turn reads only what it has not seen.
+
+A memory, not a state: Redis has the log, any gateway can rebuild the trie from it, and an entry may be dropped at any time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from rollout.episode import Anchor, Turn, decode_turn
+from rollout.trie import Trie
+
+# About 12 bytes a token: 4,096 episodes of 20k tokens are 1 GB, of 2k tokens (the usual) a tenth of that.
+MAX_HISTORIES = 4096
+
+
+class History:
+    """One episode's trie, as far as this gateway has read it."""
+
+    def __init__(self, created_ms: int) -> None:
+        self.created_ms = created_ms
+        self.trie = Trie()
+        self.reasoning: dict[Anchor, str] = {}  # of outputs that had to be read again
+
+    def read(self, encoded: Sequence[bytes], since: int) -> None:
+        """Add turns from ordinal `since` on, some of which a concurrent call may have added meanwhile."""
+        for data in encoded[max(0, self.trie.num_turns - since) :]:
+            self.trie.extend(decode_turn(data))
+
+    def add(self, turn: Turn, ordinal: int) -> None:
+        """Add a turn just committed, if nothing before it is missing."""
+        if ordinal == self.trie.num_turns:
+            self.trie.extend(turn)
+
+    def output_ids(self, anchor: Anchor) -> list[int]:
+        output = self.trie.turn(anchor.turn_id).outputs[anchor.output]
+        ids: list[int] = output.ids[: anchor.offset].tolist()
+        return ids
+
+
+class Histories:
+    """The most recently used histories."""
+
+    def __init__(self, capacity: int = MAX_HISTORIES) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[tuple[str, str], History] = OrderedDict()
+
+    def num_known_turns(self, project: str, episode_id: str) -> int:
+        history = self._entries.get((project, episode_id))
+        return history.trie.num_turns if history is not None else 0
+
+    def bring_up_to_date(
+        self, project: str, episode_id: str, *, created_ms: int, since: int, turns: Sequence[bytes]
+    ) -> History | None:
+        """Give the history with `turns` read; None if what was known belongs to an earlier episode of that id."""
+        key = (project, episode_id)
+        history = self._entries.get(key)
+        if history is None or history.created_ms != created_ms:
+            self._entries.pop(key, None)
+            if since:
+                return None
+            history = self._entries[key] = History(created_ms)
+        self._entries.move_to_end(key)
+        history.read(turns, since)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        return history

@@ -1,0 +1,179 @@
+"""The hot path: one ASGI application per model route, from bytes to bytes.
+
+A plain ASGI callable and not a FastAPI route, because it must see the client leave, must not validate twice, and is paid
+for on every turn of every agent.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Protocol, TypeVar
+
+from gateway.authentication import Authenticator, Caller
+from gateway.carriers import address
+from gateway.errors import ApiError, NotFound, translate
+from gateway.limits import Limits
+from gateway.middleware import PATH_EPISODE, Receive, Scope, Send
+from gateway.request import Reply, Request
+from gateway.retries import Retry
+from gateway.stores import Stores
+from gateway.streaming import EventStream, Opening, Sink
+from gateway.turn import Call, Turns
+from rollout.errors import EngineError, StoreError
+from rollout.pool import Pool
+
+T = TypeVar("T")
+PINNED_PREFIX = "policy@"
+
+
+class ReplyStream(Sink, Protocol):
+    """A dialect's streamed reply."""
+
+    @property
+    def has_started(self) -> bool: ...
+    async def finish(self, reply: Reply) -> None: ...
+    async def replay(self, reply: Reply) -> None: ...
+    async def fail(self, error: ApiError) -> None: ...
+
+
+class Dialect(Protocol):
+    """What differs between the model endpoints."""
+
+    def parse(self, body: bytes) -> Request: ...
+    def render(self, reply: Reply) -> bytes: ...
+    def stream(self, request: Request, events: EventStream) -> ReplyStream: ...
+
+
+class ClientGone(Exception):  # noqa: N818 - an outcome, not an error
+    """Nobody is left to answer."""
+
+
+class ModelEndpoint:
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        turns: Turns,
+        stores: Stores,
+        pool: Pool,
+        authenticator: Authenticator,
+        limits: Limits,
+    ) -> None:
+        self._dialect = dialect
+        self._turns = turns
+        self._stores = stores
+        self._pool = pool
+        self._authenticator = authenticator
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        caller = await self._authenticator.caller(headers)
+        caller.require("infer")
+        with self._limits.hold(caller):
+            body = await read_body(receive)
+            request = self._dialect.parse(body)
+            self._check_model(request.model)
+            call = self._call(scope, headers, caller, request, body)
+            try:
+                await while_connected(receive, self._answer(call, send))
+            except ClientGone:
+                scope["turngate.client_gone"] = True
+
+    def _call(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        caller: Caller,
+        request: Request,
+        body: bytes,
+    ) -> Call:
+        where = address(
+            headers,
+            key_episode=caller.episode_id,
+            path_episode=scope.get(PATH_EPISODE),
+            body_episodes=request.named_episodes,
+        )
+        return Call(
+            request=request,
+            store=self._stores.of(caller.project),
+            project=caller.project,
+            key_id=caller.key_id,
+            address=where,
+            retry=Retry.of(headers, body),
+        )
+
+    async def _answer(self, call: Call, send: Send) -> None:
+        if not call.request.stream:
+            reply = await self._turns.take(call, None)
+            await _send_whole(send, reply, self._dialect.render(reply))
+            return
+        stream = self._dialect.stream(call.request, EventStream(send))
+        try:
+            reply = await self._turns.take(call, stream)
+        except (ApiError, StoreError, EngineError) as error:
+            if not stream.has_started:
+                raise
+            await stream.fail(translate(error))
+            return
+        if stream.has_started:
+            await stream.finish(reply)
+        else:
+            await stream.replay(reply)
+
+    def _check_model(self, model: str) -> None:
+        """Any name is the policy being trained; a version must be one that an engine serves."""
+        if not model.startswith(PINNED_PREFIX):
+            return
+        served = {state.policy_version for state in self._pool.snapshot() if state.is_up}
+        version = model.removeprefix(PINNED_PREFIX)
+        if not version.isdecimal() or int(version) not in served:
+            raise NotFound(
+                f"model {model[:64]} is not being served; ask for policy, or see /v1/models",
+                param="model",
+                code="model_not_found",
+            )
+
+
+async def read_body(receive: Receive) -> bytes:
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+async def while_connected(receive: Receive, work: Coroutine[None, None, T]) -> T:
+    """Do the work, or give it up with ClientGone when the client leaves."""
+    worker = asyncio.current_task()
+    assert worker is not None
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        has_left = True
+        worker.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if has_left and worker.uncancel() == 0:
+            raise ClientGone from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+async def _send_whole(send: Send, reply: Reply, body: bytes) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *Opening.of(reply).headers,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

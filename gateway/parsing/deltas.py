@@ -1,0 +1,73 @@
+"""What an output says, piece by piece: text, reasoning, and tool calls whose arguments arrive as they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+
+class ContentDelta(msgspec.Struct, frozen=True, gc=False):
+    text: str
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
+    text: str
+
+
+class ToolCallStart(msgspec.Struct, frozen=True, gc=False):
+    index: int
+    id: str
+    name: str
+
+
+class ToolArgumentsDelta(msgspec.Struct, frozen=True, gc=False):
+    index: int
+    text: str
+
+
+class ToolCallEnd(msgspec.Struct, frozen=True, gc=False):
+    index: int
+
+
+Delta = ContentDelta | ReasoningDelta | ToolCallStart | ToolArgumentsDelta | ToolCallEnd
+
+
+class ParsedToolCall(msgspec.Struct, frozen=True):
+    """A call as the model wrote it; `arguments` is its JSON text, unchanged."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(msgspec.Struct, frozen=True):
+    content: str
+    reasoning: str
+    tool_calls: list[ParsedToolCall]
+
+
+def fold(deltas: Iterable[Delta]) -> Message:
+    """The message that a client assembles from a stream."""
+    content: list[str] = []
+    reasoning: list[str] = []
+    starts: list[ToolCallStart] = []
+    arguments: list[list[str]] = []
+    for delta in deltas:
+        match delta:
+            case ContentDelta(text=text):
+                content.append(text)
+            case ReasoningDelta(text=text):
+                reasoning.append(text)
+            case ToolCallStart():
+                starts.append(delta)
+                arguments.append([])
+            case ToolArgumentsDelta(index=index, text=text):
+                arguments[index].append(text)
+            case ToolCallEnd():
+                pass
+    calls = [
+        ParsedToolCall(start.id, start.name, "".join(parts))
+        for start, parts in zip(starts, arguments, strict=True)
+    ]
+    return Message("".join(content), "".join(reasoning), calls)

@@ -1,0 +1,45 @@
+"""Sampled text read as a message: reasoning, content and tool calls, in the formats of the served model."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from gateway.conversation import parsed_arguments
+from gateway.parsing import Message, OutputFormat, OutputParser, fold
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Knows the formats; makes a parser per output."""
+
+    tool_format: str | None
+    reasoning_format: str | None
+
+    @classmethod
+    def for_template(cls, source: str, tool_format: str | None, reasoning_format: str | None) -> Self:
+        """Formats the template shows, where none are given."""
+        shown = OutputFormat.detect(source)
+        return cls(tool_format or shown.tools, reasoning_format or shown.reasoning)
+
+    @property
+    def reads_reasoning(self) -> bool:
+        return self.reasoning_format is not None
+
+    def parser(self, *, with_tools: bool, prompt_tail: str) -> OutputParser:
+        """A parser for one output; reasoning may have been opened at the end of its prompt."""
+        tool_format = self.tool_format if with_tools else None
+        return OutputParser(tool_format, self.reasoning_format, prompt_tail=prompt_tail)
+
+    def read(self, text: str, prompt_tail: str) -> Message:
+        parser = self.parser(with_tools=True, prompt_tail=prompt_tail)
+        return fold([*parser.feed(text), *parser.finish()])
+
+    def agree(self, rendered: str, sampled: str, prompt_tail: str) -> bool:
+        """Whether the template shows what was sampled, up to spelling: whitespace at ends, how JSON is written."""
+        if rendered == sampled:
+            return True
+        return _meaning(self.read(rendered, prompt_tail)) == _meaning(self.read(sampled, prompt_tail))
+
+
+def _meaning(message: Message) -> tuple[str, str, list[tuple[str, object]]]:
+    calls = [(call.name, parsed_arguments(call.arguments)) for call in message.tool_calls]
+    return message.content.strip(), message.reasoning.strip(), calls

@@ -1,0 +1,128 @@
+"""Sampling one output, on one engine or, when engines die, on several in turn.
+
+A successor gets the prompt and every token so far, so the caller sees a pause and the version intervals say who sampled what.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import orjson
+
+from gateway.output import OutputBuilder, Piece
+from rollout.episode import OutputFlags
+from rollout.errors import (
+    EngineAborted,
+    EngineError,
+    EngineGarbled,
+    EngineTimeout,
+    EngineUnreachable,
+)
+from rollout.generation import Chunk, Finish, GenerateRequest
+from rollout.pool import Pool
+
+# One engine may die under a turn, and its successor too; a third time it is the turn that kills them.
+MAX_ENGINES = 3
+_ENGINE_FAULTS = (EngineUnreachable, EngineTimeout, EngineGarbled, EngineAborted)
+
+Emit = Callable[[Piece, Chunk], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every output of a turn is sampled from."""
+
+    turn_id: str
+    affinity: str
+    prompt: list[int]
+    encoded_prompt: bytes  # the same as JSON
+    parameters: dict[str, object]
+    max_tokens: int
+    top_logprobs: int
+    flags: OutputFlags
+    is_constrained: bool  # a grammar starts at its beginning, so such an output cannot be continued
+    stop_ids: frozenset[int]
+
+    @property
+    def is_truncated_distribution(self) -> bool:
+        """Under top-p, top-k or min-p the probability of a token is relative to the tokens that were left."""
+        asked = self.parameters
+        return asked.get("top_p", 1.0) != 1.0 or asked.get("top_k", -1) != -1 or bool(asked.get("min_p"))
+
+    def request(self, builder: OutputBuilder, attempt: int) -> GenerateRequest:
+        """Ask for what is missing of an output."""
+        parameters = {**self.parameters, "max_new_tokens": self.max_tokens - len(builder.ids)}
+        seed = parameters.get("sampling_seed")
+        if isinstance(seed, int):
+            parameters["sampling_seed"] = seed + builder.index
+        least = parameters.get("min_new_tokens")
+        if isinstance(least, int):
+            parameters["min_new_tokens"] = max(0, least - len(builder.ids))
+        return GenerateRequest(
+            rid=f"{self.turn_id}-{builder.index}-{attempt}",
+            input_ids=self._input_ids(builder),
+            sampling=parameters,
+            top_logprobs=self.top_logprobs,
+            sampling_logprobs=self.is_truncated_distribution,
+        )
+
+    def _input_ids(self, builder: OutputBuilder) -> bytes:
+        return orjson.dumps(self.prompt + builder.ids) if builder.ids else self.encoded_prompt
+
+
+class Sampler:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def stream(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
+        """Sample an output and emit its pieces as they come."""
+        for attempt in range(MAX_ENGINES):
+            try:
+                async with self._pool.lease(job.affinity, len(job.prompt)) as engine:
+                    async with aclosing(engine.stream(job.request(builder, attempt))) as chunks:
+                        async for chunk in chunks:
+                            await emit(builder.add(chunk), chunk)
+                return
+            except _ENGINE_FAULTS as fault:
+                await self._recover(job, builder, emit, fault, attempt)
+                if builder.finish is not None:
+                    return
+
+    async def whole(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
+        """Sample an output and emit it as one piece."""
+        for attempt in range(MAX_ENGINES):
+            try:
+                async with self._pool.lease(job.affinity, len(job.prompt)) as engine:
+                    chunk = await engine.generate(job.request(builder, attempt))
+                await emit(builder.add(chunk), chunk)
+                return
+            except _ENGINE_FAULTS as fault:
+                await self._recover(job, builder, emit, fault, attempt)
+                if builder.finish is not None:
+                    return
+
+    async def _recover(
+        self, job: Job, builder: OutputBuilder, emit: Emit, fault: EngineError, attempt: int
+    ) -> None:
+        """Keep what the engine sampled before it failed; give up if no other may go on."""
+        if fault.partial is not None:
+            rest = builder.missing(fault.partial)
+            await emit(builder.add(rest), rest)
+        builder.change_engine()
+        if attempt + 1 == MAX_ENGINES or (job.is_constrained and builder.ids):
+            raise fault
+        ending = _ending(job, builder)
+        if ending is not None:
+            last = Chunk(ids=[], logprobs=[], finish=ending)
+            await emit(builder.add(last), last)
+
+
+def _ending(job: Job, builder: OutputBuilder) -> Finish | None:
+    """How an output ended whose engine died before it could say so."""
+    if builder.ids and builder.ids[-1] in job.stop_ids:
+        return Finish("stop", builder.ids[-1])
+    if builder.is_stopped:
+        return Finish("stop")
+    if len(builder.ids) >= job.max_tokens:
+        return Finish("length")
+    return None

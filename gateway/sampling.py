@@ -1,0 +1,66 @@
+"""Sampling options as SGLang's `/generate` takes them, and as the turn records them."""
+
+from gateway.request import Request, SamplingOptions
+from rollout.episode import OutputFlags, Sampling
+
+# Options that travel under their own name and value.
+_SAME_NAME = ("top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias")
+_GREEDY = 0.0
+
+
+def engine_parameters(
+    options: SamplingOptions, *, max_tokens: int, grammar: dict[str, str]
+) -> dict[str, object]:
+    """What the engine is asked for; an absent option is the engine's own default."""
+    parameters: dict[str, object] = {"max_new_tokens": max_tokens, "temperature": 1.0}
+    for name in _SAME_NAME:
+        value = getattr(options, name)
+        if value is not None:
+            parameters[name] = value
+    if options.temperature is not None:
+        parameters["temperature"] = options.temperature
+    if options.min_tokens:
+        parameters["min_new_tokens"] = options.min_tokens
+    if options.stop:
+        parameters["stop"] = list(options.stop)
+    if options.stop_token_ids:
+        parameters["stop_token_ids"] = list(options.stop_token_ids)
+    if options.ignore_eos:
+        parameters["ignore_eos"] = True
+    if options.seed is not None:
+        parameters["sampling_seed"] = options.seed
+    return parameters | grammar
+
+
+def sampling_record(options: SamplingOptions, max_tokens: int) -> Sampling:
+    """The parameters of a turn, defaults filled in."""
+    default = Sampling()
+    return Sampling(
+        temperature=_or(options.temperature, default.temperature),
+        top_p=_or(options.top_p, default.top_p),
+        top_k=default.top_k if options.top_k is None else options.top_k,
+        min_p=_or(options.min_p, default.min_p),
+        max_tokens=max_tokens,
+        seed=options.seed,
+        frequency_penalty=_or(options.frequency_penalty, default.frequency_penalty),
+        presence_penalty=_or(options.presence_penalty, default.presence_penalty),
+        repetition_penalty=_or(options.repetition_penalty, default.repetition_penalty),
+    )
+
+
+def request_flags(request: Request, grammar: dict[str, str]) -> OutputFlags:
+    """What the request alone says about every token it will sample."""
+    flags = OutputFlags.NONE
+    if grammar:
+        flags |= OutputFlags.CONSTRAINED
+    if request.tool_choice.is_forced or request.continues_last_message:
+        flags |= OutputFlags.FORCED
+    options = request.sampling
+    has_penalty = options.frequency_penalty or options.presence_penalty
+    if has_penalty or options.logit_bias or options.repetition_penalty not in (None, 1.0):
+        flags |= OutputFlags.PENALIZED
+    return flags
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

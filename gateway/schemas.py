@@ -1,0 +1,267 @@
+"""Bodies of the control plane, checked at the edge. Unknown fields are ignored, wrong ones are refused by name.
+
+Times are integer seconds; every resource says its `object`; lists are objects with `data`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+# Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
+RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+RewardName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^|]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}$")]
+Scope = Literal["infer", "reward", "read", "admin"]
+
+
+class EpisodeWish(BaseModel):
+    task_id: Annotated[str, StringConstraints(max_length=256)] | None = None
+    group_id: Identifier | None = None
+    group_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    reward_deadline_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    metadata: dict[str, JsonValue] = {}
+
+
+class OpenedEpisode(BaseModel):
+    object: Literal["episode"] = "episode"
+    id: str
+    api_key: str
+    base_url: str
+    group_id: str
+    status: str
+
+
+class RewardBody(BaseModel):
+    value: RewardValue
+    name: RewardName = "reward"
+    turn_id: str | None = None
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    complete: bool = False  # seal the episode in the same call
+
+
+class AddressedReward(RewardBody):
+    completion_id: str | None = None
+    episode_id: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> "AddressedReward":
+        if (self.completion_id is None) == (self.episode_id is None):
+            raise ValueError("give either completion_id or episode_id")
+        return self
+
+
+class RewardObject(BaseModel):
+    object: Literal["reward"] = "reward"
+    episode_id: str
+    turn_id: str | None
+    name: str
+    value: float
+    created: int
+    amended: bool
+
+
+class Completion(BaseModel):
+    status: Literal["succeeded", "failed", "aborted"] = "succeeded"
+    truncated: bool = False
+
+
+class TurnObject(BaseModel):
+    object: Literal["turn"] = "turn"
+    id: str
+    created: int
+    kind: str
+    policy_versions: list[int]
+    context_tokens: int  # new in this turn; the rest of its prompt is in earlier turns
+    output_tokens: list[int]
+    finish_reasons: list[str]
+    flags: list[list[str]]
+
+
+class EpisodeObject(BaseModel):
+    object: Literal["episode"] = "episode"
+    id: str
+    status: str
+    kind: str
+    group_id: str
+    task_id: str
+    metadata: dict[str, JsonValue]
+    created: int
+    sealed: int | None
+    settled: int | None
+    outcome: str | None
+    truncated: bool
+    disposition: str | None
+    policy_version: int | None
+    num_turns: int
+
+
+class EpisodeDetail(EpisodeObject):
+    turns: list[TurnObject]
+    rewards: list[dict[str, JsonValue]]
+    reward: float | None  # all of them, weighted and added up
+
+
+class SpanObject(BaseModel):
+    id: str
+    parent: str | None
+    offset: int  # how many of the parent's tokens come before
+    kind: Literal["context", "sampled", "forced"]
+    turn_id: str
+    tokens: list[int]
+    text: str
+    behavior_logprobs: list[float] | None
+    versions: list[tuple[int, int, int]]
+    flags: list[str]
+    trains: bool
+
+
+class SequenceObject(BaseModel):
+    ids: list[int]
+    action_mask: list[bool]
+    behavior_logprobs: list[float]
+    versions: list[int]
+    turns: list[int]
+
+
+class TokensView(BaseModel):
+    object: Literal["episode.tokens"] = "episode.tokens"
+    id: str
+    data: list[SpanObject]
+
+
+class SequencesView(BaseModel):
+    object: Literal["episode.sequences"] = "episode.sequences"
+    id: str
+    data: list[SequenceObject]
+
+
+class EpisodeList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[EpisodeObject]
+    has_more: bool
+
+
+class RewardList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[RewardObject]
+
+
+class GroupMember(BaseModel):
+    id: str
+    status: str
+
+
+class GroupObject(BaseModel):
+    object: Literal["group"] = "group"
+    id: str
+    status: str
+    size: int | None
+    members: list[GroupMember]
+    num_sealed: int
+    num_rewarded: int
+    deadline: int | None
+    deliveries: int
+
+
+class Deleted(BaseModel):
+    object: str
+    id: str
+    deleted: Literal[True] = True
+
+
+class KeyWish(BaseModel):
+    project: Name | None = None
+    name: Annotated[str, StringConstraints(max_length=128)] = ""
+    scopes: list[Scope] = ["infer", "reward", "read"]
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+
+
+class KeyObject(BaseModel):
+    object: Literal["key"] = "key"
+    id: str
+    project: str
+    name: str
+    scopes: list[str]
+    requests_per_minute: int | None
+    max_concurrent: int | None
+    created: int
+
+
+class NewKey(KeyObject):
+    key: str  # shown this once
+
+
+class KeyList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[KeyObject]
+
+
+class ProjectWish(BaseModel):
+    name: Name
+
+
+class ProjectObject(BaseModel):
+    object: Literal["project"] = "project"
+    id: str
+    name: str
+    created: int
+
+
+class ProjectList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ProjectObject]
+
+
+class PolicyObject(BaseModel):
+    object: Literal["policy"] = "policy"
+    version: int
+    parent: int | None
+    path: str
+    digest: str
+    created: int
+    is_active: bool
+
+
+class PolicyList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[PolicyObject]
+
+
+class SwapObject(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    engine: str
+    version: int
+    gap_seconds: float
+    error: str | None
+
+
+class Activation(BaseModel):
+    object: Literal["policy.activation"] = "policy.activation"
+    version: int | None
+    pinned: bool
+    swaps: list[SwapObject]
+
+
+class TrainingObject(BaseModel):
+    object: Literal["training"] = "training"
+    step: int | None
+    policy_version: int | None
+    paused: bool
+    backlog: dict[str, int]
+    staleness: float | None
+    metrics: dict[str, JsonValue]
+
+
+class ModelObject(BaseModel):
+    object: Literal["model"] = "model"
+    id: str
+    created: int
+    owned_by: str = "turngate"
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelObject]

@@ -1,0 +1,41 @@
+"""Stop strings in streamed text: nothing at or after a stop string is shown, and nothing that may begin one is shown early."""
+
+
+class StopText:
+    """Passes text on up to the first stop string.
+
+    stop=("END",): push("the E") -> "the ", push("ND x") -> "", and `is_stopped` from then on.
+    """
+
+    def __init__(self, stop: tuple[str, ...]) -> None:
+        self._stop = stop
+        self._held = ""
+        self.is_stopped = False
+
+    def push(self, text: str) -> str:
+        if not self._stop:
+            return text
+        if self.is_stopped:
+            return ""
+        text = self._held + text
+        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        if found:
+            self.is_stopped = True
+            self._held = ""
+            return text[: min(found)]
+        keep = max(_overlap(text, stop) for stop in self._stop)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def finish(self) -> str:
+        """What was held back for a stop string that never came."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The longest end of `text` that is a proper beginning of `stop`."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

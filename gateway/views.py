@@ -1,0 +1,142 @@
+"""Episodes as the control plane shows them."""
+
+from typing import Any
+
+import orjson
+
+from gateway.schemas import (
+    EpisodeDetail,
+    GroupMember,
+    GroupObject,
+    SequenceObject,
+    SequencesView,
+    SpanObject,
+    TokensView,
+    TurnObject,
+)
+from rollout.episode import OutputFlags, Turn
+from rollout.group import GroupView
+from rollout.header import EpisodeHeader, EpisodeView
+from rollout.reward import Rewards
+from rollout.sequences import is_trainable, linearize
+from rollout.tokenizer import Tokenizer
+from rollout.trie import Span, Trie
+
+
+def episode_fields(header: EpisodeHeader) -> dict[str, Any]:
+    """What every view of an episode says first."""
+    return {
+        "id": header.id,
+        "status": header.status.value,
+        "kind": header.kind,
+        "group_id": header.group_id,
+        "task_id": header.task_id,
+        "metadata": orjson.loads(header.metadata_json) if header.metadata_json else {},
+        "created": header.created_ms // 1000,
+        "sealed": _seconds(header.sealed_ms),
+        "settled": _seconds(header.settled_ms),
+        "outcome": header.outcome or None,
+        "truncated": header.truncated,
+        "disposition": header.disposition,
+        "policy_version": header.policy_version,
+        "num_turns": header.num_turns,
+    }
+
+
+def detail(episode: EpisodeView) -> EpisodeDetail:
+    rewards = episode.rewards
+    return EpisodeDetail(
+        **episode_fields(episode.header),
+        turns=[_turn(turn) for turn in episode.turns],
+        rewards=_rewards(rewards),
+        reward=rewards.total if rewards.values else None,
+    )
+
+
+def tokens(episode: EpisodeView, tokenizer: Tokenizer) -> TokensView:
+    """Each distinct token once, as the tree of spans they are stored in."""
+    trie = Trie(episode.turns)
+    spans = list(trie.spans())
+    ids = {span: f"span_{i}" for i, span in enumerate(spans)}
+    return TokensView(
+        id=episode.header.id, data=[_span(span, trie, ids, tokenizer) for span in spans]
+    )
+
+
+def sequences(episode: EpisodeView) -> SequencesView:
+    """What a trainer would receive if the episode were claimed now."""
+    rows = [
+        SequenceObject(
+            ids=row.tokens.tolist(),
+            action_mask=row.action_mask.tolist(),
+            behavior_logprobs=row.behavior_logprobs.tolist(),
+            versions=row.versions.tolist(),
+            turns=row.turns.tolist(),
+        )
+        for row in linearize(Trie(episode.turns), episode.header.id)
+    ]
+    return SequencesView(id=episode.header.id, data=rows)
+
+
+def group(view: GroupView) -> GroupObject:
+    return GroupObject(
+        id=view.id,
+        status=view.status.value,
+        size=view.size,
+        members=[GroupMember(id=id_, status=status.value) for id_, status in view.members],
+        num_sealed=view.num_sealed,
+        num_rewarded=view.num_rewarded,
+        deadline=_seconds(view.deadline_ms),
+        deliveries=view.deliveries,
+    )
+
+
+def _turn(turn: Turn) -> TurnObject:
+    versions = {i.version for output in turn.outputs for i in output.versions}
+    return TurnObject(
+        id=turn.id,
+        created=turn.created_ms // 1000,
+        kind=turn.kind,
+        policy_versions=sorted(versions),
+        context_tokens=len(turn.context_ids),
+        output_tokens=[output.num_tokens for output in turn.outputs],
+        finish_reasons=[output.finish_reason for output in turn.outputs],
+        flags=[_flags(output.flags) for output in turn.outputs],
+    )
+
+
+def _rewards(rewards: Rewards) -> list[dict[str, Any]]:
+    return [
+        {"turn_id": turn_id, "name": name, "value": value}
+        for (turn_id, name), value in rewards.values.items()
+    ]
+
+
+def _span(
+    span: Span, trie: Trie, ids: dict[Span, str], tokenizer: Tokenizer
+) -> SpanObject:
+    output = None if span.is_context else trie.sampled(span)
+    turn = trie.turn_at(span.turn)
+    forced_from = len(turn.context_ids) - turn.forced
+    is_forced = span.is_context and span.start >= forced_from and turn.forced > 0
+    return SpanObject(
+        id=ids[span],
+        parent=ids[span.parent] if span.parent is not None else None,
+        offset=span.offset,
+        kind="sampled" if output is not None else "forced" if is_forced else "context",
+        turn_id=turn.id,
+        tokens=span.tokens.tolist(),
+        text=tokenizer.decode(span.tokens.tolist()),
+        behavior_logprobs=None if output is None else output.behavior_logprobs.tolist(),
+        versions=[] if output is None else [(v.version, v.start, v.end) for v in output.versions],
+        flags=[] if output is None else _flags(output.flags),
+        trains=is_trainable(trie, span),
+    )
+
+
+def _flags(flags: int) -> list[str]:
+    return [flag.name.lower() for flag in OutputFlags(flags) if flag.name]
+
+
+def _seconds(milliseconds: int | None) -> int | None:
+    return milliseconds // 1000 if milliseconds else None

@@ -1,0 +1,121 @@
+"""The SQL connection behind the ledger: SQLite beside the processes by default, PostgreSQL by URL."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Select, Table, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from rollout.errors import LedgerUnavailable
+
+CALL_SECONDS = 10  # for a lock or an answer; settling is patient, a caller is not
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_361_746  # any number; every process of ours takes the same
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+class Database:
+    """Transactions on one database; raises LedgerUnavailable when it cannot be used."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def connect(cls, url: str) -> "Database":
+        """`sqlite:///path` or `postgresql://user@host/name`; nothing is opened yet."""
+        parsed = make_url(url)
+        driver = DRIVERS.get(parsed.drivername, parsed.drivername)
+        is_sqlite = driver.startswith("sqlite")
+        limits = {"timeout": CALL_SECONDS} | (
+            {} if is_sqlite else {"command_timeout": CALL_SECONDS}
+        )
+        engine = create_async_engine(
+            parsed.set(drivername=driver), connect_args=limits, pool_pre_ping=not is_sqlite
+        )
+        if is_sqlite:
+            event.listen(engine.sync_engine, "connect", configure_sqlite)
+            event.listen(engine.sync_engine, "begin", begin_sqlite)
+        return cls(engine)
+
+    @asynccontextmanager
+    async def transaction(self, *, immediate: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Commits when the block ends well."""
+        try:
+            async with self._engine.execution_options(immediate=immediate).begin() as connection:
+                yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise LedgerUnavailable(str(error.orig)) from error
+        except (OSError, TimeoutError) as error:
+            raise LedgerUnavailable(str(error) or "no answer in time") from error
+
+    async def upsert(
+        self, table: Table, rows: Sequence[Mapping[str, object]], *, newest: str | None = None
+    ) -> None:
+        """Write rows by primary key; a row that is there is replaced, unless its `newest` column is ahead."""
+        if not rows:
+            return
+        insert = self._insert(table)
+        statement = insert.on_conflict_do_update(
+            index_elements=table.primary_key.columns,
+            set_={c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key},
+            where=None if newest is None else insert.excluded[newest] >= table.c[newest],
+        )
+        async with self.transaction() as connection:
+            await connection.execute(statement, [dict(row) for row in rows])
+
+    async def insert_missing(self, table: Table, row: Mapping[str, object]) -> None:
+        """Write a row unless one with its primary key is there."""
+        async with self.transaction() as connection:
+            await connection.execute(self._insert(table).on_conflict_do_nothing(), dict(row))
+
+    async def rows(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
+        """What a query finds."""
+        async with self.transaction() as connection:
+            return list((await connection.execute(query)).mappings())
+
+    async def migrate(self) -> None:
+        """Bring the tables up to date; processes that start together take turns."""
+        async with self.transaction(immediate=True) as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            await connection.run_sync(upgrade)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        if self._engine.dialect.name == "sqlite":
+            return sqlite.insert(table)
+        return postgresql.insert(table)
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that this database has not seen."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    """Readers and a writer at once, references that hold, and transactions that include table changes."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def begin_sqlite(connection: Connection) -> None:
+    """SQLite's own transactions; an immediate one excludes other writers from its start."""
+    is_immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_immediate else "BEGIN")

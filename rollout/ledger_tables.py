@@ -1,0 +1,103 @@
+"""The ledger's tables. A change here needs a migration under `migrations/versions`; a test compares the two."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+
+def _project() -> "Column[str]":
+    return Column("project", String(64), ForeignKey("projects.name"), nullable=False)
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("episode_secret", String(64), nullable=False),
+    Column("created", Integer, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    _project(),
+    Column("name", String(200), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("hint", String(16), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("limits", JSON, nullable=False),
+    Column("created", Integer, nullable=False),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("project", String(64), ForeignKey("projects.name"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("parent", Integer),
+    Column("path", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created", Integer, nullable=False),
+)
+
+training_steps = Table(
+    "training_steps",
+    metadata,
+    Column("project", String(64), ForeignKey("projects.name"), primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("created", Integer, nullable=False),
+)
+
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("project", String(64), ForeignKey("projects.name"), primary_key=True),
+    Column("id", String(200), primary_key=True),
+    Column("group_id", String(200), nullable=False, index=True),
+    Column("task_id", String(200), nullable=False, index=True),
+    Column("kind", String(8), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("metadata_json", Text, nullable=False),
+    Column("disposition", String(16), nullable=False, index=True),
+    Column("policy_version", Integer),
+    Column("reward", Float, nullable=False),
+    Column("num_turns", Integer, nullable=False),
+    Column("num_trainable_tokens", Integer, nullable=False),
+    Column("num_output_tokens", Integer, nullable=False),
+    Column("min_version", Integer),
+    Column("max_version", Integer),
+    Column("outcome", String(16), nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("sealed_ms", BigInteger, nullable=False),
+    Column("settled_ms", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+swaps = Table(
+    "swaps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _project(),
+    Column("version", Integer, nullable=False),
+    Column("engine", String(200), nullable=False),
+    Column("gap_seconds", Float, nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("created", Integer, nullable=False),
+)

@@ -1,0 +1,22 @@
+-- ack: the groups are trained into a policy, which becomes the current one; all of it or nothing.
+-- args: owner, version, path, parent, digest, created, groups
+-- needs: keys, alarm, episode, group, policy
+local owner, version, path, parent, digest, created = unpack(args, 1, 6)
+local lost = {}
+for index = 7, #args do
+  local group = args[index]
+  local is_done = call('ZSCORE', key('trained'), group) == version
+  if not is_done and not holds(owner, group) then lost[#lost + 1] = group end
+end
+if #lost > 0 then return refuse('ClaimLost', unpack(lost)) end
+
+for index = 7, #args do
+  local group = args[index]
+  if holds(owner, group) then
+    for _, id in ipairs(members(group, 'claimed')) do train(id, version) end
+    finish(group, 'trained')
+    call('ZADD', key('trained'), version, group)
+  end
+end
+write_policy('policy', version, path, parent, digest, created)
+return 1

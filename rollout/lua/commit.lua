@@ -1,0 +1,42 @@
+-- commit: append a turn to an episode's log, once. Returns its ordinal.
+-- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
+--       retry key or '', body digest, reply or ''
+-- needs: keys
+local REPLIES_KEPT = 32
+local id, turn, record, trainable, sampled, oldest, newest, retry_key, digest, reply = unpack(args)
+local header = episode_key(id)
+local status, sealed, min_version, max_version =
+  unpack(call('HMGET', header, 'status', 'sealed', 'min_version', 'max_version'))
+if not status then return refuse('NoSuchEpisode', id) end
+
+local owner = call('HGET', key('turns'), turn)
+if owner == id then return call('LPOS', episode_key(id, ':turn_ids'), turn) end
+if owner then return refuse('RetryMismatch', turn) end
+local in_grace = (status == 'sealed' or status == 'rewarded') and now <= sealed + grace_ms
+if status ~= 'open' and not in_grace then return refuse('EpisodeSealed', id) end
+
+local length = call('RPUSH', episode_key(id, ':turns'), record)
+call('RPUSH', episode_key(id, ':turn_ids'), turn)
+call('HSET', key('turns'), turn, id)
+call('HINCRBY', header, 'turns', 1)
+call('HINCRBY', header, 'output_tokens', sampled)
+if oldest ~= '' then
+  call('HINCRBY', header, 'trainable_turns', 1)
+  call('HINCRBY', header, 'trainable_tokens', trainable)
+  if not min_version or tonumber(oldest) < tonumber(min_version) then
+    call('HSET', header, 'min_version', oldest)
+  end
+  if not max_version or tonumber(newest) > tonumber(max_version) then
+    call('HSET', header, 'max_version', newest)
+  end
+end
+if status == 'open' then call('ZADD', key('idle'), now + idle_ms, id) end
+
+if retry_key ~= '' and reply ~= '' then
+  local replies, order = episode_key(id, ':replies'), episode_key(id, ':reply_keys')
+  call('HSET', replies, retry_key, cmsgpack.pack({digest, reply}))
+  if call('RPUSH', order, retry_key) > REPLIES_KEPT then
+    call('HDEL', replies, call('LPOP', order))
+  end
+end
+return length - 1

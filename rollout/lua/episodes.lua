@@ -1,0 +1,29 @@
+-- episodes: one page of headers, newest first. args: status, group, task (each '' for any), after or '', limit.
+-- needs: keys, header
+local SCANNED_AT_MOST = 20000
+local status, group, task, after, limit = unpack(args)
+local index = group == '' and key('episodes') or group_key(group, ':members')
+local first = 0
+if after ~= '' then
+  local rank = call('ZREVRANK', index, after)
+  if not rank then return refuse('NoSuchEpisode', after) end
+  first = rank + 1
+end
+
+local function matches(id)
+  local has_status, has_task = unpack(call('HMGET', episode_key(id), 'status', 'task'))
+  return has_status and (status == '' or status == has_status) and (task == '' or task == has_task)
+end
+
+local page = {}
+for start = first, first + SCANNED_AT_MOST, 100 do
+  local ids = call('ZREVRANGE', index, start, start + 99)
+  for _, id in ipairs(ids) do
+    if matches(id) then
+      if #page == tonumber(limit) then return {page, 1} end
+      page[#page + 1] = header(id)
+    end
+  end
+  if #ids < 100 then break end
+end
+return {page, 0}

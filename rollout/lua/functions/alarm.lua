@@ -1,0 +1,8 @@
+-- Wakes sweepers that sleep beyond this moment.
+local function arm(at)
+  local alarm = call('GET', key('alarm'))
+  if not alarm or tonumber(alarm) > at then
+    call('SET', key('alarm'), at)
+    call('PUBLISH', key('signal'), 'deadline')
+  end
+end

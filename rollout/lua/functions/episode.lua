@@ -1,0 +1,48 @@
+-- The only places where an episode's status changes, so that the totals always add up.
+local function tell_ledger(id)
+  local sequence = call('HINCRBY', key('totals'), 'settlements', 1)
+  call('ZADD', key('settled'), sequence, id)
+  call('PUBLISH', key('signal'), 'settled')
+end
+
+local function move(id, from, to)
+  call('HSET', episode_key(id), 'status', to)
+  count(from, -1)
+  count(to, 1)
+end
+
+local function expire_later(id)
+  call('ZADD', key('expiring'), now + retention_ms, id)
+  arm(now + retention_ms)
+end
+
+local function discard(id, reason)
+  local was, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
+  call('HSET', episode_key(id), 'status', 'discarded', 'reason', reason, 'settled', now)
+  count(was, -1)
+  count(reason, 1)
+  call('ZREM', key('idle'), id)
+  if group ~= '' then
+    call('HINCRBY', group_key(group), 'discarded', 1)
+    if was == 'rewarded' or was == 'claimed' then
+      call('HINCRBY', group_key(group), 'rewarded', -1)
+    end
+  end
+  expire_later(id)
+  tell_ledger(id)
+end
+
+local function train(id, version)
+  move(id, 'claimed', 'trained')
+  call('HSET', episode_key(id), 'policy_version', version, 'settled', now)
+  tell_ledger(id)
+end
+
+local function drop_data(id)
+  local turn_ids = call('LRANGE', episode_key(id, ':turn_ids'), 0, -1)
+  for _, turn in ipairs(turn_ids) do call('HDEL', key('turns'), turn) end
+  for _, part in ipairs({':turns', ':turn_ids', ':rewards', ':reward_log', ':reward_keys',
+                         ':replies', ':reply_keys'}) do
+    call('DEL', episode_key(id, part))
+  end
+end

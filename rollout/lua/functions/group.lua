@@ -1,0 +1,99 @@
+-- How a group becomes ready, and how it ends.
+local function members(group, status)
+  local found = {}
+  for _, id in ipairs(call('ZRANGE', group_key(group, ':members'), 0, -1)) do
+    if call('HGET', episode_key(id), 'status') == status then found[#found + 1] = id end
+  end
+  return found
+end
+
+local function wake_trainer()
+  call('LPUSH', key('ready_signal'), 1)
+  call('LTRIM', key('ready_signal'), 0, 0)
+end
+
+local function queue(group)
+  local since = call('HGET', group_key(group), 'ready')
+  if not since then
+    since = now
+    call('HSET', group_key(group), 'ready', now)
+  end
+  call('HSET', group_key(group), 'status', 'ready', 'owner', '')
+  call('ZREM', key('deadlines'), group)
+  call('ZREM', key('claimed'), group)
+  call('ZADD', key('ready'), since, group)
+  wake_trainer()
+end
+
+local function finish(group, status)
+  count('reserved', -call('HGET', group_key(group), 'reserved'))
+  call('HSET', group_key(group), 'status', status)
+  for _, name in ipairs({'ready', 'claimed', 'deadlines'}) do call('ZREM', key(name), group) end
+end
+
+-- After a member changed: a whole group is ready, one that has nothing left to train is over.
+local function review(group)
+  if group == '' then return end
+  local status, size, rewarded, discarded = unpack(
+    call('HMGET', group_key(group), 'status', 'size', 'rewarded', 'discarded'))
+  size, rewarded, discarded = tonumber(size), tonumber(rewarded), tonumber(discarded)
+  if status == 'open' then
+    if size == 0 or rewarded + discarded < size then return end
+    if rewarded > 0 then queue(group) else finish(group, 'discarded') end
+  elseif status == 'ready' and rewarded == 0 then
+    finish(group, 'discarded')
+  end
+end
+
+-- After a member ended: the others have until the deadline.
+local function start_deadline(group)
+  if group == '' or call('ZSCORE', key('deadlines'), group) then return end
+  local status, wait = unpack(call('HMGET', group_key(group), 'status', 'deadline'))
+  if status ~= 'open' then return end
+  call('ZADD', key('deadlines'), now + wait, group)
+  arm(now + wait)
+end
+
+local function member_ended(group)
+  start_deadline(group)
+  review(group)
+end
+
+-- At the deadline two rewarded episodes are enough to compare; fewer are not.
+local function close_group(group)
+  local rewarded = tonumber(call('HGET', group_key(group), 'rewarded'))
+  local over = rewarded >= 2 and {'open', 'sealed'} or {'open', 'sealed', 'rewarded'}
+  for _, status in ipairs(over) do
+    for _, id in ipairs(members(group, status)) do discard(id, 'expired') end
+  end
+  if rewarded >= 2 then queue(group) else finish(group, 'discarded') end
+end
+
+local function discard_group(group, reason)
+  for _, status in ipairs({'rewarded', 'claimed'}) do
+    for _, id in ipairs(members(group, status)) do discard(id, reason) end
+  end
+  finish(group, 'discarded')
+end
+
+local function requeue(group, from)
+  for _, id in ipairs(members(group, from)) do move(id, from, 'rewarded') end
+  queue(group)
+end
+
+-- Leases that ran out: back to the queue, or given up after too many deliveries.
+local function reclaim(max_deliveries, limit)
+  local lost = call('ZRANGEBYSCORE', key('claimed'), '-inf', now, 'LIMIT', 0, limit)
+  for _, group in ipairs(lost) do
+    if tonumber(call('HGET', group_key(group), 'deliveries')) >= max_deliveries then
+      discard_group(group, 'failed')
+    else
+      requeue(group, 'claimed')
+    end
+  end
+end
+
+local function holds(owner, group)
+  local status, holder = unpack(call('HMGET', group_key(group), 'status', 'owner'))
+  return status == 'claimed' and holder == owner
+end

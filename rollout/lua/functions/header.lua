@@ -1,0 +1,17 @@
+-- An episode's header, in the order of parse_header in header.py.
+local function header(id)
+  return call('HMGET', episode_key(id),
+    'id', 'status', 'kind', 'group', 'task', 'key', 'metadata', 'created', 'sealed', 'settled',
+    'turns', 'trainable_turns', 'trainable_tokens', 'output_tokens', 'min_version', 'max_version',
+    'rewards', 'outcome', 'truncated', 'reason', 'policy_version')
+end
+
+-- Header, turns, rewards and weights, as parse_view in replies.py reads them.
+local function view(id)
+  return {
+    header(id),
+    call('LRANGE', episode_key(id, ':turns'), 0, -1),
+    call('HGETALL', episode_key(id, ':rewards')),
+    call('HGETALL', key('reward_weights')),
+  }
+end

@@ -1,0 +1,16 @@
+-- Where things lie and what time it is.
+-- KEYS[1] is the project's prefix; every other key is derived from it and lies in the same slot.
+-- ARGV[1..5]: now, and how long idle, grace, retention and the reward deadline last, all in milliseconds.
+local prefix = KEYS[1]
+local now = tonumber(ARGV[1])
+local idle_ms, grace_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
+local retention_ms, reward_deadline_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
+local args = {unpack(ARGV, 6)}
+local call = redis.call
+
+local function key(name) return prefix .. name end
+local function episode_key(id, part) return prefix .. 'ep:' .. id .. (part or '') end
+local function group_key(id, part) return prefix .. 'grp:' .. id .. (part or '') end
+local function refuse(...) return redis.error_reply(table.concat({...}, ' ')) end
+
+local function count(field, by) call('HINCRBY', key('totals'), field, by) end

@@ -1,0 +1,54 @@
+-- Opens an episode that does not exist. Returns a refusal, or nothing.
+-- args[1..8]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key
+local function admit(group, size, deadline)
+  local reserve = math.max(size, 1)
+  local limit = tonumber(call('HGET', key('training'), 'max_live_episodes') or 0)
+  local reserved = tonumber(call('HGET', key('totals'), 'reserved') or 0)
+  if limit > 0 and reserved > 0 and reserved + reserve > limit then
+    return refuse('Backlogged', call('HGET', key('training'), 'step_seconds') or 5)
+  end
+  count('reserved', reserve)
+  call('HSET', group_key(group), 'status', 'open', 'size', size, 'opened', 0, 'rewarded', 0,
+    'discarded', 0, 'deliveries', 0, 'owner', '', 'reserved', reserve,
+    'deadline', deadline == '' and reward_deadline_ms or deadline)
+end
+
+local function enter(group, size)
+  local status, known, opened, reserved = unpack(
+    call('HMGET', group_key(group), 'status', 'size', 'opened', 'reserved'))
+  known, opened = tonumber(known), tonumber(opened)
+  if status ~= 'open' or (known > 0 and opened >= known) then
+    return refuse('GroupClosed', group)
+  end
+  if known == 0 and size > 0 then
+    call('HSET', group_key(group), 'size', math.max(size, opened + 1))
+  end
+  if opened + 1 > tonumber(reserved) then
+    call('HINCRBY', group_key(group), 'reserved', 1)
+    count('reserved', 1)
+  end
+  call('HINCRBY', group_key(group), 'opened', 1)
+end
+
+local function open_episode()
+  local id, group, size, task, deadline, kind, metadata, owner_key = unpack(args, 1, 8)
+  size = tonumber(size)
+  if kind == 'side' then
+    group = ''
+  else
+    if group == '' then group, size = 'grp_' .. id:gsub('^ep_', ''), 1 end
+    local refusal
+    if call('EXISTS', group_key(group)) == 0 then refusal = admit(group, size, deadline) end
+    refusal = refusal or enter(group, size)
+    if refusal then return refusal end
+    call('ZADD', group_key(group, ':members'), now, id)
+  end
+  call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
+    'task', task, 'key', owner_key, 'metadata', metadata, 'created', now, 'turns', 0,
+    'trainable_turns', 0, 'rewards', 0)
+  call('ZADD', key('episodes'), now, id)
+  call('ZADD', key('idle'), now + idle_ms, id)
+  arm(now + idle_ms)
+  count('opened', 1)
+  count('open', 1)
+end

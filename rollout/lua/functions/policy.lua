@@ -1,0 +1,9 @@
+-- Policies are recorded as the current one, in the order version, path, parent or '', digest, created.
+local function write_policy(name, version, path, parent, digest, created)
+  call('HSET', key(name), 'version', version, 'path', path, 'parent', parent, 'digest', digest,
+    'created', created)
+  if tonumber(version) > tonumber(call('GET', key('version')) or 0) then
+    call('SET', key('version'), version)
+  end
+  call('PUBLISH', key('signal'), 'policy')
+end

@@ -1,0 +1,5 @@
+-- lock: take a lock that nobody holds. args: name, owner, lease in ms. Returns 1 if it is ours.
+-- needs: keys
+local lock = key('lock:' .. args[1])
+if call('GET', lock) == args[2] then return 1 end
+return call('SET', lock, args[2], 'NX', 'PX', args[3]) and 1 or 0

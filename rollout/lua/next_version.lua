@@ -1,0 +1,3 @@
+-- next_version: a policy version never given out before. No args.
+-- needs: keys
+return call('INCR', key('version'))

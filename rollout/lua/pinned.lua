@@ -1,0 +1,3 @@
+-- pinned: whether a policy is pinned. No args.
+-- needs: keys
+return call('EXISTS', key('pinned'))

@@ -1,0 +1,10 @@
+-- release: give groups back; the delivery does not count. args: owner, groups. Those not held are left alone.
+-- needs: keys, alarm, episode, group
+for index = 2, #args do
+  local group = args[index]
+  if holds(args[1], group) then
+    call('HINCRBY', group_key(group), 'deliveries', -1)
+    requeue(group, 'claimed')
+  end
+end
+return 1

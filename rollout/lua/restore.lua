@@ -1,0 +1,13 @@
+-- restore: queue again what was trained into versions after this one. args: version. Returns the groups.
+-- needs: keys, alarm, episode, group
+local groups = call('ZRANGEBYSCORE', key('trained'), '(' .. args[1], '+inf')
+for _, group in ipairs(groups) do
+  local ids = members(group, 'trained')
+  for _, id in ipairs(ids) do call('HDEL', episode_key(id), 'policy_version', 'settled') end
+  call('ZREM', key('trained'), group)
+  call('HSET', group_key(group), 'deliveries', 0)
+  count('reserved', call('HGET', group_key(group), 'reserved'))
+  requeue(group, 'trained')
+  for _, id in ipairs(ids) do tell_ledger(id) end
+end
+return groups

@@ -1,0 +1,8 @@
+-- seal: an open episode takes no more turns. Returns its header, as it is if it was not open.
+-- args: episode, outcome, truncated 0 or 1
+-- needs: keys, header, alarm, episode, group, sealing
+local id, outcome, truncated = unpack(args)
+local status = call('HGET', episode_key(id), 'status')
+if not status then return refuse('NoSuchEpisode', id) end
+if status == 'open' then seal(id, outcome, truncated) end
+return header(id)

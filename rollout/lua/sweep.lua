@@ -1,0 +1,49 @@
+-- sweep: do what is due. args: how many of each kind at most, max deliveries. Returns when something is due next.
+-- needs: keys, alarm, episode, group, sealing
+local limit, max_deliveries = tonumber(args[1]), tonumber(args[2])
+local function due(name)
+  return call('ZRANGEBYSCORE', key(name), '-inf', now, 'LIMIT', 0, limit)
+end
+
+-- Data stays while the ledger has not heard of the episode, or while its group may still need its count.
+local function is_needed(id, group)
+  if call('ZSCORE', key('settled'), id) then return true end
+  local status = group ~= '' and call('HGET', group_key(group), 'status')
+  return status == 'open' or status == 'ready' or status == 'claimed'
+end
+
+local function forget(id)
+  local group = call('HGET', episode_key(id), 'group')
+  if is_needed(id, group) then return call('ZADD', key('expiring'), now + retention_ms, id) end
+  drop_data(id)
+  call('DEL', episode_key(id))
+  call('ZREM', key('episodes'), id)
+  call('ZREM', key('expiring'), id)
+  if group == '' then return end
+  call('ZREM', group_key(group, ':members'), id)
+  if call('EXISTS', group_key(group, ':members')) == 0 then call('DEL', group_key(group)) end
+end
+
+local function give_up(id)
+  local group, rewards = unpack(call('HMGET', episode_key(id), 'group', 'rewards'))
+  if tonumber(rewards) > 0 then return seal(id, 'succeeded', 0) end
+  discard(id, 'expired')
+  member_ended(group)
+end
+
+for _, id in ipairs(due('expiring')) do forget(id) end
+for _, id in ipairs(due('idle')) do give_up(id) end
+for _, group in ipairs(due('deadlines')) do close_group(group) end
+reclaim(max_deliveries, limit)
+
+local next_due
+for _, name in ipairs({'expiring', 'idle', 'deadlines', 'claimed'}) do
+  local at = tonumber(call('ZRANGE', key(name), 0, 0, 'WITHSCORES')[2])
+  if at and (not next_due or at < next_due) then next_due = at end
+end
+if not next_due then
+  call('DEL', key('alarm'))
+  return false
+end
+call('SET', key('alarm'), next_due)
+return string.format('%.0f', next_due)

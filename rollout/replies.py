@@ -1,0 +1,36 @@
+"""From the nested lists that Redis answers with to our records."""
+
+from collections.abc import Iterator
+from typing import TypeAlias, cast
+
+from rollout.episode import decode_turn
+from rollout.header import EpisodeView, parse_header
+from rollout.reward import Rewards
+
+Header: TypeAlias = list[bytes | None]
+Flat: TypeAlias = list[bytes]  # field, value, field, value, ...
+
+
+def parse_view(reply: object) -> EpisodeView:
+    """Header, turns, rewards and reward weights."""
+    header, turns, rewards, weights = cast("tuple[Header, list[bytes], Flat, Flat]", reply)
+    return EpisodeView(
+        parse_header(header),
+        tuple(decode_turn(data) for data in turns),
+        parse_rewards(rewards, weights),
+    )
+
+
+def parse_rewards(rewards: Flat, weights: Flat) -> Rewards:
+    """Rewards keyed `<turn or *>|<name>`, weights by name."""
+    values: dict[tuple[str | None, str], float] = {}
+    for field, value in pairs(rewards):
+        turn, _, name = field.partition("|")
+        values[None if turn == "*" else turn, name] = float(value)
+    return Rewards(values, {name: float(weight) for name, weight in pairs(weights)})
+
+
+def pairs(flat: Flat) -> Iterator[tuple[str, str]]:
+    """Fields and values of a hash, in the order of its fields so that sums do not depend on insertion."""
+    entries = zip(flat[::2], flat[1::2], strict=True)
+    return ((field.decode(), value.decode()) for field, value in sorted(entries))

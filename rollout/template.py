@@ -1,0 +1,133 @@
+"""The model's own chat template: whole prompts, and the suffix that continues ids which are stored already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rollout.conversation import Message, Tool
+from rollout.junction import Junction, JunctionFinder
+from rollout.model_files import ModelFiles
+from rollout.prompt import PromptRenderer
+from rollout.rendering import TemplateError
+from rollout.tokenizer import Tokenizer
+
+__all__ = ["Bridge", "ChatTemplate", "Junction", "Message", "TemplateError", "Tool", "encode_chat"]
+
+
+class Bridge(msgspec.Struct, frozen=True):
+    """Ids to append to a stored output; the first `num_injected` close a turn that was cut."""
+
+    ids: list[int]
+    num_injected: int
+
+
+class ChatTemplate:
+    """One template together with the tokenizer whose special tokens it writes."""
+
+    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
+        self.source = source
+        self.digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+        self._tokenizer = tokenizer
+        self._renderer = PromptRenderer(source, tokenizer.special_tokens)
+        self.end_of_turn = _end_of_turn(self._renderer, tokenizer)
+        self.end_of_turn_ids = tokenizer.encode(self.end_of_turn)
+        self._junctions = JunctionFinder(
+            self._renderer,
+            end_of_turn=self.end_of_turn,
+            openers=[tokenizer.decode([token]) for token in sorted(tokenizer.eos_ids)],
+        )
+
+    @classmethod
+    def load(cls, model_dir: str | Path, tokenizer: Tokenizer) -> ChatTemplate:
+        return cls(ModelFiles(model_dir).chat_template(), tokenizer)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The text of `apply_chat_template` in transformers; `extra` are variables of the template's own."""
+        normal = self._renderer.normalized(messages)
+        if continue_final_message:
+            return self._renderer.unfinished(normal, tools, extra)
+        if add_generation_prompt:
+            return self._renderer.prompt(normal, tools, extra)
+        return self._renderer.conversation(normal, tools, extra)
+
+    def suffix(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        start: int,
+        *,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Junction | None:
+        """How the prompt goes on after the stored output that is `messages[start - 1]`.
+
+        None where the template now writes what was stored differently, as when it drops earlier reasoning.
+        """
+        return self._junctions.find(messages, tools, start, extra)
+
+    def outputs(
+        self, text: str, messages: Sequence[Message], tools: Sequence[Tool] | None
+    ) -> Iterator[tuple[int, int]]:
+        """Where in the rendered conversation its outputs lie, each up to and including what ends it."""
+        return self._junctions.outputs(text, self._renderer.normalized(messages), tools)
+
+    def bridge(self, junction: Junction, last_id: int) -> Bridge:
+        """The ids between a stored output that ends in `last_id` and the next output."""
+        suffix = self._tokenizer.encode(junction.suffix)
+        end = self._tokenizer.encode(junction.end_of_turn)
+        if last_id not in self._tokenizer.eos_ids and [last_id] != end:
+            return Bridge(end + suffix, len(end))
+        if not end and suffix[:1] == [last_id]:  # it opens the next message too
+            return Bridge(suffix[1:], 0)
+        return Bridge(suffix, 0)
+
+
+def encode_chat(
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    tools: Sequence[Tool] | None = None,
+) -> tuple[list[int], list[bool]]:
+    """Ids, and which of them an assistant would have sampled, cut where generation would have begun and stopped.
+
+    prompt | output end-of-turn | rest of the prompt of the next turn | output end-of-turn | rest
+    """
+    text = template.render(messages, tools, add_generation_prompt=False)
+    ids: list[int] = []
+    mask: list[bool] = []
+    position = 0
+    for begin, end in template.outputs(text, messages, tools):
+        for piece, sampled in ((text[position:begin], False), (text[begin:end], True)):
+            new = tokenizer.encode(piece)
+            ids += new
+            mask += [sampled] * len(new)
+        position = end
+    if not position:
+        raise TemplateError("no assistant message here is rendered as it would be sampled")
+    rest = tokenizer.encode(text[position:])
+    return ids + rest, mask + [False] * len(rest)
+
+
+def _end_of_turn(renderer: PromptRenderer, tokenizer: Tokenizer) -> str:
+    """The token with which the template closes an assistant message; "" where the next one's opener does."""
+    said = "What was said"
+    chat = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": said}]
+    _, shown, tail = renderer.conversation(chat).rpartition(said)
+    if not shown:
+        raise TemplateError(
+            "the chat template does not show a message's text; is it for images only?"
+        )
+    first = tokenizer.decode(tokenizer.encode(tail.lstrip())[:1])
+    return first if tokenizer.token_id(first) is not None else ""

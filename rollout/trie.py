@@ -1,0 +1,241 @@
+"""An episode as a trie of token spans: a fold over its log of turns, so that concurrent commits commute.
+
+Identity is by tokens. Contexts that agree share their spans; outputs never do, because two outputs with the same
+tokens were sampled twice and train twice. Nothing is ever split: a child hangs at an offset inside its parent.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rollout.episode import TOKEN, Anchor, MalformedTurn, Output, Turn
+
+
+class Span:
+    """Tokens that follow each other below one place of the trie: what a turn added to the context, or an output."""
+
+    __slots__ = ("children", "depth", "offset", "output", "parent", "start", "tokens", "turn")
+
+    def __init__(
+        self, place: "Place", tokens: NDArray[np.int32], *, turn: int, start: int, output: int
+    ) -> None:
+        self.parent = place.span
+        self.offset = place.offset  # how many of the parent's tokens come before
+        self.depth = place.depth  # how many tokens of the episode come before
+        self.tokens = tokens
+        self.turn = turn  # ordinal of the turn that added the span
+        self.start = start  # where the span starts in that turn's context, or output
+        self.output = output  # -1: context
+        self.children: list[Span] = []
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def is_context(self) -> bool:
+        return self.output < 0
+
+
+class Place(NamedTuple):
+    """Behind the first `offset` tokens of a span; the root is before any span."""
+
+    span: Span | None
+    offset: int
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.span is None else self.span.depth + self.offset
+
+
+ROOT = Place(None, 0)
+
+
+class Trie:
+    """All that an episode's turns sampled and were shown, each distinct token once."""
+
+    def __init__(self, turns: Iterable[Turn] = ()) -> None:
+        self._turns: list[Turn] = []
+        self._ordinals: dict[str, int] = {}
+        self._contexts: list[Place] = []  # where each turn's context ends
+        self._outputs: list[list[Span]] = []
+        self._roots: list[Span] = []
+        self._chains: dict[str, list[Anchor]] = {}
+        self._prompts: dict[str, list[Anchor]] = {}
+        for turn in turns:
+            self.extend(turn)
+
+    @property
+    def num_turns(self) -> int:
+        return len(self._turns)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """In the order of their commits."""
+        return tuple(self._turns)
+
+    @property
+    def num_tokens(self) -> int:
+        """Distinct tokens: what the episode would need if nothing were stored twice."""
+        return sum(len(span) for span in self.spans())
+
+    def turn(self, turn_id: str) -> Turn:
+        """The turn with this id; KeyError if it was not committed."""
+        return self._turns[self._ordinals[turn_id]]
+
+    def turn_at(self, ordinal: int) -> Turn:
+        """The turn by its place in the log."""
+        return self._turns[ordinal]
+
+    def extend(self, turn: Turn) -> None:
+        """Fold the next turn of the log in. A turn that is in already changes nothing."""
+        if turn.id in self._ordinals:
+            return
+        ordinal = len(self._turns)
+        end = self._add_context(self._place(turn.anchor), turn, ordinal)
+        outputs = [
+            self._hang(Span(end, output.ids, turn=ordinal, start=0, output=index))
+            for index, output in enumerate(turn.outputs)
+        ]
+        self._turns.append(turn)
+        self._ordinals[turn.id] = ordinal
+        self._contexts.append(end)
+        self._outputs.append(outputs)
+        self._index(turn)
+
+    def find(self, chain: str) -> list[Anchor]:
+        """The ends of the outputs after which the conversation hashes to this chain."""
+        return self._chains.get(chain, [])
+
+    def find_prompt(self, chain: str) -> list[Anchor]:
+        """The ends of the contexts whose messages hash to this chain."""
+        return self._prompts.get(chain, [])
+
+    def tokens(self, anchor: Anchor | None) -> "array[int]":
+        """Every token from the root to the anchor."""
+        pieces = [span.tokens[:end].tobytes() for span, end in path(self._place(anchor))]
+        return array("i", b"".join(pieces))
+
+    def num_tokens_before(self, anchor: Anchor | None) -> int:
+        """How many tokens lie between the root and the anchor."""
+        return self._place(anchor).depth
+
+    def longest_prefix(self, ids: "array[int] | NDArray[np.int32]") -> tuple[Anchor | None, int]:
+        """Where a prompt leaves the trie, and how many of its tokens are known up to there."""
+        wanted = np.asarray(ids, TOKEN)
+        best = ROOT
+        stack = list(self._roots)
+        while stack:
+            span = stack.pop()
+            common = common_length(span.tokens, wanted[span.depth :])
+            if span.depth + common > best.depth:
+                best = Place(span, common)
+            stack.extend(child for child in span.children if child.offset <= common)
+        return self._anchor(best), best.depth
+
+    def spans(self) -> Iterator[Span]:
+        """Every span, parents before their children."""
+        stack = list(reversed(self._roots))
+        while stack:
+            span = stack.pop()
+            yield span
+            stack.extend(reversed(span.children))
+
+    def sampled(self, span: Span) -> Output:
+        """The output behind a span that is not context."""
+        return self._turns[span.turn].outputs[span.output]
+
+    def _index(self, turn: Turn) -> None:
+        if turn.prompt_chain:
+            end = Anchor(turn.id, -1, len(turn.context_ids))
+            self._prompts.setdefault(turn.prompt_chain, []).append(end)
+        for index, chain in enumerate(turn.output_chains):
+            end = Anchor(turn.id, index, turn.outputs[index].num_tokens)
+            self._chains.setdefault(chain, []).append(end)
+
+    def _place(self, anchor: Anchor | None) -> Place:
+        """Where an anchor points to, counted back from the end of the turn's context or output."""
+        if anchor is None:
+            return ROOT
+        ordinal = self._ordinals.get(anchor.turn_id)
+        if ordinal is None:
+            raise MalformedTurn(f"anchor at turn {anchor.turn_id}, which was not committed before")
+        turn = self._turns[ordinal]
+        if anchor.output >= 0:
+            span = self._outputs[ordinal][anchor.output]
+            if not 0 <= anchor.offset <= len(span):
+                raise MalformedTurn(f"{anchor} is outside an output of {len(span)} tokens")
+            return climb(Place(span, anchor.offset), 0)
+        beyond = len(turn.context_ids) - anchor.offset
+        if not 0 <= beyond <= len(turn.context_ids):
+            raise MalformedTurn(f"{anchor} is outside a context of {len(turn.context_ids)} tokens")
+        return climb(self._contexts[ordinal], beyond)
+
+    def _anchor(self, place: Place) -> Anchor | None:
+        if place.span is None:
+            return None
+        span = place.span
+        return Anchor(self._turns[span.turn].id, span.output, span.start + place.offset)
+
+    def _add_context(self, place: Place, turn: Turn, ordinal: int) -> Place:
+        """Follow contexts that are there already, then hang up what is new."""
+        ids = turn.context_ids
+        done = 0
+        while done < len(ids):
+            step = self._follow(place, ids[done:])
+            if step is None:
+                span = Span(place, ids[done:], turn=ordinal, start=done, output=-1)
+                return Place(self._hang(span), len(span))
+            done += step.depth - place.depth
+            place = step
+        return place
+
+    def _follow(self, place: Place, ids: NDArray[np.int32]) -> Place | None:
+        """The farthest place in one context span that these tokens lead to; None if no span starts with them."""
+        span, offset = place
+        if span is not None and span.is_context and offset < len(span):
+            common = common_length(span.tokens[offset:], ids)
+            if common:
+                return Place(span, offset + common)
+        for child in self._children(place):
+            if child.is_context and (common := common_length(child.tokens, ids)):
+                return Place(child, common)
+        return None
+
+    def _children(self, place: Place) -> Iterator[Span]:
+        if place.span is None:
+            return iter(self._roots)
+        return (child for child in place.span.children if child.offset == place.offset)
+
+    def _hang(self, span: Span) -> Span:
+        siblings = self._roots if span.parent is None else span.parent.children
+        siblings.append(span)
+        return span
+
+
+def path(place: Place) -> list[tuple[Span, int]]:
+    """The spans from the root to a place, and how many tokens of each belong to the way."""
+    steps = []
+    span, end = place.span, place.offset
+    while span is not None:
+        steps.append((span, end))
+        end, span = span.offset, span.parent
+    return steps[::-1]
+
+
+def climb(place: Place, num_tokens: int) -> Place:
+    """The place this many tokens closer to the root; behind a token, never before the first token of a span."""
+    target = place.depth - num_tokens
+    span = place.span
+    while span is not None and span.depth >= target:
+        span = span.parent
+    return ROOT if span is None else Place(span, target - span.depth)
+
+
+def common_length(left: NDArray[np.int32], right: NDArray[np.int32]) -> int:
+    """How many tokens both start with."""
+    length = min(len(left), len(right))
+    differs = np.flatnonzero(left[:length] != right[:length])
+    return int(differs[0]) if len(differs) else length

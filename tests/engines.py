@@ -1,0 +1,89 @@
+"""The real SGLang server for tests: one at a time, on a free port, gone when the block ends."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PYTHON = Path(os.environ.get("TURNGATE_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))
+ADMIN_KEY = "admin-key-of-the-tests"
+START_SECONDS = 180
+
+
+@dataclass
+class EngineProcess:
+    """A running server; `kill` is a crash, `stop` a shutdown."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def kill(self) -> None:
+        """What the out-of-memory killer does."""
+        self.process.kill()
+        self.process.wait(timeout=30)
+
+    def stop(self) -> int:
+        """End it as a supervisor does; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+
+def engine_command(model_dir: Path, *arguments: str, port: int = 0) -> list[str]:
+    """How a server is started."""
+    options = ["--model", str(model_dir), "--port", str(port), *arguments]
+    return [str(PYTHON), "-m", "rollout.engine_server", *options]
+
+
+def engine_environment() -> dict[str, str]:
+    """What a server needs to find in its environment."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "TEST_ENGINE_ADMIN_KEY": ADMIN_KEY,
+    }
+
+
+@contextmanager
+def engine_process(model_dir: Path, *arguments: str, port: int = 0) -> Iterator[EngineProcess]:
+    """Start a server, wait until it serves, and end it after the block."""
+    with tempfile.TemporaryDirectory(prefix="tg-engine-") as directory:
+        ready, log = Path(directory) / "ready.json", Path(directory) / "engine.log"
+        own = ("--admin-key-env", "TEST_ENGINE_ADMIN_KEY", "--ready-file", str(ready))
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                engine_command(model_dir, *own, *arguments, port=port),
+                env=engine_environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            address = _wait_for(ready, process, log)
+            yield EngineProcess(process, f"http://{address['host']}:{address['port']}", log)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait(timeout=30)
+
+
+@contextmanager
+def start_engine(model_dir: Path) -> Iterator[str]:
+    """The URL of a server that lives as long as the block."""
+    with engine_process(model_dir) as engine:
+        yield engine.url
+
+
+def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready.exists():
+        assert process.poll() is None, log.read_text()[-4000:]
+        assert time.monotonic() < deadline, log.read_text()[-4000:]
+        time.sleep(0.1)
+    return json.loads(ready.read_text())

@@ -1,0 +1,147 @@
+"""What the data path makes of an engine that is down, slow, or answers garbage."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from rollout.engine import Engine
+from rollout.errors import EngineError, EngineGarbled, EngineRejected, EngineTimeout, EngineUnreachable
+from rollout.generation import Chunk, Deadlines, GenerateRequest
+from tests.rollout.scripted_engine import (
+    Generate,
+    ScriptedEngine,
+    answer,
+    hangs,
+    replies,
+    scripted_engine,
+    streams,
+)
+
+REQUEST = GenerateRequest("r", [1, 2, 3], {})
+SHORT = Deadlines(first_token=0.2, next_token=0.2, whole_reply=0.2, abort=0.2)
+UNFINISHED = answer([7, 8], finish_reason=None)
+
+Call = Callable[[Engine], object]
+
+
+async def _whole(client: Engine) -> list[Chunk]:
+    return [await client.generate(REQUEST)]
+
+
+async def _streamed(client: Engine) -> list[Chunk]:
+    async with aclosing(client.stream(REQUEST)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+@asynccontextmanager
+async def _calling(generate: Generate) -> AsyncIterator[tuple[Engine, ScriptedEngine]]:
+    async with scripted_engine(generate) as engine:
+        client = Engine(engine.url, deadlines=SHORT)
+        try:
+            yield client, engine
+        finally:
+            await client.close()
+
+
+@pytest.mark.parametrize("call", [_whole, _streamed])
+async def test_a_refused_connection_is_unreachable(call: Call) -> None:
+    """Nobody listens on the port."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        client = Engine(f"http://127.0.0.1:{unused.getsockname()[1]}", deadlines=SHORT)
+        with pytest.raises(EngineUnreachable, match="127.0.0.1"):
+            await call(client)
+        await client.close()
+
+
+@pytest.mark.parametrize("call", [_whole, _streamed])
+async def test_a_silent_engine_times_out_and_is_told_to_stop(call: Call) -> None:
+    """The call that nobody waits for is aborted."""
+    async with _calling(hangs) as (client, engine):
+        with pytest.raises(EngineTimeout):
+            await call(client)
+        assert engine.aborted == ["r"]
+
+
+async def test_a_stream_that_stalls_keeps_what_came() -> None:
+    """The deadline between two tokens passes; the partial answer has the first two."""
+    stalling = streams([UNFINISHED], then=asyncio.Event().wait())
+    async with _calling(stalling) as (client, engine):
+        with pytest.raises(EngineTimeout) as raised:
+            await _streamed(client)
+        assert raised.value.partial is not None
+        assert raised.value.partial.ids == [7, 8]
+        assert engine.aborted == ["r"]
+
+
+async def test_a_stream_that_just_ends_is_unreachable() -> None:
+    """Without a finish reason the end of the stream is the engine's end."""
+    async with _calling(streams([UNFINISHED])) as (client, _):
+        with pytest.raises(EngineUnreachable, match="before its last token") as raised:
+            await _streamed(client)
+        assert raised.value.partial is not None
+        assert raised.value.partial.ids == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (b"<html>", 200, EngineGarbled),
+        (b"", 200, EngineGarbled),
+        (b'{"error": {"message": "no such field"}}', 400, EngineRejected),
+        (b"proxy error", 502, EngineUnreachable),
+    ],
+)
+@pytest.mark.parametrize("call", [_whole, _streamed])
+async def test_a_wrong_answer_is_an_error_of_its_kind(
+    call: Call, body: bytes, status: int, kind: type[EngineError]
+) -> None:
+    """Streamed or not, garbage, refusal and failure are told apart."""
+    expected = EngineUnreachable if (call, body) == (_streamed, b"") else kind
+    async with _calling(replies(body, status=status)) as (client, _):
+        with pytest.raises(expected):
+            await call(client)
+
+
+async def test_an_answer_that_does_not_end_is_garbled() -> None:
+    """An unstreamed answer must say why it stopped."""
+    async with _calling(replies(UNFINISHED)) as (client, _):
+        with pytest.raises(EngineGarbled, match="finish_reason"):
+            await _whole(client)
+
+
+async def test_events_that_arrive_together_are_one_chunk() -> None:
+    """The reader is not woken for each."""
+    first, second = answer([7], finish_reason=None), answer([8], completion_tokens=2)
+    both = b"".join(b"data: " + _encoded(event) + b"\n\n" for event in (first, second))
+    async with _calling(replies(both + b"data: [DONE]\n\n")) as (client, _):
+        chunks = await _streamed(client)
+
+    assert [chunk.ids for chunk in chunks] == [[7, 8]]
+
+
+async def test_a_connection_serves_one_call_after_another() -> None:
+    """A stream read to its end leaves its connection to the next call."""
+    peers = set()
+    event = b"data: " + _encoded(answer([7])) + b"\n\ndata: [DONE]\n\n"
+    reply = replies(event)
+
+    async def generate(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        return await reply(request)
+
+    async with _calling(generate) as (client, _):
+        for _ in range(5):
+            await _streamed(client)
+
+    assert len(peers) == 1
+
+
+def _encoded(event: dict[str, object]) -> bytes:
+    return json.dumps(event).encode()

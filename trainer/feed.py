@@ -1,0 +1,164 @@
+"""The stream of batches: groups claimed under a lease that is renewed while torch trains.
+
+Rank 0 talks to the store; the other ranks receive the same claims. Training never holds up the agents: they keep playing, and what
+they finish meanwhile waits in the store. A group is claimed once a batch is being gathered, so its staleness is judged then.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import anyio
+
+from rollout.episode import DiscardReason
+from rollout.errors import ClaimLost, StoreUnavailable
+from rollout.group import Claim
+from rollout.policies import Policy
+from rollout.store import Store
+from trainer.portal import Portal
+from trainer.ranks import Ranks
+
+log = logging.getLogger("trainer.feed")
+
+QUIET_SECONDS = 30.0  # after so long without a batch rank 0 gives the others a sign of life
+MAX_REFUSALS = 3  # a group whose gradient is not finite so often never will be
+
+
+class Feed:
+    """Iterate to receive batches of claims; then `ack`, `discard` or `refuse` each. Every rank does the same."""
+
+    def __init__(
+        self,
+        store: Store,
+        portal: Portal,
+        ranks: Ranks,
+        *,
+        groups_per_batch: int,
+        max_staleness: int,
+        lease_seconds: float,
+        version: int,
+    ) -> None:
+        self.version = version  # of the policy the learner holds
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._store, self._portal, self._ranks = store, portal, ranks
+        self._groups_per_batch = groups_per_batch
+        self._max_staleness = max_staleness
+        self._lease_seconds = lease_seconds
+        self._held: dict[str, Claim] = {}
+        self._refusals: Counter[str] = Counter()
+
+    @contextmanager
+    def open(self, *, max_live_episodes: int) -> Iterator["Feed"]:
+        """Renew leases and keep admission informed while the block runs; give back what is still held at its end."""
+        if not self._ranks.is_primary:
+            yield self
+            return
+        self._portal.call(self._store.set_training, {"max_live_episodes": max_live_episodes})
+        with self._portal.background(self._keep_alive):
+            try:
+                yield self
+            finally:
+                self.release()
+
+    def __iter__(self) -> Iterator[list[Claim]]:
+        while (claims := self._ranks.share(self._gather())) is not None:
+            if claims:
+                yield claims
+
+    def ack(self, claims: Sequence[Claim], policy: Policy) -> None:
+        """The claims are trained into `policy`, and `policy` is the one to serve: one transaction."""
+        self._settle(claims, lambda ids: self._store.ack(self.owner, ids, policy))
+        self.version = policy.version
+
+    def discard(self, claims: Sequence[Claim], reason: DiscardReason) -> None:
+        self._settle(claims, lambda ids: self._store.discard(self.owner, ids, reason=reason))
+
+    def checkpointed(self, policy: Policy) -> None:
+        """What was trained up to here need not be kept for another try."""
+        if self._ranks.is_primary:
+            self._portal.call(self._store.checkpointed, policy.version)
+
+    def refuse(self, claims: Sequence[Claim]) -> None:
+        """Give back what could not be trained on; a group refused three times is discarded as failed."""
+        self._refusals.update(claim.group_id for claim in claims)
+        hopeless = [c for c in claims if self._refusals[c.group_id] >= MAX_REFUSALS]
+        self.discard(hopeless, DiscardReason.FAILED)
+        self._settle(
+            [claim for claim in claims if claim not in hopeless],
+            lambda ids: self._store.release(self.owner, ids),
+        )
+
+    def release(self) -> None:
+        """Give back everything held, unharmed."""
+        self._settle(list(self._held.values()), lambda ids: self._store.release(self.owner, ids))
+
+    def _settle(
+        self, claims: Sequence[Claim], transition: Callable[[list[str]], Awaitable[None]]
+    ) -> None:
+        ids = [claim.group_id for claim in claims]
+        if not self._ranks.is_primary or not ids:
+            return
+        self._portal.call(transition, ids)
+        for group_id in ids:
+            self._held.pop(group_id, None)
+
+    def _gather(self) -> list[Claim] | None:
+        """A whole batch; nothing after a quiet while; None when the process is to stop."""
+        return self._portal.call(self._fill) if self._ranks.is_primary else None
+
+    async def _fill(self) -> list[Claim] | None:
+        deadline = anyio.current_time() + QUIET_SECONDS
+        while not self._portal.is_stopping:
+            remaining = deadline - anyio.current_time()
+            if remaining <= 0 or await is_pinned(self._store, self._portal, remaining):
+                return []
+            if len(await self._claim()) >= self._groups_per_batch:
+                return list(self._held.values())
+            await self._portal.until_stopped(partial(self._store.wait_ready, remaining))
+        return None
+
+    async def _claim(self) -> dict[str, Claim]:
+        """Claim what a whole batch still lacks; all that is held."""
+        claims = await self._store.claim(
+            self.owner,
+            groups=self._groups_per_batch - len(self._held),
+            version=self.version,
+            max_staleness=self._max_staleness,
+            lease_seconds=self._lease_seconds,
+        )
+        self._held |= {claim.group_id: claim for claim in claims}
+        return self._held
+
+    async def _keep_alive(self) -> None:
+        """Renew leases three times per lease; show observers that a trainer is here."""
+        while True:
+            try:
+                await self._store.set_training({"heartbeat": int(time.time())})
+                if self._held:
+                    await self._store.renew(
+                        self.owner, list(self._held), lease_seconds=self._lease_seconds
+                    )
+            except StoreUnavailable as error:
+                log.warning("lease not renewed", extra={"error": str(error)})
+            except ClaimLost as error:
+                log.warning("lease lost", extra={"groups": ",".join(error.group_ids)})
+            await anyio.sleep(self._lease_seconds / 3)
+
+
+async def is_pinned(store: Store, portal: Portal, patience_seconds: float) -> bool:
+    """Whether an operator's pin holds training up, after waiting so long for its end.
+
+    While another policy is served than the one being trained, episodes belong to another lineage.
+    """
+    if not await store.pinned():
+        return False
+    async with store.signals() as changes:
+        if await store.pinned():
+            await portal.until_stopped(partial(changes.wait, patience_seconds))
+    return await store.pinned()

@@ -1,0 +1,164 @@
+"""Checkpoints: model, optimizer, schedule, random state and the caller's own, in Megatron's distributed format.
+
+A directory appears under its name only when it is whole: it is written under another name, listed in
+`manifest.json` file by file, and renamed. Loading compares the list before it touches a weight.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.tensor_parallel import get_cuda_rng_tracker
+
+from trainer.megatron.architecture import Architecture
+from trainer.megatron.errors import CheckpointError
+from trainer.megatron.model import PolicyModel
+from trainer.megatron.sharded_writer import ShardedWriter
+from trainer.megatron.stepper import Stepper
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def save(
+    path: Path,
+    model: PolicyModel,
+    stepper: Stepper,
+    architecture: Architecture,
+    state: Mapping[str, object],
+) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    primary = torch.distributed.get_rank() == 0
+    if primary:
+        if path.exists():
+            raise CheckpointError(f"{path} exists; a checkpoint is never overwritten")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    torch.distributed.barrier()
+    dist_checkpointing.save(_sharded_state(model, stepper, loading=False), str(partial), ShardedWriter())
+    torch.distributed.barrier()
+    if primary:
+        _write_manifest(partial, stepper, architecture, state)
+        partial.rename(path)
+        _sync(path.parent)
+    torch.distributed.barrier()
+
+
+def load(
+    path: Path, model: PolicyModel, stepper: Stepper, architecture: Architecture
+) -> dict[str, object]:
+    manifest = _read_manifest(path, architecture)
+    sharded = _sharded_state(model, stepper, loading=True)
+    if manifest["arrangement"] != _arrangement():
+        del sharded["random"]  # each rank's own; it means nothing under another layout
+    loaded = dist_checkpointing.load(sharded, str(path))
+    model.load_state_dict(loaded["model"])
+    with torch.no_grad():  # the float32 masters are views of leaves
+        stepper.optimizer.load_state_dict(loaded["optimizer"])
+    stepper.schedule.num_steps = 0
+    stepper.schedule.step(manifest["steps"])
+    if "random" in loaded:
+        _set_random_state(loaded["random"])
+    state: dict[str, object] = manifest["state"]
+    return state
+
+
+def _sharded_state(model: PolicyModel, stepper: Stepper, *, loading: bool) -> dict[str, Any]:
+    metadata = {
+        "distrib_optim_sharding_type": "fully_reshardable",
+        "distrib_optim_fully_reshardable_mem_efficient": False,
+        "chained_optim_avoid_prefix": True,
+        "singleton_local_shards": False,
+        "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
+    }
+    weights = model.sharded_state_dict(metadata=metadata)
+    optimizer = stepper.optimizer.sharded_state_dict(
+        dict(weights), is_loading=loading, metadata=metadata
+    )
+    return {"model": weights, "optimizer": optimizer, "random": _random_state()}
+
+
+def _random_state() -> ShardedObject:
+    state = {"torch": torch.get_rng_state(), "megatron": get_cuda_rng_tracker().get_states()}
+    sizes, place = _arrangement(), _place()
+    return ShardedObject("random", state, tuple(sizes), place, replica_id=0)
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    get_cuda_rng_tracker().set_states(state["megatron"])
+
+
+def _arrangement() -> list[int]:
+    return [
+        parallel_state.get_pipeline_model_parallel_world_size(),
+        parallel_state.get_tensor_model_parallel_world_size(),
+        parallel_state.get_data_parallel_world_size(),
+    ]
+
+
+def _place() -> tuple[int, int, int]:
+    return (
+        parallel_state.get_pipeline_model_parallel_rank(),
+        parallel_state.get_tensor_model_parallel_rank(),
+        parallel_state.get_data_parallel_rank(),
+    )
+
+
+def _write_manifest(
+    directory: Path, stepper: Stepper, architecture: Architecture, state: Mapping[str, object]
+) -> None:
+    files = {file.name: file.stat().st_size for file in directory.iterdir()}
+    manifest = {
+        "format": FORMAT,
+        "architecture": dataclasses.asdict(architecture),
+        "arrangement": _arrangement(),
+        "steps": stepper.num_steps,
+        "state": dict(state),
+        "files": files,
+    }
+    with (directory / MANIFEST).open("w") as file:
+        json.dump(manifest, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(directory)
+
+
+def _read_manifest(path: Path, architecture: Architecture) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{path} is no finished checkpoint: it has no {MANIFEST}") from None
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {manifest.get('format')}, not {FORMAT}")
+    for name, size in manifest["files"].items():
+        file = path / name
+        if not file.exists() or file.stat().st_size != size:
+            raise CheckpointError(f"{path} is damaged: {name} is missing or not {size} bytes long")
+    _compare(path, manifest["architecture"], json.loads(json.dumps(dataclasses.asdict(architecture))))
+    return manifest
+
+
+def _compare(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
+    for name, value in own.items():
+        if saved.get(name) != value:
+            raise CheckpointError(
+                f"{path} is a checkpoint of another model: {name} is {saved.get(name)!r}, not {value!r}"
+            )
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""The fused kernels that Megatron takes from TransformerEngine and its own compiler, written for CPU tensors.
+
+Each has the signature Megatron calls it by. What they save is passes over memory: the backward passes
+write where autograd would compute parts and concatenate them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def rotate_packed(
+    x: Tensor,  # [T, heads, D]
+    cu_seqlens: Tensor,
+    angles: Tensor,  # float32 [longest, 1, 1, D]
+    cp_size: int = 1,
+    cp_rank: int = 0,
+) -> Tensor:
+    """Rotary embedding of packed sequences; positions start anew with each."""
+    assert (cp_size, cp_rank) == (1, 0)
+    starts = cu_seqlens[:-1].repeat_interleave(cu_seqlens.diff(), output_size=x.size(0))
+    positions = torch.arange(x.size(0), device=x.device) - starts
+    half = angles.squeeze(2)[..., : x.size(2) // 2]  # both halves of D turn by the same angles
+    cos, sin = (f(half).to(x.dtype).index_select(0, positions) for f in (torch.cos, torch.sin))
+    rotated: Tensor = _Rotate.apply(x, cos, sin)
+    return rotated
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotate(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotate(grad, cos, -sin), None, None
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    rotated = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    out_first, out_second = rotated.chunk(2, dim=-1)
+    torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=out_second).addcmul_(first, sin)
+    return rotated
+
+
+def swiglu(
+    x: Tensor,  # [..., 2 F], gate before up
+    bias: Tensor | None,
+    fp8_input_store: bool = False,  # noqa: FBT001, FBT002 - Megatron's signature
+    cpu_offload_input: bool = False,  # noqa: FBT001, FBT002
+) -> Tensor:
+    """silu(gate) * up."""
+    assert bias is None
+    assert not (fp8_input_store or cpu_offload_input)
+    activated: Tensor = _SwiGLU.apply(x)
+    return activated
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        gate, up = x.chunk(2, dim=-1)
+        return torch.nn.functional.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        gate, up = x.chunk(2, dim=-1)
+        sigmoid = gate.sigmoid()
+        activated = sigmoid * gate
+        x_grad = torch.empty_like(x)
+        gate_grad, up_grad = x_grad.chunk(2, dim=-1)
+        torch.mul(grad, activated, out=up_grad)
+        # d silu / d gate = sigmoid + silu * (1 - sigmoid)
+        slope = torch.addcmul(sigmoid, activated, 1 - sigmoid)
+        torch.mul(grad, up, out=gate_grad).mul_(slope)
+        return x_grad

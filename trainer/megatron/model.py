@@ -1,0 +1,180 @@
+"""A Megatron `GPTModel` in the shape of a Hugging Face model, which answers with logprobs instead of logits."""
+
+from typing import Any
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.distributed import finalize_model_grads
+from megatron.core.models.gpt import GPTModel
+from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.tensor_parallel import (
+    copy_to_tensor_model_parallel_region,
+    gather_from_sequence_parallel_region,
+)
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
+
+from trainer.megatron import platform, spec
+from trainer.megatron.architecture import Architecture
+from trainer.megatron.errors import LayoutError
+from trainer.megatron.layout import Layout
+from trainer.megatron.logprobs import token_logprobs
+from trainer.megatron.microbatch import Microbatch
+
+
+class PolicyModel(GPTModel):  # type: ignore[misc]
+    """One pipeline stage of the policy."""
+
+    num_tokens_in_vocabulary: int
+
+    def forward(self, microbatch: Microbatch) -> Tensor:
+        """The next stage's input; from the last stage float32 [2, T], logprobs above entropies.
+
+        Both speak about token t at index t and are 0 where `action_mask` is False.
+        """
+        hidden = super().forward(
+            input_ids=_padded_tokens(microbatch, self._token_multiple).unsqueeze(0),
+            position_ids=None,
+            attention_mask=None,
+            packed_seq_params=_packing(microbatch, self._token_multiple),
+        )
+        return self._measure_actions(hidden, microbatch) if self.post_process else hidden
+
+    def _postprocess(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Ends `GPTModel.forward` before it would make logits of every token."""
+        return hidden_states
+
+    def _measure_actions(self, hidden: Tensor, microbatch: Microbatch) -> Tensor:
+        actions = microbatch.action_mask.nonzero().squeeze(1)  # [A]; token t is predicted at t - 1
+        if self.config.sequence_parallel:
+            hidden = gather_from_sequence_parallel_region(hidden)
+        else:
+            hidden = copy_to_tensor_model_parallel_region(hidden)
+        temperatures = microbatch.temperatures
+        measured = token_logprobs(
+            hidden.squeeze(1).index_select(0, actions - 1),
+            self._vocabulary_rows(),
+            microbatch.tokens.index_select(0, actions),
+            temperatures=None if temperatures is None else temperatures.index_select(0, actions),
+            first_row=self._first_row,
+            group=parallel_state.get_tensor_model_parallel_group(),
+        )
+        empty = hidden.new_zeros(2, microbatch.num_tokens, dtype=torch.float32)
+        return empty.index_copy(1, actions, torch.stack(measured))
+
+    def _vocabulary_rows(self) -> Tensor:
+        """This rank's rows of the output weight, without those that only pad the vocabulary."""
+        shared = self.share_embeddings_and_output_weights
+        weight = self.shared_embedding_or_output_weight() if shared else self.output_layer.weight
+        return weight[: self.num_tokens_in_vocabulary - self._first_row]
+
+    @property
+    def _first_row(self) -> int:
+        ranks = self.config.tensor_model_parallel_size
+        return parallel_state.get_tensor_model_parallel_rank() * (self.vocab_size // ranks)
+
+    @property
+    def _token_multiple(self) -> int:
+        return self.config.tensor_model_parallel_size if self.config.sequence_parallel else 1
+
+
+def build(architecture: Architecture, layout: Layout, dtype: torch.dtype) -> PolicyModel:
+    """This rank's part of the model, its weights not yet loaded."""
+    _check_divisible(architecture, layout)
+    config = transformer_config(architecture, layout, dtype)
+    block = spec.transformer_engine_block if platform.has_transformer_engine() else spec.local_block
+    model = PolicyModel(
+        config=config,
+        transformer_layer_spec=block(config),
+        vocab_size=padded_vocabulary(architecture, layout.tensor_parallel),
+        max_sequence_length=architecture.context_length,
+        position_embedding_type="rope",
+        share_embeddings_and_output_weights=architecture.tied_embeddings,
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+    )
+    model.num_tokens_in_vocabulary = architecture.vocab_size
+    model.rotary_pos_emb.inv_freq = architecture.rope_frequencies()
+    return model.to(device=platform.device(), dtype=dtype)
+
+
+def padded_vocabulary(architecture: Architecture, tensor_parallel: int) -> int:
+    return -(-architecture.vocab_size // tensor_parallel) * tensor_parallel
+
+
+def transformer_config(
+    architecture: Architecture, layout: Layout, dtype: torch.dtype
+) -> TransformerConfig:
+    return TransformerConfig(
+        num_layers=architecture.num_layers,
+        hidden_size=architecture.hidden_size,
+        num_attention_heads=architecture.num_heads,
+        num_query_groups=architecture.num_kv_heads,
+        kv_channels=architecture.head_dim,
+        ffn_hidden_size=architecture.ffn_size,
+        normalization="RMSNorm",
+        layernorm_epsilon=architecture.norm_epsilon,
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        add_bias_linear=False,
+        add_qkv_bias=architecture.qkv_bias,
+        qk_layernorm=architecture.qk_norm,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        tensor_model_parallel_size=layout.tensor_parallel,
+        pipeline_model_parallel_size=layout.pipeline_parallel,
+        sequence_parallel=layout.sequence_parallel,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype == torch.bfloat16,
+        # The weights come from files, so drawing random ones first would be wasted.
+        perform_initialization=False,
+        use_cpu_initialization=not platform.has_cuda(),
+        # Packed microbatches differ in length; Megatron ties this to the all-to-all dispatcher.
+        variable_seq_lengths=True,
+        moe_token_dispatcher_type="alltoall",
+        # The batch's weights carry the denominator: gradients are sums, and nothing divides them.
+        calculate_per_token_loss=True,
+        finalize_model_grads_func=lambda model, _num_tokens, **options: finalize_model_grads(
+            model, None, **options
+        ),
+        deallocate_pipeline_outputs=True,
+        apply_rope_fusion=True,
+        bias_activation_fusion=True,
+        # Kernels that only Apex or TransformerEngine has.
+        masked_softmax_fusion=False,
+        gradient_accumulation_fusion=False,
+        persist_layer_norm=False,
+        bias_dropout_fusion=False,
+        cuda_graph_scope=[],  # its default is deprecated
+    )
+
+
+def _check_divisible(architecture: Architecture, layout: Layout) -> None:
+    for what, count, parts in (
+        ("attention heads", architecture.num_heads, layout.tensor_parallel),
+        ("key-value heads", architecture.num_kv_heads, layout.tensor_parallel),
+        ("feed-forward channels", architecture.ffn_size, layout.tensor_parallel),
+        ("layers", architecture.num_layers, layout.pipeline_parallel),
+    ):
+        if count % parts:
+            raise LayoutError(f"{count} {what} cannot be split evenly over {parts} ranks")
+
+
+def _padded_tokens(microbatch: Microbatch, multiple: int) -> Tensor:
+    return torch.nn.functional.pad(microbatch.tokens, (0, -microbatch.num_tokens % multiple))
+
+
+def _packing(microbatch: Microbatch, multiple: int) -> PackedSeqParams:
+    """Megatron's record of where sequences begin; padding is a sequence of its own."""
+    starts = microbatch.cu_seqlens
+    if padding := -microbatch.num_tokens % multiple:
+        starts = torch.cat((starts, starts[-1:] + padding))
+    longest = int(starts.diff().max())
+    return PackedSeqParams(
+        qkv_format="thd",
+        cu_seqlens_q=starts,
+        cu_seqlens_kv=starts,
+        max_seqlen_q=longest,
+        max_seqlen_kv=longest,
+    )

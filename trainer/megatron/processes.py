@@ -1,0 +1,50 @@
+"""The processes of one training job: as many as torchrun started, or this one alone."""
+
+import os
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
+
+from trainer.megatron import platform
+from trainer.megatron.errors import LayoutError
+from trainer.megatron.layout import Layout
+
+
+def start(layout: Layout, seed: int) -> None:
+    """Join the job and arrange its processes; a second learner in the same process joins the first's arrangement."""
+    platform.install(int(os.environ.get("LOCAL_RANK", "0")))
+    layout.data_parallel(int(os.environ.get("WORLD_SIZE", "1")))
+    if not torch.distributed.is_initialized():
+        _join()
+    if not parallel_state.is_initialized():
+        parallel_state.initialize_model_parallel(
+            layout.tensor_parallel,
+            layout.pipeline_parallel,
+            create_gloo_process_groups=False,
+        )
+    _check_arrangement(layout)
+    torch.manual_seed(seed)
+    model_parallel_cuda_manual_seed(seed)
+
+
+def stop() -> None:
+    parallel_state.destroy_model_parallel()
+    torch.distributed.destroy_process_group()
+
+
+def _join() -> None:
+    if "RANK" in os.environ:
+        torch.distributed.init_process_group(platform.backend())
+    else:
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group(platform.backend(), store=store, rank=0, world_size=1)
+
+
+def _check_arrangement(layout: Layout) -> None:
+    sizes = (
+        parallel_state.get_tensor_model_parallel_world_size(),
+        parallel_state.get_pipeline_model_parallel_world_size(),
+    )
+    if sizes != (layout.tensor_parallel, layout.pipeline_parallel):
+        raise LayoutError(f"this process already works in a layout of tensor x pipeline = {sizes}")

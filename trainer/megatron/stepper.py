@@ -1,0 +1,90 @@
+"""One optimizer step on Megatron's gradient buffers: finite or not at all, clipped, on schedule."""
+
+import math
+from typing import Any
+
+import torch
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
+from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+
+from trainer.megatron.model import PolicyModel
+from trainer.megatron.optimizer import OptimizerSettings
+
+
+class Stepper:
+    """The model wrapped for gradient reduction, its optimizer and its schedule."""
+
+    def __init__(
+        self, model: PolicyModel, settings: OptimizerSettings, *, distributed: bool
+    ) -> None:
+        self.wrapped_model = DistributedDataParallel(
+            model.config,
+            DistributedDataParallelConfig(
+                grad_reduce_in_fp32=True, use_distributed_optimizer=distributed
+            ),
+            model,
+        )
+        dtype = model.config.params_dtype
+        config = OptimizerConfig(
+            optimizer="adam",
+            lr=settings.learning_rate,
+            min_lr=settings.learning_rate * settings.minimum_ratio,
+            adam_beta1=settings.beta1,
+            adam_beta2=settings.beta2,
+            adam_eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+            clip_grad=settings.clip_gradient_norm,
+            bf16=dtype == torch.bfloat16,
+            params_dtype=dtype,
+            use_distributed_optimizer=distributed,
+        )
+        self.optimizer = get_megatron_optimizer(
+            config, [self.wrapped_model], use_gloo_process_groups=False
+        )
+        self.schedule = _schedule(self.optimizer, settings)
+
+    @property
+    def num_steps(self) -> int:
+        return int(self.schedule.num_steps)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step taken."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def clear_gradients(self) -> None:
+        self.wrapped_model.zero_grad_buffer()
+        self.optimizer.zero_grad()
+
+    def take_weights(self) -> None:
+        """Copy the model's weights into the optimizer's float32 masters, which would overwrite them otherwise."""
+        self.optimizer.reload_model_params()
+
+    @torch.no_grad()
+    def step(self, *, loss: float) -> tuple[float, bool]:
+        """(gradient norm, whether the weights moved); they stay if the loss or the norm is not finite."""
+        self.optimizer.prepare_grads()
+        norm = float(self.optimizer.get_grad_norm())
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return norm, False
+        self.schedule.step(1)
+        moved, _, _ = self.optimizer.step()
+        return norm, bool(moved)
+
+
+def _schedule(optimizer: Any, settings: OptimizerSettings) -> OptimizerParamScheduler:
+    steps = settings.decay_steps or settings.warmup_steps + 1
+    return OptimizerParamScheduler(
+        optimizer,
+        init_lr=0.0,
+        max_lr=settings.learning_rate,
+        min_lr=settings.learning_rate * settings.minimum_ratio,
+        lr_warmup_steps=settings.warmup_steps,
+        lr_decay_steps=steps,
+        lr_decay_style=settings.schedule,
+        start_wd=settings.weight_decay,
+        end_wd=settings.weight_decay,
+        wd_incr_steps=steps,
+        wd_incr_style="constant",
+    )

@@ -1,0 +1,254 @@
+"""Hugging Face weights into the Megatron model and back, bit for bit, under any tensor and pipeline layout.
+
+Megatron keeps query, key and value of one key-value group together, and gate and up projections of one
+tensor-parallel rank together; everything else is a slice or a copy.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.transformer.transformer_layer import get_transformer_layer_offset
+from torch import Tensor
+
+from trainer.megatron import platform
+from trainer.megatron.architecture import Architecture
+from trainer.megatron.errors import WeightsMismatch
+from trainer.megatron.model import PolicyModel
+from trainer.megatron.safetensors_folder import SafetensorsFolder
+
+
+class Split(Enum):
+    """How a parameter is spread over tensor-parallel ranks, and what it is made of."""
+
+    REPLICATED = "replicated"
+    VOCABULARY = "vocabulary"  # by rows, padded to a multiple of the ranks
+    COLUMNS = "columns"
+    QKV = "qkv"  # by rows; [queries of group 0, key 0, value 0, queries of group 1, ...]
+    GATE_UP = "gate_up"  # by rows; each rank has [its gate rows, its up rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one Megatron parameter lives in the Hugging Face model."""
+
+    split: Split
+    names: tuple[str, ...]
+
+
+EMBEDDING = "model.embed_tokens.weight"
+_MODEL_SLOTS = {
+    "embedding.word_embeddings.weight": Slot(Split.VOCABULARY, (EMBEDDING,)),
+    "output_layer.weight": Slot(Split.VOCABULARY, ("lm_head.weight",)),
+    "decoder.final_layernorm.weight": Slot(Split.REPLICATED, ("model.norm.weight",)),
+}
+_LAYER_SLOTS = {
+    "input_layernorm.weight": Slot(Split.REPLICATED, ("input_layernorm.weight",)),
+    "self_attention.linear_qkv.weight": Slot(
+        Split.QKV,
+        ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+    ),
+    "self_attention.linear_qkv.bias": Slot(
+        Split.QKV, ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias")
+    ),
+    "self_attention.q_layernorm.weight": Slot(Split.REPLICATED, ("self_attn.q_norm.weight",)),
+    "self_attention.k_layernorm.weight": Slot(Split.REPLICATED, ("self_attn.k_norm.weight",)),
+    "self_attention.linear_proj.weight": Slot(Split.COLUMNS, ("self_attn.o_proj.weight",)),
+    "pre_mlp_layernorm.weight": Slot(Split.REPLICATED, ("post_attention_layernorm.weight",)),
+    "mlp.linear_fc1.weight": Slot(
+        Split.GATE_UP, ("mlp.gate_proj.weight", "mlp.up_proj.weight")
+    ),
+    "mlp.linear_fc2.weight": Slot(Split.COLUMNS, ("mlp.down_proj.weight",)),
+}
+# TransformerEngine fuses a norm into the linear layer behind it.
+_LAYER_SLOTS["self_attention.linear_qkv.layer_norm_weight"] = _LAYER_SLOTS["input_layernorm.weight"]
+_LAYER_SLOTS["mlp.linear_fc1.layer_norm_weight"] = _LAYER_SLOTS["pre_mlp_layernorm.weight"]
+
+
+def hf_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Every tensor that a Hugging Face directory of this architecture holds."""
+    a = architecture
+    query, key = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
+    layer = {
+        "input_layernorm.weight": (a.hidden_size,),
+        "self_attn.q_proj.weight": (query, a.hidden_size),
+        "self_attn.k_proj.weight": (key, a.hidden_size),
+        "self_attn.v_proj.weight": (key, a.hidden_size),
+        "self_attn.o_proj.weight": (a.hidden_size, query),
+        "post_attention_layernorm.weight": (a.hidden_size,),
+        "mlp.gate_proj.weight": (a.ffn_size, a.hidden_size),
+        "mlp.up_proj.weight": (a.ffn_size, a.hidden_size),
+        "mlp.down_proj.weight": (a.hidden_size, a.ffn_size),
+    }
+    if a.qkv_bias:
+        layer |= {f"self_attn.{x}_proj.bias": (query if x == "q" else key,) for x in "qkv"}
+    if a.qk_norm:
+        layer |= {f"self_attn.{x}_norm.weight": (a.head_dim,) for x in "qk"}
+    shapes = {EMBEDDING: (a.vocab_size, a.hidden_size), "model.norm.weight": (a.hidden_size,)}
+    for index in range(a.num_layers):
+        shapes |= {f"model.layers.{index}.{name}": shape for name, shape in layer.items()}
+    if not a.tied_embeddings:
+        shapes["lm_head.weight"] = (a.vocab_size, a.hidden_size)
+    return shapes
+
+
+@torch.no_grad()
+def load(model: PolicyModel, architecture: Architecture, model_dir: Path) -> None:
+    """Copy a Hugging Face directory into this rank's part of the model; nothing is copied on a mismatch."""
+    ranks = parallel_state.get_tensor_model_parallel_world_size()
+    rank = parallel_state.get_tensor_model_parallel_rank()
+    with SafetensorsFolder(model_dir) as folder:
+        _check_shapes(hf_shapes(architecture), folder.shapes(), model_dir)
+        for parameter, slot in _slots(model):
+            tensors = [folder.read(name) for name in slot.names]
+            parameter.copy_(shard(slot.split, tensors, architecture, ranks)[rank])
+
+
+@torch.no_grad()
+def export(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
+    """(Hugging Face name, whole tensor on the CPU), stage by stage; every rank must run it to the end."""
+    stages = parallel_state.get_pipeline_model_parallel_group()
+    for stage in range(stages.size()):
+        own = _export_stage(model, architecture) if stage == stages.rank() else None
+        for name, tensor in _broadcast_stage(own, stage, model, architecture):
+            # A copy, so that what was exported does not move with the next step.
+            yield name, tensor.to("cpu", copy=True).contiguous()
+
+
+def shard(
+    split: Split, tensors: list[Tensor], architecture: Architecture, ranks: int
+) -> list[Tensor]:
+    """The parameter of each tensor-parallel rank, from the Hugging Face tensors it is made of."""
+    match split:
+        case Split.REPLICATED:
+            return tensors * ranks
+        case Split.VOCABULARY:
+            missing_rows = -tensors[0].size(0) % ranks
+            return list(torch.nn.functional.pad(tensors[0], (0, 0, 0, missing_rows)).chunk(ranks))
+        case Split.COLUMNS:
+            return list(tensors[0].chunk(ranks, dim=1))
+        case Split.QKV:
+            groups = [t.unflatten(0, (architecture.num_kv_heads, -1)) for t in tensors]
+            return list(torch.cat(groups, dim=1).flatten(0, 1).chunk(ranks))
+        case Split.GATE_UP:
+            gates, ups = (t.chunk(ranks) for t in tensors)
+            return [torch.cat(pair) for pair in zip(gates, ups, strict=True)]
+
+
+def unshard(split: Split, shards: list[Tensor], architecture: Architecture) -> list[Tensor]:
+    """The inverse of `shard`."""
+    match split:
+        case Split.REPLICATED:
+            return shards[:1]
+        case Split.VOCABULARY:
+            return [torch.cat(shards)[: architecture.vocab_size]]
+        case Split.COLUMNS:
+            return [torch.cat(shards, dim=1)]
+        case Split.QKV:
+            width = architecture.head_dim
+            queries = architecture.num_heads // architecture.num_kv_heads * width
+            groups = torch.cat(shards).unflatten(0, (architecture.num_kv_heads, -1))
+            return [t.flatten(0, 1) for t in groups.split([queries, width, width], dim=1)]
+        case Split.GATE_UP:
+            gates, ups = zip(*(s.chunk(2) for s in shards), strict=True)
+            return [torch.cat(gates), torch.cat(ups)]
+
+
+def _slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
+    """This rank's parameters, each with where its content comes from."""
+    first_layer = get_transformer_layer_offset(model.config)
+    for name, parameter in model.named_parameters():
+        if _is_copied_embedding(name, model):
+            yield parameter, _MODEL_SLOTS["embedding.word_embeddings.weight"]
+        elif name in _MODEL_SLOTS:
+            yield parameter, _MODEL_SLOTS[name]
+        else:
+            yield parameter, _layer_slot(name, first_layer)
+
+
+def _is_copied_embedding(name: str, model: PolicyModel) -> bool:
+    """The last of several pipeline stages has a copy of tied embeddings of its own."""
+    return name == "output_layer.weight" and model.share_embeddings_and_output_weights
+
+
+def _layer_slot(name: str, first_layer: int) -> Slot:
+    match = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", name)
+    assert match is not None, name
+    prefix = f"model.layers.{first_layer + int(match[1])}."
+    slot = _LAYER_SLOTS[match[2]]
+    return Slot(slot.split, tuple(prefix + hf_name for hf_name in slot.names))
+
+
+def _check_shapes(
+    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], model_dir: Path
+) -> None:
+    # Old exports carry RoPE's frequencies, and tied models may carry the head a second time.
+    derived = {name for name in found if name.endswith("rotary_emb.inv_freq")}
+    if "lm_head.weight" not in expected:
+        derived.add("lm_head.weight")
+    problems = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys() - derived),
+        "of another shape": [
+            f"{name} {found[name]} instead of {shape}"
+            for name, shape in expected.items()
+            if name in found and found[name] != shape
+        ],
+    }
+    for problem, names in problems.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise WeightsMismatch(f"{model_dir}: {problem}: {', '.join(names[:3])}{more}")
+
+
+def _export_stage(
+    model: PolicyModel, architecture: Architecture
+) -> Iterator[tuple[str, Tensor]]:
+    for parameter, slot in _own_slots(model):
+        shards = _gather(parameter.detach(), slot.split)
+        yield from zip(slot.names, unshard(slot.split, shards, architecture), strict=True)
+
+
+def _own_slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
+    """The slots that no other pipeline stage exports."""
+    for parameter, slot in _slots(model):
+        if model.pre_process or slot.names != (EMBEDDING,):
+            yield parameter, slot
+
+
+def _gather(parameter: Tensor, split: Split) -> list[Tensor]:
+    ranks = parallel_state.get_tensor_model_parallel_world_size()
+    if ranks == 1 or split is Split.REPLICATED:
+        return [parameter]
+    shards = [torch.empty_like(parameter) for _ in range(ranks)]
+    group = parallel_state.get_tensor_model_parallel_group()
+    torch.distributed.all_gather(shards, parameter.contiguous(), group=group)
+    return shards
+
+
+def _broadcast_stage(
+    own: Iterator[tuple[str, Tensor]] | None,
+    stage: int,
+    model: PolicyModel,
+    architecture: Architecture,
+) -> Iterator[tuple[str, Tensor]]:
+    """One pipeline stage's tensors on the ranks of every stage; `own` is what this rank, if of that stage, has."""
+    group = parallel_state.get_pipeline_model_parallel_group()
+    source = torch.distributed.get_global_rank(group, stage)
+    names = [n for _, slot in _own_slots(model) for n in slot.names]
+    message = [names]
+    torch.distributed.broadcast_object_list(message, src=source, group=group)
+    shapes = hf_shapes(architecture)
+    for name in message[0]:
+        if own is not None:
+            tensor = next(own)[1].contiguous()
+        else:
+            tensor = torch.empty(
+                shapes[name], dtype=model.config.params_dtype, device=platform.device()
+            )
+        torch.distributed.broadcast(tensor, src=source, group=group)
+        yield name, tensor

@@ -1,0 +1,141 @@
+"""Making a policy exist, and making the engines serve it, in an order that survives death on any line.
+
+    write     the directory appears whole under a new version      died after: nobody knows it; removed at the next start
+    ack       trained episodes and policy, one store transaction   died after: engines lag; they are reconciled at the next start
+    swap      engines that do not serve the recorded policy load it
+
+Recording comes BEFORE the swap, so that no engine ever samples under a version the store has not heard of. A disk that is full
+holds up training, with an alert and growing waits, and nothing else: the engines go on serving what they have.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import anyio
+
+from rollout.engine_control import EngineControl
+from rollout.errors import PolicyNotWritten
+from rollout.policies import Policy, PolicyStore
+from rollout.store import Store
+from rollout.swap import LOAD_SECONDS, Swap, reconcile
+from trainer.megatron.learner import Learner
+from trainer.model_files import write_weights
+from trainer.portal import Portal, Stopped
+from trainer.ranks import Ranks
+from trainer.report import Report
+
+log = logging.getLogger("trainer.publish")
+
+SWAP_LOCK = "swap"
+LOCK_WAIT_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 60.0
+
+
+class Publisher:
+    """Every rank calls the same methods; rank 0 writes files and talks to engines."""
+
+    def __init__(
+        self,
+        store: Store,
+        portal: Portal,
+        ranks: Ranks,
+        *,
+        policies: PolicyStore,
+        base_dir: Path,
+        engines: Sequence[EngineControl],
+        policies_kept: int,
+        report: Report,
+    ) -> None:
+        self._store, self._portal, self._ranks, self._report = store, portal, ranks, report
+        self._policies = policies
+        self._base_dir = base_dir
+        self._engines = engines
+        self._policies_kept = policies_kept
+
+    def adopt_starter(self, model_dir: Path) -> Policy:
+        """Record the model we start from as version 0, and serve it."""
+        policy = self._policies.adopt(model_dir, created=int(time.time()))
+        self._portal.call(self._store.record_policy, policy)
+        return policy
+
+    def write(self, learner: Learner, *, parent: int) -> Policy:
+        """Export the learner's weights under a new version; retried until the disk takes them."""
+        version = self._ranks.share(self._new_version(parent) if self._ranks.is_primary else None)
+        wait_seconds = 1.0
+        while True:
+            policy, is_stopping = self._ranks.share(self._attempt(learner, version, parent))
+            if policy is not None:
+                return policy
+            if is_stopping:
+                raise Stopped(f"policy {version} could not be written")
+            self._portal.wait(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
+
+    def record(self, policy: Policy) -> None:
+        """Make it the current policy without having trained anything into it."""
+        if self._ranks.is_primary:
+            self._portal.call(self._store.record_policy, policy)
+
+    def swap(self) -> None:
+        """Bring every engine to the policy the store says to serve; one that fails is reported and left behind."""
+        if not self._ranks.is_primary:
+            return
+        for swap in self._portal.call(self._swap):
+            if swap.ok:
+                self._report.swapped(swap.engine, swap.gap_seconds)
+            else:
+                self._report.alert("swap", engine=swap.engine, error=swap.error)
+        self._prune()
+
+    def remove_orphans(self, recorded: Policy) -> None:
+        """Delete what was written and never recorded; only a dead trainer leaves such."""
+        for version in self._policies.versions():
+            if version > recorded.version:
+                shutil.rmtree(self._policies.policy(version).path)
+                log.info("orphaned policy removed", extra={"version": version})
+
+    def _new_version(self, parent: int) -> int:
+        """From the store's counter, past what an emptied Redis has forgotten."""
+        newest = max([parent, *self._policies.versions()])
+        while (version := self._portal.call(self._store.next_version)) <= newest:
+            pass
+        return version
+
+    def _attempt(self, learner: Learner, version: int, parent: int) -> tuple[Policy | None, bool]:
+        tensors = learner.export()
+        if not self._ranks.is_primary:
+            for _ in tensors:
+                pass
+            return None, False
+        try:
+            policy = self._policies.write(
+                version,
+                parent=parent,
+                base_dir=self._base_dir,
+                write_weights=lambda directory: write_weights(directory, tensors),
+                created=int(time.time()),
+            )
+        except PolicyNotWritten as error:
+            for _ in tensors:
+                pass
+            self._report.alert("publish", version=version, error=str(error))
+            return None, self._portal.is_stopping
+        return policy, False
+
+    async def _swap(self) -> list[Swap]:
+        while True:
+            async with self._store.lock(SWAP_LOCK, lease_seconds=LOAD_SECONDS) as is_ours:
+                if is_ours:
+                    return await reconcile(
+                        self._engines, recorded=self._store.policy, lock=nullcontext()
+                    )
+            await anyio.sleep(LOCK_WAIT_SECONDS)
+
+    def _prune(self) -> None:
+        served = self._portal.call(self._store.policy)
+        pinned = frozenset() if served is None else frozenset({served.version})
+        self._policies.prune(keep=self._policies_kept, pinned=pinned)

@@ -1,0 +1,36 @@
+"""The processes of one training job, as far as they must agree on something that is not a tensor."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Rank 0 talks to the world; the others hear of it through `share`."""
+
+    rank: int = 0
+    size: int = 1
+    group: dist.ProcessGroup | None = None
+
+    @classmethod
+    def join(cls) -> "Ranks":
+        """After the learner has started torch.distributed; every rank calls it."""
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
+
+    @property
+    def is_primary(self) -> bool:
+        return self.rank == 0
+
+    def share(self, value: T | None) -> T:
+        """Rank 0's value, on every rank."""
+        if self.size > 1:
+            box = [value]
+            dist.broadcast_object_list(box, src=0, group=self.group)
+            value = box[0]
+        return value  # type: ignore[return-value]

@@ -1,0 +1,138 @@
+"""What the trainer says about itself: Prometheus metrics, a log line per step, the row of the ledger.
+
+Means over tokens are of the tokens that were trained; sequences without an advantage run no forward pass and are not in them.
+"""
+
+import logging
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from trainer.batch import Batch
+from trainer.megatron.learner import StepMetrics
+
+log = logging.getLogger("trainer")
+
+PHASES = ("claim", "prepare", "logprobs", "step", "publish", "swap", "checkpoint")
+_PHASE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
+_STALENESS_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
+_GAP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
+
+
+def summarize(batch: Batch, metrics: StepMetrics) -> dict[str, float]:
+    """One step in numbers, from sums over its tokens."""
+    sums = metrics.sums
+    tokens = max(1.0, sums["tokens"])
+    weight, squares = sums["importance_weight"], sums["importance_weight_squared"]
+    return {
+        "loss": metrics.loss,
+        "gradient_norm": metrics.gradient_norm,
+        "learning_rate": metrics.learning_rate,
+        "kl": sums["kl"] / tokens,
+        "clip_fraction_high": sums["clipped_high"] / max(1.0, sums["positive_tokens"]),
+        "clip_fraction_low": sums["clipped_low"] / max(1.0, sums["negative_tokens"]),
+        "rejected_fraction": sums["rejected"] / tokens,
+        "entropy": sums["entropy"] / tokens,
+        "importance_weight_mean": weight / tokens,
+        "effective_sample_size": weight**2 / (tokens * squares) if squares else 1.0,
+        "zero_advantage_fraction": batch.zero_advantage_fraction,
+        "reward_mean": statistics.fmean(batch.rewards),
+        "staleness_median": statistics.median(batch.staleness),
+        "staleness_max": max(batch.staleness),
+        "episodes": batch.num_episodes,
+        "sampled_tokens": batch.num_sampled_tokens,
+        "trained_tokens": batch.train.num_tokens,
+    }
+
+
+class Report:
+    """The metrics of one trainer process, in a registry of its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"turngate_training_{name}", text, registry=registry)
+
+        def histogram(name: str, text: str, label: str, buckets: Sequence[float]) -> Histogram:
+            labels = [label] if label else []
+            return Histogram(f"turngate_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self._steps = Counter("turngate_training_steps", "Optimizer steps taken", registry=registry)
+        self._tokens = Counter(
+            "turngate_training_tokens", "Tokens in forward and backward passes", registry=registry
+        )
+        self._alerts = Counter(
+            "turngate_training_alerts", "What needs an operator's eye", ["kind"], registry=registry
+        )
+        self._phases = histogram(
+            "training_phase_seconds", "Time in each phase of a batch", "phase", _PHASE_BUCKETS
+        )
+        self._staleness = histogram(
+            "training_staleness", "Training version minus a group's oldest", "", _STALENESS_BUCKETS
+        )
+        self._gaps = histogram(
+            "swap_gap_seconds", "How long an engine paused for new weights", "engine", _GAP_BUCKETS
+        )
+        self._gauges = {
+            "loss": gauge("loss", "Loss of the last step"),
+            "kl": gauge("kl", "KL(behavior || proximal), k3, per trained token"),
+            "gradient_norm": gauge("gradient_norm", "Before clipping"),
+            "entropy": gauge("entropy", "Per trained token, nats"),
+            "importance_weight_mean": gauge("importance_weight_mean", "proximal / behavior"),
+            "effective_sample_size": gauge(
+                "effective_sample_size", "Of the importance weights, 0..1"
+            ),
+            "zero_advantage_fraction": gauge(
+                "zero_advantage_fraction", "Episodes that teach nothing"
+            ),
+            "reward_mean": gauge("reward_mean", "Mean reward of the batch's episodes"),
+        }
+        self._clipped = Gauge(
+            "turngate_training_clip_fraction",
+            "Clipped tokens: high of those with A > 0, low of those with A < 0",
+            ["side"],
+            registry=registry,
+        )
+        self._version = gauge("policy_version", "The policy the learner holds")
+        for phase in PHASES:
+            self._phases.labels(phase)
+        for kind in ("publish", "not_finite", "swap"):
+            self._alerts.labels(kind)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time one phase of the loop."""
+        assert name in PHASES
+        start = time.perf_counter()
+        yield
+        self._phases.labels(name).observe(time.perf_counter() - start)
+
+    def stepped(self, summary: dict[str, float], *, step: int, version: int) -> None:
+        """An optimizer step that became a policy."""
+        self._steps.inc()
+        self._tokens.inc(summary["trained_tokens"])
+        for name, gauge in self._gauges.items():
+            gauge.set(summary[name])
+        self._clipped.labels("high").set(summary["clip_fraction_high"])
+        self._clipped.labels("low").set(summary["clip_fraction_low"])
+        self._version.set(version)
+        fields = {name: round(value, 6) for name, value in summary.items()}
+        log.info("step", extra={"step": step, "version": version, **fields})
+
+    def claimed(self, batch: Batch) -> None:
+        """What a batch tells before it is trained."""
+        for versions in batch.staleness:
+            self._staleness.observe(versions)
+
+    def swapped(self, engine: str, gap_seconds: float) -> None:
+        self._gaps.labels(engine).observe(gap_seconds)
+
+    def serving(self, version: int) -> None:
+        self._version.set(version)
+
+    def alert(self, kind: str, **fields: object) -> None:
+        """Count and log something that an operator must look at; training goes on."""
+        self._alerts.labels(kind).inc()
+        log.error(kind, extra=fields)
