@@ -72,6 +72,12 @@ class DataDirectory:
     def database_url(self) -> str:
         return f"sqlite+aiosqlite:///{self.root / 'turngate.db'}"
 
+    @property
+    def model(self) -> Path | None:
+        """The model it was made for, if it still exists."""
+        remembered = Path(read_json(self.stack).get("model", ""))
+        return remembered if (remembered / "config.json").exists() else None
+
     def fresh_logs(self) -> Path:
         """The log directory, last time's logs renamed to `….log.1`."""
         for log in self.logs.glob("*.log"):

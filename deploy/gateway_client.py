@@ -10,6 +10,8 @@ from deploy.services import ServedPolicy
 
 TIMEOUT_SECONDS = 10.0
 AGENT_SCOPES = ("infer", "reward", "read")
+WAITING = ("open", "sealed", "rewarded")
+PAGE = 100
 
 
 class GatewayClient:
@@ -46,7 +48,7 @@ class GatewayClient:
     async def served_policy(self) -> ServedPolicy | None:
         """The policy that engines have to serve, None before the first was published."""
         for policy in (await self.policies())["data"]:
-            if policy["served"]:
+            if policy["is_active"]:
                 return ServedPolicy(Path(policy["path"]), int(policy["version"]))
         return None
 
@@ -54,19 +56,15 @@ class GatewayClient:
         return await self._json("GET", "/v1/training")
 
     async def pause_training(self) -> None:
-        """The trainer finishes its batch and claims no other."""
+        """Let no further batch be claimed; episodes still open and seal."""
         await self._json("POST", "/v1/training/pause")
 
-    async def episodes(self, status: str) -> list[str]:
-        """The ids of all episodes in that state."""
-        ids: list[str] = []
-        more = True
-        while more:
-            after = f"&after={ids[-1]}" if ids else ""
-            page = await self._json("GET", f"/v1/episodes?status={status}&limit=100{after}")
-            ids += [str(episode["id"]) for episode in page["data"]]
-            more = page["has_more"]
-        return ids
+    async def resume_training(self) -> None:
+        await self._json("POST", "/v1/training/resume")
+
+    async def live_episodes(self) -> list[str]:
+        """Ids of the episodes that nobody trains on or has trained on yet."""
+        return [id_ for status in WAITING for id_ in await self._episodes(status)]
 
     async def delete_episode(self, episode_id: str) -> None:
         await self._json("DELETE", f"/v1/episodes/{episode_id}")
@@ -82,6 +80,17 @@ class GatewayClient:
 
     async def delete_key(self, key_id: str) -> dict[str, Any]:
         return await self._json("DELETE", f"/v1/keys/{key_id}")
+
+    async def _episodes(self, status: str) -> list[str]:
+        found: list[str] = []
+        has_more = True
+        while has_more:
+            after = {"after": found[-1]} if found else {}
+            query = httpx.QueryParams({"status": status, "limit": PAGE} | after)
+            page = await self._json("GET", f"/v1/episodes?{query}")
+            found += [episode["id"] for episode in page["data"]]
+            has_more = page["has_more"]
+        return found
 
     async def _json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         reply = await self._send(method, path, body)

@@ -21,17 +21,19 @@ def find_orphans(state: dict[str, Any]) -> list[psutil.Process]:
     return [process for process in found if process is not None]
 
 
-def stop_orphans(processes: Iterable[psutil.Process]) -> None:
+def stop_orphans(
+    processes: Iterable[psutil.Process], grace_seconds: float = GRACE_SECONDS
+) -> None:
     """End them, and the process groups that they lead."""
     processes = list(processes)
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=GRACE_SECONDS)
+    _, alive = psutil.wait_procs(processes, timeout=grace_seconds)
     for process in alive:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=GRACE_SECONDS)
+    psutil.wait_procs(alive, timeout=grace_seconds)
 
 
 def _process(pid: int, started: float) -> psutil.Process | None:

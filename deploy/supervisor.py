@@ -77,10 +77,7 @@ class Supervisor:
         await announce()
 
     async def _keep(self, child: Child) -> None:
-        for name in child.spec.after:
-            await self._ready[name].wait()
         await self._start(child)
-        self._ready[child.spec.name].set()
         crashes = 0
         while True:
             began = asyncio.get_running_loop().time()
@@ -92,6 +89,7 @@ class Supervisor:
     async def _crash(self, child: Child) -> None:
         """Block until the process ends by itself, and clear away what it left."""
         code = await child.wait_exit()
+        self._ready[child.spec.name].clear()
         await child.stop()
         log.warning("process crashed", extra={"child": child.spec.name, "exit_code": code})
 
@@ -111,11 +109,14 @@ class Supervisor:
                 return
 
     async def _start(self, child: Child) -> None:
+        for name in child.spec.after:
+            await self._ready[name].wait()
         self._move(child, ProcessState.STARTING)
         await child.start()
         self._move(child, ProcessState.STARTING)  # once more: now it has a pid
         await child.wait_ready()
         self._move(child, ProcessState.READY)
+        self._ready[child.spec.name].set()
         log.info("process ready", extra={"child": child.spec.name})
 
     async def _stop_all(self) -> None:

@@ -86,7 +86,7 @@ class Attacher:
     def _bridge(
         self, conversation: _Conversation, num_known: int, anchor: Anchor, history: History
     ) -> list[int] | None:
-        """Ids to add after a recorded output, or None if the template tells the story differently.
+        r"""Ids to add after a recorded output, or None if the template tells the story differently.
 
         recorded  ...assistant\n Hi<end>
         rendered  ...assistant\n Hi<end>\n<start>user\n Bye<end>\n<start>assistant\n

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from gateway.errors import Forbidden, Unauthenticated
-from gateway.keys import EPISODE_PREFIX, hash_key, is_genuine, read_episode_key
+from gateway.keys import EPISODE_PREFIX, is_genuine, read_episode_key
+from rollout.errors import LedgerUnavailable
 from rollout.ledger import Ledger
+from rollout.ledger_records import key_digest
 
 REMEMBER_SECONDS = 30.0
 MAX_REMEMBERED = 16_384  # episode keys come and go
@@ -50,27 +52,33 @@ class Authenticator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
-        self._admin_hash = hash_key(admin_key)
+        self._admin_hash = key_digest(admin_key)
         self._admin = Caller(ADMIN_KEY_ID, project, ALL_SCOPES)
         self._clock = clock
         self._remembered: dict[str, tuple[Caller, float]] = {}
+        self._secrets: dict[str, str] = {}
 
     async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Find the caller in `Authorization: Bearer` or `x-api-key`."""
         key = _presented_key(headers)
-        hashed = hash_key(key)
+        hashed = key_digest(key)
         if hmac.compare_digest(hashed, self._admin_hash):
             return self._admin
         remembered = self._remembered.get(hashed)
         if remembered is not None and remembered[1] > self._clock():
             return remembered[0]
-        is_episode = key.startswith(EPISODE_PREFIX)
-        caller = await (self._episode_caller(key) if is_episode else self._project_caller(hashed))
+        caller = await self._look_up(key, remembered)
         if caller is None:
             self._remembered.pop(hashed, None)
             raise Unauthenticated("this API key is not known; check it, or ask for a new one")
         self._remember(hashed, caller)
         return caller
+
+    async def episode_secret(self, project: str) -> str | None:
+        """What a project signs its episode keys with; None if there is no such project."""
+        if project not in self._secrets:
+            self._secrets.update({p.name: p.episode_secret for p in await self._ledger.projects()})
+        return self._secrets.get(project)
 
     def forget(self, key_id: str) -> None:
         """Drop a key that was deleted."""
@@ -84,26 +92,36 @@ class Authenticator:
         if len(self._remembered) > MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
 
-    async def _project_caller(self, hashed: str) -> Caller | None:
-        key = await self._ledger.key(hashed)
+    async def _look_up(self, key: str, remembered: tuple[Caller, float] | None) -> Caller | None:
+        """Ask the ledger; while it is down, who was known stays known."""
+        try:
+            if key.startswith(EPISODE_PREFIX):
+                return await self._episode_caller(key)
+            return await self._project_caller(key)
+        except LedgerUnavailable:
+            if remembered is None:
+                raise
+            return remembered[0]
+
+    async def _project_caller(self, secret: str) -> Caller | None:
+        key = await self._ledger.find_key(secret)
         if key is None:
             return None
         return Caller(
             key.id,
             key.project,
-            frozenset(key.scopes),
-            requests_per_minute=key.requests_per_minute,
-            max_concurrent=key.max_concurrent,
+            key.scopes,
+            requests_per_minute=key.limits.get("requests_per_minute"),
+            max_concurrent=key.limits.get("max_concurrent"),
         )
 
     async def _episode_caller(self, key: str) -> Caller | None:
         claim = read_episode_key(key)
-        project = await self._ledger.project(claim.project) if claim is not None else None
-        if claim is None or project is None or not is_genuine(claim, project.episode_secret):
+        secret = await self.episode_secret(claim.project) if claim is not None else None
+        if claim is None or secret is None or not is_genuine(claim, secret):
             return None
-        return Caller(
-            f"ep-key:{claim.episode_id}", claim.project, _EPISODE_SCOPES, claim.episode_id
-        )
+        key_id = f"{EPISODE_PREFIX}{claim.episode_id}"
+        return Caller(key_id, claim.project, _EPISODE_SCOPES, claim.episode_id)
 
 
 def _presented_key(headers: Mapping[bytes, bytes]) -> str:

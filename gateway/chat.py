@@ -84,9 +84,7 @@ def parse_chat(body: bytes) -> Request:
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(chat.tools or ()))
     return Request(
         model=chat.model,
-        messages=tuple(
-            chat_message(raw, f"messages[{i}]") for i, raw in enumerate(chat.messages)
-        ),
+        messages=tuple(chat_message(raw, f"messages[{i}]") for i, raw in enumerate(chat.messages)),
         sampling=_sampling(chat),
         tools=tools,
         tool_choice=_tool_choice(chat.tool_choice, tools),

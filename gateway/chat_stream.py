@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 import orjson
 
-from gateway.chat import completion_id, usage_object
+from gateway.chat import completion_id, parse_chat, render_chat, usage_object
 from gateway.errors import ApiError
 from gateway.output import Piece
 from gateway.parsing import ContentDelta, Delta, ReasoningDelta, ToolArgumentsDelta, ToolCallStart
@@ -135,3 +135,16 @@ def _recorded(choice: ReplyChoice) -> Iterable[Delta]:
     for index, call in enumerate(choice.tool_calls):
         yield ToolCallStart(index, call.id, call.name)
         yield ToolArgumentsDelta(index, call.arguments)
+
+
+class ChatDialect:
+    """Chat completions, for the endpoint that speaks them."""
+
+    def parse(self, body: bytes) -> Request:
+        return parse_chat(body)
+
+    def render(self, reply: Reply) -> bytes:
+        return render_chat(reply)
+
+    def stream(self, request: Request, events: EventStream) -> ChatStream:
+        return ChatStream(request, events)

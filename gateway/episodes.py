@@ -47,7 +47,8 @@ async def open_episode(
             key_id=caller.key_id,
         )
     )
-    secret = (await services.authenticator.project(caller.project)).episode_secret
+    secret = await services.authenticator.episode_secret(caller.project)
+    assert secret is not None, "the project of an authenticated caller exists"
     return OpenedEpisode(
         id=header.id,
         api_key=episode_key(caller.project, header.id, secret),
@@ -61,6 +62,7 @@ async def open_episode(
 async def list_episodes(
     services: ServicesDep,
     caller: Viewer,
+    *,
     status: EpisodeStatus | None = None,
     group_id: str = "",
     task_id: str = "",
@@ -112,9 +114,7 @@ async def complete_episode(
 
 
 @router.delete("/episodes/{id}")
-async def delete_episode(
-    episode_id: EpisodeId, services: ServicesDep, caller: Rewarder
-) -> Deleted:
+async def delete_episode(episode_id: EpisodeId, services: ServicesDep, caller: Rewarder) -> Deleted:
     """Discard an episode and, if it was not trained, its data."""
     await services.stores.of(caller.project).delete(checked_id(episode_id, "episode"))
     return Deleted(object="episode.deleted", id=episode_id)

@@ -133,6 +133,7 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.RetryMismatch: (Conflict, "idempotency_key_reused"),
     rollout_errors.Backlogged: (TooMany, "backlogged"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),
+    rollout_errors.LedgerUnavailable: (Unavailable, "ledger_unavailable"),
     rollout_errors.EngineRejected: (BadRequest, "engine_rejected"),
     rollout_errors.EngineError: (Unavailable, "engine_unavailable"),
     TemplateError: (BadRequest, "template_error"),

@@ -46,7 +46,7 @@ def _structural_tag(form: dict[str, object]) -> dict[str, str]:
 
 def _calls(request: Request, tool_format: str | None) -> dict[str, object]:
     """At least one call, of the named function or of any."""
-    if tool_format not in _CALL_TAGS:
+    if tool_format is None or tool_format not in _CALL_TAGS:
         raise BadRequest(
             f"tool_choice {request.tool_choice.mode} is not supported for this model's tool-call format",
             param="tool_choice",

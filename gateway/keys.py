@@ -5,7 +5,6 @@ episodes writes no keys.
 """
 
 import base64
-import hashlib
 import hmac
 import secrets
 from typing import NamedTuple
@@ -27,12 +26,7 @@ def new_project_key() -> str:
     return PROJECT_PREFIX + secrets.token_urlsafe(32)
 
 
-def hash_key(key: str) -> str:
-    """Keys are long and random, so one round of SHA-256 is enough to store them."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def episode_key(project: str, episode_id: str, secret: bytes) -> str:
+def episode_key(project: str, episode_id: str, secret: str) -> str:
     """`tg-ep-<base64 of project and episode>.<base64 of the signature>`."""
     claim = f"{project}/{episode_id}".encode()
     return f"{EPISODE_PREFIX}{_encode(claim)}.{_encode(_sign(claim, secret))}"
@@ -48,13 +42,13 @@ def read_episode_key(key: str) -> EpisodeClaim | None:
         return None
 
 
-def is_genuine(claim: EpisodeClaim, secret: bytes) -> bool:
+def is_genuine(claim: EpisodeClaim, secret: str) -> bool:
     expected = _sign(f"{claim.project}/{claim.episode_id}".encode(), secret)
     return hmac.compare_digest(expected, claim.signature)
 
 
-def _sign(claim: bytes, secret: bytes) -> bytes:
-    return hmac.digest(secret, claim, "sha256")[:_SIGNATURE_BYTES]
+def _sign(claim: bytes, secret: str) -> bytes:
+    return hmac.digest(secret.encode(), claim, "sha256")[:_SIGNATURE_BYTES]
 
 
 def _encode(data: bytes) -> str:

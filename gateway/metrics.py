@@ -4,11 +4,13 @@ Each gateway owns its registry and its own listener; nothing is module-level.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from rollout.totals import Totals
 
 _LATENCIES = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -18,22 +20,16 @@ class EngineReading:
     name: str
     is_up: bool
     num_inflight: int
-    policy_version: int
+    policy_version: int | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """State that lives elsewhere, as last read; `totals` are the store's own counters."""
+    """State that lives elsewhere, as last read; without totals the store did not answer."""
 
     engines: tuple[EngineReading, ...] = ()
     policy_version: int | None = None
-    store_is_up: bool = False
-    num_opened: float = 0
-    dispositions: Mapping[str, float] = field(default_factory=dict)
-    live: Mapping[str, float] = field(default_factory=dict)
-    reward_sum: float = 0.0
-    reward_count: float = 0
-    backlog: Mapping[str, float] = field(default_factory=dict)
+    totals: Totals | None = None
 
 
 class Metrics:
@@ -42,7 +38,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(_SnapshotCollector(self))
         self._requests = self._counter("requests", "Answers given", "route", "status")
-        self._request_seconds = self._histogram("request_seconds", "From first byte to last", "route")
+        self._request_seconds = self._histogram(
+            "request_seconds", "From first byte to last", "route"
+        )
         self.first_token_seconds = self._histogram("first_token_seconds", "Until the first token")
         self.turns = self._counter("turns", "Turns committed", "kind")
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens in prompts")
@@ -71,27 +69,30 @@ class _SnapshotCollector(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        yield from _store_families(self._metrics.snapshot)
+        yield from _store_families(self._metrics.snapshot.totals)
         yield from _pool_families(self._metrics.snapshot)
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
 
-def _store_families(snapshot: Snapshot) -> Iterable[Metric]:
-    yield GaugeMetricFamily("turngate_store_up", "1 if Redis answers", float(snapshot.store_is_up))
-    yield CounterMetricFamily(
-        "turngate_episodes_opened", "Episodes opened", snapshot.num_opened
-    )
-    yield _labeled(CounterMetricFamily, "episodes", "disposition", snapshot.dispositions)
-    yield _labeled(GaugeMetricFamily, "episodes_live", "status", snapshot.live)
+def _store_families(totals: Totals | None) -> Iterable[Metric]:
+    is_up = totals is not None
+    yield GaugeMetricFamily("turngate_store_up", "1 if Redis answers", float(is_up))
+    if totals is None:
+        return
+    yield CounterMetricFamily("turngate_episodes_opened", "Episodes opened", totals.opened)
+    yield _labeled(CounterMetricFamily, "episodes", "disposition", totals.dispositions)
+    live = {status.value: count for status, count in totals.live.items()}
+    yield _labeled(GaugeMetricFamily, "episodes_live", "status", live)
+    # A sum of rewards can fall, so it is no counter, whatever its name ends in.
     yield GaugeMetricFamily(
-        "turngate_episode_reward_sum_total", "Sum of settled rewards", snapshot.reward_sum
+        "turngate_episode_reward_sum_total", "Sum of settled rewards", totals.reward_sum
     )
     yield CounterMetricFamily(
-        "turngate_episode_reward_count", "Episodes in that sum", snapshot.reward_count
+        "turngate_episode_reward_count", "Episodes in that sum", totals.reward_count
     )
-    yield _labeled(GaugeMetricFamily, "backlog_groups", "state", snapshot.backlog)
+    yield _labeled(GaugeMetricFamily, "backlog_groups", "state", totals.groups)
 
 
 def _pool_families(snapshot: Snapshot) -> Iterable[Metric]:
@@ -106,7 +107,7 @@ def _pool_families(snapshot: Snapshot) -> Iterable[Metric]:
         GaugeMetricFamily,
         "engine_policy_version",
         "engine",
-        {e.name: e.policy_version for e in engines},
+        {e.name: e.policy_version for e in engines if e.policy_version is not None},
     )
     if snapshot.policy_version is not None:
         yield GaugeMetricFamily(

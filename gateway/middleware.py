@@ -18,13 +18,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+CLIENT_GONE = 499  # nginx's word for a request that nobody waited for
+ROUTE = "turngate.route"  # scope key: the template of a plain ASGI route's path
 PATH_EPISODE = "turngate.path_episode"  # scope key: the episode named by the path prefix
 _EPISODE_PATH = re.compile(r"^/e/([^/]+)(/.*)?$")
 _REQUEST_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 
 
 class Edge:
-    """The outermost layer of the application."""
+    """The outermost layer, around the application's own error handling."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
         self._app = app
@@ -37,7 +39,7 @@ class Edge:
             return
         started = time.perf_counter()
         request_id = _request_id(scope)
-        status = 500
+        status = CLIENT_GONE
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -95,8 +97,7 @@ def _content_length(scope: Scope) -> int:
 
 def _route(scope: Scope) -> str:
     """The route's template, so that ids in paths do not become label values."""
-    route = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"
+    return scope.get(ROUTE) or getattr(scope.get("route"), "path", None) or "unmatched"
 
 
 def _too_large(limit: int) -> TooLarge:

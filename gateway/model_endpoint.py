@@ -6,13 +6,14 @@ for on every turn of every agent.
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from gateway.authentication import Authenticator, Caller
 from gateway.carriers import address
 from gateway.errors import ApiError, NotFound, translate
 from gateway.limits import Limits
-from gateway.middleware import PATH_EPISODE, Receive, Scope, Send
+from gateway.middleware import PATH_EPISODE, ROUTE, Receive, Scope, Send
 from gateway.request import Reply, Request
 from gateway.retries import Retry
 from gateway.stores import Stores
@@ -52,6 +53,7 @@ class ModelEndpoint:
         self,
         dialect: Dialect,
         *,
+        route: str,
         turns: Turns,
         stores: Stores,
         pool: Pool,
@@ -59,6 +61,7 @@ class ModelEndpoint:
         limits: Limits,
     ) -> None:
         self._dialect = dialect
+        self._route = route
         self._turns = turns
         self._stores = stores
         self._pool = pool
@@ -66,6 +69,7 @@ class ModelEndpoint:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ROUTE] = self._route
         headers = dict(scope["headers"])
         caller = await self._authenticator.caller(headers)
         caller.require("infer")
@@ -74,10 +78,8 @@ class ModelEndpoint:
             request = self._dialect.parse(body)
             self._check_model(request.model)
             call = self._call(scope, headers, caller, request, body)
-            try:
+            with suppress(ClientGone):
                 await while_connected(receive, self._answer(call, send))
-            except ClientGone:
-                scope["turngate.client_gone"] = True
 
     def _call(
         self,

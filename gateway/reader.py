@@ -15,7 +15,9 @@ class Reader:
     reasoning_format: str | None
 
     @classmethod
-    def for_template(cls, source: str, tool_format: str | None, reasoning_format: str | None) -> Self:
+    def for_template(
+        cls, source: str, tool_format: str | None, reasoning_format: str | None
+    ) -> Self:
         """Formats the template shows, where none are given."""
         shown = OutputFormat.detect(source)
         return cls(tool_format or shown.tools, reasoning_format or shown.reasoning)
@@ -37,7 +39,9 @@ class Reader:
         """Whether the template shows what was sampled, up to spelling: whitespace at ends, how JSON is written."""
         if rendered == sampled:
             return True
-        return _meaning(self.read(rendered, prompt_tail)) == _meaning(self.read(sampled, prompt_tail))
+        return _meaning(self.read(rendered, prompt_tail)) == _meaning(
+            self.read(sampled, prompt_tail)
+        )
 
 
 def _meaning(message: Message) -> tuple[str, str, list[tuple[str, object]]]:

@@ -72,7 +72,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: str  # JSON text as generated
 
 
-class TokenLogprob(msgspec.Struct, frozen=True):
+class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
     token: str
     logprob: float
     bytes: list[int]

@@ -40,8 +40,7 @@ async def reward(
         return await _reward(store, await _address(store, body), body)
     addresses = [await _address(store, each) for each in body]
     rewarded = [
-        await _reward(store, address, each)
-        for address, each in zip(addresses, body, strict=True)
+        await _reward(store, address, each) for address, each in zip(addresses, body, strict=True)
     ]
     return RewardList(data=rewarded)
 

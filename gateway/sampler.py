@@ -47,7 +47,11 @@ class Job:
     def is_truncated_distribution(self) -> bool:
         """Under top-p, top-k or min-p the probability of a token is relative to the tokens that were left."""
         asked = self.parameters
-        return asked.get("top_p", 1.0) != 1.0 or asked.get("top_k", -1) != -1 or bool(asked.get("min_p"))
+        return (
+            asked.get("top_p", 1.0) != 1.0
+            or asked.get("top_k", -1) != -1
+            or bool(asked.get("min_p"))
+        )
 
     def request(self, builder: OutputBuilder, attempt: int) -> GenerateRequest:
         """Ask for what is missing of an output."""
@@ -78,10 +82,12 @@ class Sampler:
         """Sample an output and emit its pieces as they come."""
         for attempt in range(MAX_ENGINES):
             try:
-                async with self._pool.lease(job.affinity, len(job.prompt)) as engine:
-                    async with aclosing(engine.stream(job.request(builder, attempt))) as chunks:
-                        async for chunk in chunks:
-                            await emit(builder.add(chunk), chunk)
+                async with (
+                    self._pool.lease(job.affinity, len(job.prompt)) as engine,
+                    aclosing(engine.stream(job.request(builder, attempt))) as chunks,
+                ):
+                    async for chunk in chunks:
+                        await emit(builder.add(chunk), chunk)
                 return
             except _ENGINE_FAULTS as fault:
                 await self._recover(job, builder, emit, fault, attempt)

@@ -4,7 +4,15 @@ from gateway.request import Request, SamplingOptions
 from rollout.episode import OutputFlags, Sampling
 
 # Options that travel under their own name and value.
-_SAME_NAME = ("top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias")
+_SAME_NAME = (
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "logit_bias",
+)
 _GREEDY = 0.0
 
 

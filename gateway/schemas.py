@@ -183,6 +183,7 @@ class KeyObject(BaseModel):
     id: str
     project: str
     name: str
+    hint: str  # the beginning of the secret
     scopes: list[str]
     requests_per_minute: int | None
     max_concurrent: int | None

@@ -1,8 +1,9 @@
 """What lives as long as the process: built by the factory, closed by the lifespan, handed to whoever needs it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.authentication import Authenticator
 from gateway.limits import Limits
@@ -27,6 +28,7 @@ RECONCILE_LOCK_SECONDS = 900.0
 @dataclass(frozen=True, slots=True)
 class Services:
     settings: Settings
+    tokenizer: Tokenizer
     store: Store  # of the project whose policy the engines serve
     stores: Stores
     ledger: Ledger
@@ -36,39 +38,60 @@ class Services:
     limits: Limits
     metrics: Metrics
 
+    async def reconcile(self, engines: list[EngineControl]) -> list[Swap]:
+        """Make engines serve the policy they should, unless somebody is at it already."""
+        return await _reconcile(self.store, engines)
+
 
 @asynccontextmanager
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Connect to everything; what was opened is closed, whatever happens."""
     tokenizer = Tokenizer.load(settings.model_dir)
     template = ChatTemplate.load(settings.model_dir, tokenizer)
-    reader = Reader.for_template(template.source, settings.tool_format, settings.reasoning_format)
-    store = Store.connect(settings.redis_url, project=settings.project)
-    try:
+    async with AsyncExitStack() as stack:
+        store = Store.connect(settings.redis_url, project=settings.project)
+        stack.push_async_callback(store.close)
         await store.ping()
-        async with Ledger.open(settings.database_url) as ledger, _pool(settings, store, tokenizer.vocab_size) as pool:
-            yield Services(
-                settings=settings,
-                store=store,
-                stores=Stores(store, settings.project),
-                ledger=ledger,
-                pool=pool,
-                turns=Turns(
-                    tokenizer=tokenizer,
-                    template=template,
-                    reader=reader,
-                    sampler=Sampler(pool),
-                    metrics=metrics,
-                    max_output_tokens=settings.max_output_tokens,
-                ),
-                authenticator=Authenticator(
-                    ledger, admin_key=settings.admin_key.get_secret_value(), project=settings.project
-                ),
-                limits=Limits(),
-                metrics=metrics,
-            )
-    finally:
-        await store.close()
+        ledger = await Ledger.open(settings.database_url)
+        stack.push_async_callback(ledger.close)
+        await ledger.project(settings.project)
+        pool = await stack.enter_async_context(_pool(settings, store, tokenizer.vocab_size))
+        yield Services(
+            settings=settings,
+            tokenizer=tokenizer,
+            store=store,
+            stores=Stores(store),
+            ledger=ledger,
+            pool=pool,
+            turns=_turns(settings, tokenizer, template, pool, metrics),
+            authenticator=_authenticator(settings, ledger),
+            limits=Limits(),
+            metrics=metrics,
+        )
+
+
+def _turns(
+    settings: Settings,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    pool: Pool,
+    metrics: Metrics,
+) -> Turns:
+    return Turns(
+        tokenizer=tokenizer,
+        template=template,
+        reader=Reader.for_template(
+            template.source, settings.tool_format, settings.reasoning_format
+        ),
+        sampler=Sampler(pool),
+        metrics=metrics,
+        max_output_tokens=settings.max_output_tokens,
+    )
+
+
+def _authenticator(settings: Settings, ledger: Ledger) -> Authenticator:
+    admin_key = settings.admin_key.get_secret_value()
+    return Authenticator(ledger, admin_key=admin_key, project=settings.project)
 
 
 def _pool(settings: Settings, store: Store, vocab_size: int) -> Pool:
@@ -76,17 +99,18 @@ def _pool(settings: Settings, store: Store, vocab_size: int) -> Pool:
         policy = await store.policy()
         return policy.version if policy is not None else None
 
-    async def bring_up_to_date(engines: list[EngineControl]) -> list[Swap]:
-        async with store.lock("swap", lease_seconds=RECONCILE_LOCK_SECONDS) as is_ours:
-            if not is_ours:
-                return []  # whoever holds it brings all engines up to date
-            return await reconcile(engines, recorded=store.policy, lock=nullcontext())
-
     key = settings.engine_admin_key
     return Pool(
         settings.engines,
         recorded_version=recorded_version,
-        reconcile=bring_up_to_date,
+        reconcile=partial(_reconcile, store),
         admin_key=key.get_secret_value() if key is not None else None,
         vocab_size=vocab_size,
     )
+
+
+async def _reconcile(store: Store, engines: list[EngineControl]) -> list[Swap]:
+    async with store.lock("swap", lease_seconds=RECONCILE_LOCK_SECONDS) as is_ours:
+        if not is_ours:
+            return []  # whoever holds it brings all engines up to date
+        return await reconcile(engines, recorded=store.policy, lock=nullcontext())

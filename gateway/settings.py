@@ -4,7 +4,7 @@ Names shared by all processes are `TURNGATE_…`, the gateway's own `TURNGATE_GA
 instead of ignored: a misspelt limit is worse than none.
 """
 
-from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +26,7 @@ def _shared(name: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=_OWN_PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_OWN_PREFIX, frozen=True, extra="ignore", populate_by_name=True)
 
     redis_url: str = Field(validation_alias=_shared("redis_url"))
     database_url: str = Field(
@@ -62,10 +62,10 @@ class Settings(BaseSettings):
         return value
 
 
-def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Read the settings or say, per variable, what is wrong."""
+def load_settings() -> Settings:
+    """Read the environment or say, per variable, what is wrong."""
     known = _known_names()
-    mine = {name for name in environment if name.startswith(_PREFIX)}
+    mine = {name for name in os.environ if name.startswith(_PREFIX)}
     unknown = {n for n in mine - known if not n.startswith(_FOREIGN_PREFIXES)}
     if unknown:
         raise SettingsError(

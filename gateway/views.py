@@ -112,9 +112,7 @@ def _rewards(rewards: Rewards) -> list[dict[str, Any]]:
     ]
 
 
-def _span(
-    span: Span, trie: Trie, ids: dict[Span, str], tokenizer: Tokenizer
-) -> SpanObject:
+def _span(span: Span, trie: Trie, ids: dict[Span, str], tokenizer: Tokenizer) -> SpanObject:
     output = None if span.is_context else trie.sampled(span)
     turn = trie.turn_at(span.turn)
     forced_from = len(turn.context_ids) - turn.forced

@@ -21,6 +21,8 @@ import tiktoken
 from rollout.model_files import AddedToken, ModelFilesError, read_json
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# Characters. tiktoken's regular expressions overflow their stack on a million spaces in a row.
+LONGEST_PIECE = 400_000
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 NORMAL_FORMS: tuple[NormalForm, ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
@@ -118,6 +120,10 @@ class ByteLevelCodec:
     def _encode_plain(self, text: str) -> list[int]:
         if self._form is not None and not text.isascii():
             text = unicodedata.normalize(self._form, text)
+        if len(text) > LONGEST_PIECE:
+            cuts = range(0, len(text), LONGEST_PIECE)
+            parts = [self._encode_plain(text[cut : cut + LONGEST_PIECE]) for cut in cuts]
+            return list(itertools.chain.from_iterable(parts))
         if not self._splits:
             return self._encode_piece(text)
         pieces: Iterable[str] = (text,)

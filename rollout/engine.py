@@ -42,6 +42,10 @@ class Engine:
         self._abort_url = URL(self.url + "/abort_request")
         self._session = _open_session(admin_key, self._deadlines.connect)
 
+    @property
+    def is_closed(self) -> bool:
+        return self._session.closed
+
     async def close(self) -> None:
         """Drop the connections."""
         await self._session.close()
@@ -170,7 +174,8 @@ def _open_session(admin_key: str | None, connect_seconds: float) -> aiohttp.Clie
         headers["authorization"] = f"Bearer {admin_key}"
     return aiohttp.ClientSession(
         headers=headers,
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+        # SGLang drops idle connections after 5 s, and a call sent into that moment would be lost.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

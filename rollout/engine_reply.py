@@ -116,12 +116,13 @@ class Reply:
     def _extend(self, ids: list[int], meta: _Meta) -> None:
         """`ids` end at token number `completion_tokens`; those that arrived before are passed over."""
         total = meta.completion_tokens
-        known = len(self._ids) - (total - len(ids))
-        if not 0 <= known <= len(ids):
+        start = total - len(ids)
+        if not 0 <= start <= len(self._ids) <= total:
             raise self.garbled(f"{len(ids)} ids up to token {total} follow {len(self._ids)}")
         if len(meta.output_token_logprobs) not in (len(ids), total):
             raise self.garbled(f"{len(meta.output_token_logprobs)} logprobs for {len(ids)} ids")
         self._prompt_tokens, self._cached_tokens = meta.prompt_tokens, meta.cached_tokens
+        known = len(self._ids) - start
         new = len(ids) - known
         if new == 0:
             return
@@ -176,7 +177,8 @@ class Reply:
             if values is not None and len(values) != len(self._ids):
                 raise self.garbled(f"{len(values)} extra logprobs for {len(self._ids)} tokens")
 
-    def _refusal(self, error: "_Failure | str") -> EngineError:
+    def _refusal(self, error: _Failure | str) -> EngineError:
+        self.is_finished = True
         if isinstance(error, str):
             return EngineRejected(self.engine, error)
         if error.code >= 500:

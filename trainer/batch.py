@@ -5,7 +5,7 @@ of episodes without an advantage cannot move a weight, so they stay in the denom
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,6 @@ class Batch:
     def zero_advantage_fraction(self) -> float:
         return sum(a == 0 for a in self.advantages) / max(1, self.num_episodes)
 
-    def with_proximal_logprobs(self, logprobs: Sequence[Tensor]) -> "Batch":
-        return replace(self, train=self.train.with_proximal_logprobs(logprobs))
-
 
 def prepare(
     claims: Sequence[Claim],
@@ -110,7 +107,7 @@ def episode_advantages(
 def pack_rows(rows: Sequence[Row], *, token_budget: int, ranks: int = 1) -> TrainBatch:
     """Rows with an advantage in microbatches, under weights whose denominator counts all rows."""
     mask = torch.cat([torch.from_numpy(row.sequence.action_mask) for row in rows])
-    weights = token_mean(mask).split([len(row.sequence.tokens) for row in rows])
+    weights = torch.split(token_mean(mask), [len(row.sequence.tokens) for row in rows])
     chosen = [i for i, row in enumerate(rows) if row.advantage != 0]
     lengths = [len(rows[i].sequence.tokens) for i in chosen]
     packed = pack(lengths, token_budget=token_budget, multiple=ranks)

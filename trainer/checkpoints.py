@@ -28,9 +28,8 @@ class Checkpoints:
         """The newest whole checkpoint, or None."""
         return max(self._all(), default=None, key=lambda path: path.name)
 
-    def save_if_due(self, learner: Learner, progress: Progress) -> Path | None:
-        """Every so many steps, `save`; returns what was written."""
-        return self.save(learner, progress) if learner.steps % self._every_steps == 0 else None
+    def is_due(self, steps: int) -> bool:
+        return steps % self._every_steps == 0
 
     def save(self, learner: Learner, progress: Progress) -> Path:
         """Write one, then delete the oldest beyond those kept; every rank calls it."""

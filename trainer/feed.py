@@ -23,6 +23,7 @@ from rollout.policies import Policy
 from rollout.store import Store
 from trainer.portal import Portal
 from trainer.ranks import Ranks
+from trainer.report import Report
 
 log = logging.getLogger("trainer.feed")
 
@@ -43,6 +44,7 @@ class Feed:
         max_staleness: int,
         lease_seconds: float,
         version: int,
+        report: Report,
     ) -> None:
         self.version = version  # of the policy the learner holds
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -52,6 +54,7 @@ class Feed:
         self._lease_seconds = lease_seconds
         self._held: dict[str, Claim] = {}
         self._refusals: Counter[str] = Counter()
+        self._report = report
 
     @contextmanager
     def open(self, *, max_live_episodes: int) -> Iterator["Feed"]:
@@ -67,7 +70,11 @@ class Feed:
                 self.release()
 
     def __iter__(self) -> Iterator[list[Claim]]:
-        while (claims := self._ranks.share(self._gather())) is not None:
+        while True:
+            with self._report.phase("claim"):
+                claims = self._ranks.share(self._gather())
+            if claims is None:
+                return
             if claims:
                 yield claims
 
@@ -79,10 +86,10 @@ class Feed:
     def discard(self, claims: Sequence[Claim], reason: DiscardReason) -> None:
         self._settle(claims, lambda ids: self._store.discard(self.owner, ids, reason=reason))
 
-    def checkpointed(self, policy: Policy) -> None:
+    def checkpointed(self, version: int) -> None:
         """What was trained up to here need not be kept for another try."""
         if self._ranks.is_primary:
-            self._portal.call(self._store.checkpointed, policy.version)
+            self._portal.call(self._store.checkpointed, version)
 
     def refuse(self, claims: Sequence[Claim]) -> None:
         """Give back what could not be trained on; a group refused three times is discarded as failed."""
@@ -117,11 +124,18 @@ class Feed:
         while not self._portal.is_stopping:
             remaining = deadline - anyio.current_time()
             if remaining <= 0 or await is_pinned(self._store, self._portal, remaining):
+                await self._give_back()
                 return []
             if len(await self._claim()) >= self._groups_per_batch:
                 return list(self._held.values())
             await self._portal.until_stopped(partial(self._store.wait_ready, remaining))
         return None
+
+    async def _give_back(self) -> None:
+        """Hold nothing over a quiet while: training may be paused, and what is claimed cannot be deleted."""
+        if self._held:
+            await self._store.release(self.owner, list(self._held))
+            self._held.clear()
 
     async def _claim(self) -> dict[str, Claim]:
         """Claim what a whole batch still lacks; all that is held."""

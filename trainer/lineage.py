@@ -23,65 +23,50 @@ log = logging.getLogger("trainer.lineage")
 LOOK_AGAIN_SECONDS = 30.0
 
 
-def recorded_policy(store: Store, portal: Portal) -> Policy | None:
-    """The policy recorded last. While one is pinned that cannot be known, and training waits."""
-    while portal.call(is_pinned, store, portal, LOOK_AGAIN_SECONDS):
-        if portal.is_stopping:
-            raise Stopped("a policy is pinned")
-        log.info("a policy is pinned; training waits")
-    return portal.call(store.policy)
+class Lineage:
+    """What is recorded, what is checkpointed, and how the two are brought together."""
 
+    def __init__(
+        self, store: Store, portal: Portal, checkpoints: Checkpoints, model_dir: Path
+    ) -> None:
+        self._store, self._portal, self._checkpoints = store, portal, checkpoints
+        self._model_dir = model_dir
+        self._recorded = self._recorded_policy()
 
-def starting_weights(recorded: Policy | None, checkpoints: Checkpoints, model_dir: Path) -> Path:
-    """What to build the learner from: the recorded policy, unless a checkpoint is about to replace the weights."""
-    if recorded is None or checkpoints.latest() is not None:
-        return model_dir
-    return Path(recorded.path)
+    def starting_weights(self) -> Path:
+        """What to build the learner from: the recorded policy, unless a checkpoint is about to replace the weights."""
+        if self._recorded is None or self._checkpoints.latest() is not None:
+            return self._model_dir
+        return Path(self._recorded.path)
 
-
-def resume(
-    learner: Learner,
-    recorded: Policy | None,
-    *,
-    checkpoints: Checkpoints,
-    publisher: Publisher,
-    store: Store,
-    portal: Portal,
-    ranks: Ranks,
-    model_dir: Path,
-) -> Progress:
-    """Bring learner, store and engines to one policy; returns what the loop goes on with."""
-    progress = checkpoints.restore(learner)
-    if recorded is None and progress is None:
-        if ranks.is_primary:
-            publisher.adopt_starter(model_dir)
+    def resume(self, learner: Learner, publisher: Publisher, ranks: Ranks) -> Progress:
+        """Bring learner, store and engines to one policy; returns what the loop goes on with."""
+        progress = self._checkpoints.restore(learner)
+        if self._recorded is not None:
+            publisher.remove_orphans(self._recorded)
+        if progress is None:
+            policy = self._recorded or publisher.adopt_starter(self._model_dir)
+            progress = Progress(version=policy.version)
+        elif self._recorded is None or self._recorded.version != progress.version:
+            progress = self._republish(learner, progress, publisher, ranks)
         publisher.swap()
-        return Progress()
-    if recorded is not None and ranks.is_primary:
-        publisher.remove_orphans(recorded)
-    if progress is None:
-        assert recorded is not None
-        progress = Progress(version=recorded.version)
-    if recorded is None or recorded.version != progress.version:
-        progress = _republish(learner, progress, publisher, store=store, portal=portal, ranks=ranks)
-    publisher.swap()
-    return progress
+        return progress
 
+    def _republish(
+        self, learner: Learner, progress: Progress, publisher: Publisher, ranks: Ranks
+    ) -> Progress:
+        if ranks.is_primary:
+            groups = self._portal.call(self._store.restore, progress.version)
+            fields = {"version": progress.version, "requeued_groups": len(groups)}
+            log.warning("the checkpoint is older than the recorded policy", extra=fields)
+        policy = publisher.write(learner, parent=progress.version)
+        publisher.record(policy)
+        return replace(progress, version=policy.version)
 
-def _republish(
-    learner: Learner,
-    progress: Progress,
-    publisher: Publisher,
-    *,
-    store: Store,
-    portal: Portal,
-    ranks: Ranks,
-) -> Progress:
-    if ranks.is_primary:
-        groups = portal.call(store.restore, progress.version)
-        log.warning(
-            "older checkpoint", extra={"version": progress.version, "requeued": len(groups)}
-        )
-    policy = publisher.write(learner, parent=progress.version)
-    publisher.record(policy)
-    return replace(progress, version=policy.version)
+    def _recorded_policy(self) -> Policy | None:
+        """The policy recorded last. While one is pinned that cannot be known, and training waits."""
+        while self._portal.call(is_pinned, self._store, self._portal, LOOK_AGAIN_SECONDS):
+            if self._portal.is_stopping:
+                raise Stopped("a policy is pinned")
+            log.info("training waits", extra={"because": "a policy is pinned"})
+        return self._portal.call(self._store.policy)

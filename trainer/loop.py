@@ -1,64 +1,101 @@
 """The training loop: GRPO with decoupled PPO, asynchronous, one optimizer step per batch.
 
-Departs from 2402.03300 in what `algorithms.md` calls the asynchronous default: token mean over the whole batch, no KL term, an importance
-weight for tokens of older policies. A batch whose rewards teach nothing changes no weight and publishes nothing.
+Departs from 2402.03300 in what is usual for asynchronous training: token mean over the whole batch, no KL term, an importance weight for
+tokens of older policies. A batch whose rewards teach nothing changes no weight and publishes nothing.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from rollout.episode import DiscardReason
-from trainer.batch import prepare
+from rollout.group import Claim
+from rollout.policies import Policy
+from trainer.batch import Batch, prepare
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
-from trainer.megatron.learner import Learner
+from trainer.history import History
+from trainer.megatron.learner import Learner, StepMetrics
 from trainer.objective import Objective
 from trainer.publish import Publisher
+from trainer.ranks import Ranks
 from trainer.report import Report, summarize
 
 
-def train(
-    learner: Learner,
-    feed: Feed,
-    publisher: Publisher,
-    *,
-    objective: Objective,
-    checkpoints: Checkpoints,
-    report: Report,
-    progress: Progress,
-    token_budget: int,
-    ranks: int,
-) -> Progress:
-    """Train until the feed ends; returns what a checkpoint must remember."""
-    for claims in feed:
-        with report.phase("prepare"):
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Everything one batch passes through, in that order."""
+
+    feed: Feed
+    learner: Learner
+    objective: Objective
+    publisher: Publisher
+    checkpoints: Checkpoints
+    report: Report
+    history: History | None  # rank 0's
+    ranks: Ranks
+    token_budget: int
+
+    def train(self, progress: Progress) -> Progress:
+        """Train until the feed ends; returns what a checkpoint must remember."""
+        for claims in self.feed:
+            batch = self.prepare(claims, progress)
+            progress = replace(progress, baseline=batch.baseline)
+            if not batch.has_signal:
+                self.feed.discard(claims, DiscardReason.NO_SIGNAL)
+                continue
+            metrics = self.step(batch)
+            if metrics.skipped:
+                self.report.alert("not_finite", loss=metrics.loss, norm=metrics.gradient_norm)
+                self.feed.refuse(claims)
+                continue
+            policy = self.publish(claims, progress)
+            progress = replace(progress, version=policy.version)
+            self.tell(batch, metrics, policy)
+            self.keep(progress)
+        return progress
+
+    def prepare(self, claims: Sequence[Claim], progress: Progress) -> Batch:
+        """Advantages, sequences, microbatches."""
+        with self.report.phase("prepare"):
             batch = prepare(
                 claims,
                 baseline=progress.baseline,
                 training_version=progress.version,
-                token_budget=token_budget,
-                ranks=ranks,
+                token_budget=self.token_budget,
+                ranks=self.ranks.size,
             )
-        report.claimed(batch)
-        progress = replace(progress, baseline=batch.baseline)
-        if not batch.has_signal:
-            feed.discard(claims, DiscardReason.NO_SIGNAL)
-            continue
-        with report.phase("logprobs"):
-            batch = batch.with_proximal_logprobs(learner.logprobs(batch.train))
-        with report.phase("step"):
-            metrics = learner.step(batch.train, objective)
-        if metrics.skipped:
-            report.alert("not_finite", loss=metrics.loss, gradient_norm=metrics.gradient_norm)
-            feed.refuse(claims)
-            continue
-        with report.phase("publish"):
-            policy = publisher.write(learner, parent=progress.version)
-            feed.ack(claims, policy)
-        progress = replace(progress, version=policy.version)
-        with report.phase("swap"):
-            publisher.swap()
-        report.stepped(summarize(batch, metrics), step=learner.steps, version=policy.version)
-        with report.phase("checkpoint"):
-            if checkpoints.save_if_due(learner, progress):
-                feed.checkpointed(policy)
-    return progress
+        self.report.prepared(batch)
+        return batch
+
+    def step(self, batch: Batch) -> StepMetrics:
+        """One optimizer step, against this policy as it was before it moved."""
+        with self.report.phase("logprobs"):
+            proximal = self.learner.logprobs(batch.train)
+        with self.report.phase("step"):
+            return self.learner.step(batch.train.with_proximal_logprobs(proximal), self.objective)
+
+    def publish(self, claims: Sequence[Claim], progress: Progress) -> Policy:
+        """Write, record together with what it was trained on, serve."""
+        with self.report.phase("publish"):
+            policy = self.publisher.write(self.learner, parent=progress.version)
+            self.feed.ack(claims, policy)
+        with self.report.phase("swap"):
+            swaps = self.publisher.swap()
+        if self.history is not None:
+            self.history.swaps(swaps)
+        return policy
+
+    def tell(self, batch: Batch, metrics: StepMetrics, policy: Policy) -> None:
+        """Metrics, a log line, the ledger."""
+        summary = summarize(batch, metrics)
+        self.report.stepped(summary, step=self.learner.steps, version=policy.version)
+        if self.history is not None:
+            self.history.step(self.learner.steps, policy, summary)
+
+    def keep(self, progress: Progress) -> None:
+        """A checkpoint, every so many steps; what it has seen need not be kept for another try."""
+        if not self.checkpoints.is_due(self.learner.steps):
+            return
+        with self.report.phase("checkpoint"):
+            self.checkpoints.save(self.learner, progress)
+            self.feed.checkpointed(progress.version)

@@ -72,6 +72,10 @@ class Portal:
         result: T = retrying(self._portal.call, run)
         return result
 
+    def close(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Run the end of something that was opened here."""
+        self._portal.call(function)
+
     @contextmanager
     def background(self, function: Callable[[], Awaitable[None]]) -> Iterator[None]:
         """Keep `function` running beside the block and cancel it at the end; its error is the block's."""

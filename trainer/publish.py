@@ -57,14 +57,18 @@ class Publisher:
         self._policies_kept = policies_kept
 
     def adopt_starter(self, model_dir: Path) -> Policy:
-        """Record the model we start from as version 0, and serve it."""
-        policy = self._policies.adopt(model_dir, created=int(time.time()))
-        self._portal.call(self._store.record_policy, policy)
+        """Record the model we start from as version 0."""
+        policy: Policy | None = None
+        if self._ranks.is_primary:
+            policy = self._policies.adopt(model_dir, created=int(time.time()))
+        policy = self._ranks.share(policy)
+        assert policy is not None
+        self.record(policy)
         return policy
 
     def write(self, learner: Learner, *, parent: int) -> Policy:
         """Export the learner's weights under a new version; retried until the disk takes them."""
-        version = self._ranks.share(self._new_version(parent) if self._ranks.is_primary else None)
+        version = self._ranks.share(self._new_version(parent) if self._ranks.is_primary else 0)
         wait_seconds = 1.0
         while True:
             policy, is_stopping = self._ranks.share(self._attempt(learner, version, parent))
@@ -80,19 +84,23 @@ class Publisher:
         if self._ranks.is_primary:
             self._portal.call(self._store.record_policy, policy)
 
-    def swap(self) -> None:
+    def swap(self) -> list[Swap]:
         """Bring every engine to the policy the store says to serve; one that fails is reported and left behind."""
         if not self._ranks.is_primary:
-            return
-        for swap in self._portal.call(self._swap):
+            return []
+        swaps = self._portal.call(self._swap)
+        for swap in swaps:
             if swap.ok:
                 self._report.swapped(swap.engine, swap.gap_seconds)
             else:
                 self._report.alert("swap", engine=swap.engine, error=swap.error)
         self._prune()
+        return swaps
 
     def remove_orphans(self, recorded: Policy) -> None:
         """Delete what was written and never recorded; only a dead trainer leaves such."""
+        if not self._ranks.is_primary:
+            return
         for version in self._policies.versions():
             if version > recorded.version:
                 shutil.rmtree(self._policies.policy(version).path)

@@ -27,10 +27,10 @@ class Ranks:
     def is_primary(self) -> bool:
         return self.rank == 0
 
-    def share(self, value: T | None) -> T:
+    def share(self, value: T) -> T:
         """Rank 0's value, on every rank."""
-        if self.size > 1:
-            box = [value]
-            dist.broadcast_object_list(box, src=0, group=self.group)
-            value = box[0]
-        return value  # type: ignore[return-value]
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]

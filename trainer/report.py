@@ -121,10 +121,12 @@ class Report:
         fields = {name: round(value, 6) for name, value in summary.items()}
         log.info("step", extra={"step": step, "version": version, **fields})
 
-    def claimed(self, batch: Batch) -> None:
-        """What a batch tells before it is trained."""
+    def prepared(self, batch: Batch) -> None:
+        """What a batch tells before it is trained, and even if it teaches nothing."""
         for versions in batch.staleness:
             self._staleness.observe(versions)
+        self._gauges["zero_advantage_fraction"].set(batch.zero_advantage_fraction)
+        self._gauges["reward_mean"].set(statistics.fmean(batch.rewards))
 
     def swapped(self, engine: str, gap_seconds: float) -> None:
         self._gaps.labels(engine).observe(gap_seconds)

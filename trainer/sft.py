@@ -45,6 +45,7 @@ class ChatError(ValueError):
 
 @app.command()
 def main(
+    *,
     model: Annotated[Path, typer.Option(help="Hugging Face directory to start from", exists=True)],
     data: Annotated[
         Path, typer.Option(help="JSONL of {messages, tools}, read in order", exists=True)

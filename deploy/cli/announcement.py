@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from rich.console import Group
 from rich.panel import Panel
 
 from deploy.cli.output import Output
@@ -9,11 +10,15 @@ from deploy.stack import Announcement
 
 
 def show(output: Output, ready: Announcement) -> None:
-    settings = (
-        f"base_url   {ready.base_url}\napi_key    {ready.project_key}\n\n"
-        f"admin key  {ready.admin_key}\nmetrics    {'  '.join(ready.metrics_urls)}\n"
-        f"engines    {'  '.join(ready.engines)}\nredis      {ready.redis_url}\n"
-        f"data       {ready.data_dir}"
-    )
-    title = "Turngate is ready: an agent needs base_url and api_key"
-    output.result(asdict(ready), Panel(settings, title=title, expand=False))
+    """Long values stand outside the panel, where no line is broken that somebody wants to copy."""
+    two = f"base_url  {ready.base_url}\napi_key   {ready.project_key}"
+    panel = Panel(two, title="Turngate is ready: an agent needs these two", expand=False)
+    rest = {
+        "admin key": ready.admin_key,
+        "metrics": " ".join(ready.metrics_urls),
+        "engines": " ".join(ready.engines),
+        "redis": ready.redis_url,
+        "data": ready.data_dir,
+    }
+    lines = "\n".join(f"{name:<10} {value}" for name, value in rest.items())
+    output.result(asdict(ready), Group(panel, lines))

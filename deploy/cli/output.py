@@ -35,14 +35,14 @@ class Output:
             sys.stdout.write(json.dumps(content) + "\n")
             sys.stdout.flush()
         else:
-            Console(no_color=self.plain, highlight=False).print(text)
+            Console(no_color=self.plain, highlight=False).print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        self.errors.print(text, markup=False)
+        self.errors.print(text, markup=False, soft_wrap=True)
 
     def error(self, text: str) -> None:
         self.errors.print("error:", style="bold red", end=" ")
-        self.errors.print(text, markup=False)
+        self.errors.print(text, markup=False, soft_wrap=True)
 
     def log_to_errors(self) -> None:
         handler = logging.StreamHandler()

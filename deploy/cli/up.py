@@ -67,20 +67,20 @@ def up(
     output.log_to_errors()
     with directory.owned():
         clear_orphans(directory, output)
-        model = model.resolve() if model else starter(settings, output)
+        model = model.resolve() if model else usual_model(directory, settings, output)
         options = StackOptions(model, host=host, port=port, engines=engines, with_trainer=trainer)
         stack = Stack(directory, settings, options)
         asyncio.run(supervise(stack, directory, lambda ready: show(output, ready)))
 
 
-def starter(settings: Settings, output: Output) -> Path:
-    """The demo's policy, made on the spot the first time."""
+def usual_model(directory: DataDirectory, settings: Settings, output: Output) -> Path:
+    """The one this directory was made for; at first, the demo's starter policy, made on the spot."""
     from deploy.demo.starter import ensure_starter  # noqa: PLC0415  needed only when no model is named
 
-    output.note(
-        f"no --model given: using the demo's starter policy (cached in {settings.cache_dir})"
-    )
-    return ensure_starter(settings.cache_dir.absolute()).resolve()
+    if directory.model is not None:
+        return directory.model
+    output.note("no --model given: using the demo's starter policy")
+    return ensure_starter(settings.cache_dir.absolute(), progress=output.note).resolve()
 
 
 def clear_orphans(directory: DataDirectory, output: Output) -> None:

@@ -54,6 +54,10 @@ class Observation:
     def live_episodes(self) -> int:
         return int(self.total("turngate_episodes_live"))
 
+    @property
+    def claimed_episodes(self) -> int:
+        return int(self.total("turngate_episodes_live", status="claimed"))
+
     def _named(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
         for sample in self.samples:
             if sample.name == name and labels.items() <= sample.labels.items():

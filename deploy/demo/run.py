@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from deploy.demo.alongside import alongside
 from deploy.demo.curve import draw_curve
 from deploy.demo.harness import Harness, Played
 from deploy.demo.history import History
@@ -25,7 +26,7 @@ from deploy.demo.starter import ensure_starter
 from deploy.demo.summary import Summary, summarize
 from deploy.demo.task import held_out_tasks, training_tasks
 from deploy.demo.traffic import Traffic
-from deploy.demo.view import View, alongside
+from deploy.demo.view import View
 from deploy.errors import DeployError
 from deploy.gateway_client import GatewayClient
 from deploy.stack import Announcement
@@ -33,7 +34,6 @@ from deploy.stack import Announcement
 EVALUATING_AGENTS = 12
 CONCURRENT_GROUPS = 3  # of eight agents each
 CONNECTIONS = 64
-LIVE_STATUSES = ("open", "sealed", "rewarded", "claimed")
 STALL_SECONDS = 180.0  # a step takes about two
 SETTLING_SECONDS = 60.0
 
@@ -140,7 +140,7 @@ class Lesson:
 
     async def _settle(self, gateway: GatewayClient) -> None:
         """Delete what was played too late to be trained on, so that every episode has an end."""
-        for status in LIVE_STATUSES:
-            for episode_id in await gateway.episodes(status):
-                await gateway.delete_episode(episode_id)
+        await self.observer.until(lambda seen: seen.claimed_episodes == 0, stalled=SETTLING_SECONDS)
+        for episode_id in await gateway.live_episodes():
+            await gateway.delete_episode(episode_id)
         await self.observer.until(lambda seen: seen.live_episodes == 0, stalled=SETTLING_SECONDS)

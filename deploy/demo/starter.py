@@ -84,7 +84,7 @@ def warm_start(workplace: Path, seed: int) -> Path:
     words = [str(word) for option in options.items() for word in option]
     # Its progress bar and its complaints belong to whoever watches us; our standard output stays ours.
     done = subprocess.run(
-        [sys.executable, "-m", "trainer.sft", *words],
+        [sys.executable, "-W", "ignore", "-m", "trainer.sft", *words],
         stdout=sys.stderr,
         timeout=WARM_START_SECONDS,
         check=False,

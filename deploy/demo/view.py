@@ -1,8 +1,7 @@
 """What people see while the demo runs: a live panel on a terminal, a line now and then elsewhere."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from rich.console import Console, Group
@@ -11,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from deploy.demo.alongside import alongside, repeat
 from deploy.demo.harness import Played
 from deploy.demo.history import History, Success
 from deploy.demo.observer import Observer, quantile
@@ -50,7 +50,10 @@ class View:
                 live.update(self.panel(), refresh=True)
         else:
             async with alongside(
-                repeat(PLAIN_SECONDS, lambda: self._console.print(self.line(), markup=False))
+                repeat(
+                    PLAIN_SECONDS,
+                    lambda: self._console.print(self.line(), markup=False, soft_wrap=True),
+                )
             ):
                 yield
 
@@ -99,21 +102,6 @@ class View:
     @property
     def _is_live(self) -> bool:
         return self._console.is_terminal and not self._console.no_color
-
-
-async def repeat(seconds: float, action: Callable[[], None]) -> None:
-    while True:
-        action()
-        await asyncio.sleep(seconds)
-
-
-@asynccontextmanager
-async def alongside(endless: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run it while the block runs; if it fails, so does the block."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(endless)
-        yield
-        task.cancel()
 
 
 def percent(played: list[Played]) -> str:

@@ -5,6 +5,7 @@ a session of its own, which this process ends at once. Exit codes: 0 told to sto
 2 refused.
 """
 
+import ctypes
 import logging
 import os
 import shutil
@@ -18,6 +19,10 @@ from contextlib import suppress
 
 from rollout.engine_server import arguments as command_line
 from rollout.engine_server import model_files
+
+AWAITED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger("rollout.engine_server")
 
@@ -48,7 +53,10 @@ def main() -> int:
 def _run(directory: str) -> int:
     command = [sys.executable, "-m", "rollout.engine_server.server", *sys.argv[1:]]
     environment = os.environ | {"TMPDIR": directory}
-    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
+    server = subprocess.Popen(  # noqa: PLW1509 - this process has one thread
+        command, env=environment, start_new_session=True, preexec_fn=_die_with_parent
+    )
     try:
         return _wait(server)
     finally:
@@ -57,12 +65,16 @@ def _run(directory: str) -> int:
         server.wait()
 
 
+def _die_with_parent() -> None:
+    """In the child: SIGKILL when this process is gone, however it went; SGLang does the same for its workers."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
+
+
 def _wait(server: subprocess.Popen[bytes]) -> int:
     """Until the server ends by itself, which is a failure, or a signal ends it."""
-    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     while server.poll() is None:
-        received = signal.Signals(signal.sigwait(signals))
+        received = signal.Signals(signal.sigwait(AWAITED))
         if received is not signal.SIGCHLD:
             log.info("engine ending on %s", received.name)
             return 0

@@ -3,11 +3,9 @@
 Started by `__main__.py`; multiprocessing does not re-import a package's `__main__`, and the shim has to be everywhere.
 """
 
-import ctypes
 import json
 import logging
 import os
-import signal
 import socket
 from argparse import Namespace
 from pathlib import Path
@@ -18,15 +16,13 @@ from rollout.engine_server import arguments as command_line
 from rollout.engine_server import cpu
 
 HAS_GPU = torch.cuda.is_available()
-PR_SET_PDEATHSIG = 1
 
 if __name__ in ("__main__", "__mp_main__") and not HAS_GPU:
     cpu.install()  # here and not in main(): a worker imports this module and runs no main()
 
 
 def main() -> None:
-    """Serve until the parent ends this process, or dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Serve until this process is ended."""
     # SGLang's own health check would generate a token, and hang while the engine is paused for a swap.
     os.environ["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -70,7 +70,9 @@ async def hangs(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def scripted_engine(generate: Generate = hangs, *, port: int = 0) -> AsyncIterator[ScriptedEngine]:
+async def scripted_engine(
+    generate: Generate = hangs, *, port: int = 0
+) -> AsyncIterator[ScriptedEngine]:
     """Serve the script on a free port while the block lasts."""
     engine = ScriptedEngine("", generate)
 
@@ -90,8 +92,12 @@ async def scripted_engine(generate: Generate = hangs, *, port: int = 0) -> Async
             return web.Response(status=503)
         return web.json_response({"model_path": "x", "weight_version": engine.version})
 
+    async def generate_as_told(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return await engine.generate(request)
+
     app = web.Application()
-    app.router.add_post("/generate", lambda request: engine.generate(request))
+    app.router.add_post("/generate", generate_as_told)
     app.router.add_get("/model_info", model_info)
     app.router.add_post("/{control}", control)
     runner = web.AppRunner(app, shutdown_timeout=0.1)

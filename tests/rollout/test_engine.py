@@ -147,7 +147,9 @@ async def test_cancelling_an_unstreamed_call_stops_the_engine(engine: str, clien
 
 
 @pytest.mark.parametrize("ids", [[1, 512], [-1], []])
-async def test_ids_outside_the_vocabulary_never_reach_the_engine(client: Engine, ids: list[int]) -> None:
+async def test_ids_outside_the_vocabulary_never_reach_the_engine(
+    client: Engine, ids: list[int]
+) -> None:
     """One of them would end the whole server; it still answers."""
     with pytest.raises(EngineRejected):
         await client.generate(GenerateRequest("outside", ids, GREEDY))
@@ -159,7 +161,9 @@ async def test_ids_outside_the_vocabulary_never_reach_the_engine(client: Engine,
     ("sampling", "complaint"),
     [({"no_such_thing": 1}, "no_such_thing"), ({"max_new_tokens": 10_000_000}, "context length")],
 )
-async def test_a_refused_request_says_why(client: Engine, sampling: dict[str, int], complaint: str) -> None:
+async def test_a_refused_request_says_why(
+    client: Engine, sampling: dict[str, int], complaint: str
+) -> None:
     """SGLang refuses by status unstreamed and by an event in a stream; both are EngineRejected."""
     with pytest.raises(EngineRejected, match=complaint):
         await client.generate(GenerateRequest("refused", PROMPT, dict(sampling)))

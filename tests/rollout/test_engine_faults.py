@@ -10,7 +10,13 @@ import pytest
 from aiohttp import web
 
 from rollout.engine import Engine
-from rollout.errors import EngineError, EngineGarbled, EngineRejected, EngineTimeout, EngineUnreachable
+from rollout.errors import (
+    EngineError,
+    EngineGarbled,
+    EngineRejected,
+    EngineTimeout,
+    EngineUnreachable,
+)
 from rollout.generation import Chunk, Deadlines, GenerateRequest
 from tests.rollout.scripted_engine import (
     Generate,

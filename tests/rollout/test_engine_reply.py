@@ -109,7 +109,9 @@ def test_garbage_is_named_as_such(data: bytes) -> None:
         ({"error": {"message": "out of memory", "code": 500}}, EngineAborted),
     ],
 )
-def test_an_error_event_says_whose_fault_it_is(event: dict[str, Any], kind: type[EngineError]) -> None:
+def test_an_error_event_says_whose_fault_it_is(
+    event: dict[str, Any], kind: type[EngineError]
+) -> None:
     """A request at fault is rejected; a failure inside the engine may go better elsewhere."""
     reply = Reply("e")
     with pytest.raises(kind):

@@ -112,7 +112,9 @@ def test_a_missing_reward_is_not_a_zero() -> None:
     groups = torch.zeros(4, dtype=torch.int64)
     result = grpo(torch.tensor([1.0, 0.0, math.nan, 1.0]), groups)
     expected = grpo(torch.tensor([1.0, 0.0, 1.0]), groups[:3])
-    assert torch.equal(result, torch.stack([expected[0], expected[1], torch.tensor(0.0), expected[2]]))
+    assert torch.equal(
+        result, torch.stack([expected[0], expected[1], torch.tensor(0.0), expected[2]])
+    )
     assert torch.equal(reinforce(torch.tensor([math.nan, 2.0])), torch.tensor([0.0, 2.0]))
 
 
@@ -127,7 +129,9 @@ def test_lite_ppo_divides_by_the_batch() -> None:
 def test_max_rl_divides_by_the_mean() -> None:
     """MaxRL weighs a success by how rare it is in its group."""
     result = max_rl(torch.tensor([1.0, 0.0, 0.0, 0.0]).double(), torch.zeros(4).long())
-    torch.testing.assert_close(result, torch.tensor([3.0, -1.0, -1.0, -1.0]).double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        result, torch.tensor([3.0, -1.0, -1.0, -1.0]).double(), rtol=1e-5, atol=0
+    )
 
 
 def test_a_group_of_one_is_compared_with_what_came_before() -> None:
@@ -143,7 +147,9 @@ def test_groups_of_one_are_compared_with_each_other() -> None:
     """Without a history each single reward is measured against the others of its batch, never itself."""
     result = RunningBaseline().advantages(torch.tensor([1.0, 0.0, 0.0]))
     deviation = statistics.pstdev([1.0, 0.0, 0.0])
-    torch.testing.assert_close(result, torch.tensor([1.0, -0.5, -0.5]) / deviation, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        result, torch.tensor([1.0, -0.5, -0.5]) / deviation, rtol=1e-5, atol=0
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1.0])

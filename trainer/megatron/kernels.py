@@ -66,21 +66,18 @@ def swiglu(
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
         gate, up = x.chunk(2, dim=-1)
-        return torch.nn.functional.silu(gate).mul_(up)
+        activated = torch.nn.functional.silu(gate)
+        ctx.save_for_backward(x, activated)
+        return activated * up
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
+        x, activated = ctx.saved_tensors
         gate, up = x.chunk(2, dim=-1)
-        sigmoid = gate.sigmoid()
-        activated = sigmoid * gate
         x_grad = torch.empty_like(x)
         gate_grad, up_grad = x_grad.chunk(2, dim=-1)
         torch.mul(grad, activated, out=up_grad)
-        # d silu / d gate = sigmoid + silu * (1 - sigmoid)
-        slope = torch.addcmul(sigmoid, activated, 1 - sigmoid)
-        torch.mul(grad, up, out=gate_grad).mul_(slope)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=gate_grad)
         return x_grad

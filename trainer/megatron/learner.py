@@ -42,12 +42,17 @@ class Learner:
     """Use as a context manager, or call `close`, where the process goes on without it."""
 
     def __init__(
-        self, architecture: Architecture, model_: model.PolicyModel, stepper: Stepper, layout: Layout
+        self,
+        architecture: Architecture,
+        policy: model.PolicyModel,
+        stepper: Stepper,
+        *,
+        owns_processes: bool,
     ) -> None:
         self._architecture = architecture
-        self._model = model_
+        self._model = policy
         self._stepper = stepper
-        self._layout = layout
+        self._owns_processes = owns_processes
 
     @classmethod
     def create(
@@ -62,11 +67,11 @@ class Learner:
         """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone."""
         layout = layout or Layout()
         architecture = Architecture.read(model_dir)
-        processes.start(layout, seed)
+        owns_processes = processes.start(layout, seed)
         policy = model.build(architecture, layout, dtype)
         weights.load(policy, architecture, model_dir)
         stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)
-        return cls(architecture, policy, stepper, layout)
+        return cls(architecture, policy, stepper, owns_processes=owns_processes)
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +80,9 @@ class Learner:
         self.close()
 
     def close(self) -> None:
-        """Leave the job."""
-        processes.stop()
+        """Leave the job, if this learner was the one that joined it."""
+        if self._owns_processes:
+            processes.stop()
 
     @property
     def steps(self) -> int:
@@ -106,8 +112,7 @@ class Learner:
         share = _own_share(batch)
         self._stepper.clear_gradients()
         outcomes = self._run(share, partial(_apply_loss, loss), forward_only=False)
-        sums = _total(outcomes)
-        total_loss = sums.pop("loss")
+        total_loss, sums = _total(outcomes)
         norm, moved = self._stepper.step(loss=total_loss)
         return StepMetrics(total_loss, norm, self._stepper.learning_rate, not moved, sums)
 
@@ -145,6 +150,14 @@ class Learner:
         return outputs
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the loss function said about one microbatch."""
+
+    loss: Tensor
+    sums: dict[str, Tensor]
+
+
 def _keep_logprobs(measured: Tensor, *, microbatch: Microbatch, non_loss_data: bool) -> Tensor:
     assert non_loss_data
     del microbatch
@@ -153,12 +166,11 @@ def _keep_logprobs(measured: Tensor, *, microbatch: Microbatch, non_loss_data: b
 
 def _apply_loss(
     loss: LossFunction, measured: Tensor, *, microbatch: Microbatch
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, Tensor, _Outcome]:
     """Megatron's triple: the loss, a token count that we do not use, what to collect."""
     value, sums = loss(measured[0], measured[1], microbatch)
-    report = {name: tensor.detach().double() for name, tensor in sums.items()}
-    report["loss"] = value.detach().double()
-    return value, torch.zeros((), dtype=torch.int, device=value.device), report
+    outcome = _Outcome(value.detach(), {name: s.detach() for name, s in sums.items()})
+    return value, torch.zeros((), dtype=torch.int, device=value.device), outcome
 
 
 def _data_parallel_place() -> tuple[int, int]:
@@ -173,19 +185,21 @@ def _own_share(batch: TrainBatch) -> list[Microbatch]:
     return [*own, *itertools.repeat(batch.microbatches[0].blank(), count - len(own))]
 
 
-def _total(outcomes: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Sums over microbatches and processes, on every process."""
-    names = [sorted(outcomes[0])] if outcomes else [None]
-    last = parallel_state.get_pipeline_model_parallel_last_rank()
-    group = parallel_state.get_pipeline_model_parallel_group()
-    torch.distributed.broadcast_object_list(names, src=last, group=group)
-    assert names[0] is not None
-    rows = [[outcome[name] for name in names[0]] for outcome in outcomes]
-    totals = torch.zeros(len(names[0]), dtype=torch.float64, device=platform.device())
-    for row in rows:
-        totals += torch.stack(row)
+def _total(outcomes: list[_Outcome]) -> tuple[float, dict[str, float]]:
+    """(loss, sums) over all microbatches and processes, on every process."""
+    message = [sorted(outcomes[0].sums)] if outcomes else [[]]
+    torch.distributed.broadcast_object_list(
+        message,
+        src=parallel_state.get_pipeline_model_parallel_last_rank(),
+        group=parallel_state.get_pipeline_model_parallel_group(),
+    )
+    names = message[0]
+    totals = torch.zeros(1 + len(names), dtype=torch.float64, device=platform.device())
+    for outcome in outcomes:
+        totals += torch.stack([outcome.loss, *(outcome.sums[name] for name in names)])
     _sum_over_job(totals)
-    return dict(zip(names[0], totals.tolist(), strict=True))
+    loss, *sums = totals.tolist()
+    return loss, dict(zip(names, sums, strict=True))
 
 
 def _sum_over_job(value: Tensor) -> None:

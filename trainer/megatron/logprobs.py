@@ -1,7 +1,7 @@
 """Logprobs and entropies of given tokens under softmax(hidden @ weight.T / temperature).
 
-The vocabulary may be split over tensor-parallel ranks. Tokens go through in chunks and the backward
-pass computes each chunk's logits again, so no [tokens, vocabulary] tensor ever exists.
+The vocabulary may be split over tensor-parallel ranks. Tokens go through in chunks of bounded size and
+the backward pass makes each chunk's logits again, so no [tokens, vocabulary] tensor ever exists.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup, ReduceOp
 
-# Logits held at once, over one rank's part of the vocabulary: 16 MiB of float32 stays near the cache.
+# Logits that may exist at once, over one rank's rows of the vocabulary: 16 MiB of float32.
 CHUNK_ELEMENTS = 1 << 22
 
 
@@ -28,7 +28,8 @@ def token_logprobs(
 
     Each rank's gradient of `hidden` covers its own rows only; the caller adds them up.
     """
-    logprobs, entropies = _TokenLogprobs.apply(hidden, weight, targets, temperatures, first_row, group)
+    rows = targets - first_row
+    logprobs, entropies = _TokenLogprobs.apply(hidden, weight, rows, temperatures, group)
     return logprobs, entropies
 
 
@@ -38,20 +39,20 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
-        targets: Tensor,
+        rows: Tensor,
         temperatures: Tensor | None,
-        first_row: int,
         group: ProcessGroup | None,
     ) -> tuple[Tensor, Tensor]:
-        rows = targets - first_row
-        partition = _Partition(weight, rows, temperatures, group)
-        size = max(1, CHUNK_ELEMENTS // max(1, weight.size(0)))
-        ctx.chunks = [slice(i, i + size) for i in range(0, hidden.size(0), size)]
-        logprobs = hidden.new_empty(hidden.size(0), dtype=torch.float32)
-        normalizers, entropies = torch.empty_like(logprobs), torch.empty_like(logprobs)
+        head = _Head(hidden, weight, rows, temperatures)
+        ctx.chunks = head.chunks()
+        logprobs, normalizers, entropies = hidden.new_empty(3, hidden.size(0), dtype=torch.float32)
+        log_softmax = None
         for chunk in ctx.chunks:
-            logprobs[chunk], normalizers[chunk], entropies[chunk] = partition.measure(hidden, chunk)
-        ctx.save_for_backward(hidden, weight, rows, temperatures, normalizers, entropies)
+            log_softmax, normalizers[chunk], entropies[chunk] = _log_softmax(head.logits(chunk), group)
+            logprobs[chunk] = _add_up(head.pick(log_softmax, chunk), group)
+        # What a single chunk made is small enough to keep.
+        kept = log_softmax if len(ctx.chunks) == 1 else None
+        ctx.save_for_backward(hidden, weight, rows, temperatures, normalizers, entropies, kept)
         ctx.set_materialize_grads(False)
         return logprobs, entropies
 
@@ -60,81 +61,89 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(
         ctx: Any, logprob_grad: Tensor | None, entropy_grad: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        hidden, weight, rows, temperatures, normalizers, entropies = ctx.saved_tensors
-        partition = _Partition(weight, rows, temperatures, None)
+        hidden, weight, rows, temperatures, normalizers, entropies, kept = ctx.saved_tensors
+        head = _Head(hidden, weight, rows, temperatures)
         hidden_grad, weight_grad = torch.zeros_like(hidden), torch.zeros_like(weight)
         for chunk in ctx.chunks:
-            logits_grad = partition.logits_grad(
-                hidden, chunk, normalizers[chunk], entropies[chunk], logprob_grad, entropy_grad
-            )
+            log_softmax = kept
+            if log_softmax is None:
+                log_softmax = head.logits(chunk).sub_(normalizers[chunk, None])
+            logits_grad = torch.zeros_like(log_softmax)
+            if logprob_grad is not None:
+                head.add_logprob_grad(logits_grad, log_softmax, logprob_grad[chunk], chunk)
+            if entropy_grad is not None and entropy_grad.any():
+                _add_entropy_grad(logits_grad, log_softmax, entropy_grad[chunk], entropies[chunk])
+            logits_grad = head.undo_temperature(logits_grad, chunk).to(weight.dtype)
             torch.mm(logits_grad, weight, out=hidden_grad[chunk])
             weight_grad.addmm_(logits_grad.t(), hidden[chunk])
-        return hidden_grad, weight_grad, None, None, None, None
+        return hidden_grad, weight_grad, None, None, None
 
 
-class _Partition:
-    """This rank's rows of the vocabulary, asked about chunks of tokens."""
+class _Head:
+    """This rank's rows of the output layer, asked about chunks of tokens."""
 
     def __init__(
-        self, weight: Tensor, rows: Tensor, temperatures: Tensor | None, group: ProcessGroup | None
+        self, hidden: Tensor, weight: Tensor, rows: Tensor, temperatures: Tensor | None
     ) -> None:
+        self.hidden = hidden
         self.weight = weight
         self.rows = rows  # the target's row, outside [0, V) where another rank has it
         self.temperatures = temperatures
-        self.group = group
 
-    def logits(self, hidden: Tensor, chunk: slice) -> Tensor:
-        logits = torch.mm(hidden[chunk], self.weight.t()).float()
+    def chunks(self) -> list[slice]:
+        size = max(1, CHUNK_ELEMENTS // self.weight.size(0))
+        return [slice(start, start + size) for start in range(0, self.hidden.size(0), size)]
+
+    def logits(self, chunk: slice) -> Tensor:
+        logits = torch.mm(self.hidden[chunk], self.weight.t()).float()
+        return self.undo_temperature(logits, chunk)
+
+    def undo_temperature(self, logits: Tensor, chunk: slice) -> Tensor:
         return logits if self.temperatures is None else logits.div_(self.temperatures[chunk, None])
 
-    def measure(self, hidden: Tensor, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """(target's logprob, log of the softmax's denominator, entropy), float32 [chunk] each."""
-        logits = self.logits(hidden, chunk)
-        peak = self._reduce(logits.amax(dim=1), ReduceOp.MAX)
-        logits.sub_(peak[:, None])
-        row, here = self._row(chunk)
-        target = logits.gather(1, row[:, None])[:, 0].where(here, 0.0)
-        exponentials = logits.exp()
-        total = exponentials.sum(dim=1)
-        weighted = exponentials.mul_(logits).sum(dim=1)  # sum of softmax * logit, times the denominator
-        target, total, weighted = self._reduce(torch.stack((target, total, weighted)), ReduceOp.SUM)
-        log_total = total.log()
-        return target - log_total, log_total + peak, log_total - weighted / total
+    def pick(self, values: Tensor, chunk: slice) -> Tensor:
+        """Each token's value at its target, 0 where another rank has the target."""
+        row, here = self._target(chunk)
+        return values.gather(1, row)[:, 0].where(here, 0.0)
 
-    def logits_grad(
-        self,
-        hidden: Tensor,
-        chunk: slice,
-        normalizers: Tensor,
-        entropies: Tensor,
-        logprob_grad: Tensor | None,
-        entropy_grad: Tensor | None,
-    ) -> Tensor:
-        """Gradient of the undivided logits, [chunk, V] in the weight's type.
+    def add_logprob_grad(
+        self, logits_grad: Tensor, log_softmax: Tensor, grad: Tensor, chunk: slice
+    ) -> None:
+        """d logprob / d logit_j = [j is the target] - softmax_j."""
+        row, here = self._target(chunk)
+        logits_grad.addcmul_(log_softmax.exp(), grad[:, None], value=-1)
+        logits_grad.scatter_add_(1, row, grad.where(here, 0.0)[:, None])
 
-        With p = softmax and H its entropy: d logprob / d logit_j = [j is the target] - p_j
-        and dH / d logit_j = -p_j (log p_j + H).
-        """
-        log_softmax = self.logits(hidden, chunk).sub_(normalizers[:, None])
-        softmax = log_softmax.exp()
-        grad = torch.zeros_like(softmax)
-        if entropy_grad is not None and entropy_grad.any():
-            grad = log_softmax.add_(entropies[:, None]).mul_(softmax).mul_(-entropy_grad[chunk, None])
-        if logprob_grad is not None:
-            row, here = self._row(chunk)
-            grad.addcmul_(softmax, logprob_grad[chunk, None], value=-1)
-            grad.scatter_add_(1, row[:, None], logprob_grad[chunk].where(here, 0.0)[:, None])
-        if self.temperatures is not None:
-            grad.div_(self.temperatures[chunk, None])
-        return grad.to(self.weight.dtype)
-
-    def _row(self, chunk: slice) -> tuple[Tensor, Tensor]:
-        """The target's row clamped to ours, and whether it is ours."""
-        row = self.rows[chunk]
+    def _target(self, chunk: slice) -> tuple[Tensor, Tensor]:
+        """The target's row clamped to ours [T, 1], and whether it is ours [T]."""
+        rows = self.rows[chunk]
         last = self.weight.size(0) - 1
-        return row.clamp(0, last), (row >= 0) & (row <= last)
+        return rows.clamp(0, last)[:, None], (rows >= 0) & (rows <= last)
 
-    def _reduce(self, value: Tensor, operation: ReduceOp.RedOpType) -> Tensor:
-        if self.group is not None and self.group.size() > 1:
-            torch.distributed.all_reduce(value, op=operation, group=self.group)
-        return value
+
+def _log_softmax(logits: Tensor, group: ProcessGroup | None) -> tuple[Tensor, Tensor, Tensor]:
+    """(log softmax, in the place of the logits; log of its denominator [T]; entropy [T]), over all ranks' rows."""
+    peak = logits.amax(dim=1)
+    if group is not None and group.size() > 1:
+        torch.distributed.all_reduce(peak, op=ReduceOp.MAX, group=group)
+    logits.sub_(peak[:, None])
+    exponentials = logits.exp()
+    total = exponentials.sum(dim=1)
+    weighted = exponentials.mul_(logits).sum(dim=1)  # the mean logit times the denominator
+    total, weighted = _add_up(torch.stack((total, weighted)), group)
+    log_total = total.log()
+    return logits.sub_(log_total[:, None]), log_total + peak, log_total - weighted / total
+
+
+def _add_entropy_grad(
+    logits_grad: Tensor, log_softmax: Tensor, grad: Tensor, entropies: Tensor
+) -> None:
+    """d entropy / d logit_j = -softmax_j (log softmax_j + entropy)."""
+    surprise = log_softmax + entropies[:, None]
+    logits_grad.addcmul_(surprise.mul_(log_softmax.exp()), grad[:, None], value=-1)
+
+
+def _add_up(value: Tensor, group: ProcessGroup | None) -> Tensor:
+    if group is not None and group.size() > 1:
+        torch.distributed.all_reduce(value, group=group)
+    return value

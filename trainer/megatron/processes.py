@@ -11,21 +11,20 @@ from trainer.megatron.errors import LayoutError
 from trainer.megatron.layout import Layout
 
 
-def start(layout: Layout, seed: int) -> None:
-    """Join the job and arrange its processes; a second learner in the same process joins the first's arrangement."""
+def start(layout: Layout, seed: int) -> bool:
+    """Join the job and arrange its processes; True if nobody in this process had done so before."""
     platform.install(int(os.environ.get("LOCAL_RANK", "0")))
     layout.data_parallel(int(os.environ.get("WORLD_SIZE", "1")))
-    if not torch.distributed.is_initialized():
+    alone = not torch.distributed.is_initialized()
+    if alone:
         _join()
-    if not parallel_state.is_initialized():
         parallel_state.initialize_model_parallel(
-            layout.tensor_parallel,
-            layout.pipeline_parallel,
-            create_gloo_process_groups=False,
+            layout.tensor_parallel, layout.pipeline_parallel, create_gloo_process_groups=False
         )
     _check_arrangement(layout)
     torch.manual_seed(seed)
     model_parallel_cuda_manual_seed(seed)
+    return alone
 
 
 def stop() -> None:

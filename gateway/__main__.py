@@ -1,0 +1,32 @@
+"""`python -m gateway`: serve until told to stop, with settings from the environment."""
+
+import logging
+import sys
+
+import uvloop
+
+from gateway.serving import serve
+from gateway.settings import SettingsError, load_settings
+from rollout.errors import RolloutError
+from rollout.model_files import ModelFilesError
+from rollout.rendering import TemplateError
+
+log = logging.getLogger("gateway")
+
+# What an operator can put right: one line each, no traceback.
+_MISTAKES = (SettingsError, RolloutError, ModelFilesError, TemplateError, OSError)
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        uvloop.run(serve(load_settings()))
+    except _MISTAKES as error:
+        log.error("cannot serve: %s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""What a gateway does between requests: watch the engines, and keep every project's deadlines."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.services import Services
+from rollout.settler import Settler
+from rollout.store import Store
+
+
+@asynccontextmanager
+async def in_background(services: Services) -> AsyncIterator[None]:
+    """Work until the block ends; a task that fails takes the process down with it."""
+    await services.pool.probe()
+    async with asyncio.TaskGroup() as tasks:
+        running = {tasks.create_task(services.pool.monitor())}
+
+        def keep_house(store: Store) -> None:
+            running.add(tasks.create_task(Settler(store, services.ledger).run()))
+
+        services.stores.on_each(keep_house)
+        for project in await services.ledger.projects():
+            services.stores.of(project.name)
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()

@@ -1,0 +1,173 @@
+"""Two listeners in one process, the API and its metrics: opened together, announced when ready, stopped in order."""
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.app import create_app
+from gateway.background import in_background
+from gateway.health import read_snapshot
+from gateway.metrics import Metrics
+from gateway.middleware import ASGIApp, Edge
+from gateway.services import Services, open_services
+from gateway.settings import Settings
+
+log = logging.getLogger("gateway")
+
+# Tokenizer and template are millions of objects that never die: collecting around them costs a third of a turn.
+GC_THRESHOLDS = (50_000, 20, 50)
+BACKLOG = 2048  # connections waiting to be accepted
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+    metrics_port: int
+
+
+class Running(NamedTuple):
+    address: Address
+    api: "Server"
+    services: Services
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; running turns may finish within the deadline."""
+    async with gateway(settings) as running:
+        with _stopping_on_signals(running.api):
+            log.info("ready on %s:%d, metrics on %d", *running.address)
+            if settings.ready_file is not None:
+                announce(settings.ready_file, running.address)
+            settle_collector()
+            await running.api.closed.wait()
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator["Running"]:
+    """A gateway that serves while the block runs."""
+    listener = bind(settings.host, settings.port)
+    scraped = bind(settings.host, settings.metrics_port)
+    host, port = listener.getsockname()[:2]
+    address = Address(host, port, scraped.getsockname()[1])
+    async with open_services(settings, Metrics()) as services, in_background(services):
+        edge = Edge(
+            create_app(services),
+            metrics=services.metrics,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        api = Server(edge, shutdown_seconds=settings.shutdown_seconds)
+        metrics = Server(_metrics_app(services), shutdown_seconds=1)
+        async with metrics.listening(scraped), api.listening(listener):
+            yield Running(address, api, services)
+
+
+class Server(uvicorn.Server):
+    """One listener; signals and logging are the process's business."""
+
+    def __init__(self, app: ASGIApp, *, shutdown_seconds: float) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=max(1, round(shutdown_seconds)),
+        )
+        super().__init__(config)
+        self.opened = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    @asynccontextmanager
+    async def listening(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Accept connections while the block runs; leaving it waits for requests under way."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run(listener))
+            await self.opened.wait()
+            try:
+                yield
+            finally:
+                self.should_exit = True
+
+    async def _run(self, listener: socket.socket) -> None:
+        try:
+            await self.serve([listener])
+        finally:
+            self.closed.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.opened.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port, or say which one is in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        why = f"cannot listen on {host}:{port} ({error.strerror}); stop who does or choose another"
+        raise OSError(why) from error
+    return listener
+
+
+@contextmanager
+def _stopping_on_signals(server: Server) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        log.info("stopping: running turns may finish")
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def announce(ready_file: Path, address: Address) -> None:
+    """Say where we listen, once we do; a reader never sees half a file."""
+    partial = ready_file.with_name(ready_file.name + ".partial")
+    partial.write_text(json.dumps(address._asdict()))
+    partial.replace(ready_file)
+
+
+def settle_collector() -> None:
+    """What lives now lives as long as the process: leave it out of every collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _metrics_app(services: Services) -> Starlette:
+    async def exposition(request: Request) -> Response:
+        services.metrics.snapshot = await read_snapshot(services)
+        text = services.metrics.exposition()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Starlette(routes=[Route("/metrics", exposition)])

@@ -1,0 +1,76 @@
+"""The starter: a model directory that everything can load, made once."""
+
+import json
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from deploy.demo.demonstrations import clean_chat
+from deploy.demo.starter import (
+    BATCH_SIZE,
+    CLEAN_BATCHES,
+    SLOPPY_BATCHES,
+    chats,
+    create_untrained,
+    ensure_starter,
+    recipe_digest,
+)
+from deploy.demo.task import training_tasks
+
+
+def test_untrained_model_has_the_shape_it_states(model_dir: Path) -> None:
+    """Every tensor of a tied two-layer Qwen3 is there with the shape that config.json implies, and no other."""
+    config = json.loads((model_dir / "config.json").read_text())
+    weights = load_file(model_dir / "model.safetensors")
+    hidden, head = config["hidden_size"], config["head_dim"]
+
+    assert weights["model.embed_tokens.weight"].shape == (config["vocab_size"], hidden)
+    assert weights["model.layers.1.self_attn.k_proj.weight"].shape == (2 * head, hidden)
+    assert weights["model.layers.1.mlp.down_proj.weight"].shape == (hidden, 2 * hidden)
+    assert "lm_head.weight" not in weights
+    assert len(weights) == 2 + 11 * config["num_hidden_layers"]
+    assert {tensor.dtype for tensor in weights.values()} == {np.dtype(np.float32)}
+
+
+def test_seed_decides_the_weights(tmp_path: Path) -> None:
+    """The same seed writes the same bytes, another seed writes others."""
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        create_untrained(tmp_path / name, seed, layers=1, hidden=64)
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+
+    assert a == b
+    assert a != c
+
+
+def test_making_an_untrained_model_loads_no_torch(tmp_path: Path) -> None:
+    """The command line can make one in an environment without a trainer."""
+    code = (
+        "import sys; from pathlib import Path; from deploy.demo.starter import create_untrained; "
+        f"create_untrained(Path({str(tmp_path)!r}), 0); assert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_chats_are_clean_first_and_sloppy_last() -> None:
+    """The first batches are a clean clerk's, and there are exactly as many chats as the recipe trains on."""
+    everything = list(chats(0))
+    tasks = list(islice(training_tasks("demonstrations-0"), CLEAN_BATCHES * BATCH_SIZE))
+
+    assert everything[: len(tasks)] == [clean_chat(task) for task in tasks]
+    assert len(everything) == (CLEAN_BATCHES + SLOPPY_BATCHES) * BATCH_SIZE
+
+
+def test_finished_starter_is_used_again(tmp_path: Path) -> None:
+    """A directory named by the recipe's digest is taken as it is, and another seed has another name."""
+    made = tmp_path / f"starter-{recipe_digest(4)}"
+    made.mkdir()
+    said: list[str] = []
+
+    assert ensure_starter(tmp_path, 4, said.append) == made
+    assert str(made) in said[0]
+    assert recipe_digest(5) != recipe_digest(4)

@@ -1,0 +1,280 @@
+"""A real HTTP server that speaks SGLang's `/generate` and control routes from a script: exact tokens, timing, faults.
+
+    engine.script(Tokens([5, 6]), Wait(event), Tokens([7]), Stop(2))     what the next call gets
+    engine.requests, engine.aborted                                       what the gateway did
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sample these, as one event."""
+
+    ids: list[int]
+    logprobs: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Say nothing until the event is set; announce that the wait has begun."""
+
+    event: asyncio.Event
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True)
+class Version:
+    """From here on another policy samples."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End with a stop token (sampled with it) or a stop string that matched."""
+
+    matched: int | str
+
+
+@dataclass(frozen=True)
+class Length:
+    """End because the length is reached."""
+
+
+@dataclass(frozen=True)
+class Abort:
+    """End as an engine ends a request that it gives up."""
+
+    message: str = "Abort in waiting queue"
+
+
+@dataclass(frozen=True)
+class Die:
+    """Break the connection."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Answer something else."""
+
+    data: bytes = b'{"nonsense": true}'
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Answer with an error status."""
+
+    status: int
+    message: str
+
+
+Step = Tokens | Wait | Version | Stop | Length | Abort | Die | Garbage | Refuse
+
+
+class ScriptedEngine:
+    def __init__(self, version: int = 0, *, incremental: bool = True) -> None:
+        self.version = version
+        self.incremental = incremental
+        self.requests: list[dict[str, Any]] = []
+        self.aborted: list[str] = []
+        self.calls: list[str] = []
+        self.url = ""
+        self.cached_tokens = 0
+        self.default: tuple[Step, ...] = ()
+        self._scripts: deque[tuple[Step, ...]] = deque()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._runner: web.AppRunner | None = None
+
+    def script(self, *steps: Step) -> None:
+        """What the next unscripted call will get."""
+        self._scripts.append(steps)
+
+    async def start(self, port: int = 0) -> None:
+        app = web.Application(client_max_size=2**26)
+        app.add_routes(
+            [
+                web.post("/generate", self._generate),
+                web.post("/abort_request", self._abort),
+                web.get("/model_info", self._model_info),
+                web.get("/v1/loads", self._loads),
+                web.post("/pause_generation", self._pause),
+                web.post("/continue_generation", self._continue),
+                web.post("/update_weights_from_disk", self._update),
+            ]
+        )
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append(body)
+        steps = self._scripts.popleft() if self._scripts else self.default
+        reply = _Reply(self, request, body)
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[body["rid"]] = task
+        try:
+            return await reply.play(steps)
+        finally:
+            self._running.pop(body["rid"], None)
+
+    async def _abort(self, request: web.Request) -> web.Response:
+        self.aborted.append((await request.json())["rid"])
+        return web.json_response({})
+
+    async def _model_info(self, request: web.Request) -> web.Response:
+        info = {"model_path": "scripted", "weight_version": str(self.version)}
+        return web.json_response(info)
+
+    async def _loads(self, request: web.Request) -> web.Response:
+        return web.json_response({"loads": [{"num_running_reqs": len(self._running)}]})
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        self.calls.append("pause")
+        return web.json_response({"status": "ok"})
+
+    async def _continue(self, request: web.Request) -> web.Response:
+        self.calls.append("continue")
+        return web.json_response({"status": "ok"})
+
+    async def _update(self, request: web.Request) -> web.Response:
+        self.calls.append("load")
+        self.version = int((await request.json())["weight_version"])
+        return web.json_response({"success": True, "message": ""})
+
+
+class _Reply:
+    """One answer while it is played."""
+
+    def __init__(self, engine: ScriptedEngine, request: web.Request, body: dict[str, Any]) -> None:
+        self._engine = engine
+        self._request = request
+        self._body = body
+        self._ids: list[int] = []
+        self._logprobs: list[float] = []
+        self._sent = 0
+        self._version = engine.version
+        self._spans: list[list[int]] = []
+        self._stream: web.StreamResponse | None = None
+
+    async def play(self, steps: Iterable[Step]) -> web.StreamResponse:
+        for step in steps:
+            match step:
+                case Tokens(ids=ids, logprobs=logprobs):
+                    await self._sample(ids, logprobs)
+                case Wait(event=event, reached=reached):
+                    reached.set()
+                    await event.wait()
+                case Version(number=number):
+                    self._version = number
+                case Stop(matched=matched):
+                    if isinstance(matched, int):
+                        self._add([matched], None)
+                    return await self._end({"type": "stop", "matched": matched})
+                case Length():
+                    return await self._end({"type": "length", "length": len(self._ids)})
+                case Abort(message=message):
+                    return await self._end({"type": "abort", "message": message})
+                case Die():
+                    assert self._request.transport is not None
+                    self._request.transport.abort()
+                    return web.Response()
+                case Garbage(data=data):
+                    return await self._garbage(data)
+                case Refuse(status=status, message=message):
+                    error = {"error": {"message": message}}
+                    return web.json_response(error, status=status)
+        raise AssertionError("a script must end")
+
+    def _add(self, ids: list[int], logprobs: list[float] | None) -> None:
+        start = len(self._ids)
+        self._ids += ids
+        self._logprobs += logprobs or [-0.5 - 0.001 * (start + i) for i in range(len(ids))]
+        if self._spans and self._spans[-1][0] == self._version:
+            self._spans[-1][2] = len(self._ids)
+        else:
+            self._spans.append([self._version, start, len(self._ids)])
+
+    async def _sample(self, ids: list[int], logprobs: list[float] | None) -> None:
+        self._add(ids, logprobs)
+        if self._body["stream"]:
+            await self._send(self._event(None))
+
+    async def _end(self, finish: dict[str, Any]) -> web.StreamResponse:
+        event = self._event(finish)
+        if not self._body["stream"]:
+            return web.json_response(event)
+        await self._send(event)
+        assert self._stream is not None
+        await self._stream.write(b"data: [DONE]\n\n")
+        await self._stream.write_eof()
+        return self._stream
+
+    def _event(self, finish: dict[str, Any] | None) -> dict[str, Any]:
+        start = self._sent if self._body["stream"] and self._engine.incremental else 0
+        self._sent = len(self._ids)
+        pairs = list(zip(self._logprobs, self._ids, strict=True))
+        meta: dict[str, Any] = {
+            "id": self._body["rid"],
+            "finish_reason": finish,
+            "prompt_tokens": len(self._body["input_ids"]),
+            "completion_tokens": len(self._ids),
+            "cached_tokens": self._engine.cached_tokens,
+            "weight_version": str(self._version),
+            "output_token_logprobs": [[lp, id_, None] for lp, id_ in pairs[start:]],
+        }
+        top = self._body["top_logprobs_num"]
+        if top:
+            meta["output_top_logprobs"] = [
+                [[lp - k, id_, None] for k in range(top)] for lp, id_ in pairs[start:]
+            ]
+        if self._body["return_sampling_mask"]:
+            meta["output_token_sampling_logprobs"] = [lp / 2 for lp, _ in pairs[start:]]
+        if finish is not None:
+            meta["weight_versions"] = [
+                {"version": str(version), "start": first, "end": last}
+                for version, first, last in self._spans
+            ]
+        return {"text": "", "output_ids": self._ids[start:], "meta_info": meta}
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        if self._stream is None:
+            self._stream = web.StreamResponse(headers={"content-type": "text/event-stream"})
+            await self._stream.prepare(self._request)
+        await self._stream.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+
+    async def _garbage(self, data: bytes) -> web.StreamResponse:
+        if not self._body["stream"]:
+            return web.Response(body=data)
+        stream = self._stream or web.StreamResponse(headers={"content-type": "text/event-stream"})
+        if self._stream is None:
+            await stream.prepare(self._request)
+        await stream.write(b"data: " + data + b"\n\n")
+        await stream.write_eof()
+        return stream
+
+
+@asynccontextmanager
+async def running_engine(version: int = 0, *, incremental: bool = True) -> AsyncIterator[ScriptedEngine]:
+    engine = ScriptedEngine(version, incremental=incremental)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()

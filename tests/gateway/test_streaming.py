@@ -1,0 +1,230 @@
+"""Streams: incremental, equal to the unstreamed reply, and terminated only once the turn is recorded."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+from openai import APIError
+
+from rollout.tokenizer import Tokenizer
+from tests.gateway.conftest import ADMIN_KEY, Gateway, StartGateway, end_of_turn, spell
+from tests.gateway.scripted_engine import (
+    Garbage,
+    Refuse,
+    ScriptedEngine,
+    Step,
+    Stop,
+    Tokens,
+    Wait,
+    running_engine,
+)
+from tests.gateway.test_chat import CALL, PRICE
+
+USER: Any = [{"role": "user", "content": "Hi"}]
+
+
+async def chunks_of(served: Gateway, **options: Any) -> list[dict[str, Any]]:
+    async with served.openai() as client:
+        stream = await client.chat.completions.create(
+            model="policy", messages=USER, stream=True, **options
+        )
+        return [chunk.model_dump() async for chunk in stream]
+
+
+def folded(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first choice, put together as a client would."""
+    content, calls, finish, ids, logprobs = "", {}, [], [], []
+    for chunk in chunks:
+        for choice in chunk["choices"]:
+            delta = choice["delta"]
+            content += delta.get("content") or ""
+            finish += [choice["finish_reason"]] if choice["finish_reason"] else []
+            ids += choice.get("token_ids") or []
+            logprobs += (choice["logprobs"] or {}).get("content") or []
+            for call in delta.get("tool_calls") or ():
+                known = calls.setdefault(call["index"], {"name": "", "arguments": ""})
+                known["name"] += call["function"].get("name") or ""
+                known["arguments"] += call["function"].get("arguments") or ""
+    return {
+        "content": content,
+        "calls": list(calls.values()),
+        "finish": finish,
+        "ids": ids,
+        "logprobs": [(token["token"], token["logprob"]) for token in logprobs],
+    }
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Plain words.",
+        "naïve 漢字 🙂 end",
+        f"I look.\n{CALL}",
+        f"{CALL}\n{CALL}",
+        "<tool_call>\n{not json}\n</tool_call> after",
+        "up to STOP and more",
+    ],
+)
+async def test_a_stream_folds_to_the_unstreamed_reply(
+    start_gateway: StartGateway, tokenizer: Tokenizer, text: str, *, incremental: bool
+) -> None:
+    """For the same token ids, streamed and unstreamed replies say the same, cut anywhere, events cumulative or not."""
+    options: Any = {
+        "tools": [PRICE],
+        "stop": ["STOP"],
+        "logprobs": True,
+        "extra_body": {"return_token_ids": True},
+    }
+    stop: Step = Stop("STOP") if "STOP" in text else end_of_turn(tokenizer)
+    text = text.partition(" and more")[0]
+    async with running_engine(incremental=incremental) as engine, start_gateway(engine) as served:
+        engine.script(*spell(tokenizer, text), stop)
+        engine.script(*spell(tokenizer, text), stop)
+        streamed = folded(await chunks_of(served, **options))
+        async with served.openai() as client:
+            whole = await client.chat.completions.create(model="policy", messages=USER, **options)
+    choice = whole.choices[0].model_dump()
+    assert streamed["content"] == (choice["message"]["content"] or "")
+    assert streamed["calls"] == [
+        {"name": c["function"]["name"], "arguments": c["function"]["arguments"]}
+        for c in choice["message"]["tool_calls"] or ()
+    ]
+    assert streamed["finish"] == [choice["finish_reason"]]
+    assert streamed["ids"] == choice["token_ids"]
+    shown = [(token["token"], token["logprob"]) for token in choice["logprobs"]["content"]]
+    assert streamed["logprobs"] == shown
+
+
+async def test_tokens_arrive_as_they_are_sampled(
+    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """The first words reach the client while the engine still holds back the rest."""
+    rest = asyncio.Event()
+    engine.script(Tokens(tokenizer.encode("early")), Wait(rest), end_of_turn(tokenizer))
+    async with served.openai() as client:
+        stream = await client.chat.completions.create(model="policy", messages=USER, stream=True)
+        async for chunk in stream:
+            if chunk.choices[0].delta.content:
+                assert not rest.is_set()
+                rest.set()
+        assert rest.is_set()
+
+
+async def test_no_header_before_the_first_token(
+    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """While the engine is silent nothing is sent, so a refusal can still be a status."""
+    wait = Wait(asyncio.Event())
+    engine.script(wait, Refuse(400, "the engine says no"))
+    engine.script(Refuse(400, "the engine says no"))
+    body = {"model": "policy", "messages": USER, "stream": True}
+    asked = asyncio.create_task(served.admin.post("/v1/chat/completions", json=body))
+    await wait.reached.wait()
+    assert not asked.done()
+    wait.event.set()
+    answer = await asked
+    assert answer.status_code == 400
+    assert "the engine says no" in answer.json()["error"]["message"]
+
+
+async def test_usage_comes_last_and_only_when_asked(served: Gateway) -> None:
+    """The usage chunk has no choices and ends the stream; without include_usage there is none."""
+    plain = await chunks_of(served)
+    asked = await chunks_of(served, stream_options={"include_usage": True})
+    assert all(chunk["usage"] is None for chunk in plain)
+    assert [bool(chunk["usage"]) for chunk in asked] == [False] * (len(asked) - 1) + [True]
+    assert asked[-1]["choices"] == []
+    assert asked[-1]["usage"]["completion_tokens"] > 0
+
+
+async def test_streamed_siblings_are_told_apart(
+    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """With n=2 the chunks of both outputs interleave under their index, each with one finish reason."""
+    for word in ("left", "right"):
+        engine.script(*spell(tokenizer, word), end_of_turn(tokenizer))
+    chunks = await chunks_of(served, n=2)
+    texts = {0: "", 1: ""}
+    finish = []
+    for chunk in chunks:
+        for choice in chunk["choices"]:
+            texts[choice["index"]] += choice["delta"].get("content") or ""
+            finish += [choice["index"]] if choice["finish_reason"] else []
+    assert sorted(texts.values()) == ["left", "right"]
+    assert sorted(finish) == [0, 1]
+
+
+async def test_the_terminator_waits_for_the_commit(
+    served: Gateway, engine: ScriptedEngine
+) -> None:
+    """When a client has seen [DONE], the turn is in the store; when the turn cannot be recorded, it never sees it."""
+    body = {"model": "policy", "messages": USER, "stream": True}
+    path = "/e/ep_terminated/v1/chat/completions"
+    async with served.admin.stream("POST", path, json=body) as answer:
+        async for line in answer.aiter_lines():
+            turns = await served.store.episode("ep_terminated")
+            if line == "data: [DONE]":
+                assert turns is not None
+                assert turns.header.num_turns == 1
+                return
+    pytest.fail("no terminator")
+
+
+async def test_an_error_in_mid_stream_is_an_event_without_terminator(
+    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """Engines that fail for good after the first token end the stream with an error event, which the SDK raises."""
+    engine.script(Tokens(tokenizer.encode("begun")), Garbage())
+    engine.script(Garbage())
+    engine.script(Garbage())
+    body = {"model": "policy", "messages": USER, "stream": True}
+    answer = await served.admin.post("/v1/chat/completions", json=body)
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    assert answer.status_code == 200
+    assert "[DONE]" not in events
+    assert json.loads(events[-1])["error"]["code"] == "engine_unavailable"
+    view = await served.store.episode(answer.headers["x-turngate-episode"])
+    assert view is not None
+    assert view.turns[0].outputs[0].is_abandoned
+    assert view.header.num_trainable_tokens == 0
+
+
+async def test_the_sdk_raises_a_mid_stream_error(
+    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """The stock SDK turns the error event into an exception."""
+    engine.script(Tokens(tokenizer.encode("begun")), Garbage())
+    engine.script(Garbage())
+    engine.script(Garbage())
+    with pytest.raises(APIError):
+        await chunks_of(served)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_client_that_leaves_aborts_the_engine(
+    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer, *, streamed: bool
+) -> None:
+    """A disconnect aborts the engine's call; what a stream had sampled is kept as abandoned and never trains."""
+    wait = Wait(asyncio.Event())
+    engine.script(Tokens(tokenizer.encode("so far")), wait, end_of_turn(tokenizer))
+    body = {"model": "policy", "messages": USER, "stream": streamed}
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(base_url=served.url, headers=headers, trust_env=False) as client:
+        path = "/e/ep_left/v1/chat/completions"
+        leaving = asyncio.create_task(client.post(path, json=body))
+        await wait.reached.wait()
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+    async with asyncio.timeout(5):
+        while not engine.aborted:
+            await asyncio.sleep(0.01)
+    assert engine.aborted == [engine.requests[0]["rid"]]
+    if streamed:
+        async with asyncio.timeout(5):
+            while not (turns := await served.store.turns("ep_left")):
+                await asyncio.sleep(0.01)
+        assert turns[0].outputs[0].is_abandoned
+        assert turns[0].outputs[0].ids.tolist() == tokenizer.encode("so far")

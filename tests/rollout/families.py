@@ -1,0 +1,85 @@
+"""Chat templates as real models ship them (from the `trl` wheel), on one tokenizer that has all their special tokens."""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import jinja2
+import jinja2.ext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rollout.rendering import raise_exception, to_json
+from rollout.template import ChatTemplate
+from rollout.tokenizer import Tokenizer
+from tests.rollout.model_directory import byte_level_bpe, special_tokens_in, write_model_directory
+
+# How each family ends an assistant's turn; the others write ChatML.
+ENDS = {
+    "llama3": "<|eot_id|>",
+    "gemma": "<end_of_turn>",
+    "glm": "<|user|>",
+    "deepseek": "<｜end▁of▁sentence｜>",
+    "phi": "<|end|>",
+    "cohere": "<|END_OF_TURN_TOKEN|>",
+    "gptoss": "<|return|>",
+    "muse": "<|eot|>",
+}
+IMAGES_ONLY = ("idefics3", "llava_next", "smolvlm")
+
+
+class GenerationBlock(jinja2.ext.Extension):
+    """transformers' `{% generation %}`, without the tracking."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's own declaration
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.CallBlock:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_render"), [], [], body).set_lineno(line)
+
+    def _render(self, caller: jinja2.runtime.Macro) -> str:
+        return caller()
+
+
+def hugging_face_template(source: str) -> jinja2.Template:
+    """Compiled as `apply_chat_template` in transformers does."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: "01 Jan 2030"
+    return environment.from_string(source)
+
+
+def template_directory() -> Path:
+    package = importlib.util.find_spec("trl")
+    assert package is not None, "install the templates with: pip install --no-deps trl"
+    return Path(package.origin or "").parent / "chat_templates"
+
+
+def names() -> list[str]:
+    found = [path.stem for path in sorted(template_directory().glob("*.jinja"))]
+    return [name for name in found if not name.startswith(IMAGES_ONLY)]
+
+
+def source(name: str) -> str:
+    return (template_directory() / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+class Families:
+    """Model directories, one per family, made when asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        specials = [token for name in names() for token in special_tokens_in(source(name))]
+        self._tokenizer = byte_level_bpe(dict.fromkeys([*specials, *ENDS.values()]), vocab_size=1500)
+
+    @functools.cache  # noqa: B019 - lives as long as the test run
+    def load(self, name: str) -> tuple[ChatTemplate, Tokenizer]:
+        eos = next((end for family, end in ENDS.items() if name.startswith(family)), "<|im_end|>")
+        directory = write_model_directory(
+            self._directory / name, self._tokenizer, chat_template=source(name), eos=eos, bos="<|endoftext|>"
+        )
+        tokenizer = Tokenizer.load(directory)
+        return ChatTemplate.load(directory, tokenizer), tokenizer

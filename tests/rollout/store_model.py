@@ -1,0 +1,384 @@
+"""What the store promises, in plain Python: one process, no Redis, no concern for speed.
+
+Each method answers with the error it expects, or None. Times are seconds on the test's clock.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rollout import errors
+from rollout.transitions import Timings
+
+Refusal = type[errors.StoreError] | None
+TERMINAL = ("trained", "discarded")
+MAX_DELIVERIES = 3
+
+
+@dataclass
+class Episode:
+    id: str
+    kind: str
+    group: str | None
+    opened: float
+    idle_at: float
+    status: str = "open"
+    reason: str | None = None
+    sealed_at: float = 0.0
+    num_turns: int = 0  # ever committed; the data may be gone
+    turns: list[str] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    rewards: dict[str, float] = field(default_factory=dict)
+    policy_version: int | None = None
+    forget_at: float | None = None
+    in_outbox: bool = False
+
+    @property
+    def disposition(self) -> str | None:
+        return self.reason if self.status == "discarded" else "trained" if self.policy_version else None
+
+
+@dataclass
+class Group:
+    id: str
+    size: int
+    wait: float
+    reserved: int
+    opened: int = 0
+    status: str = "open"
+    members: list[str] = field(default_factory=list)
+    rewarded: int = 0
+    discarded: int = 0
+    deadline: float | None = None
+    ready_at: float | None = None
+    owner: str = ""
+    lease: float = 0.0
+    deliveries: int = 0
+    version: int = 0
+    restorable: bool = False
+
+
+class Model:
+    def __init__(self, timings: Timings, limit: int) -> None:
+        self.timings = timings
+        self.limit = limit
+        self.now = 0.0
+        self.episodes: dict[str, Episode] = {}
+        self.groups: dict[str, Group] = {}
+        self.turns: dict[str, str] = {}
+        self.opened = 0
+        self.reward_sum = 0.0
+        self.reward_count = 0
+
+    # one episode
+
+    def open(self, id: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
+        if id in self.episodes:
+            return None
+        group: Group | None = None
+        if kind != "side":
+            name, size = (group_id, size or 0) if group_id else (f"grp_{id.removeprefix('ep_')}", 1)
+            group = self.groups.get(name)
+            if group is None:
+                group = Group(name, size, self.timings.reward_deadline, max(size, 1))
+                if self.limit and self.reserved and self.reserved + group.reserved > self.limit:
+                    return errors.Backlogged
+                self.groups[name] = group
+            elif group.status != "open" or (group.size and group.opened >= group.size):
+                return errors.GroupClosed
+            elif not group.size and size:
+                group.size = max(size, group.opened + 1)
+            group.opened += 1
+            group.reserved = max(group.reserved, group.opened)
+            group.members.append(id)
+        self.episodes[id] = Episode(
+            id, kind, group and group.id, self.now, self.now + self.timings.idle
+        )
+        self.opened += 1
+        return None
+
+    def begin(self, id: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
+        if refusal := self.open(id, group_id, size, kind):
+            return refusal
+        if self.episodes[id].status != "open":
+            return errors.EpisodeSealed
+        self.episodes[id].idle_at = self.now + self.timings.idle
+        return None
+
+    def commit(self, id: str, turn: str, version: int | None) -> Refusal:
+        episode = self.episodes.get(id)
+        if episode is None:
+            return errors.NoSuchEpisode
+        if turn in self.turns:
+            return None if self.turns[turn] == id else errors.RetryMismatch
+        late = episode.status in ("sealed", "rewarded")
+        if episode.status != "open" and not (
+            late and self.now <= episode.sealed_at + self.timings.grace
+        ):
+            return errors.EpisodeSealed
+        self.turns[turn] = id
+        episode.turns.append(turn)
+        episode.num_turns += 1
+        episode.versions += [] if version is None else [version]
+        episode.idle_at = self.now + self.timings.idle
+        return None
+
+    def reward(self, id: str, turn: str | None, value: float, complete: bool) -> Refusal:
+        episode = self.episodes.get(id)
+        if episode is None:
+            return errors.NoSuchEpisode
+        if episode.status == "claimed":
+            return errors.EpisodeClaimed
+        if episode.status in TERMINAL:
+            return errors.EpisodeSettled
+        if turn is not None and self.turns.get(turn) != id:
+            return errors.NoSuchTurn
+        if episode.kind != "side":
+            self.reward_sum += value - episode.rewards.get(turn or "*", 0.0)
+            self.reward_count += not episode.rewards
+        episode.rewards[turn or "*"] = value
+        if episode.status == "sealed":
+            self._become_rewarded(episode)
+            self._review(episode.group)
+        elif episode.status == "open":
+            episode.idle_at = self.now + self.timings.idle
+            if complete:
+                self._end(episode, "succeeded")
+        return None
+
+    def seal(self, id: str, outcome: str) -> Refusal:
+        if id not in self.episodes:
+            return errors.NoSuchEpisode
+        if self.episodes[id].status == "open":
+            self._end(self.episodes[id], outcome)
+        return None
+
+    def delete(self, id: str) -> Refusal:
+        episode = self.episodes.get(id)
+        if episode is None:
+            return errors.NoSuchEpisode
+        if episode.status == "claimed":
+            return errors.EpisodeClaimed
+        if episode.status == "trained":
+            return errors.EpisodeSettled
+        if episode.status != "discarded":
+            self._discard(episode, "deleted")
+            self._member_ended(episode.group)
+        self._drop(episode)
+        return None
+
+    # groups
+
+    def claim(
+        self, owner: str, wanted: int, version: int, max_staleness: int, lease: float
+    ) -> list[str]:
+        self._reclaim()
+        taken: list[str] = []
+        for group in sorted(self._in("ready"), key=lambda g: (g.ready_at, g.id)):
+            if len(taken) == wanted:
+                break
+            oldest = min(v for e in self._members(group, "rewarded") for v in e.versions)
+            if version - oldest > max_staleness:
+                self._discard_group(group, "stale")
+                continue
+            group.status, group.owner, group.lease = "claimed", owner, self.now + lease
+            group.deliveries += 1
+            for episode in self._members(group, "rewarded"):
+                episode.status = "claimed"
+            taken.append(group.id)
+        return taken
+
+    def renew(self, owner: str, ids: list[str], lease: float) -> Refusal:
+        held = [self.groups[id] for id in ids if self._holds(owner, id)]
+        for group in held:
+            group.lease = self.now + lease
+        return None if len(held) == len(ids) else errors.ClaimLost
+
+    def release(self, owner: str, ids: list[str]) -> None:
+        for id in ids:
+            if self._holds(owner, id):
+                self.groups[id].deliveries -= 1
+                self._requeue(self.groups[id], "claimed")
+
+    def ack(self, owner: str, ids: list[str], version: int) -> Refusal:
+        if not all(self._holds(owner, id) for id in ids):
+            return errors.ClaimLost
+        for group in (self.groups[id] for id in ids):
+            for episode in self._members(group, "claimed"):
+                episode.status, episode.policy_version = "trained", version
+                self._tell(episode)
+            group.status, group.version, group.restorable = "trained", version, True
+        return None
+
+    def discard(self, owner: str, ids: list[str], reason: str) -> Refusal:
+        groups = [self.groups.get(id) for id in ids]
+        ours = [
+            g and g.owner == owner and (g.status in ("claimed", "discarded")) for g in groups
+        ]
+        if not all(ours):
+            return errors.ClaimLost
+        for group in groups:
+            if group and group.status == "claimed":
+                self._discard_group(group, reason)
+        return None
+
+    def restore(self, version: int) -> set[str]:
+        again = [g for g in self._in("trained") if g.restorable and g.version > version]
+        for group in again:
+            for episode in self._members(group, "trained"):
+                episode.policy_version = None
+                self._tell(episode)
+            group.restorable, group.deliveries = False, 0
+            self._requeue(group, "trained")
+        return {group.id for group in again}
+
+    def checkpointed(self, version: int) -> None:
+        for group in self._in("trained"):
+            if group.restorable and group.version <= version:
+                group.restorable = False
+                for episode in self._members(group, "trained"):
+                    episode.forget_at = self.now + self.timings.retention
+
+    # time
+
+    def sweep(self) -> float | None:
+        for episode in [e for e in self.episodes.values() if (e.forget_at or 1e99) <= self.now]:
+            self._forget(episode)
+        idle = [e for e in self.episodes.values() if e.status == "open" and e.idle_at <= self.now]
+        for episode in sorted(idle, key=lambda e: (e.idle_at, e.id)):
+            if episode.rewards:
+                self._end(episode, "succeeded")
+            else:
+                self._discard(episode, "expired")
+                self._member_ended(episode.group)
+        for group in self._in("open"):
+            if group.deadline is not None and group.deadline <= self.now:
+                self._close(group)
+        self._reclaim()
+        due = [e.forget_at for e in self.episodes.values() if e.forget_at is not None]
+        due += [e.idle_at for e in self.episodes.values() if e.status == "open"]
+        due += [g.deadline for g in self._in("open") if g.deadline is not None]
+        due += [g.lease for g in self._in("claimed")]
+        return min(due, default=None)
+
+    def drain(self) -> dict[str, str]:
+        told = {e.id: e.disposition or "requeued" for e in self.episodes.values() if e.in_outbox}
+        for id in told:
+            self.episodes[id].in_outbox = False
+        return told
+
+    # what follows from it
+
+    @property
+    def reserved(self) -> int:
+        return sum(g.reserved for g in self.groups.values() if g.status not in TERMINAL)
+
+    def live(self) -> Counter[str]:
+        return Counter(e.status for e in self.episodes.values() if e.status not in TERMINAL)
+
+    def _in(self, status: str) -> list[Group]:
+        return [group for group in self.groups.values() if group.status == status]
+
+    def _members(self, group: Group, status: str) -> list[Episode]:
+        return [e for e in (self.episodes[id] for id in group.members) if e.status == status]
+
+    def _holds(self, owner: str, id: str) -> bool:
+        group = self.groups.get(id)
+        return group is not None and group.status == "claimed" and group.owner == owner
+
+    def _tell(self, episode: Episode) -> None:
+        episode.in_outbox = True
+
+    def _become_rewarded(self, episode: Episode) -> None:
+        episode.status = "rewarded"
+        self.groups[episode.group].rewarded += 1
+
+    def _end(self, episode: Episode, outcome: str) -> None:
+        episode.sealed_at = self.now
+        if outcome == "aborted":
+            self._discard(episode, "aborted")
+        elif episode.kind == "side" or not episode.versions:
+            self._discard(episode, "no_signal")
+        elif episode.rewards:
+            self._become_rewarded(episode)
+        else:
+            episode.status = "sealed"
+        self._member_ended(episode.group)
+
+    def _discard(self, episode: Episode, reason: str) -> None:
+        if episode.group:
+            group = self.groups[episode.group]
+            group.discarded += 1
+            group.rewarded -= episode.status in ("rewarded", "claimed")
+        episode.status, episode.reason = "discarded", reason
+        episode.forget_at = self.now + self.timings.retention
+        self._tell(episode)
+
+    def _member_ended(self, group_id: str | None) -> None:
+        if group_id:
+            group = self.groups[group_id]
+            if group.status == "open" and group.deadline is None:
+                group.deadline = self.now + group.wait
+            self._review(group_id)
+
+    def _review(self, group_id: str | None) -> None:
+        group = self.groups[group_id] if group_id else None
+        if group is None:
+            return
+        whole = group.size and group.rewarded + group.discarded >= group.size
+        if group.status == "open" and whole:
+            if group.rewarded:
+                self._queue(group)
+            else:
+                group.status = "discarded"
+        elif group.status == "ready" and not group.rewarded:
+            group.status = "discarded"
+
+    def _queue(self, group: Group) -> None:
+        group.status, group.owner = "ready", ""
+        group.ready_at = self.now if group.ready_at is None else group.ready_at
+
+    def _requeue(self, group: Group, was: str) -> None:
+        for episode in self._members(group, was):
+            episode.status = "rewarded"
+        self._queue(group)
+
+    def _close(self, group: Group) -> None:
+        enough = group.rewarded >= 2
+        for status in ("open", "sealed") if enough else ("open", "sealed", "rewarded"):
+            for episode in self._members(group, status):
+                self._discard(episode, "expired")
+        if enough:
+            self._queue(group)
+        else:
+            group.status = "discarded"
+
+    def _discard_group(self, group: Group, reason: str) -> None:
+        for status in ("rewarded", "claimed"):
+            for episode in self._members(group, status):
+                self._discard(episode, reason)
+        group.status = "discarded"
+
+    def _reclaim(self) -> None:
+        for group in self._in("claimed"):
+            if group.lease <= self.now:
+                if group.deliveries >= MAX_DELIVERIES:
+                    self._discard_group(group, "failed")
+                else:
+                    self._requeue(group, "claimed")
+
+    def _drop(self, episode: Episode) -> None:
+        for turn in episode.turns:
+            del self.turns[turn]
+        episode.turns, episode.rewards = [], {}
+
+    def _forget(self, episode: Episode) -> None:
+        group = self.groups[episode.group] if episode.group else None
+        if episode.in_outbox or (group and group.status not in TERMINAL):
+            episode.forget_at = self.now + self.timings.retention
+            return
+        self._drop(episode)
+        del self.episodes[episode.id]
+        if group:
+            group.members.remove(episode.id)
+            if not group.members:
+                del self.groups[group.id]

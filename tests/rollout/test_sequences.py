@@ -1,0 +1,156 @@
+"""Linearization: every sampled token trains exactly once, under the prefix it was sampled in."""
+
+from collections import Counter
+
+from hypothesis import given
+
+from rollout.episode import Anchor, OutputFlags, Turn
+from rollout.sequences import Sequence, linearize
+from rollout.trie import Trie
+from tests.rollout.random_episodes import episodes, paths, reordered
+from tests.rollout.turns import output, turn
+
+
+@given(episodes())
+def test_every_sampled_token_trains_exactly_once(turns: list[Turn]) -> None:
+    """The trainable tokens over all rows are the sampled ones, with their prefix, logprob and version."""
+    rows = linearize(Trie(turns))
+
+    assert trained(rows, turns) == sampled(turns)
+
+
+@given(episodes())
+def test_what_does_not_train_is_marked_so(turns: list[Turn]) -> None:
+    """Where the mask is false there is no logprob, no version and no turn."""
+    for sequence in linearize(Trie(turns)):
+        context = ~sequence.action_mask
+        assert (sequence.behavior_logprobs[context] == 0).all()
+        assert (sequence.versions[context] == -1).all()
+        assert (sequence.turns[context] == -1).all()
+        assert sequence.action_mask.any()
+
+
+@given(reordered())
+def test_rows_do_not_depend_on_the_order_of_commits(
+    orders: tuple[list[Turn], list[Turn]],
+) -> None:
+    """Two gateways that committed in another order leave the same rows behind."""
+    one, other = ([pattern(row) for row in linearize(Trie(turns))] for turns in orders)
+
+    assert one == other
+
+
+def test_turns_that_extend_each_other_become_one_row() -> None:
+    """A linear conversation trains in one row, however many turns it has."""
+    turns = [
+        turn("a", [1, 2], output([10, 11])),
+        turn("b", [3], output([12]), anchor=Anchor("a", 0, 2)),
+        turn("c", [4], output([13]), anchor=Anchor("b", 0, 1)),
+    ]
+
+    (row,) = linearize(Trie(turns), "ep_1")
+
+    assert row.episode_id == "ep_1"
+    assert row.tokens.tolist() == [1, 2, 10, 11, 3, 12, 4, 13]
+    assert row.action_mask.tolist() == [False, False, True, True, False, True, False, True]
+    assert row.turns.tolist() == [-1, -1, 0, 0, -1, 1, -1, 2]
+
+
+def test_a_shared_output_trains_in_the_longest_row() -> None:
+    """After a fork the common output is context in the shorter branch."""
+    turns = [
+        turn("a", [1], output([10, 11])),
+        turn("b", [2], output([12]), anchor=Anchor("a", 0, 2)),
+        turn("c", [3, 3], output([13]), anchor=Anchor("a", 0, 2)),
+    ]
+
+    longest, shorter = linearize(Trie(turns))
+
+    assert longest.tokens.tolist() == [1, 10, 11, 3, 3, 13]
+    assert longest.turns.tolist() == [-1, 0, 0, -1, -1, 2]
+    assert shorter.turns.tolist() == [-1, -1, -1, -1, 1]
+
+
+def test_a_branch_inside_an_output_splits_what_trains() -> None:
+    """Kept tokens of an edited reply train with the branch, the rest with the reply itself."""
+    turns = [
+        turn("a", [1], output([10, 11, 12])),
+        turn("b", [2] * 9, output([13]), anchor=Anchor("a", 0, 2)),
+    ]
+
+    longest, shorter = linearize(Trie(turns))
+
+    assert longest.turns.tolist() == [-1, 0, 0, *[-1] * 9, 1]
+    assert shorter.tokens.tolist() == [1, 10, 11, 12]
+    assert shorter.action_mask.tolist() == [False, False, False, True]
+
+
+def test_versions_follow_their_tokens() -> None:
+    """A swap in the middle of an output is visible per token."""
+    swapped = output([10, 11, 12], version=4)
+    swapped = type(swapped)(
+        swapped.tokens,
+        swapped.logprobs,
+        (type(swapped.versions[0])(4, 0, 1), type(swapped.versions[0])(5, 1, 3)),
+        "stop",
+    )
+
+    (row,) = linearize(Trie([turn("a", [1], swapped)]))
+
+    assert row.versions.tolist() == [-1, 4, 5, 5]
+
+
+def test_an_episode_without_trainable_tokens_has_no_rows() -> None:
+    """Abandoned and side outputs are dropped, with the context only they depend on."""
+    left = output([10], flags=OutputFlags.ABANDONED)
+
+    assert linearize(Trie([turn("a", [1], left), turn("b", [2], kind="side")])) == []
+
+
+def test_merging_pays_off_on_long_conversations() -> None:
+    """Forty turns of the agent profile need 22 times fewer tokens than one row per turn."""
+    trie, anchor = Trie(), None
+    for ordinal in range(40):
+        context = [1] * (6000 if ordinal == 0 else 750)
+        trie.extend(turn(f"t{ordinal}", context, output([2] * 250), anchor=anchor))
+        anchor = Anchor(f"t{ordinal}", 0, 250)
+    unmerged = sum(trie.num_tokens_before(Anchor(t.id, 0, 250)) for t in trie.turns)
+
+    merged = sum(len(row) for row in linearize(trie))
+
+    assert unmerged / merged > 22
+
+
+def pattern(row: Sequence) -> tuple[object, ...]:
+    """A row without the ordinals, which do follow the order of commits."""
+    columns = (row.tokens, row.action_mask, row.behavior_logprobs, row.versions)
+    return tuple(tuple(column.tolist()) for column in columns)
+
+
+def trained(rows: list[Sequence], turns: list[Turn]) -> Counter[tuple[object, ...]]:
+    """Every trainable position as (prefix, token, logprob, version, turn)."""
+    return Counter(
+        (
+            tuple(row.tokens[:t].tolist()),
+            int(row.tokens[t]),
+            float(row.behavior_logprobs[t]),
+            int(row.versions[t]),
+            turns[row.turns[t]].id,
+        )
+        for row in rows
+        for t in row.action_mask.nonzero()[0]
+    )
+
+
+def sampled(turns: list[Turn]) -> Counter[tuple[object, ...]]:
+    """The same from the log alone, by plain Python."""
+    found: Counter[tuple[object, ...]] = Counter()
+    ways = paths(turns)
+    for t in turns:
+        for out in t.trainable_outputs:
+            ids = out.ids.tolist()
+            for offset, token in enumerate(ids):
+                prefix = (*ways[t.id][0], *ids[:offset])
+                logprob = float(out.behavior_logprobs[offset])
+                found[prefix, token, logprob, out.versions[0].version, t.id] += 1
+    return found

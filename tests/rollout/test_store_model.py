@@ -1,0 +1,241 @@
+"""Any interleaving of the store's transitions agrees with a plain-Python model, and the totals always add up."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from rollout.episode import DiscardReason, encode_turn
+from rollout.errors import StoreError
+from rollout.header import OpenEpisode
+from rollout.policies import Policy
+from rollout.reward import Reward
+from rollout.store import Store
+from rollout.transitions import Timings
+from tests.rollout.clock import Clock
+from tests.rollout.store_model import Model
+from tests.rollout.turns import output, turn
+
+T = TypeVar("T")
+TIMINGS = Timings(idle=100, grace=10, retention=150, reward_deadline=60)
+LIMIT = 9
+
+episode_ids = st.sampled_from([f"ep_{n}" for n in range(6)])
+group_ids = st.sampled_from([None, "g1", "g2", "g3"])
+sizes = st.sampled_from([None, 1, 2, 3])
+kinds = st.sampled_from(["train", "train", "train", "side"])
+owners = st.sampled_from(["ann", "bob"])
+versions = st.integers(0, 6)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Does the same to the store and to the model."""
+
+    def __init__(self, redis_url: str) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = Clock()
+        self.store = Store.connect(
+            redis_url, project=uuid.uuid4().hex, timings=TIMINGS, clock=self.clock
+        )
+        self.model = Model(TIMINGS, LIMIT)
+        self.model.now = self.clock.now
+        self.claimed: dict[str, list[str]] = {"ann": [], "bob": []}
+        self.version = 10
+        self.do(self.store.set_training({"max_live_episodes": LIMIT}))
+
+    def do(self, call: Awaitable[T]) -> T | type[StoreError]:
+        async def answer() -> T | type[StoreError]:
+            try:
+                return await call
+            except StoreError as error:
+                return type(error)
+
+        return self.runner.run(answer())
+
+    def teardown(self) -> None:
+        self.runner.run(self.store.close())
+        self.runner.close()
+
+    @rule(id=episode_ids, group=group_ids, size=sizes, kind=kinds)
+    def open(self, id: str, group: str | None, size: int | None, kind: str) -> None:
+        wish = OpenEpisode(id, group_id=group, group_size=size, kind=kind)
+        self.agree(self.store.open(wish), self.model.open(id, group, size, kind))
+
+    @rule(group=group_ids, ids=st.lists(episode_ids, min_size=1, max_size=3), version=versions)
+    def play(self, group: str | None, ids: list[str], version: int) -> None:
+        """What agents do most of the time, so that the rare transitions find something to work on."""
+        for id in ids:
+            self.open(id, group, len(ids), "train")
+            self.commit(id, 0, version, "train")
+            self.give(id, None, 1, complete=True)
+
+    @rule(id=episode_ids, group=group_ids, size=sizes, kind=kinds)
+    def begin(self, id: str, group: str | None, size: int | None, kind: str) -> None:
+        wish = OpenEpisode(id, group_id=group, group_size=size, kind=kind)
+        expected = self.model.begin(id, group, size, kind)
+        began = self.do(self.store.begin(wish, since=0))
+        if expected is None:
+            assert len(began.turns) == len(self.model.episodes[id].turns)
+        else:
+            assert began is expected
+
+    @rule(id=episode_ids, ordinal=st.integers(0, 3), version=versions, kind=kinds)
+    def commit(self, id: str, ordinal: int, version: int, kind: str) -> None:
+        made = turn(f"{id}-{ordinal}", [1], output([2, 3], version=version), kind=kind)
+        expected = self.model.commit(id, made.id, version if kind == "train" else None)
+        answer = self.do(self.store.commit(id, made, encoded=encode_turn(made)))
+        if expected is None:
+            assert answer == self.model.episodes[id].turns.index(made.id)
+        else:
+            assert answer is expected
+
+    @rule(id=episode_ids, ordinal=st.none() | st.integers(0, 3), value=st.integers(-4, 4))
+    def reward(self, id: str, ordinal: int | None, value: int) -> None:
+        self.give(id, ordinal, value, complete=False)
+
+    @rule(id=episode_ids, value=st.integers(-4, 4))
+    def reward_and_complete(self, id: str, value: int) -> None:
+        self.give(id, None, value, complete=True)
+
+    def give(self, id: str, ordinal: int | None, value: int, *, complete: bool) -> None:
+        target = None if ordinal is None else f"{id}-{ordinal}"
+        expected = self.model.reward(id, target, value, complete)
+        self.agree(
+            self.store.reward(id, Reward(value, turn_id=target), complete=complete), expected
+        )
+
+    @rule(id=episode_ids, outcome=st.sampled_from(["succeeded", "failed", "aborted"]))
+    def seal(self, id: str, outcome: str) -> None:
+        self.agree(self.store.seal(id, outcome=outcome), self.model.seal(id, outcome))
+
+    @rule(id=episode_ids)
+    def delete(self, id: str) -> None:
+        self.agree(self.store.delete(id), self.model.delete(id))
+
+    @rule(owner=owners, groups=st.integers(1, 3), version=versions, staleness=st.integers(1, 6))
+    def claim(self, owner: str, groups: int, version: int, staleness: int) -> None:
+        expected = self.model.claim(owner, groups, version, staleness, 30)
+        claims = self.do(
+            self.store.claim(
+                owner, groups=groups, version=version, max_staleness=staleness, lease_seconds=30
+            )
+        )
+        assert [claim.group_id for claim in claims] == expected
+        for claim in claims:
+            group = self.model.groups[claim.group_id]
+            assert claim.deliveries == group.deliveries
+            for view in claim.episodes:
+                known = self.model.episodes[view.header.id]
+                assert [t.id for t in view.turns] == known.turns
+                assert view.rewards.total == sum(known.rewards.values())
+        self.claimed[owner] += expected
+
+    @rule(owner=owners)
+    def renew(self, owner: str) -> None:
+        ids = self.claimed[owner]
+        self.agree(self.store.renew(owner, ids, lease_seconds=40), self.model.renew(owner, ids, 40))
+
+    @rule(owner=owners)
+    def release(self, owner: str) -> None:
+        ids, self.claimed[owner] = self.claimed[owner], []
+        self.agree(self.store.release(owner, ids), self.model.release(owner, ids))
+
+    @precondition(lambda self: any(self.claimed.values()))
+    @rule(owner=owners)
+    def ack(self, owner: str) -> None:
+        ids, self.claimed[owner] = self.claimed[owner], []
+        self.version += 1
+        policy = Policy(self.version, f"/weights/{self.version}", None, "digest", 0)
+        expected = self.model.ack(owner, ids, self.version)
+        self.agree(self.store.ack(owner, ids, policy), expected)
+        recorded = self.do(self.store.policy())
+        assert (recorded == policy) is (expected is None)
+
+    @precondition(lambda self: any(self.claimed.values()))
+    @rule(owner=owners, reason=st.sampled_from([DiscardReason.OVERLONG, DiscardReason.FAILED]))
+    def discard(self, owner: str, reason: DiscardReason) -> None:
+        ids, self.claimed[owner] = self.claimed[owner], []
+        expected = self.model.discard(owner, ids, reason)
+        self.agree(self.store.discard(owner, ids, reason=reason), expected)
+
+    @rule(back=st.integers(0, 3))
+    def restore(self, back: int) -> None:
+        expected = self.model.restore(self.version - back)
+        assert set(self.do(self.store.restore(self.version - back))) == expected
+
+    @rule(back=st.integers(0, 3))
+    def checkpointed(self, back: int) -> None:
+        self.model.checkpointed(self.version - back)
+        self.do(self.store.checkpointed(self.version - back))
+
+    @rule(seconds=st.sampled_from([1, 5, 11, 31, 61, 101, 151]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.model.now = self.clock.now
+
+    @rule()
+    def sweep(self) -> None:
+        expected = self.model.sweep()
+        assert self.do(self.store.sweep()) == expected
+
+    @rule()
+    def drain(self) -> None:
+        expected = self.model.drain()
+        settled = self.do(self.store.settled(limit=1000))
+        told = {e.header.id: e.header.disposition or "requeued" for e in settled}
+        assert told == expected
+        self.do(self.store.settle_done(settled))
+
+    @invariant()
+    def episodes_agree(self) -> None:
+        headers, _ = self.do(self.store.episodes(limit=100))
+        found = {h.id: (h.status.value, h.disposition, h.num_turns, h.min_version) for h in headers}
+        assert found == {
+            e.id: (e.status, e.disposition, e.num_turns, min(e.versions, default=None))
+            for e in self.model.episodes.values()
+        }
+
+    @invariant()
+    def groups_agree(self) -> None:
+        for group in self.model.groups.values():
+            view = self.do(self.store.group(group.id))
+            assert view.status == group.status
+            assert view.num_rewarded == sum(
+                self.model.episodes[id].status in ("rewarded", "claimed", "trained")
+                for id in group.members
+            )
+
+    @invariant()
+    def totals_add_up(self) -> None:
+        totals = self.do(self.store.totals())
+        assert totals.opened == self.model.opened
+        assert totals.opened == sum(totals.live.values()) + sum(totals.dispositions.values())
+        live = self.model.live()
+        assert {status: n for status, n in totals.live.items() if n} == live
+        assert totals.reserved_episodes == self.model.reserved
+        assert totals.reward_sum == pytest.approx(self.model.reward_sum)
+        assert totals.reward_count == self.model.reward_count
+
+    def agree(self, call: Awaitable[object], expected: type[StoreError] | None) -> None:
+        answer = self.do(call)
+        assert (answer if isinstance(answer, type) else None) is expected
+
+
+def test_any_interleaving_agrees_with_the_model(redis_url: str) -> None:
+    """Statuses, groups, deadlines, the outbox and all totals are the model's after every transition."""
+    run_state_machine_as_test(
+        lambda: StoreMachine(redis_url),
+        settings=settings(max_examples=120, stateful_step_count=40, deadline=None),
+    )

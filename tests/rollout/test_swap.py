@@ -1,0 +1,183 @@
+"""Swaps under the real SGLang while it streams, and what happens to engines that fail."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, nullcontext
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from rollout.engine import Engine
+from rollout.engine_control import EngineControl
+from rollout.errors import PolicyDamaged
+from rollout.generation import Chunk, GenerateRequest
+from rollout.policies import Policy, PolicyStore
+from rollout.swap import reconcile, swap
+from tests.engines import ADMIN_KEY
+from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
+
+LONG = {"temperature": 1, "max_new_tokens": 400, "ignore_eos": True}
+
+
+@pytest.fixture
+def store(model_dir: Path, tmp_path: Path) -> PolicyStore:
+    """The starter as version 0 and other weights as version 7."""
+    store = PolicyStore(tmp_path / "weights")
+    store.adopt(model_dir, created=0)
+
+    def write_weights(directory: Path) -> None:
+        for file in model_dir.glob("*.safetensors"):
+            tensors = {n: (t * 1.25).astype(t.dtype) for n, t in load_file(file).items()}
+            save_file(tensors, directory / file.name)
+
+    store.write(7, parent=0, base_dir=model_dir, write_weights=write_weights, created=1)
+    return store
+
+
+@pytest.fixture
+async def control(engine: str, store: PolicyStore) -> AsyncIterator[EngineControl]:
+    """The shared engine, given back as it was."""
+    async with EngineControl(engine, admin_key=ADMIN_KEY) as control:
+        yield control
+        assert all(result.ok for result in await swap([control], store.policy(0)))
+
+
+async def _recorded(policy: Policy | None) -> Policy | None:
+    return policy
+
+
+@pytest.mark.engine
+async def test_a_running_stream_survives_a_swap(
+    engine: str, control: EngineControl, store: PolicyStore
+) -> None:
+    """Its tokens before the swap are the old version's, those after it the new one's, and none is missing."""
+    client, chunks = Engine(engine, admin_key=ADMIN_KEY), list[Chunk]()
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        stack.push_async_callback(client.close)
+        stream = client.stream(GenerateRequest("survivor", [10, 20, 30], LONG))
+        swapping = None
+        async for chunk in await stack.enter_async_context(aclosing(stream)):
+            chunks.append(chunk)
+            if swapping is None:
+                swapping = tasks.create_task(swap([control], store.policy(7)))
+
+    assert swapping is not None
+    (result,) = swapping.result()
+    assert result.ok
+    assert 0 < result.gap_seconds < 30
+    versions = chunks[-1].versions
+    assert [interval.version for interval in versions] == [0, 7]
+    assert versions[0].start == 0 < versions[0].end == versions[1].start < versions[1].end == 400
+    assert sum(len(chunk.ids) for chunk in chunks) == 400
+
+
+@pytest.mark.engine
+async def test_a_call_during_the_pause_waits(engine: str, control: EngineControl) -> None:
+    """It is answered after the pause; the engine is neither down nor unreachable."""
+    client = Engine(engine, admin_key=ADMIN_KEY)
+    await control.pause()
+    call = asyncio.create_task(
+        client.generate(GenerateRequest("late", [10, 20], {"max_new_tokens": 3}))
+    )
+    done, _ = await asyncio.wait([call], timeout=0.3)
+    await control.resume()
+
+    assert not done
+    assert len((await call).ids) == 3
+    await client.close()
+
+
+@pytest.mark.engine
+async def test_the_engine_serves_exactly_the_weights_that_were_published(
+    control: EngineControl, store: PolicyStore
+) -> None:
+    """Going to another policy and back gives other checksums and the first ones again."""
+    starter = await control.checksums()
+    await swap([control], store.policy(7))
+    scaled = await control.checksums()
+    await swap([control], store.policy(0))
+
+    assert starter[0].keys() == scaled[0].keys()
+    assert all(starter[0][name] != scaled[0][name] for name in starter[0])
+    assert await control.checksums() == starter
+
+
+@pytest.mark.engine
+async def test_a_damaged_policy_stops_the_swap_before_the_pause(
+    control: EngineControl, store: PolicyStore
+) -> None:
+    """The engine serves what it served."""
+    weights = next(Path(store.policy(7).path).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    with pytest.raises(PolicyDamaged):
+        await swap([control], store.policy(7))
+    assert (await control.model_info()).policy_version == 0
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[list[ScriptedEngine]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(scripted_engine()) for _ in range(3)]
+
+
+@pytest.fixture
+async def controls(scripted: list[ScriptedEngine]) -> AsyncIterator[list[EngineControl]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(EngineControl(engine.url)) for engine in scripted]
+
+
+async def test_an_engine_that_fails_does_not_fail_the_others(
+    scripted: list[ScriptedEngine], controls: list[EngineControl], store: PolicyStore
+) -> None:
+    """It is reported with the reason, and goes on with its old weights."""
+    scripted[1].fails_to_load = True
+    gone = EngineControl("http://127.0.0.1:1")
+
+    results = await swap([*controls, gone], store.policy(7))
+    await gone.close()
+
+    assert [result.ok for result in results] == [True, False, True, False]
+    assert "no such file" in (results[1].error or "")
+    assert scripted[1].calls[-1] == "/continue_generation"
+    assert [engine.version for engine in scripted] == ["7", "0", "7"]
+
+
+async def test_reconciling_swaps_only_who_is_behind(
+    scripted: list[ScriptedEngine], controls: list[EngineControl], store: PolicyStore
+) -> None:
+    """Engines that serve the recorded policy are not paused; one that is down is left alone."""
+    scripted[0].version, scripted[2].is_healthy = "7", False
+
+    results = await reconcile(
+        controls, recorded=lambda: _recorded(store.policy(7)), lock=nullcontext()
+    )
+
+    assert [result.engine for result in results] == [controls[1].url]
+    assert [engine.calls for engine in (scripted[0], scripted[2])] == [[], []]
+    assert scripted[1].version == "7"
+
+
+async def test_many_may_reconcile_at_once(
+    scripted: list[ScriptedEngine], controls: list[EngineControl], store: PolicyStore
+) -> None:
+    """Under the lock the second finds nothing left to do."""
+    lock = asyncio.Lock()
+    recorded = store.policy(7)
+
+    attempts = [
+        reconcile(controls, recorded=lambda: _recorded(recorded), lock=lock) for _ in range(4)
+    ]
+    results = await asyncio.gather(*attempts)
+
+    assert sorted(len(result) for result in results) == [0, 0, 0, 3]
+    assert all(engine.calls.count("/pause_generation") == 1 for engine in scripted)
+
+
+async def test_without_a_recorded_policy_there_is_nothing_to_reconcile(
+    scripted: list[ScriptedEngine], controls: list[EngineControl]
+) -> None:
+    """A gateway may run before anything was published."""
+    assert await reconcile(controls, recorded=lambda: _recorded(None), lock=nullcontext()) == []
+    assert scripted[0].calls == []

@@ -1,0 +1,311 @@
+"""Prompts are Hugging Face's to the character, and a suffix continues a prompt to the token."""
+
+import copy
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rollout.conversation import for_template
+from rollout.model_files import ModelFilesError
+from rollout.sample_chats import ONE_CALL_EACH, PARALLEL_CALLS, TOOLS
+from rollout.template import ChatTemplate, TemplateError, encode_chat
+from rollout.tokenizer import Tokenizer
+from tests.rollout import families
+from tests.rollout.conversations import conversations
+from tests.rollout.model_directory import byte_level_bpe, write_model_directory
+
+Message = dict[str, Any]
+FIXTURES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> families.Families:
+    return families.Families(tmp_path_factory.mktemp("families"))
+
+
+def render_or_error(render: Any) -> str | None:
+    try:
+        text: str = render()
+    except (TemplateError, Exception):
+        return None
+    return text
+
+
+@pytest.mark.parametrize("name", families.names())
+@FIXTURES
+@given(conversation=conversations(), prompt=st.booleans(), thinking=st.sampled_from([None, True, False]))
+def test_text_equals_transformers(
+    shipped: families.Families,
+    name: str,
+    conversation: tuple[list[Message], list[Any] | None],
+    prompt: bool,
+    thinking: bool | None,
+) -> None:
+    """Whatever the conversation, the text is the one that `apply_chat_template` gives, or both refuse."""
+    messages, tools = conversation
+    template, tokenizer = shipped.load(name)
+    extra = {} if thinking is None else {"enable_thinking": thinking}
+    oracle = families.hugging_face_template(families.source(name))
+    knows_developer = "developer" in template.source
+    context = {
+        **tokenizer.special_tokens,
+        **extra,
+        "messages": [for_template(each, knows_developer=knows_developer) for each in messages],
+        "tools": tools,
+        "documents": None,
+        "add_generation_prompt": prompt,
+    }
+    expected = render_or_error(lambda: oracle.render(context))
+    actual = render_or_error(
+        lambda: template.render(messages, tools, add_generation_prompt=prompt, extra=extra)
+    )
+    assert actual == expected
+
+
+@pytest.mark.parametrize("name", families.names())
+@FIXTURES
+@given(conversation=conversations())
+def test_suffix_completes_the_prompt(
+    shipped: families.Families, name: str, conversation: tuple[list[Message], list[Any] | None]
+) -> None:
+    """Prompt, output, end of turn and suffix are the whole text, and encoded apart they are the whole's ids."""
+    messages, tools = conversation
+    template, tokenizer = shipped.load(name)
+    for start in range(1, len(messages) + 1):
+        if messages[start - 1]["role"] != "assistant":
+            continue
+        junction = render_or_error(lambda: template.suffix(messages, tools, start))
+        if junction is None:
+            continue
+        begun = template.render(messages[: start - 1], tools) + junction.output
+        whole = template.render(messages, tools)
+        assert begun + junction.end_of_turn + junction.suffix == whole
+        pieces = (begun, junction.end_of_turn, junction.suffix)
+        assert sum(map(tokenizer.encode, pieces), []) == tokenizer.encode(whole)
+
+
+@pytest.mark.parametrize("name", [n for n in families.names() if n.startswith(("qwen", "llama3", "phi", "glm", "gemma", "cohere"))])
+def test_plain_turns_never_branch(shipped: families.Families, name: str) -> None:
+    """Text turns without reasoning are continued from stored ids in the common families."""
+    template, _ = shipped.load(name)
+    turns = [{"role": role, "content": f"Say {i}."} for i in range(4) for role in ("user", "assistant")]
+    messages = [*turns, {"role": "user", "content": "And now?"}]
+    for start in (2, 4, 6, 8):
+        assert template.suffix(messages[: start + 1], None, start) is not None
+
+
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "qwen3_instruct_2507", "qwen3_6", "llama3_1", "llama3_2", "glm4moe"])
+def test_tool_loops_never_branch(shipped: families.Families, name: str) -> None:
+    """Within a tool loop every turn continues from stored ids."""
+    template, _ = shipped.load(name)
+    for start in (2, 4, 6):
+        assert template.suffix(ONE_CALL_EACH[: start + 1], TOOLS, start) is not None
+
+
+def test_stripped_reasoning_branches(shipped: families.Families) -> None:
+    """Qwen3 drops reasoning when the user speaks again, so what was stored is not what the prompt says now."""
+    template, _ = shipped.load("qwen3")
+    in_the_loop = PARALLEL_CALLS[:6]
+    assert template.suffix(in_the_loop, TOOLS, 5) is not None
+    after_the_user_spoke = PARALLEL_CALLS[:10]
+    assert template.suffix(after_the_user_spoke, TOOLS, 9) is None
+
+
+def test_a_dropped_thought_of_the_last_output_branches(shipped: families.Families) -> None:
+    """Reasoning that the client returns and the template leaves out is a change of history."""
+    template, _ = shipped.load("qwen3")
+    chat = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi.", "reasoning": "Greet."},
+        {"role": "user", "content": "And?"},
+    ]
+    assert template.suffix(chat, None, 2) is None
+    del chat[1]["reasoning"]
+    junction = template.suffix(chat, None, 2)
+    assert junction is not None
+    assert junction.output == "Hi."
+
+
+def test_a_turn_costs_what_it_adds(shipped: families.Families) -> None:
+    """After a hundred turns only the system message, the last question, the output and what is new are read."""
+
+    class Watched(dict[str, Any]):
+        def items(self) -> Any:
+            read.append(self["content"])
+            return super().items()
+
+    read: list[str] = []
+    template, _ = shipped.load("qwen3")
+    call = {"type": "function", "function": {"name": "price", "arguments": '{"item": "melon"}'}}
+    messages: list[Message] = [Watched(role="system", content="S"), Watched(role="user", content="U")]
+    for turn in range(100):
+        messages.append(Watched(role="assistant", content=f"A{turn}", tool_calls=[call]))
+        messages.append(Watched(role="tool", content=f"T{turn}"))
+    assert template.suffix(messages, TOOLS, len(messages) - 1) is not None
+    assert set(read) == {"S", "U", "A99", "T99"}
+
+
+def test_bridge_closes_what_was_cut_and_drops_what_is_there(shipped: families.Families) -> None:
+    """A cut turn gets its end injected; an end that opens the next message as well is not repeated."""
+    chat = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": "And?"},
+    ]
+    qwen, tokenizer = shipped.load("qwen3")
+    junction = qwen.suffix(chat, None, 2)
+    assert junction is not None
+    rest = tokenizer.encode("\n<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n")
+    end = tokenizer.token_id("<|im_end|>")
+    assert end is not None
+    ended, cut = qwen.bridge(junction, end), qwen.bridge(junction, tokenizer.encode("Hi")[-1])
+    assert (ended.ids, ended.num_injected) == (rest, 0)
+    assert (cut.ids, cut.num_injected) == ([end, *rest], 1)
+
+    glm, tokenizer = shipped.load("glm4moe")
+    junction = glm.suffix(chat, None, 2)
+    opener = tokenizer.token_id("<|user|>")
+    assert junction is not None
+    assert opener is not None
+    assert junction.end_of_turn == ""
+    rest = tokenizer.encode("\nAnd?<|assistant|>")
+    assert (glm.bridge(junction, opener).ids, glm.bridge(junction, opener).num_injected) == (rest, 0)
+    assert glm.bridge(junction, tokenizer.encode("Hi")[-1]).ids == [opener, *rest]
+
+
+def test_arguments_are_mappings_for_the_template_only(shipped: families.Families) -> None:
+    """A JSON string becomes a mapping, what is no object stays a string, and the caller's messages do not change."""
+    template, _ = shipped.load("qwen3")
+
+    def rendered(arguments: object) -> str:
+        call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+        messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+        before = copy.deepcopy(messages)
+        text = template.render(messages, TOOLS, add_generation_prompt=False)
+        assert messages == before
+        return text.rpartition('"arguments": ')[2].partition("}\n</tool_call>")[0]
+
+    assert rendered('{"a":1,"é":"<b>"}') == rendered({"a": 1, "é": "<b>"}) == '{"a": 1, "é": "<b>"}'
+    assert rendered('{"a": ') == '{"a": '
+    assert rendered("[1]") == "[1]"
+    assert rendered("") == rendered(None) == "{}"
+
+
+def test_contents_become_text(shipped: families.Families) -> None:
+    """Null is nothing, parts are joined, and a part that is no text is refused with the remedy."""
+    template, _ = shipped.load("qwen3")
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert template.render([{"role": "user", "content": parts}]) == template.render([{"role": "user", "content": "ab"}])
+    nothing = template.render([{"role": "user", "content": None, "name": None}])
+    assert nothing == template.render([{"role": "user", "content": ""}])
+    with pytest.raises(TemplateError, match="text only"):
+        template.render([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])
+    with pytest.raises(TemplateError, match="content must be"):
+        template.render([{"role": "user", "content": 7}])
+
+
+def test_developer_is_system_where_the_template_does_not_know_it(shipped: families.Families) -> None:
+    """OpenAI's newer role name reaches a model that has only the older one."""
+    chat = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    template, _ = shipped.load("qwen3")
+    assert template.render(chat) == template.render([{**chat[0], "role": "system"}, chat[1]])
+
+
+def test_what_a_template_refuses_is_its_own_message(shipped: families.Families) -> None:
+    """`raise_exception` reaches the caller as it is written in the template."""
+    template, _ = shipped.load("llama3_1")
+    with pytest.raises(TemplateError, match=r"^This model only supports single tool-calls at once!$"):
+        template.render(PARALLEL_CALLS, TOOLS)
+    with pytest.raises(TemplateError, match="rejects these messages"):
+        template.render([], None)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama3_1", "phi3"])
+def test_a_final_message_can_be_continued(shipped: families.Families, name: str) -> None:
+    """With `continue_final_message` the text ends where the assistant's words end, trimmed if the template trims."""
+    template, _ = shipped.load(name)
+    chat = [{"role": "user", "content": "Count"}, {"role": "assistant", "content": "One, two, "}]
+    text = template.render(chat, continue_final_message=True)
+    assert text.endswith("One, two," if name == "llama3_1" else "One, two, ")
+    assert template.render(chat, add_generation_prompt=False).startswith(text)
+    with pytest.raises(TemplateError, match="no final message"):
+        template.render([], continue_final_message=True)
+
+
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "llama3_1", "glm4moe", "phi3"])
+def test_supervised_chats_are_encoded_as_turns_would_be(shipped: families.Families, name: str) -> None:
+    """Sampled pieces are the outputs up to their end of turn, and all pieces together spell the conversation."""
+    template, tokenizer = shipped.load(name)
+    messages = [m for m in ONE_CALL_EACH if "Thanks" not in m["content"]]
+    tools = None if name == "phi3" else TOOLS
+    ids, mask = encode_chat(template, tokenizer, messages, tools)
+    text = template.render(messages, tools, add_generation_prompt=False)
+    assert tokenizer.decode(ids) == text
+    assert len(ids) == len(mask)
+    bounds = [i for i in range(1, len(ids)) if mask[i] and not mask[i - 1]]
+    assert len(bounds) == sum(message["role"] == "assistant" for message in messages)
+    for begin, message_index in zip(bounds, [i for i, m in enumerate(messages) if m["role"] == "assistant"], strict=True):
+        prompt = template.render(messages[:message_index], tools)
+        assert tokenizer.decode(ids[:begin]) == prompt
+        end = next((i for i in range(begin, len(ids)) if not mask[i]), len(ids))
+        assert ids[end - 1] in tokenizer.eos_ids
+
+
+def test_a_chat_without_a_trainable_output_is_refused(shipped: families.Families) -> None:
+    """A conversation from which nothing can be learned is an error, not a row of zeros."""
+    template, tokenizer = shipped.load("qwen3")
+    with pytest.raises(TemplateError, match="no assistant message"):
+        encode_chat(template, tokenizer, [{"role": "user", "content": "Hi"}])
+
+
+@pytest.fixture(scope="module")
+def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model_directory(tmp_path_factory.mktemp("bare"), byte_level_bpe(vocab_size=400))
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "chat_template",
+    [CHATML, [{"name": "tool_use", "template": "no"}, {"name": "default", "template": CHATML}]],
+)
+def test_the_template_may_stand_in_the_tokenizer_config(tokenizer_dir: Path, tmp_path: Path, chat_template: Any) -> None:
+    """Older models keep it there, as a string or as a list of named ones of which the default counts."""
+    for path in tokenizer_dir.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = {"eos_token": {"content": "<|im_end|>"}, "chat_template": chat_template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    template = ChatTemplate.load(tmp_path, Tokenizer.load(tmp_path))
+    assert template.source == CHATML
+    assert template.render([{"role": "user", "content": "Hi"}]) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_missing_template_is_named(tokenizer_dir: Path) -> None:
+    """The error says what to add."""
+    with pytest.raises(ModelFilesError, match=r"add chat_template\.jinja"):
+        ChatTemplate.load(tokenizer_dir, Tokenizer.load(tokenizer_dir))
+
+
+def test_a_template_that_does_not_compile_is_named(tokenizer_dir: Path) -> None:
+    """A syntax error is found when the model is loaded."""
+    with pytest.raises(TemplateError, match="does not compile"):
+        ChatTemplate("{% for %}", Tokenizer.load(tokenizer_dir))
+
+
+def test_where_the_engines_differ_jinja2_renders(tokenizer_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A template on which minijinja gives another text is rendered by jinja2, and the log says so."""
+    source = CHATML + "{{ 'a,b'.split(',') }}{{ messages[0].content.title() ~ messages.__class__.__name__ }}"
+    with caplog.at_level(logging.WARNING):
+        template = ChatTemplate(CHATML + "{{ '%05.2f' | format(messages | length) }}{{ ('a', 1.0) }}", Tokenizer.load(tokenizer_dir))
+    assert source
+    assert [record.message for record in caplog.records] == ["chat template falls back to jinja2"]
+    assert template.render([{"role": "user", "content": "Hi"}]).endswith("01.00('a', 1.0)")

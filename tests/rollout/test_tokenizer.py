@@ -1,0 +1,247 @@
+"""Text to ids and back: what the fast codec gives is what `tokenizers` gives."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from rollout import tokenizer as module
+from rollout.bpe import LONGEST_PIECE, ByteLevelCodec
+from rollout.model_files import ModelFilesError
+from rollout.reference import ReferenceCodec
+from tests.rollout.model_directory import byte_level_bpe, write_model_directory
+
+TEXTS = st.lists(
+    st.sampled_from(
+        ["<|im_start|>", "<|im_end|>", "<tool_call>", "</think>", " ", "  ", "\n", "\t", "é", "e\u0301", "漢字", "🙂", "def ", "'s",
+         "self.", "return", "123", "1", "_", "==", "\u0338", "ᄒ\u1161", "\u3000", "<|im_", "x"]
+    )
+    | st.text(max_size=8),
+    max_size=12,
+).map("".join)  # fmt: skip
+BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+GPT2 = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+PRE_TOKENIZERS: dict[str, Any] = {
+    "qwen": None,
+    "gpt2": GPT2,
+    "digits, then gpt2": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), GPT2]),
+    "deepseek": pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated"),
+            pre_tokenizers.Split(Regex("[一-龥぀-ゟ゠-ヿ]+"), "isolated"),
+            pre_tokenizers.Split(Regex(r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), "isolated"),
+            BYTE_LEVEL,
+        ]
+    ),
+    "a split that skips most text": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"\d|e"), "isolated"), BYTE_LEVEL]),
+    "no split": pre_tokenizers.Sequence([BYTE_LEVEL]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=list(PRE_TOKENIZERS))
+def codecs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ReferenceCodec]:
+    """The fast tokenizer and the reference, for one way of splitting text before merging."""
+    built = byte_level_bpe(pre_tokenizer=PRE_TOKENIZERS[request.param], vocab_size=600)
+    directory = write_model_directory(tmp_path_factory.mktemp("bpe"), built)
+    return module.Tokenizer.load(directory), ReferenceCodec(directory / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> module.Tokenizer:
+    return module.Tokenizer.load(write_model_directory(tmp_path_factory.mktemp("qwen"), byte_level_bpe()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_encoding_equals_the_reference(codecs: tuple[module.Tokenizer, ReferenceCodec], text: str) -> None:
+    """Any text, special tokens and unnormalized characters included, gives the ids of `tokenizers`, at its speed or not."""
+    tokenizer, reference = codecs
+    assert isinstance(tokenizer.encode.__self__, ByteLevelCodec)
+    ids = reference.encode(text)
+    assert tokenizer.encode(text) == ids
+    assert tokenizer.decode(ids) == reference.decode(ids)
+    assert tokenizer.visible_text(ids) == reference.visible_text(ids)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 1245), max_size=40), st.lists(st.integers(1, 5), min_size=1, max_size=40))
+def test_streamed_text_is_the_whole_text(qwen: module.Tokenizer, ids: list[int], sizes: list[int]) -> None:
+    """Pieces of any size join to the visible text, and none of them ends in half a character."""
+    decoder = qwen.stream_decoder()
+    pieces, position = [], 0
+    for size in sizes * 40:
+        pieces.append(decoder.push(ids[position : position + size]))
+        position += size
+    pieces.append(decoder.finish())
+    assert "".join(pieces) == qwen.visible_text(ids)
+
+
+def test_half_a_character_waits_for_the_other_half(qwen: module.Tokenizer) -> None:
+    """A character split over tokens appears with its last one, or as a replacement when the text ends before."""
+    ids = qwen.encode("🙂")
+    assert len(ids) > 1
+    decoder = qwen.stream_decoder()
+    assert [decoder.push([token]) for token in ids] == [""] * (len(ids) - 1) + ["🙂"]
+    assert decoder.push(ids[:-1]) == ""
+    assert decoder.finish() == "\ufffd"
+
+
+def test_special_tokens_are_invisible_and_added_ones_are_not(qwen: module.Tokenizer) -> None:
+    """A client does not see `<|im_end|>`, but the tool parser sees `<tool_call>`."""
+    ids = qwen.encode("<tool_call>x</tool_call><|im_end|>")
+    assert qwen.visible_text(ids) == "<tool_call>x</tool_call>"
+    assert qwen.decode(ids) == "<tool_call>x</tool_call><|im_end|>"
+    assert qwen.stream_decoder().push(ids) == "<tool_call>x</tool_call>"
+    assert qwen.special_ids == {0, 1, 2}
+    assert qwen.token_id("<tool_call>") == ids[0]
+    assert qwen.token_id("x") is None
+
+
+def test_padding_rows_of_the_embedding_decode_to_nothing(qwen: module.Tokenizer) -> None:
+    """A model may sample an id that no token has; it must not break the reply."""
+    assert qwen.decode([qwen.vocab_size - 1]) == ""
+    assert qwen.stream_decoder().push([qwen.vocab_size - 1]) == ""
+
+
+def test_token_bytes_join_to_the_text(qwen: module.Tokenizer) -> None:
+    """Bytes of single tokens are exact where their text cannot be."""
+    ids = qwen.encode("na\u00efve 🙂")
+    assert b"".join(map(qwen.token_bytes, ids)).decode() == "naïve 🙂"
+
+
+@pytest.mark.parametrize("unit", [" ", "\n", "a", "🙂"])
+def test_endless_repetition_is_encoded(qwen: module.Tokenizer, unit: str) -> None:
+    """A prompt of millions of equal characters takes a moment, not the process."""
+    text = unit * (3 * LONGEST_PIECE)
+    assert qwen.decode(qwen.encode(text)) == text
+
+
+def test_facts_come_from_three_files(tmp_path: Path) -> None:
+    """Every file that names an end of text counts, as in SGLang, and a seeing model's text part speaks for it."""
+    config = {"vocab_size": None, "max_position_embeddings": None, "eos_token_id": None,
+              "text_config": {"vocab_size": 5000, "max_position_embeddings": 77, "eos_token_id": 0}}  # fmt: skip
+    write_model_directory(tmp_path, byte_level_bpe(), eos="<|im_end|>", config=config)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [1, 0]}')
+    loaded = module.Tokenizer.load(tmp_path)
+    assert (loaded.vocab_size, loaded.context_length, loaded.eos_ids) == (5000, 77, {0, 1, 2})
+    assert loaded.special_tokens == {"eos_token": "<|im_end|>"}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    """The error says which file is missing from which directory."""
+    write_model_directory(tmp_path, byte_level_bpe())
+    (tmp_path / name).unlink()
+    with pytest.raises(ModelFilesError, match=f"has no {name}"):
+        module.Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.json", "{", "config.json cannot be read"),
+        ("config.json", '{"max_position_embeddings": 8, "eos_token_id": 1}', "does not state vocab_size"),
+        ("config.json", '{"vocab_size": 8, "eos_token_id": 1}', "does not state max_position_embeddings"),
+        ("tokenizer.json", '{"model": {"type": "Magic"}}', "no tokenizer we know"),
+        ("tokenizer.json", '{"added_tokens": 1}', "tokenizer.json cannot be read"),
+    ],
+)  # fmt: skip
+def test_an_unreadable_file_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    """A broken or foreign file is an error that names it, not a traceback from a library."""
+    write_model_directory(tmp_path, byte_level_bpe())
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ModelFilesError, match=message):
+        module.Tokenizer.load(tmp_path)
+
+
+def test_a_model_without_an_end_of_text_is_refused(tmp_path: Path) -> None:
+    """Without any eos id a turn could never end."""
+    write_model_directory(tmp_path, byte_level_bpe(), config={"eos_token_id": None})
+    (tmp_path / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelFilesError, match="eos_token_id"):
+        module.Tokenizer.load(tmp_path)
+
+
+def sentencepiece_like() -> Tokenizer:
+    built = Tokenizer(models.BPE(unk_token="<unk>"))
+    built.pre_tokenizer = pre_tokenizers.Metaspace()
+    built.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>", "</s>"], show_progress=False)
+    built.train_from_iterator(["some words and some more words, said again and again é"] * 5, trainer)
+    return built
+
+
+def lowercasing() -> Tokenizer:
+    return byte_level_bpe(normalizer=normalizers.Lowercase(), vocab_size=300)
+
+
+def trimming() -> Tokenizer:
+    built = byte_level_bpe(vocab_size=300)
+    built.add_special_tokens([AddedToken("<|trim|>", rstrip=True)])
+    return built
+
+
+def reordered() -> Tokenizer:
+    """The first merge gets the highest id, so ids say nothing about priority."""
+    built = byte_level_bpe(vocab_size=300)
+    raw = json.loads(built.to_str())
+    vocab, merges = raw["model"]["vocab"], raw["model"]["merges"]
+    first, last = ("".join(merges[index]) for index in (0, -1))
+    vocab[first], vocab[last] = vocab[last], vocab[first]
+    return Tokenizer.from_str(json.dumps(raw))
+
+
+@pytest.mark.parametrize("build", [sentencepiece_like, lowercasing, trimming, reordered])
+def test_what_the_fast_codec_cannot_do_falls_back(build: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another kind of tokenizer is served by `tokenizers`, the log says why, and streams still join to the whole."""
+    eos = "</s>" if build is sentencepiece_like else "<|im_end|>"
+    built = build()
+    write_model_directory(tmp_path, built, eos=eos)
+    with caplog.at_level(logging.WARNING):
+        loaded = module.Tokenizer.load(tmp_path)
+    assert [record.message for record in caplog.records] == ["tokenizer falls back to `tokenizers`"]
+    ids = loaded.encode("some words  é and <|trim|>  more")
+    assert ids == built.encode("some words  é and <|trim|>  more", add_special_tokens=False).ids
+    decoder = loaded.stream_decoder()
+    assert "".join([*map(lambda token: decoder.push([token]), ids), decoder.finish()]) == loaded.visible_text(ids)
+
+
+def test_a_token_that_no_merge_makes_is_never_encoded(tmp_path: Path) -> None:
+    """tiktoken alone would take any piece that is in the vocabulary; `tokenizers` reaches tokens by merges only."""
+    raw = json.loads(byte_level_bpe(vocab_size=400).to_str())
+    unreachable = max(token["id"] for token in raw["added_tokens"]) + 1
+    raw["model"]["vocab"]["unreachable"] = unreachable
+    write_model_directory(tmp_path, Tokenizer.from_str(json.dumps(raw)))
+    loaded = module.Tokenizer.load(tmp_path)
+    assert isinstance(loaded.encode.__self__, ByteLevelCodec)
+    assert unreachable not in loaded.encode("unreachable")
+    assert loaded.decode([unreachable]) == "unreachable"
+
+
+def test_a_codec_that_differs_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A difference that nothing in the file announces is found by comparing texts at load."""
+    raw = json.loads(byte_level_bpe(vocab_size=400).to_str())
+    raw["decoder"] = {"type": "Sequence", "decoders": [raw["decoder"], {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    write_model_directory(tmp_path, Tokenizer.from_str(json.dumps(raw)))
+    with caplog.at_level(logging.WARNING):
+        loaded = module.Tokenizer.load(tmp_path)
+    assert isinstance(loaded.encode.__self__, ReferenceCodec)
+    assert "differs on" in caplog.records[0].__dict__["reason"]
+
+
+def test_neither_torch_nor_transformers_is_loaded() -> None:
+    """The gateway's process stays small."""
+    code = (
+        "import sys, rollout.template, gateway.parsing;"
+        "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

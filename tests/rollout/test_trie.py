@@ -1,0 +1,108 @@
+"""The trie is a fold over the log: the same for any order of commits, each distinct token once."""
+
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout.episode import Anchor, MalformedTurn, Turn
+from rollout.trie import Trie
+from tests.rollout.random_episodes import episodes, paths, reordered, shape
+from tests.rollout.turns import output, turn
+
+
+@given(episodes())
+def test_every_anchor_leads_to_the_tokens_that_were_sent(turns: list[Turn]) -> None:
+    """Contexts and outputs read back from the trie are those of a plain concatenation."""
+    trie = Trie(turns)
+
+    for turn_id, (context, outputs) in paths(turns).items():
+        length = len(trie.turn(turn_id).context_ids)
+        assert trie.tokens(Anchor(turn_id, -1, length)).tolist() == context
+        for index, sampled in enumerate(outputs):
+            for offset in range(len(sampled) + 1):
+                read = trie.tokens(Anchor(turn_id, index, offset)).tolist()
+                assert read == context + sampled[:offset]
+
+
+@given(reordered())
+def test_concurrent_commits_in_any_order_give_the_same_trie(
+    orders: tuple[list[Turn], list[Turn]],
+) -> None:
+    """Folding commutes: only anchors must come before what hangs on them."""
+    one, other = (Trie(turns) for turns in orders)
+
+    assert shape(one) == shape(other)
+    assert one.num_tokens == other.num_tokens
+
+
+@given(episodes(), st.lists(st.integers(1, 3), max_size=20))
+def test_the_longest_prefix_is_the_longest(turns: list[Turn], ids: list[int]) -> None:
+    """No recorded path shares more tokens with a prompt, and the anchor leads to exactly those."""
+    trie = Trie(turns)
+    ways = [c + o for c, outputs in paths(turns).values() for o in [[], *outputs]]
+
+    anchor, length = trie.longest_prefix(array("i", ids))
+
+    assert trie.tokens(anchor).tolist() == ids[:length]
+    assert length == max(common(way, ids) for way in ways)
+
+
+@given(episodes())
+def test_folding_a_turn_twice_changes_nothing(turns: list[Turn]) -> None:
+    """A gateway may see a turn in its own memory and again in the log."""
+    trie = Trie(turns)
+    before = shape(trie)
+
+    for again in turns:
+        trie.extend(again)
+
+    assert shape(trie) == before
+    assert trie.num_turns == len(turns)
+
+
+def test_a_growing_conversation_stores_only_what_is_new() -> None:
+    """Forty turns that each extend the last hold each token once."""
+    trie = Trie()
+    anchor = None
+    for ordinal in range(40):
+        context = [1] * (6000 if ordinal == 0 else 750)
+        trie.extend(turn(f"t{ordinal}", context, output([2] * 250), anchor=anchor))
+        anchor = Anchor(f"t{ordinal}", 0, 250)
+
+    assert trie.num_tokens == 6000 + 39 * 750 + 40 * 250
+    assert len(trie.tokens(anchor)) == trie.num_tokens
+
+
+def test_equal_contexts_are_shared_and_equal_outputs_are_not() -> None:
+    """Two calls with one prompt share it; two samples with the same tokens stay two samples."""
+    trie = Trie([turn("a", [1, 2, 3], output([5, 5])), turn("b", [1, 2, 4], output([5, 5]))])
+
+    assert trie.num_tokens == 4 + 2 + 2
+    assert Trie([turn("a", [1], output([5])), turn("b", [1], output([5]))]).num_tokens == 3
+
+
+def test_the_ends_of_outputs_and_prompts_are_found_by_their_chains() -> None:
+    """A conversation's hash leads to the place where its next turn attaches."""
+    trie = Trie([turn("a", [1, 2], output([5]), output([6, 7]))])
+
+    assert trie.find("after a 1") == [Anchor("a", 1, 2)]
+    assert trie.find_prompt("prompt a") == [Anchor("a", -1, 2)]
+    assert trie.find("never heard") == []
+
+
+@pytest.mark.parametrize(
+    "anchor", [Anchor("nobody", 0, 0), Anchor("a", 0, 3), Anchor("a", -1, 4), Anchor("a", -1, -1)]
+)
+def test_an_anchor_outside_the_trie_is_an_error(anchor: Anchor) -> None:
+    """A turn that hangs on nothing cannot be folded in."""
+    trie = Trie([turn("a", [1, 2, 3], output([5, 6]))])
+
+    with pytest.raises(MalformedTurn):
+        trie.extend(turn("b", [1], anchor=anchor))
+
+
+def common(left: list[int], right: list[int]) -> int:
+    pairs = zip(left, right, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))

@@ -1,0 +1,145 @@
+"""A trainer on a test bench: real Redis, real learner, weights on disk, no engines; the bandit plays."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry
+
+from rollout.group import Claim
+from rollout.policies import PolicyStore
+from rollout.store import Store
+from tests.trainer.bandit import Bandit
+from trainer.checkpoints import Checkpoints, Progress
+from trainer.feed import Feed
+from trainer.lineage import Lineage
+from trainer.loop import Trainer
+from trainer.megatron.learner import Learner
+from trainer.megatron.optimizer import OptimizerSettings
+from trainer.objective import Objective
+from trainer.portal import Portal
+from trainer.publish import Publisher
+from trainer.ranks import Ranks
+from trainer.report import Report
+
+GROUPS = 4
+LEASE_SECONDS = 30.0
+
+
+class RoundsOfPlay(Feed):
+    """Before each batch the bandit plays one; the feed ends after so many."""
+
+    learner: Learner
+    bandit: Bandit
+    rounds: int
+
+    def __iter__(self) -> Iterator[list[Claim]]:
+        for _ in range(self.rounds):
+            self.bandit.play(self.learner, self.version)
+            yield next(super().__iter__())
+
+
+@dataclass
+class Place:
+    """What outlives a trainer: the project in Redis, the directories."""
+
+    redis_url: str
+    directory: Path
+    model_dir: Path
+    project: str = ""
+    later_seconds: float = 0.0  # how far the store's clock is ahead
+
+    def __post_init__(self) -> None:
+        self.project = self.project or f"test-{uuid4().hex[:8]}"
+
+    def clock(self) -> float:
+        return time.time() + self.later_seconds
+
+    @property
+    def weights_dir(self) -> Path:
+        return self.directory / "weights"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        return self.directory / "checkpoints"
+
+
+class Stand:
+    """One life of a trainer at a place. Leaving the block is a crash: nothing is released or saved."""
+
+    def __init__(self, place: Place, reward: Callable[[int], float]) -> None:
+        self.place = place
+        self._reward = reward
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        place, closing = self.place, self._closing
+        self.portal = closing.enter_context(Portal.open())
+        self.store = Store.connect(place.redis_url, project=place.project, clock=place.clock)
+        closing.callback(self.portal.close, self.store.close)
+        self.checkpoints = Checkpoints(place.checkpoint_dir, every_steps=5, keep=2)
+        self.registry = CollectorRegistry()
+        self.report = Report(self.registry)
+        lineage = Lineage(self.store, self.portal, self.checkpoints, place.model_dir)
+        settings = OptimizerSettings(learning_rate=5e-3)
+        self.learner = closing.enter_context(Learner.create(lineage.starting_weights(), settings))
+        self.publisher = Publisher(
+            self.store,
+            self.portal,
+            Ranks(),
+            policies=PolicyStore(place.weights_dir),
+            base_dir=place.model_dir,
+            engines=[],
+            policies_kept=100,
+            report=self.report,
+        )
+        self.progress = lineage.resume(self.learner, self.publisher, Ranks())
+        self.bandit = Bandit(self.store, self.portal, self._reward, groups=GROUPS)
+        self.feed = RoundsOfPlay(
+            self.store,
+            self.portal,
+            Ranks(),
+            groups_per_batch=GROUPS,
+            max_staleness=4,
+            lease_seconds=LEASE_SECONDS,
+            version=self.progress.version,
+            report=self.report,
+        )
+        self.feed.learner, self.feed.bandit = self.learner, self.bandit
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def claim(self) -> list[Claim]:
+        """A batch of what is ready, without playing."""
+        return next(Feed.__iter__(self.feed))
+
+    def trainer(self) -> Trainer:
+        return Trainer(
+            feed=self.feed,
+            learner=self.learner,
+            objective=Objective(),
+            publisher=self.publisher,
+            checkpoints=self.checkpoints,
+            report=self.report,
+            history=None,
+            ranks=Ranks(),
+            token_budget=64,
+        )
+
+    def train(self, rounds: int) -> Progress:
+        """So many batches of play and training."""
+        self.feed.rounds = rounds
+        with self.feed.open(max_live_episodes=1000):
+            self.progress = self.trainer().train(self.progress)
+        return self.progress
+
+    def metric(self, name: str, **labels: str) -> float:
+        value = self.registry.get_sample_value(name, labels)
+        assert value is not None, name
+        return value

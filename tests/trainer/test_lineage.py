@@ -1,0 +1,133 @@
+"""Death on every line between a gradient and a served policy, with a real Redis and a real learner."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from rollout.errors import ClaimLost
+from rollout.policies import verify
+from tests.trainer.bandit import is_even, published, weights
+from tests.trainer.stand import GROUPS, LEASE_SECONDS, Place, Stand
+
+
+def evenness(token: int) -> float:
+    return float(is_even(token))
+
+
+@pytest.fixture
+def place(redis_url: str, model_dir: Path, tmp_path: Path) -> Place:
+    return Place(redis_url, tmp_path, model_dir)
+
+
+def step_without_ack(stand: Stand) -> str:
+    """Play, claim, step and write, and go no further."""
+    stand.bandit.play(stand.learner, stand.feed.version)
+    trainer, claims = stand.trainer(), stand.claim()
+    trainer.step(trainer.prepare(claims, stand.progress))
+    return stand.publisher.write(stand.learner, parent=stand.progress.version).path
+
+
+def test_a_policy_written_but_not_recorded_is_removed(place: Place) -> None:
+    """Dead between write and ack: the orphan goes at the next start and its version is not used again."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=1)
+        orphan = step_without_ack(stand)
+        assert Path(orphan).name == "v00000002"
+    with Stand(place, evenness) as stand:
+        assert published(place.weights_dir) == ["v00000000", "v00000001"]
+        assert stand.progress.version == 1
+        assert stand.train(rounds=1).version == 3
+
+
+def test_what_a_dead_trainer_held_is_trained_by_the_next(place: Place) -> None:
+    """Claims outlive their trainer only until the lease expires; then every episode is trained after all."""
+    with Stand(place, evenness) as stand:
+        step_without_ack(stand)
+    place.later_seconds += 2 * LEASE_SECONDS
+    with Stand(place, evenness) as stand:
+        claims = stand.claim()
+        assert len(claims) == GROUPS
+        assert {claim.deliveries for claim in claims} == {2}
+
+
+def test_a_lost_lease_records_nothing(place: Place) -> None:
+    """A trainer that slept through its lease cannot ack what another one holds now."""
+    with Stand(place, evenness) as sleeper:
+        sleeper.bandit.play(sleeper.learner, 0)
+        claims = sleeper.claim()
+        policy = sleeper.publisher.write(sleeper.learner, parent=0)
+        place.later_seconds += 2 * LEASE_SECONDS
+        with Stand(place, evenness) as other:
+            assert {c.group_id for c in other.claim()} == {c.group_id for c in claims}
+            with pytest.raises(ClaimLost):
+                sleeper.feed.ack(claims, policy)
+            recorded = other.portal.call(other.store.policy)
+            assert recorded is not None
+            assert recorded.version == 0
+
+
+def test_resuming_goes_on_bit_for_bit(place: Place) -> None:
+    """From a checkpoint of the recorded policy: same weights, same next version, baseline and step kept."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=5)
+        before, progress, steps = weights(stand.learner), stand.progress, stand.learner.steps
+    with Stand(place, evenness) as stand:
+        after = weights(stand.learner)
+        assert stand.progress == progress
+        assert stand.learner.steps == steps == 5
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert stand.train(rounds=1).version == 6
+
+
+def test_an_older_checkpoint_queues_again_what_it_has_not_seen(place: Place) -> None:
+    """Checkpoint at 5, recorded 7: two batches are queued again and the old weights served under version 8."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=5)
+        at_checkpoint = weights(stand.learner)
+        stand.train(rounds=2)
+        assert stand.progress.version == 7
+    with Stand(place, evenness) as stand:
+        recorded = stand.portal.call(stand.store.policy)
+        assert recorded is not None
+        assert (recorded.version, recorded.parent) == (8, 5)
+        verify(recorded)
+        now = weights(stand.learner)
+        assert all(torch.equal(at_checkpoint[name], now[name]) for name in now)
+        totals = stand.portal.call(stand.store.totals)
+        assert totals.groups["ready"] == 2 * GROUPS
+        assert totals.trained == 5 * GROUPS * stand.bandit.group_size
+
+
+def test_without_a_checkpoint_the_recorded_policy_is_taken_up(place: Place) -> None:
+    """Dead before the first checkpoint: the weights go on from the recorded policy, nothing is trained twice."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=2)
+        held = weights(stand.learner)
+    with Stand(place, evenness) as stand:
+        now = weights(stand.learner)
+        assert stand.progress.version == 2
+        assert all(torch.equal(held[name], now[name]) for name in now)
+        assert stand.portal.call(stand.store.totals).groups["ready"] == 0
+
+
+def test_an_emptied_redis_does_not_reuse_versions(place: Place) -> None:
+    """With checkpoint and weights but a new Redis, versions go on above everything on disk."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=6)
+    forgetful = Place(place.redis_url, place.directory, place.model_dir)
+    with Stand(forgetful, evenness) as stand:
+        assert stand.progress.version == 7
+        assert published(place.weights_dir)[-1] == "v00000007"
+
+
+def test_a_half_written_checkpoint_is_not_taken(place: Place) -> None:
+    """A directory under a temporary name is not a checkpoint."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=5)
+    whole = place.checkpoint_dir / "step00000005"
+    shutil.copytree(whole, place.checkpoint_dir / ".step00000010.partial")
+    with Stand(place, evenness) as stand:
+        assert stand.checkpoints.latest() == whole
+        assert stand.progress.version == 5

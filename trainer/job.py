@@ -1,0 +1,174 @@
+"""One training job, put together from its settings, and taken apart again."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Self
+
+import torch
+from prometheus_client import CollectorRegistry, start_http_server
+
+from rollout.engine_control import EngineControl
+from rollout.ledger import Ledger
+from rollout.policies import PolicyStore
+from rollout.store import Store
+from trainer.checkpoints import Checkpoints, Progress
+from trainer.feed import Feed
+from trainer.history import History
+from trainer.lineage import Lineage
+from trainer.loop import Trainer
+from trainer.megatron.layout import Layout
+from trainer.megatron.learner import Learner
+from trainer.megatron.optimizer import OptimizerSettings
+from trainer.objective import Objective
+from trainer.portal import Portal
+from trainer.publish import Publisher
+from trainer.ranks import Ranks
+from trainer.report import Report
+from trainer.settings import Settings
+
+log = logging.getLogger("trainer")
+
+
+class Job:
+    """Open it, then `run` it; closing releases what is still claimed."""
+
+    def __init__(self, settings: Settings, portal: Portal, closing: ExitStack) -> None:
+        self._settings, self._portal, self._closing = settings, portal, closing
+        self._registry = CollectorRegistry()
+        self._report = Report(self._registry)
+        self._store = Store.connect(settings.redis_url, project=settings.project)
+        closing.callback(portal.close, self._store.close)
+        self._policies = PolicyStore(settings.weights_dir)
+        self._checkpoints = Checkpoints(
+            settings.checkpoint_dir,
+            every_steps=settings.checkpoint_every_steps,
+            keep=settings.checkpoints_kept,
+        )
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings, portal: Portal) -> Iterator[Self]:
+        with ExitStack() as closing:
+            yield cls(settings, portal, closing)
+
+    def run(self) -> None:
+        """Take up the work where it was left, train until told to stop, leave a checkpoint."""
+        lineage = Lineage(self._store, self._portal, self._checkpoints, self._settings.model_dir)
+        learner = self._learner(lineage)
+        ranks = Ranks.join()
+        history = self._history() if ranks.is_primary else None
+        publisher = self._publisher(ranks)
+        if ranks.is_primary:
+            self._closing.enter_context(listening(self._settings, self._registry))
+        progress = lineage.resume(learner, publisher, ranks)
+        self._report.serving(progress.version)
+        trainer = Trainer(
+            feed=self._feed(ranks, progress),
+            learner=learner,
+            objective=objective(self._settings),
+            publisher=publisher,
+            checkpoints=self._checkpoints,
+            report=self._report,
+            history=history,
+            ranks=ranks,
+            token_budget=self._settings.tokens_per_microbatch,
+        )
+        with trainer.feed.open(max_live_episodes=self._settings.max_live_episodes):
+            progress = trainer.train(progress)
+        if learner.steps:
+            self._checkpoints.save(learner, progress)
+        log.info("stopped", extra={"step": learner.steps, "version": progress.version})
+
+    def _learner(self, lineage: Lineage) -> Learner:
+        learner = Learner.create(
+            lineage.starting_weights(),
+            optimizer(self._settings),
+            layout=layout(self._settings),
+            dtype=getattr(torch, self._settings.dtype),
+            seed=self._settings.seed,
+        )
+        return self._closing.enter_context(learner)
+
+    def _history(self) -> History:
+        ledger = self._portal.call(Ledger.open, self._settings.database_url)
+        self._closing.callback(self._portal.close, ledger.close)
+        return History(self._store, ledger, self._portal, project=self._settings.project)
+
+    def _publisher(self, ranks: Ranks) -> Publisher:
+        secret = self._settings.engine_admin_key
+        key = None if secret is None else secret.get_secret_value()
+        engines = [EngineControl(url, admin_key=key) for url in self._settings.engines]
+        for engine in engines:
+            self._closing.callback(self._portal.close, engine.close)
+        return Publisher(
+            self._store,
+            self._portal,
+            ranks,
+            policies=self._policies,
+            base_dir=self._settings.model_dir,
+            engines=engines,
+            policies_kept=self._settings.policies_kept,
+            report=self._report,
+        )
+
+    def _feed(self, ranks: Ranks, progress: Progress) -> Feed:
+        return Feed(
+            self._store,
+            self._portal,
+            ranks,
+            groups_per_batch=self._settings.groups_per_batch,
+            max_staleness=self._settings.max_staleness,
+            lease_seconds=self._settings.lease_seconds,
+            version=progress.version,
+            report=self._report,
+        )
+
+
+def optimizer(settings: Settings) -> OptimizerSettings:
+    return OptimizerSettings(
+        learning_rate=settings.learning_rate,
+        beta1=settings.beta1,
+        beta2=settings.beta2,
+        weight_decay=settings.weight_decay,
+        clip_gradient_norm=settings.clip_gradient_norm,
+        warmup_steps=settings.warmup_steps,
+    )
+
+
+def layout(settings: Settings) -> Layout:
+    return Layout(
+        tensor_parallel=settings.tensor_parallel,
+        pipeline_parallel=settings.pipeline_parallel,
+        sequence_parallel=settings.sequence_parallel,
+    )
+
+
+def objective(settings: Settings) -> Objective:
+    return Objective(
+        clip_low=settings.clip_low,
+        clip_high=settings.clip_high,
+        correction=settings.correction,
+        correction_low=settings.correction_low,
+        correction_high=settings.correction_high,
+    )
+
+
+@contextmanager
+def listening(settings: Settings, registry: CollectorRegistry) -> Iterator[None]:
+    """Serve /metrics, and say in the ready file where."""
+    host = settings.metrics_host
+    server, thread = start_http_server(settings.metrics_port, addr=host, registry=registry)
+    try:
+        port = server.server_port
+        log.info("ready", extra={"metrics": f"http://{host}:{port}/metrics"})
+        if settings.ready_file is not None:
+            partial = settings.ready_file.with_suffix(".partial")
+            partial.write_text(json.dumps({"host": host, "metrics_port": port}))
+            partial.rename(settings.ready_file)
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
