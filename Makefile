@@ -15,7 +15,8 @@ export OMP_NUM_THREADS ?= 1
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-setup: product engine ## make both virtual environments, .venv and .venv-engine
+setup: ## make both virtual environments, .venv and .venv-engine
+	@$(MAKE) --no-print-directory --jobs=2 product engine
 
 product:
 	@deploy/setup/environment.sh product

@@ -85,8 +85,8 @@ class GatewayClient:
         found: list[str] = []
         has_more = True
         while has_more:
-            after = {"after": found[-1]} if found else {}
-            query = httpx.QueryParams({"status": status, "limit": PAGE} | after)
+            after = f"&after={found[-1]}" if found else ""
+            query = f"status={status}&limit={PAGE}{after}"
             page = await self._json("GET", f"/v1/episodes?{query}")
             found += [episode["id"] for episode in page["data"]]
             has_more = page["has_more"]

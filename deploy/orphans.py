@@ -21,9 +21,7 @@ def find_orphans(state: dict[str, Any]) -> list[psutil.Process]:
     return [process for process in found if process is not None]
 
 
-def stop_orphans(
-    processes: Iterable[psutil.Process], grace_seconds: float = GRACE_SECONDS
-) -> None:
+def stop_orphans(processes: Iterable[psutil.Process], grace_seconds: float = GRACE_SECONDS) -> None:
     """End them, and the process groups that they lead."""
     processes = list(processes)
     for process in processes:

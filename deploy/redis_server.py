@@ -16,7 +16,7 @@ port {port}
 requirepass {password}
 dir "{directory}"
 appendonly yes
-appendfsync everysec
+appendfsync always
 save ""
 maxmemory-policy noeviction
 daemonize no

@@ -23,9 +23,9 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    _add_model_routes(app, services)  # first: the router looks from the top
     for part in (episodes, rewards, models, administration, policies, health):
         app.include_router(part.router)
-    _add_model_routes(app, services)
     for kind in (ApiError, RolloutError, TemplateError, Exception):
         app.add_exception_handler(kind, _ours)
     app.add_exception_handler(HTTPException, _http)

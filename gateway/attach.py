@@ -5,7 +5,7 @@ only what is new after them, starting at a special token, where no merge can cro
 whole and branches off where its ids first differ from everything recorded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from gateway.conversation import chains_of, seed
+from gateway.encoding import Ids, PieceEncoder
 from gateway.history import History
 from gateway.reader import Reader
 from gateway.request import ChatMessage, Request, Tool
@@ -29,8 +30,9 @@ class Attachment:
     """The prompt of a call: stored tokens up to `anchor`, then `context`."""
 
     anchor: Anchor | None
-    context: list[int]
-    prompt: list[int]
+    context: Ids
+    prompt: Ids
+    template: str  # digest of the chat template
     tools: str  # digest of the tools the prompt shows
     chain: str  # after the request's messages, a prefill left out
     prefill: str
@@ -53,18 +55,21 @@ class Attacher:
         self._tokenizer = tokenizer
         self._template = template
         self._reader = reader
+        self._encoder = PieceEncoder(tokenizer, template.end_of_turn)
 
     def attach(self, request: Request, history: History) -> Attachment:
         """Continue a recorded output if the request does so, or else branch."""
         conversation = self._conversation(request)
         forced = self._tokenizer.encode(conversation.prefill) if conversation.prefill else []
         anchor, context, how = self._context(conversation, history)
-        stored = history.trie.tokens(anchor).tolist() if anchor is not None else []
-        context += forced
+        if forced:
+            context = np.concatenate([context, np.array(forced, TOKEN)])
+        stored = history.trie.tokens(anchor) if anchor is not None else ()
         return Attachment(
             anchor=anchor,
             context=context,
-            prompt=stored + context,
+            prompt=np.concatenate([np.array(stored, TOKEN), context]) if stored else context,
+            template=self._template.digest,
             tools=seed(orjson.dumps(request.offered_tools)),
             chain=conversation.chains[-1],
             prefill=conversation.prefill,
@@ -74,13 +79,13 @@ class Attacher:
 
     def _context(
         self, conversation: _Conversation, history: History
-    ) -> tuple[Anchor | None, list[int], How]:
+    ) -> tuple[Anchor | None, Ids, How]:
         for num_known, anchor in _candidates(conversation, history):
             context = self._bridge(conversation, num_known, anchor, history)
             if context is not None:
-                return anchor, context, "bridged"
-        prompt = self._tokenizer.encode(self._render(conversation))
-        branch, num_shared = history.trie.longest_prefix(np.asarray(prompt, TOKEN))
+                return anchor, np.array(context, TOKEN), "bridged"
+        prompt = self._encoder.encode(self._render(conversation))
+        branch, num_shared = history.trie.longest_prefix(prompt)
         return branch, prompt[num_shared:], "branched" if num_shared else "root"
 
     def _bridge(
@@ -130,11 +135,12 @@ class Attacher:
         return {**message, "reasoning_content": reasoning} if reasoning else message
 
     def _prompt_tail(self, anchor: Anchor, history: History) -> str:
-        return self.tail(history.trie.tokens(Anchor(anchor.turn_id, anchor.output, 0)))
+        prompt = history.trie.tokens(Anchor(anchor.turn_id, anchor.output, 0))
+        return self.tail(np.array(prompt, TOKEN))
 
-    def tail(self, prompt: Sequence[int]) -> str:
+    def tail(self, prompt: Ids) -> str:
         """The end of a prompt as text, enough to see whether it opens the reasoning."""
-        return self._tokenizer.decode(prompt[-TAIL_TOKENS:])
+        return self._tokenizer.decode(prompt[-TAIL_TOKENS:].tolist())
 
     def _conversation(self, request: Request) -> _Conversation:
         messages, prefill = list(request.messages), ""

@@ -16,9 +16,10 @@ from gateway.limits import Limits
 from gateway.middleware import PATH_EPISODE, ROUTE, Receive, Scope, Send
 from gateway.request import Reply, Request
 from gateway.retries import Retry
+from gateway.running_turn import Call
 from gateway.stores import Stores
 from gateway.streaming import EventStream, Opening, Sink
-from gateway.turn import Call, Turns
+from gateway.turn import Turns
 from rollout.errors import EngineError, StoreError
 from rollout.pool import Pool
 
@@ -44,7 +45,7 @@ class Dialect(Protocol):
     def stream(self, request: Request, events: EventStream) -> ReplyStream: ...
 
 
-class ClientGone(Exception):  # noqa: N818 - an outcome, not an error
+class ClientGone(Exception):
     """Nobody is left to answer."""
 
 

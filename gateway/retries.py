@@ -19,6 +19,10 @@ class Retry(msgspec.Struct, frozen=True):
     is_repeat: bool  # it may have been answered before
 
     @classmethod
+    def none(cls) -> "Retry":
+        return cls("", "", is_repeat=False)
+
+    @classmethod
     def of(cls, headers: Mapping[bytes, bytes], body: bytes) -> "Retry":
         digest = blake2b(body, digest_size=16).hexdigest()
         given = headers.get(b"idempotency-key")

@@ -34,24 +34,17 @@ class Job:
 
     turn_id: str
     affinity: str
-    prompt: list[int]
-    encoded_prompt: bytes  # the same as JSON
+    encoded_prompt: bytes  # a JSON array of ids
+    num_prompt_tokens: int
     parameters: dict[str, object]
     max_tokens: int
     top_logprobs: int
+    sampling_logprobs: (
+        bool  # the distribution is truncated, so plain logprobs are not those it sampled with
+    )
     flags: OutputFlags
     is_constrained: bool  # a grammar starts at its beginning, so such an output cannot be continued
     stop_ids: frozenset[int]
-
-    @property
-    def is_truncated_distribution(self) -> bool:
-        """Under top-p, top-k or min-p the probability of a token is relative to the tokens that were left."""
-        asked = self.parameters
-        return (
-            asked.get("top_p", 1.0) != 1.0
-            or asked.get("top_k", -1) != -1
-            or bool(asked.get("min_p"))
-        )
 
     def request(self, builder: OutputBuilder, attempt: int) -> GenerateRequest:
         """Ask for what is missing of an output."""
@@ -67,11 +60,13 @@ class Job:
             input_ids=self._input_ids(builder),
             sampling=parameters,
             top_logprobs=self.top_logprobs,
-            sampling_logprobs=self.is_truncated_distribution,
+            sampling_logprobs=self.sampling_logprobs,
         )
 
     def _input_ids(self, builder: OutputBuilder) -> bytes:
-        return orjson.dumps(self.prompt + builder.ids) if builder.ids else self.encoded_prompt
+        if not builder.ids:
+            return self.encoded_prompt
+        return self.encoded_prompt[:-1] + b"," + orjson.dumps(builder.ids)[1:]
 
 
 class Sampler:
@@ -83,7 +78,7 @@ class Sampler:
         for attempt in range(MAX_ENGINES):
             try:
                 async with (
-                    self._pool.lease(job.affinity, len(job.prompt)) as engine,
+                    self._pool.lease(job.affinity, job.num_prompt_tokens) as engine,
                     aclosing(engine.stream(job.request(builder, attempt))) as chunks,
                 ):
                     async for chunk in chunks:
@@ -98,7 +93,7 @@ class Sampler:
         """Sample an output and emit it as one piece."""
         for attempt in range(MAX_ENGINES):
             try:
-                async with self._pool.lease(job.affinity, len(job.prompt)) as engine:
+                async with self._pool.lease(job.affinity, job.num_prompt_tokens) as engine:
                     chunk = await engine.generate(job.request(builder, attempt))
                 await emit(builder.add(chunk), chunk)
                 return

@@ -13,7 +13,8 @@ _SAME_NAME = (
     "repetition_penalty",
     "logit_bias",
 )
-_GREEDY = 0.0
+# SGLang's `--sampling-mask-max-tokens` is 4,096 and counts ties; what lies beyond the first 1,024 tokens is not worth more.
+MAX_TOP_K = 1024
 
 
 def engine_parameters(
@@ -25,6 +26,8 @@ def engine_parameters(
         value = getattr(options, name)
         if value is not None:
             parameters[name] = value
+    if is_truncated(options):
+        parameters["top_k"] = effective_top_k(options)
     if options.temperature is not None:
         parameters["temperature"] = options.temperature
     if options.min_tokens:
@@ -40,13 +43,30 @@ def engine_parameters(
     return parameters | grammar
 
 
+def is_truncated(options: SamplingOptions) -> bool:
+    """Whether a token's probability is relative to the tokens that truncation left."""
+    return (
+        options.top_p not in (None, 1.0)
+        or options.top_k not in (None, -1)
+        or options.min_p not in (None, 0.0)
+    )
+
+
+def effective_top_k(options: SamplingOptions) -> int:
+    """What is asked of the engine: it tells truncated probabilities only for a bounded number of tokens."""
+    asked = -1 if options.top_k is None else options.top_k
+    if not is_truncated(options):
+        return asked
+    return min(asked, MAX_TOP_K) if asked > 0 else MAX_TOP_K
+
+
 def sampling_record(options: SamplingOptions, max_tokens: int) -> Sampling:
     """The parameters of a turn, defaults filled in."""
     default = Sampling()
     return Sampling(
         temperature=_or(options.temperature, default.temperature),
         top_p=_or(options.top_p, default.top_p),
-        top_k=default.top_k if options.top_k is None else options.top_k,
+        top_k=effective_top_k(options),
         min_p=_or(options.min_p, default.min_p),
         max_tokens=max_tokens,
         seed=options.seed,

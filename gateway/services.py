@@ -5,9 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
+from gateway.attach import Attacher
 from gateway.authentication import Authenticator
 from gateway.limits import Limits
 from gateway.metrics import Metrics
+from gateway.planner import Planner
 from gateway.reader import Reader
 from gateway.sampler import Sampler
 from gateway.settings import Settings
@@ -77,15 +79,18 @@ def _turns(
     pool: Pool,
     metrics: Metrics,
 ) -> Turns:
+    reader = Reader.for_template(template.source, settings.tool_format, settings.reasoning_format)
     return Turns(
         tokenizer=tokenizer,
-        template=template,
-        reader=Reader.for_template(
-            template.source, settings.tool_format, settings.reasoning_format
+        reader=reader,
+        attacher=Attacher(tokenizer, template, reader),
+        planner=Planner(
+            tokenizer,
+            tool_format=reader.tool_format,
+            max_output_tokens=settings.max_output_tokens,
         ),
         sampler=Sampler(pool),
         metrics=metrics,
-        max_output_tokens=settings.max_output_tokens,
     )
 
 

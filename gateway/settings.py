@@ -26,7 +26,9 @@ def _shared(name: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=_OWN_PREFIX, frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_OWN_PREFIX, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     redis_url: str = Field(validation_alias=_shared("redis_url"))
     database_url: str = Field(
@@ -45,7 +47,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int = Field(default=9100, ge=0, le=65535)
-    admin_key: SecretStr = Field(min_length=16)
+    admin_key: SecretStr = Field(min_length=8)
     ready_file: Path | None = None
     base_url: str | None = None  # what clients are told; the listener's own address by default
     max_body_bytes: int = Field(default=32 * 1024 * 1024, gt=0)

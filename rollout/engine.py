@@ -104,8 +104,9 @@ class Engine:
                 await self._check_status(response)
                 yield response
                 # An answer read to its very end leaves the connection to the next call.
-                async with asyncio.timeout(self._deadlines.next_token):
-                    await response.read()
+                if not response.content.at_eof():
+                    async with asyncio.timeout(self._deadlines.next_token):
+                        await response.read()
         except TimeoutError as error:
             await self._abandon(request.rid, reply)
             raise EngineTimeout(self.url, "let a deadline pass", reply.partial) from error

@@ -126,11 +126,11 @@ class Reply:
         new = len(ids) - known
         if new == 0:
             return
-        for logprob, token in zip(meta.output_token_logprobs[-new:], ids[known:], strict=True):
-            if logprob.token != token:
-                raise self.garbled(f"token {token} came with the logprob of token {logprob.token}")
-            self._ids.append(token)
-            self._logprobs.append(logprob.value)
+        logprobs = meta.output_token_logprobs[-new:]
+        if [logprob.token for logprob in logprobs] != ids[known:]:
+            raise self.garbled("the logprobs are of other tokens than the ids")
+        self._ids += ids[known:]
+        self._logprobs += [logprob.value for logprob in logprobs]
         self._extend_details(meta, new)
         self._extend_versions(policy_version(meta.weight_version))
 

@@ -24,6 +24,10 @@ class ProjectTransitions(Transitions):
         """The policy engines should serve: the pinned one, else the latest recorded."""
         return parse_policy(cast("Flat", await self._run("policy")))
 
+    async def recorded_policy(self) -> Policy | None:
+        """The policy recorded last, whether or not another one is pinned."""
+        return parse_policy(cast("Flat", await self._run("recorded_policy")))
+
     async def record_policy(self, policy: Policy) -> None:
         """Make a policy the current one without training anything into it, as for a starter."""
         await self._run("record_policy", *policy_arguments(policy))

@@ -13,8 +13,8 @@ from rollout.sample_chats import CONVERSATIONS
 log = logging.getLogger(__name__)
 
 Normalized = Sequence[dict[str, Any]]
-# Longer than any template looks back for a marker, and ending in a space: a template that trims is found out.
-CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "
+PYTHON_SPACES = "\x1c\x1d\x1e\x1f"  # Python's strip() takes them away, minijinja's does not
+CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "  # its space tells whether the template trims contents
 
 
 class PromptRenderer:
@@ -23,7 +23,7 @@ class PromptRenderer:
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
         self._knows_developer = "developer" in source
         self._special_tokens = special_tokens
-        self._renderer: Renderer = ReferenceRenderer(source)
+        self._reference = ReferenceRenderer(source)
         self._renderer = self._fastest_exact(source)
 
     def normalized(self, messages: Sequence[Message]) -> Normalized:
@@ -36,7 +36,7 @@ class PromptRenderer:
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The messages alone."""
-        return self._renderer.render(self._context(messages, tools, extra, prompt=False))
+        return self._render(self._context(messages, tools, extra, prompt=False))
 
     def prompt(
         self,
@@ -45,7 +45,7 @@ class PromptRenderer:
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The messages and the opening of the assistant's next one."""
-        return self._renderer.render(self._context(messages, tools, extra, prompt=True))
+        return self._render(self._context(messages, tools, extra, prompt=True))
 
     def unfinished(
         self,
@@ -62,6 +62,12 @@ class PromptRenderer:
         if not tag:
             raise TemplateError("the chat template does not show the final message's content")
         return before if after.startswith(" ") else before.rstrip()
+
+    def _render(self, context: Mapping[str, Any]) -> str:
+        text = self._renderer.render(context)
+        if any(separator in text for separator in PYTHON_SPACES):
+            return self._reference.render(context)
+        return text
 
     def _context(
         self,
@@ -91,10 +97,10 @@ class PromptRenderer:
                 return fast
             reason = f"texts differ for {len(differs['messages'])} messages"
         log.warning("chat template falls back to jinja2", extra={"reason": reason})
-        return self._renderer
+        return self._reference
 
     def _differ(self, fast: Renderer, context: Mapping[str, Any]) -> bool:
-        return _text_or_none(fast, context) != _text_or_none(self._renderer, context)
+        return _text_or_none(fast, context) != _text_or_none(self._reference, context)
 
     def _sample_contexts(self) -> Iterator[dict[str, Any]]:
         for messages, tools in CONVERSATIONS:

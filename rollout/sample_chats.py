@@ -1,4 +1,7 @@
-"""Conversations on which a template is tried when it is loaded: turns with and without reasoning, tool loops, edges."""
+"""Conversations on which a template is tried when it is loaded: turns with and without reasoning, tool loops, edges.
+
+No user or tool says anything that an assistant says too.
+"""
 
 from __future__ import annotations
 
@@ -101,31 +104,31 @@ THOUGHTFUL: Final[Sequence[Message]] = (
 ONE_CALL_EACH: Final[Sequence[Message]] = (
     _user("What is it?"),
     _assistant("", "", _PRICE),
-    _tool("33"),
+    _tool("thirty-three"),
     _assistant("", "", _NOW),
     _tool('{"time": "noon"}', name="now"),
     _assistant("Let me look.", "", _LIMIT),
-    _tool("error\n"),
+    _tool("no such item\n"),
     _assistant("It is 33."),
     _user("And then?"),
     _assistant("", "", _PRICE),
-    _tool("34"),
+    _tool("thirty-four"),
     _assistant("34."),
     _user("Thanks"),
 )
 PARALLEL_CALLS: Final[Sequence[Message]] = (
     _user("Both?"),
     _assistant("I need both.", "Two things.", _PRICE, _NOW),
-    _tool("33"),
-    _tool("noon", 1, "now"),
+    _tool("thirty-three"),
+    _tool("midnight", 1, "now"),
     _assistant("", "One more.", _LIMIT),
-    _tool("1"),
+    _tool("one left"),
     _assistant("", "", _NOW),
-    _tool("one", name="now"),
+    _tool("evening", name="now"),
     _assistant("All done.", "At last."),
     _user("Sure?"),
     _assistant("", "Check.", _PRICE),
-    _tool("33"),
+    _tool("thirty-three"),
     _assistant("Yes."),
     _user("Thanks"),
 )

@@ -56,8 +56,8 @@ def read_script(name: str) -> Script:
 
 def translate(error: ResponseError) -> Exception:
     """`EpisodeSealed ep_91`, as a script answers, becomes the exception of that name."""
-    name, *arguments = str(error).split(" ")
+    name, _, arguments = str(error).partition(" ")
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.StoreError):
-        return kind(*arguments)
+        return kind(*arguments.split("\x1f"))
     return error

@@ -41,11 +41,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from rollout.batcher import Batcher
 from rollout.claim_transitions import ClaimTransitions
+from rollout.connection import connect
 from rollout.episode_transitions import EpisodeTransitions
 from rollout.project_transitions import ProjectTransitions
 from rollout.scripts import Scripts
@@ -86,13 +85,7 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
 
         One repetition after a broken connection is safe: every transition may be repeated.
         """
-        redis = Redis.from_url(
-            url,
-            protocol=2,
-            socket_timeout=None,
-            retry=Retry(NoBackoff(), 1),
-            health_check_interval=0,
-        )
+        redis = connect(url)
         batcher = Batcher(redis, deadline_seconds=call_seconds)
         return cls(redis, batcher, project=project, timings=timings or Timings(), clock=clock)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from rollout.conversation import Message, Tool
-from rollout.junction import Junction, JunctionFinder
+from rollout.junction import Junction, JunctionCutter
 from rollout.model_files import ModelFiles
 from rollout.prompt import PromptRenderer
 from rollout.rendering import TemplateError
 from rollout.tokenizer import Tokenizer
+from rollout.window import JunctionFinder
 
 __all__ = ["Bridge", "ChatTemplate", "Junction", "Message", "TemplateError", "Tool", "encode_chat"]
 
@@ -36,11 +38,12 @@ class ChatTemplate:
         self._renderer = PromptRenderer(source, tokenizer.special_tokens)
         self.end_of_turn = _end_of_turn(self._renderer, tokenizer)
         self.end_of_turn_ids = tokenizer.encode(self.end_of_turn)
-        self._junctions = JunctionFinder(
+        self._cutter = JunctionCutter(
             self._renderer,
             end_of_turn=self.end_of_turn,
-            openers=[tokenizer.decode([token]) for token in sorted(tokenizer.eos_ids)],
+            openers=_openers(self._renderer, tokenizer),
         )
+        self._junctions = JunctionFinder(self._renderer, self._cutter)
 
     @classmethod
     def load(cls, model_dir: str | Path, tokenizer: Tokenizer) -> ChatTemplate:
@@ -81,7 +84,7 @@ class ChatTemplate:
         self, text: str, messages: Sequence[Message], tools: Sequence[Tool] | None
     ) -> Iterator[tuple[int, int]]:
         """Where in the rendered conversation its outputs lie, each up to and including what ends it."""
-        return self._junctions.outputs(text, self._renderer.normalized(messages), tools)
+        return self._cutter.outputs(text, self._renderer.normalized(messages), tools)
 
     def bridge(self, junction: Junction, last_id: int) -> Bridge:
         """The ids between a stored output that ends in `last_id` and the next output."""
@@ -120,14 +123,34 @@ def encode_chat(
     return ids + rest, mask + [False] * len(rest)
 
 
+SAID = "What was said"
+SHORTEST: Final[Sequence[Message]] = (
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": SAID},
+)
+
+
 def _end_of_turn(renderer: PromptRenderer, tokenizer: Tokenizer) -> str:
     """The token with which the template closes an assistant message; "" where the next one's opener does."""
-    said = "What was said"
-    chat = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": said}]
-    _, shown, tail = renderer.conversation(chat).rpartition(said)
+    _, shown, tail = renderer.conversation(renderer.normalized(SHORTEST)).rpartition(SAID)
     if not shown:
         raise TemplateError(
-            "the chat template does not show a message's text; is it for images only?"
+            "the chat template does not show a text message; is it for images only?"
         )
-    first = tokenizer.decode(tokenizer.encode(tail.lstrip())[:1])
+    return _leading_token(tail, tokenizer)
+
+
+def _openers(renderer: PromptRenderer, tokenizer: Tokenizer) -> set[str]:
+    """The tokens with which the template begins what may follow an assistant message."""
+    openers = set()
+    for role in ("user", "tool"):
+        chat = renderer.normalized([*SHORTEST, {"role": role, "content": "Next"}])
+        with contextlib.suppress(TemplateError):
+            openers.add(_leading_token(renderer.conversation(chat).rpartition(SAID)[2], tokenizer))
+    return openers - {""}
+
+
+def _leading_token(text: str, tokenizer: Tokenizer) -> str:
+    """The added token that the text begins with, spaces aside."""
+    first = tokenizer.decode(tokenizer.encode(text.lstrip())[:1])
     return first if tokenizer.token_id(first) is not None else ""

@@ -13,9 +13,10 @@ from typing import Protocol
 
 import msgspec
 
-from rollout.bpe import ByteLevelCodec, TokenizerFile, UnsupportedTokenizerError
+from rollout.bpe import ByteLevelCodec
 from rollout.model_files import ModelFiles, ModelFilesError
 from rollout.reference import ReferenceCodec
+from rollout.tokenizer_file import TokenizerFile, UnsupportedTokenizerError
 
 log = logging.getLogger(__name__)
 

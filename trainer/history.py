@@ -3,7 +3,6 @@
 Training does not wait for SQL: what the ledger would not take is kept, and written before the next thing.
 """
 
-import json
 import logging
 import time
 from collections import deque
@@ -40,9 +39,10 @@ class History:
         """An optimizer step made a policy; `step_seconds` tells refused callers how long a batch takes."""
         now = time.monotonic()
         state: dict[str, str | int | float] = {
+            **metrics,
             "step": step,
             "version": policy.version,
-            "metrics": json.dumps(metrics),
+            "staleness": metrics["staleness_median"],
             "step_seconds": round(now - self._last_step, 3),
         }
         self._last_step = now

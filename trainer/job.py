@@ -26,7 +26,7 @@ from trainer.portal import Portal
 from trainer.publish import Publisher
 from trainer.ranks import Ranks
 from trainer.report import Report
-from trainer.settings import Settings
+from trainer.settings import Settings, SettingsError
 
 log = logging.getLogger("trainer")
 
@@ -59,10 +59,10 @@ class Job:
         learner = self._learner(lineage)
         ranks = Ranks.join()
         history = self._history() if ranks.is_primary else None
-        publisher = self._publisher(ranks)
+        publisher = self._publisher(ranks, history)
+        progress = lineage.resume(learner, publisher, ranks)
         if ranks.is_primary:
             self._closing.enter_context(listening(self._settings, self._registry))
-        progress = lineage.resume(learner, publisher, ranks)
         self._report.serving(progress.version)
         trainer = Trainer(
             feed=self._feed(ranks, progress),
@@ -96,7 +96,7 @@ class Job:
         self._closing.callback(self._portal.close, ledger.close)
         return History(self._store, ledger, self._portal, project=self._settings.project)
 
-    def _publisher(self, ranks: Ranks) -> Publisher:
+    def _publisher(self, ranks: Ranks, history: History | None) -> Publisher:
         secret = self._settings.engine_admin_key
         key = None if secret is None else secret.get_secret_value()
         engines = [EngineControl(url, admin_key=key) for url in self._settings.engines]
@@ -111,6 +111,7 @@ class Job:
             engines=engines,
             policies_kept=self._settings.policies_kept,
             report=self._report,
+            history=history,
         )
 
     def _feed(self, ranks: Ranks, progress: Progress) -> Feed:
@@ -159,14 +160,20 @@ def objective(settings: Settings) -> Objective:
 def listening(settings: Settings, registry: CollectorRegistry) -> Iterator[None]:
     """Serve /metrics, and say in the ready file where."""
     host = settings.metrics_host
-    server, thread = start_http_server(settings.metrics_port, addr=host, registry=registry)
+    try:
+        server, thread = start_http_server(settings.metrics_port, addr=host, registry=registry)
+    except OSError as error:
+        raise SettingsError(
+            f"TURNGATE_TRAINER_METRICS_PORT: {host}:{settings.metrics_port}: {error.strerror}; "
+            "choose another port, or 0 for a free one"
+        ) from error
     try:
         port = server.server_port
-        log.info("ready", extra={"metrics": f"http://{host}:{port}/metrics"})
         if settings.ready_file is not None:
             partial = settings.ready_file.with_suffix(".partial")
             partial.write_text(json.dumps({"host": host, "metrics_port": port}))
             partial.rename(settings.ready_file)
+        log.info("ready", extra={"metrics": f"http://{host}:{port}/metrics"})
         yield
     finally:
         server.shutdown()

@@ -12,15 +12,13 @@ from pathlib import Path
 from rollout.policies import Policy
 from rollout.store import Store
 from trainer.checkpoints import Checkpoints, Progress
-from trainer.feed import is_pinned
 from trainer.megatron.learner import Learner
-from trainer.portal import Portal, Stopped
+from trainer.portal import Portal
 from trainer.publish import Publisher
 from trainer.ranks import Ranks
+from trainer.settings import SettingsError
 
 log = logging.getLogger("trainer.lineage")
-
-LOOK_AGAIN_SECONDS = 30.0
 
 
 class Lineage:
@@ -31,7 +29,9 @@ class Lineage:
     ) -> None:
         self._store, self._portal, self._checkpoints = store, portal, checkpoints
         self._model_dir = model_dir
-        self._recorded = self._recorded_policy()
+        self._recorded = portal.call(store.recorded_policy)
+        if self._recorded is not None:
+            refuse_another_model(self._recorded, model_dir)
 
     def starting_weights(self) -> Path:
         """What to build the learner from: the recorded policy, unless a checkpoint is about to replace the weights."""
@@ -63,10 +63,12 @@ class Lineage:
         publisher.record(policy)
         return replace(progress, version=policy.version)
 
-    def _recorded_policy(self) -> Policy | None:
-        """The policy recorded last. While one is pinned that cannot be known, and training waits."""
-        while self._portal.call(is_pinned, self._store, self._portal, LOOK_AGAIN_SECONDS):
-            if self._portal.is_stopping:
-                raise Stopped("a policy is pinned")
-            log.info("training waits", extra={"because": "a policy is pinned"})
-        return self._portal.call(self._store.policy)
+
+def refuse_another_model(recorded: Policy, model_dir: Path) -> None:
+    """A project trains one model: new weights are published with the configuration of `model_dir`."""
+    ours, theirs = (Path(directory) / "config.json" for directory in (model_dir, recorded.path))
+    if ours.is_file() and theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
+        raise SettingsError(
+            f"TURNGATE_MODEL_DIR: {model_dir} is another model than {recorded.path}, which this project "
+            "trains; name that model, or another TURNGATE_PROJECT"
+        )

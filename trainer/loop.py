@@ -80,9 +80,7 @@ class Trainer:
             policy = self.publisher.write(self.learner, parent=progress.version)
             self.feed.ack(claims, policy)
         with self.report.phase("swap"):
-            swaps = self.publisher.swap()
-        if self.history is not None:
-            self.history.swaps(swaps)
+            self.publisher.swap()
         return policy
 
     def tell(self, batch: Batch, metrics: StepMetrics, policy: Policy) -> None:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 LONGEST_WAIT_SECONDS = 10.0
 
 
-class Stopped(Exception):  # noqa: N818 - reads as the sentence it is
+class Stopped(Exception):
     """The process was told to stop while it waited for something outside it."""
 
 

@@ -22,6 +22,7 @@ from rollout.errors import PolicyNotWritten
 from rollout.policies import Policy, PolicyStore
 from rollout.store import Store
 from rollout.swap import LOAD_SECONDS, Swap, reconcile
+from trainer.history import History
 from trainer.megatron.learner import Learner
 from trainer.model_files import write_weights
 from trainer.portal import Portal, Stopped
@@ -49,8 +50,10 @@ class Publisher:
         engines: Sequence[EngineControl],
         policies_kept: int,
         report: Report,
+        history: History | None,
     ) -> None:
-        self._store, self._portal, self._ranks, self._report = store, portal, ranks, report
+        self._store, self._portal, self._ranks = store, portal, ranks
+        self._report, self._history = report, history
         self._policies = policies
         self._base_dir = base_dir
         self._engines = engines
@@ -83,19 +86,22 @@ class Publisher:
         """Make it the current policy without having trained anything into it."""
         if self._ranks.is_primary:
             self._portal.call(self._store.record_policy, policy)
+        if self._history is not None:
+            self._history.policy(policy)
 
-    def swap(self) -> list[Swap]:
+    def swap(self) -> None:
         """Bring every engine to the policy the store says to serve; one that fails is reported and left behind."""
         if not self._ranks.is_primary:
-            return []
+            return
         swaps = self._portal.call(self._swap)
+        if self._history is not None:
+            self._history.swaps(swaps)
         for swap in swaps:
             if swap.ok:
                 self._report.swapped(swap.engine, swap.gap_seconds)
             else:
                 self._report.alert("swap", engine=swap.engine, error=swap.error)
         self._prune()
-        return swaps
 
     def remove_orphans(self, recorded: Policy) -> None:
         """Delete what was written and never recorded; only a dead trainer leaves such."""

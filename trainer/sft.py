@@ -21,11 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from rollout.model_files import ModelFilesError
 from rollout.sequences import Sequence
 from rollout.template import ChatTemplate, encode_chat
 from rollout.tokenizer import Tokenizer
 from trainer.algorithms import score_function
 from trainer.batch import Row, pack_rows
+from trainer.megatron.errors import LearnerError
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import Microbatch
@@ -73,32 +75,25 @@ def main(
         decay_steps=batches,
         minimum_ratio=MINIMUM_RATIO,
     )
-    started = time.monotonic()
-    learner = Learner.create(model, optimizer, seed=seed)
     try:
-        chats = read_chats(data, model)
-        groups = (list(itertools.islice(chats, batch_size)) for _ in range(batches))
-        losses, tokens = fit(learner, groups, total=batches, token_budget=tokens_per_microbatch)
-        write_whole(learner, source=model, out=out)
-        is_primary = learner.is_primary
-    finally:
-        learner.close()
-    summary = {
-        "batches": batches,
-        "tokens": tokens,
-        "loss_first": losses[0],
-        "loss_last": losses[-1],
-        "seconds": round(time.monotonic() - started, 3),
-        "out": str(out),
-    }
+        with Learner.create(model, optimizer, seed=seed) as learner:
+            chats = read_chats(data, model)
+            groups = (list(itertools.islice(chats, batch_size)) for _ in range(batches))
+            summary = fit(learner, groups, total=batches, token_budget=tokens_per_microbatch)
+            write_whole(learner, source=model, out=out)
+            is_primary = learner.is_primary
+    except (ChatError, LearnerError, ModelFilesError) as error:
+        raise typer.BadParameter(str(error)) from error
     if is_primary:
-        sys.stdout.write(json.dumps(summary) + "\n" if output == "json" else f"wrote {out}\n")
+        text = json.dumps(summary | {"out": str(out)}) if output == "json" else f"wrote {out}"
+        sys.stdout.write(text + "\n")
 
 
 def fit(
     learner: Learner, groups: Iterator[list[Row]], *, total: int, token_budget: int
-) -> tuple[list[float], int]:
-    """One optimizer step per group of chats; the loss of each, and all tokens seen."""
+) -> dict[str, float]:
+    """One optimizer step per group of chats; returns what to say about it."""
+    started = time.monotonic()
     losses: list[float] = []
     tokens = 0
     ranks = Layout().data_parallel(int(os.environ.get("WORLD_SIZE", "1")))
@@ -110,7 +105,13 @@ def fit(
             losses.append(metrics.loss)
             tokens += batch.num_tokens
             progress.update(bar, advance=1, loss=metrics.loss)
-    return losses, tokens
+    return {
+        "batches": total,
+        "tokens": tokens,
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "seconds": round(time.monotonic() - started, 3),
+    }
 
 
 def assistant_loss(

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         app(hoisted(given))
-    except DeployError as error:
+    except (DeployError, OSError) as error:  # OSError: a full disk, a directory of somebody else's
         Output(plain="--plain" in given).error(str(error))
         sys.exit(1)
 

@@ -14,7 +14,7 @@ from deploy.demo.task import Task
 Chat = dict[str, Any]
 
 # habit: probability, at most one per episode; the rest of the episodes have none
-HABITS = {"blurt": 0.13, "guess": 0.17, "drop": 0.13, "reuse": 0.12}
+HABITS = {"blurt": 0.14, "guess": 0.18, "drop": 0.13, "reuse": 0.13}
 WRONG_ITEM = 0.06  # per price call
 PLUS_FOR_TIMES = 0.08  # per expression
 GUESSES = range(20, 600)

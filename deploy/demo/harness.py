@@ -17,6 +17,9 @@ from clients.examples.shop_clerk.clerk import attempt
 from deploy.demo.task import Task
 from deploy.demo.traffic import Traffic
 
+Judge = Callable[[Task, str], float]  # the reward for an answer
+Note = Callable[["Played"], None]
+
 GROUP_SIZE = 8
 SIDE = {"X-Turngate-Turn-Kind": "side"}  # measured, never trained on
 
@@ -47,10 +50,9 @@ class Harness:
         self._http = traffic.client(root, project_key)
         # A client of its own costs an agent 67 ms of CPU; a copy that shares the connections 0.08 ms.
         self._openai = AsyncOpenAI(base_url=root, api_key=project_key, http_client=self._http)
+        self._never = asyncio.Event()
 
-    async def evaluate(
-        self, tasks: Iterable[Task], *, agents: int, note: Callable[[Played], None]
-    ) -> None:
+    async def evaluate(self, tasks: Iterable[Task], *, agents: int, note: Note) -> None:
         """Play every task once, outside training."""
         remaining = iter(tasks)
         async with asyncio.TaskGroup() as group:
@@ -58,40 +60,40 @@ class Harness:
                 group.create_task(self._evaluate(remaining, note))
 
     async def train(
-        self, tasks: Iterator[Task], *, closing: asyncio.Event, note: Callable[[Played], None]
+        self, tasks: Iterator[Task], *, judge: Judge, closing: asyncio.Event, note: Note
     ) -> None:
         """Play one group after another until `closing`."""
         while not closing.is_set():
-            await self._play_group(next(tasks), closing, note)
+            await self._play_group(next(tasks), judge, closing, note)
 
-    async def _evaluate(self, remaining: Iterator[Task], note: Callable[[Played], None]) -> None:
-        never = asyncio.Event()
+    async def _evaluate(self, remaining: Iterator[Task], note: Note) -> None:
         for task in remaining:
-            opened = await self._open({"task_id": task.id}, headers=SIDE, closing=never)
+            opened = await self._open({"task_id": task.id}, headers=SIDE, closing=self._never)
             if opened:
-                await self._play(opened, task, note, headers=SIDE)
+                await self._play(opened, task, judge=Task.reward, note=note, headers=SIDE)
 
     async def _play_group(
-        self, task: Task, closing: asyncio.Event, note: Callable[[Played], None]
+        self, task: Task, judge: Judge, closing: asyncio.Event, note: Note
     ) -> None:
         """The first member is admitted for the whole group; the others then open at once."""
         group_id = f"grp_{uuid4().hex}"
         body = {"task_id": task.id, "group_id": group_id, "group_size": GROUP_SIZE}
-        first = await self._open(body, closing=closing)
-        if first is None:
+        opened = await self._open(body, closing=closing)
+        if opened is None:
             return
-        never = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._play(first, task, note))
+            group.create_task(self._play(opened, task, judge=judge, note=note))
             for _ in range(GROUP_SIZE - 1):
-                if opened := await self._open(body, closing=never):
-                    group.create_task(self._play(opened, task, note))
+                if opened := await self._open(body, closing=self._never):
+                    group.create_task(self._play(opened, task, judge=judge, note=note))
 
     async def _play(
         self,
         opened: Opened,
         task: Task,
-        note: Callable[[Played], None],
+        *,
+        judge: Judge,
+        note: Note,
         headers: dict[str, str] | None = None,
     ) -> None:
         """One agent, from its two strings to its reward."""
@@ -103,7 +105,7 @@ class Harness:
         except openai.APIError:  # counted as failed by the traffic; the others play on
             await self._post(f"/v1/episodes/{opened.id}/complete", {"status": "aborted"})
             return
-        reward = task.reward(attempted.answer)
+        reward = judge(task, attempted.answer)
         await self._post(
             "/v1/rewards", {"episode_id": opened.id, "value": reward, "complete": True}
         )

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from rich.console import Console
 
 from deploy.demo.alongside import alongside
 from deploy.demo.curve import draw_curve
-from deploy.demo.harness import Harness, Played
+from deploy.demo.harness import Harness, Judge, Played
 from deploy.demo.history import History
 from deploy.demo.observer import Observer
 from deploy.demo.own_stack import own_stack
 from deploy.demo.starter import ensure_starter
 from deploy.demo.summary import Summary, summarize
-from deploy.demo.task import held_out_tasks, training_tasks
+from deploy.demo.task import Task, held_out_tasks, training_tasks
 from deploy.demo.traffic import Traffic
 from deploy.demo.view import View
 from deploy.errors import DeployError
@@ -48,7 +48,7 @@ class DemoOptions:
     keep: bool = False  # the stack's data and logs
 
 
-async def run_demo(options: DemoOptions, console: Console) -> Summary:
+async def run_demo(options: DemoOptions, console: Console, judge: Judge = Task.reward) -> Summary:
     """Everything people read goes to `console`; the summary is the result."""
     started = time.monotonic()
     starter = await asyncio.to_thread(
@@ -57,7 +57,7 @@ async def run_demo(options: DemoOptions, console: Console) -> Summary:
     with fresh_directory(options) as data_dir:
         console.print(f"starting Redis, SGLang, gateway and trainer in {data_dir}", markup=False)
         async with own_stack(starter, data_dir, seed=options.seed) as stack:
-            lesson = Lesson(stack, options, console)
+            lesson = Lesson(stack, options, console, judge)
             await lesson.run()
     curve = (options.directory / "curve.png").resolve()
     draw_curve(lesson.history, curve)
@@ -85,17 +85,20 @@ def fresh_directory(options: DemoOptions) -> Iterator[Path]:
 class Lesson:
     """One stack's way from the starter to a better policy."""
 
-    def __init__(self, stack: Announcement, options: DemoOptions, console: Console) -> None:
+    def __init__(
+        self, stack: Announcement, options: DemoOptions, console: Console, judge: Judge
+    ) -> None:
         self.history = History()
         self.traffic = Traffic(CONNECTIONS)
         self.observer = Observer(stack.metrics_urls)
-        self._stack, self._options = stack, options
+        self._stack, self._options, self._judge = stack, options, judge
         self._view = View(console, self.history, self.traffic, self.observer)
         self._harness = Harness(stack.base_url.removesuffix("/v1"), stack.project_key, self.traffic)
 
     async def run(self) -> None:
         root = self._stack.base_url.removesuffix("/v1")
         async with (
+            aclosing(self.traffic),
             GatewayClient(root, self._stack.admin_key) as gateway,
             alongside(self.observer.watch()),
             self._view.shown(),
@@ -120,7 +123,7 @@ class Lesson:
         async with asyncio.TaskGroup() as group:
             for _ in range(CONCURRENT_GROUPS):
                 agents = self._harness.train(
-                    tasks, closing=closing, note=self.history.trained.append
+                    tasks, judge=self._judge, closing=closing, note=self.history.trained.append
                 )
                 group.create_task(agents)
             await self._steps_taken()

@@ -36,7 +36,7 @@ class View:
     def enter(self, phase: str) -> None:
         self._phase = phase
         if not self._is_live:
-            self._console.print(phase, markup=False)
+            self._say(phase)
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
@@ -49,25 +49,14 @@ class View:
                     yield
                 live.update(self.panel(), refresh=True)
         else:
-            async with alongside(
-                repeat(
-                    PLAIN_SECONDS,
-                    lambda: self._console.print(self.line(), markup=False, soft_wrap=True),
-                )
-            ):
+            async with alongside(repeat(PLAIN_SECONDS, lambda: self._say(self.line()))):
                 yield
 
     def panel(self) -> Panel:
         table = Table.grid(padding=(0, 3))
         facts = list(self.facts().items())
-        for left, right in zip(facts[::2], facts[1::2], strict=True):
-            table.add_row(
-                *(
-                    Text(word, style=style)
-                    for fact in (left, right)
-                    for word, style in zip(fact, ("dim", "bold"), strict=True)
-                )
-            )
+        for (name, value), (other, other_value) in zip(facts[::2], facts[1::2], strict=True):
+            table.add_row(*labeled(name, value), *labeled(other, other_value))
         curve = Text(f"\nreward by policy version  {self.sparkline()}", style="cyan")
         return Panel(
             Group(table, curve), title=self._phase, title_align="left", border_style="cyan"
@@ -99,9 +88,16 @@ class View:
         rates = [Success.of(played).rate for played in self._history.windows().values()]
         return "".join(BARS[round(rate * (len(BARS) - 1))] for rate in rates)
 
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     @property
     def _is_live(self) -> bool:
         return self._console.is_terminal and not self._console.no_color
+
+
+def labeled(name: str, value: str) -> tuple[Text, Text]:
+    return Text(name, style="dim"), Text(value, style="bold")
 
 
 def percent(played: list[Played]) -> str:

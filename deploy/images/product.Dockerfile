@@ -6,10 +6,9 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 OMP_NU
 RUN useradd --create-home --uid 10001 turngate && install -d -o turngate /data /weights
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
-COPY deploy/requirements/product.txt deploy/requirements/product.txt
+COPY deploy/requirements/gateway.txt deploy/requirements/product.txt deploy/requirements/
 
 FROM base AS gateway
-COPY deploy/requirements/gateway.txt deploy/requirements/gateway.txt
 RUN pip install --requirement deploy/requirements/gateway.txt
 COPY rollout rollout
 COPY gateway gateway

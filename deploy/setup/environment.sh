@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 name=${1:?product or engine}
 pins=deploy/requirements
 case $name in
-  product) directory=${2:-.venv} files=("$pins/product.txt" "$pins/dev.txt" pyproject.toml) ;;
+  product) directory=${2:-.venv} files=("$pins/gateway.txt" "$pins/product.txt" "$pins/dev.txt" pyproject.toml) ;;
   engine) directory=${2:-.venv-engine} files=("$pins/engine-cpu.txt" "$pins/engine-cpu-nodeps.txt") ;;
   *) echo "environment.sh: $name is neither product nor engine" >&2; exit 2 ;;
 esac
@@ -48,14 +48,14 @@ install_torch() {
 }
 
 install_product() {
-  say "installing the pinned packages into $directory (about a minute)"
+  say "installing the pinned packages into $directory, which takes a minute or more"
   install --requirement "$pins/dev.txt"
   say "installing turngate itself, in place"
   install --no-deps --no-build-isolation --editable .
 }
 
 install_engine() {
-  say "installing SGLang's pinned packages into $directory (about a minute)"
+  say "installing SGLang's pinned packages into $directory, which takes a minute or more"
   install --requirement "$pins/engine-cpu.txt"
   # SGLang's own requirements are CUDA builds of several gigabytes that a CPU never loads.
   install --no-deps --requirement "$pins/engine-cpu-nodeps.txt"

@@ -54,8 +54,11 @@ def _run(directory: str) -> int:
     command = [sys.executable, "-m", "rollout.engine_server.server", *sys.argv[1:]]
     environment = os.environ | {"TMPDIR": directory}
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
-    server = subprocess.Popen(  # noqa: PLW1509 - this process has one thread
-        command, env=environment, start_new_session=True, preexec_fn=_die_with_parent
+    server = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
     )
     try:
         return _wait(server)

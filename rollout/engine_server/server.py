@@ -16,6 +16,7 @@ from rollout.engine_server import arguments as command_line
 from rollout.engine_server import cpu
 
 HAS_GPU = torch.cuda.is_available()
+GPU_ARGUMENTS = ("--dtype", "bfloat16")  # what the trainer computes in; SGLang would take float16
 
 if __name__ in ("__main__", "__mp_main__") and not HAS_GPU:
     cpu.install()  # here and not in main(): a worker imports this module and runs no main()
@@ -35,7 +36,7 @@ def main() -> None:
     )
     arguments = command_line.parse()
     port = arguments.port or _free_port(arguments.host)
-    device = () if HAS_GPU else cpu.ARGUMENTS
+    device = GPU_ARGUMENTS if HAS_GPU else cpu.ARGUMENTS
     server_args = prepare_server_args(
         command_line.sglang_arguments(arguments, port=port, device=device)
     )

@@ -5,6 +5,8 @@ import json
 import tokenize
 from typing import Any
 
+import orjson
+
 AGENT_BYTES = 19_000  # about 3.7k tokens
 
 
@@ -14,9 +16,9 @@ def small(*, stream: bool) -> bytes:
         {"role": "system", "content": "You are a careful assistant."},
         {"role": "user", "content": text},
     ]
-    return json.dumps(
+    return orjson.dumps(
         {"model": "policy", "messages": messages, "max_tokens": 300, "stream": stream}
-    ).encode()
+    )
 
 
 def agent(*, stream: bool) -> bytes:
@@ -45,7 +47,7 @@ def agent(*, stream: bool) -> bytes:
         "max_tokens": 300,
         "stream": stream,
     }
-    return json.dumps(body).encode()
+    return orjson.dumps(body)
 
 
 def tool(name: str) -> dict[str, Any]:

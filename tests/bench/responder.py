@@ -6,6 +6,7 @@ gateway asks for. It is the other side of the bench, never of a test: nothing is
 
 import asyncio
 import sys
+from typing import cast
 
 import httptools
 import orjson
@@ -74,7 +75,7 @@ class Responder(asyncio.Protocol):
         self.body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -86,7 +87,6 @@ class Responder(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        assert isinstance(self.transport, asyncio.Transport)
         if self.url != b"/generate":
             self.transport.write(self.replies.information)
         elif b'"stream":true' in self.body:
@@ -97,7 +97,6 @@ class Responder(asyncio.Protocol):
 
     def write_events(self, place: int) -> None:
         """One event per loop turn, so that the gateway sees them apart as it would from an engine."""
-        assert isinstance(self.transport, asyncio.Transport)
         if self.transport.is_closing():
             return
         if place == len(self.replies.events):

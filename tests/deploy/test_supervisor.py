@@ -102,6 +102,7 @@ async def test_a_process_that_is_not_ready_in_time_fails_the_start(stage: Stage)
 
 async def test_a_program_that_does_not_exist_fails_the_start(stage: Stage) -> None:
     """The operating system's reason is in the message."""
+
     async def launch() -> Launch:
         return Launch((str(stage.directory / "missing"),))
 

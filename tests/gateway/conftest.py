@@ -1,11 +1,12 @@
 """A gateway on real Redis in front of a scripted engine, and a policy whose words a test can spell."""
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from rollout.store import Store
 from rollout.tokenizer import Tokenizer
 from tests.gateway.scripted_engine import ScriptedEngine, Stop, Tokens, running_engine
 
+T = TypeVar("T")
 ADMIN_KEY = "tg-admin-for-tests-only"
 
 
@@ -52,11 +54,11 @@ def tokenizer(model_dir: Path) -> Tokenizer:
 
 
 @pytest.fixture
-async def engine(tokenizer: Tokenizer) -> AsyncIterator[ScriptedEngine]:
+async def scripted(tokenizer: Tokenizer) -> AsyncIterator[ScriptedEngine]:
     """Says `Hello there.` unless told otherwise."""
-    async with running_engine() as engine:
-        engine.default = (*spell(tokenizer, "Hello there."), end_of_turn(tokenizer))
-        yield engine
+    async with running_engine() as scripted:
+        scripted.default = (*spell(tokenizer, "Hello there."), end_of_turn(tokenizer))
+        yield scripted
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def start_gateway(redis_url: str, model_dir: Path, tmp_path: Path) -> StartGatew
     """Starts gateways on one Redis; settings may be overridden by name."""
 
     @asynccontextmanager
-    async def start(*engines: ScriptedEngine, **overrides: Any) -> AsyncIterator[Gateway]:
+    async def start(*engines: ScriptedEngine | str, **overrides: Any) -> AsyncIterator[Gateway]:
         project = overrides.pop("project", f"test-{secrets.token_hex(4)}")
         values: dict[str, Any] = {
             "redis_url": redis_url,
@@ -72,7 +74,7 @@ def start_gateway(redis_url: str, model_dir: Path, tmp_path: Path) -> StartGatew
             "weights_dir": tmp_path / "weights",
             "project": project,
             "model_dir": model_dir,
-            "engines": tuple(engine.url for engine in engines),
+            "engines": tuple(scripted.url for engine in engines),
             "admin_key": ADMIN_KEY,
             "port": 0,
             "metrics_port": 0,
@@ -95,8 +97,8 @@ def start_gateway(redis_url: str, model_dir: Path, tmp_path: Path) -> StartGatew
 
 
 @pytest.fixture
-async def served(start_gateway: StartGateway, engine: ScriptedEngine) -> AsyncIterator[Gateway]:
-    async with start_gateway(engine) as running:
+async def served(start_gateway: StartGateway, scripted: ScriptedEngine) -> AsyncIterator[Gateway]:
+    async with start_gateway(scripted) as running:
         yield running
 
 
@@ -107,3 +109,11 @@ def spell(tokenizer: Tokenizer, text: str) -> list[Tokens]:
 
 def end_of_turn(tokenizer: Tokenizer) -> Stop:
     return Stop(min(tokenizer.eos_ids))
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], *, seconds: float = 5) -> T:
+    """The first answer that is not empty; for effects that are announced to nobody."""
+    async with asyncio.timeout(seconds):
+        while not (answer := await ask()):
+            await asyncio.sleep(0.01)
+    return answer

@@ -1,7 +1,7 @@
 """A real HTTP server that speaks SGLang's `/generate` and control routes from a script: exact tokens, timing, faults.
 
-    engine.script(Tokens([5, 6]), Wait(event), Tokens([7]), Stop(2))     what the next call gets
-    engine.requests, engine.aborted                                       what the gateway did
+engine.script(Tokens([5, 6]), Wait(event), Tokens([7]), Stop(2))     what the next call gets
+engine.requests, engine.aborted                                       what the gateway did
 """
 
 import asyncio
@@ -86,6 +86,7 @@ class ScriptedEngine:
         self.incremental = incremental
         self.requests: list[dict[str, Any]] = []
         self.aborted: list[str] = []
+        self.was_aborted = asyncio.Event()
         self.calls: list[str] = []
         self.url = ""
         self.cached_tokens = 0
@@ -136,6 +137,7 @@ class ScriptedEngine:
 
     async def _abort(self, request: web.Request) -> web.Response:
         self.aborted.append((await request.json())["rid"])
+        self.was_aborted.set()
         return web.json_response({})
 
     async def _model_info(self, request: web.Request) -> web.Response:
@@ -271,7 +273,9 @@ class _Reply:
 
 
 @asynccontextmanager
-async def running_engine(version: int = 0, *, incremental: bool = True) -> AsyncIterator[ScriptedEngine]:
+async def running_engine(
+    version: int = 0, *, incremental: bool = True
+) -> AsyncIterator[ScriptedEngine]:
     engine = ScriptedEngine(version, incremental=incremental)
     await engine.start()
     try:

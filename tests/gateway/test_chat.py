@@ -32,10 +32,10 @@ async def test_a_reply_is_what_the_engine_said(served: Gateway) -> None:
 
 
 async def test_headers_name_episode_turn_and_version(
-    served: Gateway, engine: ScriptedEngine
+    served: Gateway, scripted: ScriptedEngine
 ) -> None:
     """A reply says which episode and turn recorded it and which policy version sampled it."""
-    engine.version = 7
+    scripted.version = 7
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(model="x", messages=USER)
     turns = await served.store.turns(raw.headers["x-turngate-episode"])
@@ -46,23 +46,23 @@ async def test_headers_name_episode_turn_and_version(
 
 
 async def test_the_exact_ids_and_logprobs_are_recorded(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """The turn keeps the ids that were sampled, also when they are not the canonical encoding of their text."""
     odd = [tokenizer.encode("H")[0], tokenizer.encode("i")[0]]
     stop = end_of_turn(tokenizer)
-    engine.script(Tokens(odd, [-0.25, -1.5]), stop)
+    scripted.script(Tokens(odd, [-0.25, -1.5]), stop)
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(model="x", messages=USER)
     (turn,) = await served.store.turns(raw.headers["x-turngate-episode"])
     assert raw.parse().choices[0].message.content == "Hi"
     assert turn.outputs[0].ids.tolist() == [*odd, stop.matched]
     assert turn.outputs[0].behavior_logprobs.tolist()[:2] == [-0.25, -1.5]
-    assert turn.context_ids.tolist() == engine.requests[0]["input_ids"]
+    assert turn.context_ids.tolist() == scripted.requests[0]["input_ids"]
 
 
 async def test_sampling_parameters_reach_the_engine(
-    served: Gateway, engine: ScriptedEngine
+    served: Gateway, scripted: ScriptedEngine
 ) -> None:
     """Every sampling parameter of the dialect, and SGLang's own, arrive under the engine's names."""
     async with served.openai() as client:
@@ -88,7 +88,7 @@ async def test_sampling_parameters_reach_the_engine(
                 "an_unknown_field": {"is": "ignored"},
             },
         )
-    assert engine.requests[0]["sampling_params"] == {
+    assert scripted.requests[0]["sampling_params"] == {
         "max_new_tokens": 9,
         "temperature": 0.7,
         "top_p": 0.9,
@@ -108,7 +108,7 @@ async def test_sampling_parameters_reach_the_engine(
 
 
 async def test_truncated_sampling_records_the_true_logprobs(
-    served: Gateway, engine: ScriptedEngine
+    served: Gateway, scripted: ScriptedEngine
 ) -> None:
     """Under top-p the behavior logprobs are those of the truncated distribution, which the engine reports apart."""
     async with served.openai() as client:
@@ -124,17 +124,17 @@ async def test_truncated_sampling_records_the_true_logprobs(
 
 
 async def test_max_tokens_defaults_to_what_is_left(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """Without max_tokens an output may fill the context."""
     async with served.openai() as client:
         await client.chat.completions.create(model="policy", messages=USER)
-    asked = engine.requests[0]
+    asked = scripted.requests[0]
     room = tokenizer.context_length - len(asked["input_ids"])
     assert asked["sampling_params"]["max_new_tokens"] == room
 
 
-async def test_roles_and_parts_are_normalized(served: Gateway, engine: ScriptedEngine) -> None:
+async def test_roles_and_parts_are_normalized(served: Gateway, scripted: ScriptedEngine) -> None:
     """A developer message is a system message, and text parts are their text."""
     parts = [{"type": "text", "text": "He"}, {"type": "text", "text": "llo"}]
     plain: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
@@ -145,14 +145,14 @@ async def test_roles_and_parts_are_normalized(served: Gateway, engine: ScriptedE
     async with served.openai() as client:
         await client.chat.completions.create(model="policy", messages=plain)
         await client.chat.completions.create(model="policy", messages=fancy)
-    assert engine.requests[0]["input_ids"] == engine.requests[1]["input_ids"]
+    assert scripted.requests[0]["input_ids"] == scripted.requests[1]["input_ids"]
 
 
 async def test_tool_calls_are_parsed(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """A call the model writes comes back as a tool call, with the finish reason that runtimes wait for."""
-    engine.script(*spell(tokenizer, CALL), end_of_turn(tokenizer))
+    scripted.script(*spell(tokenizer, CALL), end_of_turn(tokenizer))
     async with served.openai(_strict_response_validation=True) as client:
         completion = await client.chat.completions.create(
             model="policy", messages=USER, tools=[PRICE]
@@ -167,15 +167,15 @@ async def test_tool_calls_are_parsed(
 
 
 async def test_tools_forbidden_are_not_shown(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """With tool_choice none the prompt offers no tools and a call stays text."""
-    engine.script(*spell(tokenizer, CALL), end_of_turn(tokenizer))
+    scripted.script(*spell(tokenizer, CALL), end_of_turn(tokenizer))
     async with served.openai() as client:
         completion = await client.chat.completions.create(
             model="policy", messages=USER, tools=[PRICE], tool_choice="none"
         )
-    assert "Tools" not in tokenizer.decode(engine.requests[0]["input_ids"])
+    assert "Tools" not in tokenizer.decode(scripted.requests[0]["input_ids"])
     assert completion.choices[0].message.content == CALL
     assert completion.choices[0].finish_reason == "stop"
 
@@ -184,14 +184,14 @@ async def test_tools_forbidden_are_not_shown(
     "choice", ["required", {"type": "function", "function": {"name": "price"}}]
 )
 async def test_a_forced_call_is_constrained(
-    served: Gateway, engine: ScriptedEngine, choice: Any
+    served: Gateway, scripted: ScriptedEngine, choice: Any
 ) -> None:
     """A forced tool choice travels as a structural tag whose content is the function's schema, and flags the output."""
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(
             model="policy", messages=USER, tools=[PRICE], tool_choice=choice
         )
-    tag = json.loads(engine.requests[0]["sampling_params"]["structural_tag"])
+    tag = json.loads(scripted.requests[0]["sampling_params"]["structural_tag"])
     (call,) = tag["format"]["tags"]
     assert tag["format"]["at_least_one"] is True
     assert call["begin"] == '<tool_call>\n{"name": "price", "arguments": '
@@ -212,19 +212,19 @@ async def test_a_forced_call_is_constrained(
     ],
 )
 async def test_response_format_is_a_grammar(
-    served: Gateway, engine: ScriptedEngine, response_format: Any, schema: object
+    served: Gateway, scripted: ScriptedEngine, response_format: Any, schema: object
 ) -> None:
     """Structured answers are enforced by the engine's JSON grammar."""
     async with served.openai() as client:
         await client.chat.completions.create(
             model="policy", messages=USER, response_format=response_format
         )
-    sent = engine.requests[0]["sampling_params"].get("json_schema")
+    sent = scripted.requests[0]["sampling_params"].get("json_schema")
     assert (json.loads(sent) if sent else None) == schema
 
 
 async def test_a_schema_leaves_room_for_tool_calls(
-    served: Gateway, engine: ScriptedEngine
+    served: Gateway, scripted: ScriptedEngine
 ) -> None:
     """With tools on offer, a response schema constrains the answer but not the choice to call."""
     schema: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "null"}}}
@@ -232,18 +232,18 @@ async def test_a_schema_leaves_room_for_tool_calls(
         await client.chat.completions.create(
             model="policy", messages=USER, tools=[PRICE], response_format=schema
         )
-    tag = json.loads(engine.requests[0]["sampling_params"]["structural_tag"])
+    tag = json.loads(scripted.requests[0]["sampling_params"]["structural_tag"])
     answer, calls = tag["format"]["elements"]
     assert answer["json_schema"] == {"type": "null"}
     assert calls["type"] == "triggered_tags"
 
 
 async def test_stop_strings_are_trimmed_but_recorded(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """The reply ends before the stop string; the record keeps every id that was sampled."""
     ids = tokenizer.encode("one END")
-    engine.script(Tokens(ids), Stop("END"))
+    scripted.script(Tokens(ids), Stop("END"))
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(
             model="policy", messages=USER, stop="END"
@@ -255,10 +255,10 @@ async def test_stop_strings_are_trimmed_but_recorded(
 
 
 async def test_length_is_said_and_flagged(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """An output cut by length says so to the client and in the record."""
-    engine.script(Tokens(tokenizer.encode("and then")), Length())
+    scripted.script(Tokens(tokenizer.encode("and then")), Length())
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(
             model="policy", messages=USER, max_tokens=2
@@ -269,11 +269,11 @@ async def test_length_is_said_and_flagged(
 
 
 async def test_several_outputs_are_siblings_of_one_turn(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """With n=3 three calls run side by side and one turn records three outputs."""
     for word in ("a", "b", "c"):
-        engine.script(*spell(tokenizer, word), end_of_turn(tokenizer))
+        scripted.script(*spell(tokenizer, word), end_of_turn(tokenizer))
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(
             model="policy", messages=USER, n=3, seed=10
@@ -283,12 +283,12 @@ async def test_several_outputs_are_siblings_of_one_turn(
     assert [choice.index for choice in choices] == [0, 1, 2]
     assert sorted(choice.message.content or "" for choice in choices) == ["a", "b", "c"]
     assert len(turn.outputs) == 3
-    seeds = sorted(request["sampling_params"]["sampling_seed"] for request in engine.requests)
+    seeds = sorted(request["sampling_params"]["sampling_seed"] for request in scripted.requests)
     assert seeds == [10, 11, 12]
 
 
 async def test_logprobs_and_token_ids_on_request(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """Logprobs come per sampled token with alternatives, and return_token_ids shows the ids of prompt and output."""
     async with served.openai(_strict_response_validation=True) as client:
@@ -303,26 +303,24 @@ async def test_logprobs_and_token_ids_on_request(
     assert choice.logprobs is not None
     shown = choice.logprobs.content or []
     ids = choice.model_dump()["token_ids"]
-    assert completion.model_dump()["prompt_token_ids"] == engine.requests[0]["input_ids"]
+    assert completion.model_dump()["prompt_token_ids"] == scripted.requests[0]["input_ids"]
     assert bytes(b for token in shown[:-1] for b in token.bytes or ()).decode() == "Hello there."
     assert len(shown) == len(ids)
     assert all(len(token.top_logprobs) == 2 for token in shown)
 
 
 async def test_reasoning_effort_is_the_templates_business(
-    served: Gateway, engine: ScriptedEngine
+    served: Gateway, scripted: ScriptedEngine
 ) -> None:
     """A template argument changes nothing for a template that does not read it, and is accepted."""
     async with served.openai() as client:
-        await client.chat.completions.create(
-            model="policy", messages=USER, reasoning_effort="low"
-        )
+        await client.chat.completions.create(model="policy", messages=USER, reasoning_effort="low")
         await client.chat.completions.create(model="policy", messages=USER)
-    assert engine.requests[0]["input_ids"] == engine.requests[1]["input_ids"]
+    assert scripted.requests[0]["input_ids"] == scripted.requests[1]["input_ids"]
 
 
 async def test_a_prefill_is_continued_and_forced(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """With continue_final_message the model goes on after the caller's words, which are context and not trained."""
     messages: Any = [*USER, {"role": "assistant", "content": "I say: "}]
@@ -331,13 +329,13 @@ async def test_a_prefill_is_continued_and_forced(
             model="policy", messages=messages, extra_body={"continue_final_message": True}
         )
     (turn,) = await served.store.turns(raw.headers["x-turngate-episode"])
-    prompt = tokenizer.decode(engine.requests[0]["input_ids"])
+    prompt = tokenizer.decode(scripted.requests[0]["input_ids"])
     assert prompt.endswith("<|im_start|>assistant\nI say: ")
     assert turn.forced == len(tokenizer.encode("I say: "))
 
 
 async def test_models_are_the_alias_and_what_is_served(
-    served: Gateway, engine: ScriptedEngine
+    served: Gateway, scripted: ScriptedEngine
 ) -> None:
     """The model list has the alias and the version engines serve; a version nobody serves is 404."""
     async with served.openai() as client:

@@ -33,7 +33,9 @@ def parse(
     pieces: list[str], *, tools: str | None = "hermes", prompt_tail: str = ""
 ) -> tuple[list[Delta], OutputParser]:
     numbers = itertools.count()
-    parser = OutputParser(tools, "think", prompt_tail=prompt_tail, new_id=lambda: f"call_{next(numbers)}")
+    parser = OutputParser(
+        tools, "think", prompt_tail=prompt_tail, new_id=lambda: f"call_{next(numbers)}"
+    )
     deltas = [delta for piece in pieces for delta in parser.feed(piece)]
     return deltas + parser.finish(), parser
 
@@ -53,7 +55,9 @@ def calls_of(parsed: Message) -> list[tuple[str, str]]:
     st.lists(st.integers(0, 200), max_size=30),
     st.sampled_from(["", "<|im_start|>assistant\n<think>\n"]),
 )
-def test_any_chunking_folds_to_the_whole_parse(text: str, cuts: list[int], prompt_tail: str) -> None:
+def test_any_chunking_folds_to_the_whole_parse(
+    text: str, cuts: list[int], prompt_tail: str
+) -> None:
     """A stream cut anywhere, single characters included, folds to what the whole text parses to."""
     whole, parser = parse([text], prompt_tail=prompt_tail)
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
@@ -68,7 +72,11 @@ def test_any_chunking_folds_to_the_whole_parse(text: str, cuts: list[int], promp
 def test_nothing_the_model_wrote_is_lost(text: str) -> None:
     """Every letter and digit outside a call's shell reaches the client, in reasoning, content or a call."""
     parsed, _ = message(text)
-    said = parsed.content + parsed.reasoning + "".join(f"{c.name}{c.arguments}" for c in parsed.tool_calls)
+    said = (
+        parsed.content
+        + parsed.reasoning
+        + "".join(f"{c.name}{c.arguments}" for c in parsed.tool_calls)
+    )
     for word in ("Hi", "é🙂", "melon", "1"):
         assert said.count(word) == text.count(word)
 
@@ -101,7 +109,10 @@ def test_calls_start_and_end_in_order(text: str) -> None:
             st.text(max_size=6),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.text(max_size=12),
-                lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+                ),
                 max_leaves=6,
             ),
             max_size=4,
@@ -117,7 +128,9 @@ def test_well_formed_calls_come_out_as_written(
 ) -> None:
     """The arguments of a call are the very characters that the model wrote."""
     written = [json.dumps(each, indent=indent, ensure_ascii=ascii_only) for each in arguments]
-    text = "\n".join(f'<tool_call>\n{{"name": "f", "arguments": {each}}}\n</tool_call>' for each in written)
+    text = "\n".join(
+        f'<tool_call>\n{{"name": "f", "arguments": {each}}}\n</tool_call>' for each in written
+    )
     parsed, malformed = message(text)
     assert calls_of(parsed) == [("f", each) for each in written]
     assert (parsed.content, malformed) == ("", False)
@@ -125,7 +138,14 @@ def test_well_formed_calls_come_out_as_written(
 
 def test_arguments_stream_as_they_are_generated() -> None:
     """The name is sent before the arguments are complete, and these follow piece by piece."""
-    pieces = ["<tool_call>\n", '{"name": "price", "arg', 'uments": {"item"', ': "mel', 'on"}', "}\n</tool_call>"]
+    pieces = [
+        "<tool_call>\n",
+        '{"name": "price", "arg',
+        'uments": {"item"',
+        ': "mel',
+        'on"}',
+        "}\n</tool_call>",
+    ]
     parser = OutputParser("hermes", None, new_id=lambda: "call_0")
     assert [parser.feed(piece) for piece in pieces] == [
         [],
@@ -233,7 +253,9 @@ def test_long_malformed_header_costs_linear_time() -> None:
     """A call whose name never ends is not read again from its beginning for each token."""
     parser = OutputParser("hermes", None)
     text = '<tool_call>{"name": "' + "x" * 200_000
-    deltas = [delta for start in range(0, len(text), 4) for delta in parser.feed(text[start : start + 4])]
+    deltas = [
+        delta for start in range(0, len(text), 4) for delta in parser.feed(text[start : start + 4])
+    ]
     assert fold([*deltas, *parser.finish()]).content == text
 
 

@@ -4,12 +4,11 @@ import asyncio
 import json
 from typing import Any
 
-import httpx
 import pytest
 from openai import APIError
 
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import ADMIN_KEY, Gateway, StartGateway, end_of_turn, spell
+from tests.gateway.conftest import Gateway, StartGateway, end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import (
     Garbage,
     Refuse,
@@ -80,9 +79,12 @@ async def test_a_stream_folds_to_the_unstreamed_reply(
     }
     stop: Step = Stop("STOP") if "STOP" in text else end_of_turn(tokenizer)
     text = text.partition(" and more")[0]
-    async with running_engine(incremental=incremental) as engine, start_gateway(engine) as served:
-        engine.script(*spell(tokenizer, text), stop)
-        engine.script(*spell(tokenizer, text), stop)
+    async with (
+        running_engine(incremental=incremental) as scripted,
+        start_gateway(scripted) as served,
+    ):
+        scripted.script(*spell(tokenizer, text), stop)
+        scripted.script(*spell(tokenizer, text), stop)
         streamed = folded(await chunks_of(served, **options))
         async with served.openai() as client:
             whole = await client.chat.completions.create(model="policy", messages=USER, **options)
@@ -99,11 +101,11 @@ async def test_a_stream_folds_to_the_unstreamed_reply(
 
 
 async def test_tokens_arrive_as_they_are_sampled(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """The first words reach the client while the engine still holds back the rest."""
     rest = asyncio.Event()
-    engine.script(Tokens(tokenizer.encode("early")), Wait(rest), end_of_turn(tokenizer))
+    scripted.script(Tokens(tokenizer.encode("early")), Wait(rest), end_of_turn(tokenizer))
     async with served.openai() as client:
         stream = await client.chat.completions.create(model="policy", messages=USER, stream=True)
         async for chunk in stream:
@@ -114,12 +116,12 @@ async def test_tokens_arrive_as_they_are_sampled(
 
 
 async def test_no_header_before_the_first_token(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """While the engine is silent nothing is sent, so a refusal can still be a status."""
     wait = Wait(asyncio.Event())
-    engine.script(wait, Refuse(400, "the engine says no"))
-    engine.script(Refuse(400, "the engine says no"))
+    scripted.script(wait, Refuse(400, "the engine says no"))
+    scripted.script(Refuse(400, "the engine says no"))
     body = {"model": "policy", "messages": USER, "stream": True}
     asked = asyncio.create_task(served.admin.post("/v1/chat/completions", json=body))
     await wait.reached.wait()
@@ -141,11 +143,11 @@ async def test_usage_comes_last_and_only_when_asked(served: Gateway) -> None:
 
 
 async def test_streamed_siblings_are_told_apart(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """With n=2 the chunks of both outputs interleave under their index, each with one finish reason."""
     for word in ("left", "right"):
-        engine.script(*spell(tokenizer, word), end_of_turn(tokenizer))
+        scripted.script(*spell(tokenizer, word), end_of_turn(tokenizer))
     chunks = await chunks_of(served, n=2)
     texts = {0: "", 1: ""}
     finish = []
@@ -158,7 +160,7 @@ async def test_streamed_siblings_are_told_apart(
 
 
 async def test_the_terminator_waits_for_the_commit(
-    served: Gateway, engine: ScriptedEngine
+    served: Gateway, scripted: ScriptedEngine
 ) -> None:
     """When a client has seen [DONE], the turn is in the store; when the turn cannot be recorded, it never sees it."""
     body = {"model": "policy", "messages": USER, "stream": True}
@@ -174,12 +176,12 @@ async def test_the_terminator_waits_for_the_commit(
 
 
 async def test_an_error_in_mid_stream_is_an_event_without_terminator(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """Engines that fail for good after the first token end the stream with an error event, which the SDK raises."""
-    engine.script(Tokens(tokenizer.encode("begun")), Garbage())
-    engine.script(Garbage())
-    engine.script(Garbage())
+    scripted.script(Tokens(tokenizer.encode("begun")), Garbage())
+    scripted.script(Garbage())
+    scripted.script(Garbage())
     body = {"model": "policy", "messages": USER, "stream": True}
     answer = await served.admin.post("/v1/chat/completions", json=body)
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
@@ -193,38 +195,45 @@ async def test_an_error_in_mid_stream_is_an_event_without_terminator(
 
 
 async def test_the_sdk_raises_a_mid_stream_error(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """The stock SDK turns the error event into an exception."""
-    engine.script(Tokens(tokenizer.encode("begun")), Garbage())
-    engine.script(Garbage())
-    engine.script(Garbage())
+    scripted.script(Tokens(tokenizer.encode("begun")), Garbage())
+    scripted.script(Garbage())
+    scripted.script(Garbage())
     with pytest.raises(APIError):
         await chunks_of(served)
 
 
-@pytest.mark.parametrize("streamed", [True, False])
-async def test_a_client_that_leaves_aborts_the_engine(
-    served: Gateway, engine: ScriptedEngine, tokenizer: Tokenizer, *, streamed: bool
+async def test_a_client_that_leaves_a_stream_aborts_the_engine(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
-    """A disconnect aborts the engine's call; what a stream had sampled is kept as abandoned and never trains."""
+    """A disconnect aborts the engine's call; what was sampled is kept as abandoned and never trains."""
+    sampled = tokenizer.encode("so far")
+    scripted.script(Tokens(sampled), Wait(asyncio.Event()), end_of_turn(tokenizer))
+    body = {"model": "policy", "messages": USER, "stream": True}
+    path = "/e/ep_left/v1/chat/completions"
+    async with served.admin.stream("POST", path, json=body) as answer:
+        async for line in answer.aiter_lines():
+            if tokenizer.decode(sampled) in line:
+                break
+    await asyncio.wait_for(scripted.was_aborted.wait(), 5)
+    assert scripted.aborted == [scripted.requests[0]["rid"]]
+    turns = await eventually(lambda: served.store.turns("ep_left"))
+    assert turns[0].outputs[0].is_abandoned
+    assert turns[0].outputs[0].ids.tolist() == sampled
+
+
+async def test_a_client_that_leaves_an_unstreamed_call_aborts_the_engine(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A disconnect is seen also while nothing is being sent, and leaves no turn."""
     wait = Wait(asyncio.Event())
-    engine.script(Tokens(tokenizer.encode("so far")), wait, end_of_turn(tokenizer))
-    body = {"model": "policy", "messages": USER, "stream": streamed}
-    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-    async with httpx.AsyncClient(base_url=served.url, headers=headers, trust_env=False) as client:
-        path = "/e/ep_left/v1/chat/completions"
-        leaving = asyncio.create_task(client.post(path, json=body))
-        await wait.reached.wait()
-        await asyncio.sleep(0.05)
-        leaving.cancel()
-    async with asyncio.timeout(5):
-        while not engine.aborted:
-            await asyncio.sleep(0.01)
-    assert engine.aborted == [engine.requests[0]["rid"]]
-    if streamed:
-        async with asyncio.timeout(5):
-            while not (turns := await served.store.turns("ep_left")):
-                await asyncio.sleep(0.01)
-        assert turns[0].outputs[0].is_abandoned
-        assert turns[0].outputs[0].ids.tolist() == tokenizer.encode("so far")
+    scripted.script(Tokens(tokenizer.encode("so far")), wait, end_of_turn(tokenizer))
+    body = {"model": "policy", "messages": USER}
+    leaving = asyncio.create_task(served.admin.post("/e/ep_left/v1/chat/completions", json=body))
+    await wait.reached.wait()
+    leaving.cancel()
+    await asyncio.wait_for(scripted.was_aborted.wait(), 5)
+    assert scripted.aborted == [scripted.requests[0]["rid"]]
+    assert await served.store.turns("ep_left") == []

@@ -9,10 +9,12 @@ from rollout.sample_chats import TOOLS
 Message = dict[str, Any]
 
 TEXTS = st.sampled_from(
-    ["", "Hi.", "  padded \n", "two\nlines", "é 漢字 🙂", "<b>&amp;</b> 'q' \"d\"", "{{ x }} {% y %}", "/no_think", "a </tool_response>",
+    ["", "Hi.", "  padded \n", "two\nlines", "é 漢字 🙂", "<b>&amp;</b> 'q' \"d\"", "{{ x }} {% y %}", "/no_think", "<tool_response>x</tool_response>",
      "<think>", "<|im_start|>user", "None", "0"]
 ) | st.text(max_size=20)  # fmt: skip
-SAID = st.sampled_from(["", "Sure.", "Let me see:\n", "  well  ", "é 🙂", "The answer is <b>4</b>."])
+SAID = st.sampled_from(
+    ["", "Sure.", "Let me see:\n", "  well  ", "é 🙂", "The answer is <b>4</b>."]
+)
 THOUGHTS = st.sampled_from(["", "", "Hm.", "First,\nthen second.", "  so  "])
 ARGUMENTS = st.dictionaries(
     st.sampled_from(["item", "tags", "exact", "limit", "é"]),
@@ -29,7 +31,11 @@ def assistants(draw: st.DrawFn, num_calls: int) -> Message:
         message["reasoning_content"] = thought
     if num_calls:
         message["tool_calls"] = [
-            {"id": f"c{i:08}", "type": "function", "function": {"name": "price", "arguments": draw(ARGUMENTS)}}
+            {
+                "id": f"c{i:08}",
+                "type": "function",
+                "function": {"name": "price", "arguments": draw(ARGUMENTS)},
+            }
             for i in range(num_calls)
         ]
     return message
@@ -48,7 +54,12 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message], list[Any] | None]:
             num_calls = draw(st.sampled_from([1, 1, 2]))
             messages.append(draw(assistants(num_calls)))
             messages += [
-                {"role": "tool", "content": draw(TEXTS), "tool_call_id": f"c{i:08}", "name": "price"}
+                {
+                    "role": "tool",
+                    "content": draw(TEXTS),
+                    "tool_call_id": f"c{i:08}",
+                    "name": "price",
+                }
                 for i in range(num_calls)
             ]
         messages.append(draw(assistants(0)))

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import time
 from pathlib import Path
 
 import jinja2
@@ -14,10 +15,10 @@ from rollout.tokenizer import Tokenizer
 from tests.rollout.model_directory import byte_level_bpe, special_tokens_in, write_model_directory
 
 # How each family ends an assistant's turn; the others write ChatML.
-ENDS = {
+ENDS: dict[str, str | tuple[str, ...]] = {
     "llama3": "<|eot_id|>",
     "gemma": "<end_of_turn>",
-    "glm": "<|user|>",
+    "glm": ("<|user|>", "<|observation|>"),
     "deepseek": "<｜end▁of▁sentence｜>",
     "phi": "<|end|>",
     "cohere": "<|END_OF_TURN_TOKEN|>",
@@ -25,6 +26,8 @@ ENDS = {
     "muse": "<|eot|>",
 }
 IMAGES_ONLY = ("idefics3", "llava_next", "smolvlm")
+# Variants for trainers mark what the assistant says and are else the same; two of them stand for all.
+TRAINING = ("qwen3_training", "llama3_training")
 
 
 class GenerationBlock(jinja2.ext.Extension):
@@ -41,6 +44,7 @@ class GenerationBlock(jinja2.ext.Extension):
         return caller()
 
 
+@functools.cache
 def hugging_face_template(source: str) -> jinja2.Template:
     """Compiled as `apply_chat_template` in transformers does."""
     environment = ImmutableSandboxedEnvironment(
@@ -48,7 +52,7 @@ def hugging_face_template(source: str) -> jinja2.Template:
     )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: "01 Jan 2030"
+    environment.globals["strftime_now"] = time.strftime
     return environment.from_string(source)
 
 
@@ -60,7 +64,8 @@ def template_directory() -> Path:
 
 def names() -> list[str]:
     found = [path.stem for path in sorted(template_directory().glob("*.jinja"))]
-    return [name for name in found if not name.startswith(IMAGES_ONLY)]
+    shipped = [name for name in found if not name.endswith("_training") or name in TRAINING]
+    return [name for name in shipped if not name.startswith(IMAGES_ONLY)]
 
 
 def source(name: str) -> str:
@@ -73,13 +78,21 @@ class Families:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         specials = [token for name in names() for token in special_tokens_in(source(name))]
-        self._tokenizer = byte_level_bpe(dict.fromkeys([*specials, *ENDS.values()]), vocab_size=1500)
+        self._tokenizer = byte_level_bpe(dict.fromkeys(specials), vocab_size=1500)
 
     @functools.cache  # noqa: B019 - lives as long as the test run
     def load(self, name: str) -> tuple[ChatTemplate, Tokenizer]:
-        eos = next((end for family, end in ENDS.items() if name.startswith(family)), "<|im_end|>")
+        ends = next(
+            (ends for family, ends in ENDS.items() if name.startswith(family)), "<|im_end|>"
+        )
+        eos, *others = (ends,) if isinstance(ends, str) else ends
         directory = write_model_directory(
-            self._directory / name, self._tokenizer, chat_template=source(name), eos=eos, bos="<|endoftext|>"
+            self._directory / name,
+            self._tokenizer,
+            chat_template=source(name),
+            eos=eos,
+            config={"eos_token_id": [*map(self._tokenizer.token_to_id, (eos, *others))]},
+            bos="<|endoftext|>",
         )
         tokenizer = Tokenizer.load(directory)
         return ChatTemplate.load(directory, tokenizer), tokenizer

@@ -29,7 +29,9 @@ VISIBLE = (
     "<tool_response>",
     "</tool_response>",
 )
-SPECIAL = re.compile(r"<[|｜][^<>\s'\"]+[|｜]>|</?s>|<(?:start|end)_of_turn>|\[/?[A-Za-z_]+\]")
+SPECIAL = re.compile(
+    r"<\|[a-z_]+>|<[a-z_]+\|>|<[|｜][^<>\s'\"]+[|｜]>|</?s>|<(?:start|end)_of_turn>|\[/?[A-Za-z_]+\]"
+)
 
 
 def byte_level_bpe(

@@ -34,7 +34,13 @@ class Episode:
 
     @property
     def disposition(self) -> str | None:
-        return self.reason if self.status == "discarded" else "trained" if self.policy_version else None
+        return (
+            self.reason
+            if self.status == "discarded"
+            else "trained"
+            if self.policy_version
+            else None
+        )
 
 
 @dataclass
@@ -71,66 +77,67 @@ class Model:
 
     # one episode
 
-    def open(self, id: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
-        if id in self.episodes:
+    def open(self, name: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
+        if name in self.episodes:
             return None
         group: Group | None = None
         if kind != "side":
-            name, size = (group_id, size or 0) if group_id else (f"grp_{id.removeprefix('ep_')}", 1)
-            group = self.groups.get(name)
+            own = f"grp_{name.removeprefix('ep_')}"
+            joined, size = (group_id, size or 0) if group_id else (own, 1)
+            group = self.groups.get(joined)
             if group is None:
-                group = Group(name, size, self.timings.reward_deadline, max(size, 1))
+                group = Group(joined, size, self.timings.reward_deadline, max(size, 1))
                 if self.limit and self.reserved and self.reserved + group.reserved > self.limit:
                     return errors.Backlogged
-                self.groups[name] = group
+                self.groups[joined] = group
             elif group.status != "open" or (group.size and group.opened >= group.size):
                 return errors.GroupClosed
             elif not group.size and size:
                 group.size = max(size, group.opened + 1)
             group.opened += 1
             group.reserved = max(group.reserved, group.opened)
-            group.members.append(id)
-        self.episodes[id] = Episode(
-            id, kind, group and group.id, self.now, self.now + self.timings.idle
+            group.members.append(name)
+        self.episodes[name] = Episode(
+            name, kind, group and group.id, self.now, self.now + self.timings.idle
         )
         self.opened += 1
         return None
 
-    def begin(self, id: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
-        if refusal := self.open(id, group_id, size, kind):
+    def begin(self, name: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
+        if refusal := self.open(name, group_id, size, kind):
             return refusal
-        if self.episodes[id].status != "open":
+        if self.episodes[name].status != "open":
             return errors.EpisodeSealed
-        self.episodes[id].idle_at = self.now + self.timings.idle
+        self.episodes[name].idle_at = self.now + self.timings.idle
         return None
 
-    def commit(self, id: str, turn: str, version: int | None) -> Refusal:
-        episode = self.episodes.get(id)
+    def commit(self, name: str, turn: str, version: int | None) -> Refusal:
+        episode = self.episodes.get(name)
         if episode is None:
             return errors.NoSuchEpisode
         if turn in self.turns:
-            return None if self.turns[turn] == id else errors.RetryMismatch
+            return None if self.turns[turn] == name else errors.RetryMismatch
         late = episode.status in ("sealed", "rewarded")
         if episode.status != "open" and not (
             late and self.now <= episode.sealed_at + self.timings.grace
         ):
             return errors.EpisodeSealed
-        self.turns[turn] = id
+        self.turns[turn] = name
         episode.turns.append(turn)
         episode.num_turns += 1
         episode.versions += [] if version is None else [version]
         episode.idle_at = self.now + self.timings.idle
         return None
 
-    def reward(self, id: str, turn: str | None, value: float, complete: bool) -> Refusal:
-        episode = self.episodes.get(id)
+    def reward(self, name: str, turn: str | None, value: float, complete: bool) -> Refusal:
+        episode = self.episodes.get(name)
         if episode is None:
             return errors.NoSuchEpisode
         if episode.status == "claimed":
             return errors.EpisodeClaimed
         if episode.status in TERMINAL:
             return errors.EpisodeSettled
-        if turn is not None and self.turns.get(turn) != id:
+        if turn is not None and self.turns.get(turn) != name:
             return errors.NoSuchTurn
         if episode.kind != "side":
             self.reward_sum += value - episode.rewards.get(turn or "*", 0.0)
@@ -145,15 +152,15 @@ class Model:
                 self._end(episode, "succeeded")
         return None
 
-    def seal(self, id: str, outcome: str) -> Refusal:
-        if id not in self.episodes:
+    def seal(self, name: str, outcome: str) -> Refusal:
+        if name not in self.episodes:
             return errors.NoSuchEpisode
-        if self.episodes[id].status == "open":
-            self._end(self.episodes[id], outcome)
+        if self.episodes[name].status == "open":
+            self._end(self.episodes[name], outcome)
         return None
 
-    def delete(self, id: str) -> Refusal:
-        episode = self.episodes.get(id)
+    def delete(self, name: str) -> Refusal:
+        episode = self.episodes.get(name)
         if episode is None:
             return errors.NoSuchEpisode
         if episode.status == "claimed":
@@ -188,21 +195,21 @@ class Model:
         return taken
 
     def renew(self, owner: str, ids: list[str], lease: float) -> Refusal:
-        held = [self.groups[id] for id in ids if self._holds(owner, id)]
+        held = [self.groups[name] for name in ids if self._holds(owner, name)]
         for group in held:
             group.lease = self.now + lease
         return None if len(held) == len(ids) else errors.ClaimLost
 
     def release(self, owner: str, ids: list[str]) -> None:
-        for id in ids:
-            if self._holds(owner, id):
-                self.groups[id].deliveries -= 1
-                self._requeue(self.groups[id], "claimed")
+        for name in ids:
+            if self._holds(owner, name):
+                self.groups[name].deliveries -= 1
+                self._requeue(self.groups[name], "claimed")
 
     def ack(self, owner: str, ids: list[str], version: int) -> Refusal:
-        if not all(self._holds(owner, id) for id in ids):
+        if not all(self._holds(owner, name) for name in ids):
             return errors.ClaimLost
-        for group in (self.groups[id] for id in ids):
+        for group in (self.groups[name] for name in ids):
             for episode in self._members(group, "claimed"):
                 episode.status, episode.policy_version = "trained", version
                 self._tell(episode)
@@ -210,10 +217,8 @@ class Model:
         return None
 
     def discard(self, owner: str, ids: list[str], reason: str) -> Refusal:
-        groups = [self.groups.get(id) for id in ids]
-        ours = [
-            g and g.owner == owner and (g.status in ("claimed", "discarded")) for g in groups
-        ]
+        groups = [self.groups.get(name) for name in ids]
+        ours = [g and g.owner == owner and (g.status in ("claimed", "discarded")) for g in groups]
         if not all(ours):
             return errors.ClaimLost
         for group in groups:
@@ -262,8 +267,8 @@ class Model:
 
     def drain(self) -> dict[str, str]:
         told = {e.id: e.disposition or "requeued" for e in self.episodes.values() if e.in_outbox}
-        for id in told:
-            self.episodes[id].in_outbox = False
+        for name in told:
+            self.episodes[name].in_outbox = False
         return told
 
     # what follows from it
@@ -279,10 +284,10 @@ class Model:
         return [group for group in self.groups.values() if group.status == status]
 
     def _members(self, group: Group, status: str) -> list[Episode]:
-        return [e for e in (self.episodes[id] for id in group.members) if e.status == status]
+        return [e for e in (self.episodes[name] for name in group.members) if e.status == status]
 
-    def _holds(self, owner: str, id: str) -> bool:
-        group = self.groups.get(id)
+    def _holds(self, owner: str, name: str) -> bool:
+        group = self.groups.get(name)
         return group is not None and group.status == "claimed" and group.owner == owner
 
     def _tell(self, episode: Episode) -> None:

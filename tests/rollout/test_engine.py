@@ -110,12 +110,16 @@ async def test_a_repeated_prompt_is_read_from_the_cache(client: Engine) -> None:
 async def test_an_aborted_call_keeps_what_it_sampled(client: Engine) -> None:
     """Whoever reads an aborted call gets EngineAborted with the tokens, logprobs and versions so far."""
     received: list[int] = []
-    with pytest.raises(EngineAborted) as raised:
+
+    async def read_and_abort() -> None:
         async with aclosing(client.stream(GenerateRequest("aborted", PROMPT, LONG))) as chunks:
             async for chunk in chunks:
                 if not received:
                     await client.abort("aborted")
-                received += chunk.ids
+                received.extend(chunk.ids)
+
+    with pytest.raises(EngineAborted) as raised:
+        await read_and_abort()
 
     partial = raised.value.partial
     assert partial is not None

@@ -60,7 +60,7 @@ async def test_a_refused_connection_is_unreachable(call: Call) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         client = Engine(f"http://127.0.0.1:{unused.getsockname()[1]}", deadlines=SHORT)
-        with pytest.raises(EngineUnreachable, match="127.0.0.1"):
+        with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1"):
             await call(client)
         await client.close()
 

@@ -77,7 +77,7 @@ def test_the_versions_of_the_last_event_are_the_truth() -> None:
     ("meta", "complaint"),
     [
         ({"output_token_logprobs": [[-1.0, 1, None]]}, "1 logprobs for 2 ids"),
-        ({"output_token_logprobs": [[-1.0, 1, None], [-1.0, 9, None]]}, "logprob of token 9"),
+        ({"output_token_logprobs": [[-1.0, 1, None], [-1.0, 9, None]]}, "of other tokens"),
         ({"output_token_logprobs": [[-1.0, 1, None], [None, 2, None]]}, "null"),
         ({"completion_tokens": 4}, "up to token 4"),
         ({"completion_tokens": 1}, "up to token 1"),

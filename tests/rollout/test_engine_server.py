@@ -51,14 +51,18 @@ async def test_a_killed_server_loses_only_what_was_not_read(model_dir: Path) -> 
     """The reader keeps the tokens so far; no process stays behind; a restart on the same port serves its version."""
     with engine_process(model_dir) as engine:
         family = psutil.Process(engine.process.pid).children(recursive=True)
-        client = Engine(engine.url, admin_key=ADMIN_KEY)
         received: list[int] = []
-        with pytest.raises(EngineUnreachable) as raised:
+
+        async def read_and_kill(client: Engine) -> None:
             async with aclosing(client.stream(GenerateRequest("r", [1, 2, 3], LONG))) as chunks:
                 async for chunk in chunks:
                     if not received:
                         engine.kill()
-                    received += chunk.ids
+                    received.extend(chunk.ids)
+
+        client = Engine(engine.url, admin_key=ADMIN_KEY)
+        with pytest.raises(EngineUnreachable) as raised:
+            await read_and_kill(client)
         await client.close()
         partial = raised.value.partial
         assert partial is not None

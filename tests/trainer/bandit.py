@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import log
 from pathlib import Path
 from random import Random
 from uuid import uuid4
@@ -52,6 +53,18 @@ class Bandit:
         turn = one_token_turn(f"chatcmpl-{episode}", token, logprob, version)
         await self.store.commit(episode, turn, encoded=encode_turn(turn))
         await self.store.reward(episode, Reward(self.reward(token)), complete=True)
+
+
+async def play_uniformly(store: Store, *, groups: int, group_size: int, version: int = 0) -> None:
+    """Whole groups as if a uniform policy had sampled them, every other episode rewarded."""
+    for _ in range(groups):
+        group = f"grp_{uuid4().hex}"
+        for index in range(group_size):
+            episode = f"ep_{uuid4().hex}"
+            await store.open(OpenEpisode(episode, group_id=group, group_size=group_size))
+            turn = one_token_turn(f"turn_{episode}", 100 + index, -log(VOCABULARY), version)
+            await store.commit(episode, turn, encoded=encode_turn(turn))
+            await store.reward(episode, Reward(index % 2), complete=True)
 
 
 def one_token_turn(turn_id: str, token: int, logprob: float, version: int) -> Turn:

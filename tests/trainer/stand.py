@@ -77,7 +77,13 @@ class Stand:
         self._closing = ExitStack()
 
     def __enter__(self) -> Self:
-        place, closing = self.place, self._closing
+        with ExitStack() as closing:
+            self._start(closing)
+            self._closing = closing.pop_all()
+        return self
+
+    def _start(self, closing: ExitStack) -> None:
+        place = self.place
         self.portal = closing.enter_context(Portal.open())
         self.store = Store.connect(place.redis_url, project=place.project, clock=place.clock)
         closing.callback(self.portal.close, self.store.close)
@@ -96,6 +102,7 @@ class Stand:
             engines=[],
             policies_kept=100,
             report=self.report,
+            history=None,
         )
         self.progress = lineage.resume(self.learner, self.publisher, Ranks())
         self.bandit = Bandit(self.store, self.portal, self._reward, groups=GROUPS)
@@ -110,7 +117,6 @@ class Stand:
             report=self.report,
         )
         self.feed.learner, self.feed.bandit = self.learner, self.bandit
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()

@@ -1,15 +1,18 @@
 """Death on every line between a gradient and a served policy, with a real Redis and a real learner."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from deploy.demo.starter import create_untrained
 from rollout.errors import ClaimLost
 from rollout.policies import verify
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import GROUPS, LEASE_SECONDS, Place, Stand
+from trainer.settings import SettingsError
 
 
 def evenness(token: int) -> float:
@@ -131,3 +134,17 @@ def test_a_half_written_checkpoint_is_not_taken(place: Place) -> None:
     with Stand(place, evenness) as stand:
         assert stand.checkpoints.latest() == whole
         assert stand.progress.version == 5
+
+
+def test_another_model_is_refused_before_it_is_loaded(place: Place, tmp_path: Path) -> None:
+    """A project whose policy has another configuration stops the start; nothing is recorded."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=1)
+    other = tmp_path / "other"
+    create_untrained(other, seed=0, layers=1, hidden=64)
+    with (
+        pytest.raises(SettingsError, match="another model"),
+        Stand(replace(place, model_dir=other), evenness),
+    ):
+        pass
+    assert published(place.weights_dir) == ["v00000000", "v00000001"]

@@ -4,25 +4,25 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from math import log
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from rollout.episode import encode_turn
-from rollout.header import OpenEpisode
 from rollout.ledger import Ledger
 from rollout.policies import verify
-from rollout.reward import Reward
 from rollout.store import Store
-from tests.trainer.bandit import VOCABULARY, one_token_turn
-from trainer.settings import SettingsError, load_settings
+from tests.trainer.bandit import play_uniformly
+from trainer.job import listening
+from trainer.portal import Portal
+from trainer.settings import Settings, SettingsError, load_settings
 
 GROUPS, GROUP_SIZE = 2, 4
 START_SECONDS = 120.0
@@ -46,12 +46,18 @@ def environment(redis_url: str, model_dir: Path, tmp_path: Path) -> dict[str, st
 
 
 @pytest.fixture
-async def store(environment: dict[str, str]) -> AsyncIterator[Store]:
+def portal() -> Iterator[Portal]:
+    with Portal.open() as portal:
+        yield portal
+
+
+@pytest.fixture
+def store(environment: dict[str, str], portal: Portal) -> Iterator[Store]:
     store = Store.connect(
         environment["TURNGATE_REDIS_URL"], project=environment["TURNGATE_PROJECT"]
     )
     yield store
-    await store.close()
+    portal.call(store.close)
 
 
 @contextmanager
@@ -79,83 +85,71 @@ def wait_for(process: subprocess.Popen[str], event: str) -> str:
 
 
 async def play(store: Store, groups: int) -> None:
-    """Groups of one-token episodes, half of each rewarded, as if a uniform policy had sampled them."""
-    for _ in range(groups):
-        group = f"grp_{uuid4().hex}"
-        for index in range(GROUP_SIZE):
-            episode = f"ep_{uuid4().hex}"
-            await store.open(OpenEpisode(episode, group_id=group, group_size=GROUP_SIZE))
-            turn = one_token_turn(f"turn_{episode}", 100 + index, -log(VOCABULARY), 0)
-            await store.commit(episode, turn, encoded=encode_turn(turn))
-            await store.reward(episode, Reward(index % 2), complete=True)
+    await play_uniformly(store, groups=groups, group_size=GROUP_SIZE)
 
 
-async def test_it_trains_and_ends_on_sigterm(environment: dict[str, str], store: Store) -> None:
-    """Ready, one step, metrics; then SIGTERM: checkpoint, claims given back, exit code 0."""
+def test_it_trains_tells_and_ends(
+    environment: dict[str, str], store: Store, portal: Portal
+) -> None:
+    """Ready, two steps, metrics; SIGTERM: checkpoint, claims given back, code 0; store and ledger say what happened."""
     with running(environment) as process:
         wait_for(process, "ready")
         ready = json.loads(Path(environment["TURNGATE_TRAINER_READY_FILE"]).read_text())
-        await play(store, GROUPS)
+        portal.call(play, store, 2 * GROUPS)
         assert "version=1" in wait_for(process, "step")
+        assert "version=2" in wait_for(process, "step")
         url = f"http://{ready['host']}:{ready['metrics_port']}/metrics"
         with urllib.request.urlopen(url, timeout=10) as reply:
-            assert "turngate_training_steps_total 1.0" in reply.read().decode()
-        await play(store, GROUPS - 1)
+            assert "turngate_training_steps_total 2.0" in reply.read().decode()
+        portal.call(play, store, GROUPS - 1)
         process.send_signal(signal.SIGTERM)
         wait_for(process, "stopped")
-        assert process.wait(timeout=30) == 0
-    totals = await store.totals()
-    assert totals.trained == GROUPS * GROUP_SIZE
-    assert totals.groups == {"ready": GROUPS - 1, "claimed": 0}
-    assert [p.name for p in Path(environment["TURNGATE_TRAINER_CHECKPOINT_DIR"]).iterdir()] == [
-        "step00000001"
-    ]
-
-
-async def test_it_says_what_it_did(environment: dict[str, str], store: Store) -> None:
-    """Training state, admission limit, step and policies are in the store and the ledger."""
-    with running(environment) as process:
-        wait_for(process, "ready")
-        await play(store, 2 * GROUPS)
-        wait_for(process, "step")
-        wait_for(process, "step")
-        process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-    training = await store.training()
+    totals = portal.call(store.totals)
+    assert totals.trained == 2 * GROUPS * GROUP_SIZE
+    assert totals.groups == {"ready": GROUPS - 1, "claimed": 0}
+    checkpoints = Path(environment["TURNGATE_TRAINER_CHECKPOINT_DIR"]).iterdir()
+    assert [path.name for path in checkpoints] == ["step00000002"]
+    training = portal.call(store.training)
     assert training["step"] == training["version"] == "2"
     assert int(training["max_live_episodes"]) == 5 * GROUPS * GROUP_SIZE
-    assert json.loads(training["metrics"])["reward_mean"] == 0.5
-    ledger = await Ledger.open(environment["TURNGATE_DATABASE_URL"])
+    assert float(training["reward_mean"]) == 0.5
+    ledger = portal.call(Ledger.open, environment["TURNGATE_DATABASE_URL"])
     project = environment["TURNGATE_PROJECT"]
-    steps, policies = await ledger.training_steps(project), await ledger.policies(project)
-    await ledger.close()
+    steps = portal.call(ledger.training_steps, project)
+    policies = portal.call(ledger.policies, project)
+    portal.call(ledger.close)
     assert [(step.step, step.version) for step in steps] == [(1, 1), (2, 2)]
     assert [(policy.version, policy.parent) for policy in policies] == [(0, None), (1, 0), (2, 1)]
 
 
-async def test_killed_at_any_moment_it_goes_on(environment: dict[str, str], store: Store) -> None:
+def test_killed_at_any_moment_it_goes_on(
+    environment: dict[str, str], store: Store, portal: Portal
+) -> None:
     """SIGKILL after a step, with a full queue: the next process trains the rest, and nothing twice."""
     with running(environment) as process:
         wait_for(process, "ready")
-        await play(store, 4 * GROUPS)
+        portal.call(play, store, 4 * GROUPS)
         wait_for(process, "step")
         process.kill()
         process.wait()
     with running(environment) as process:
         wait_for(process, "ready")
-        while (await store.totals()).trained < 4 * GROUPS * GROUP_SIZE:
+        while portal.call(store.totals).trained < 4 * GROUPS * GROUP_SIZE:
             wait_for(process, "step")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-    recorded = await store.policy()
+    recorded = portal.call(store.policy)
     assert recorded is not None
     verify(recorded)
-    totals = await store.totals()
+    totals = portal.call(store.totals)
     assert totals.trained == totals.opened == 4 * GROUPS * GROUP_SIZE
     assert totals.groups == {"ready": 0, "claimed": 0}
 
 
-async def test_two_ranks_train_one_policy(environment: dict[str, str], store: Store) -> None:
+def test_two_ranks_train_one_policy(
+    environment: dict[str, str], store: Store, portal: Portal
+) -> None:
     """Under torchrun with two processes there is one policy, one ready file, and SIGTERM ends both."""
     launcher = (
         "-m",
@@ -167,14 +161,29 @@ async def test_two_ranks_train_one_policy(environment: dict[str, str], store: St
     )
     with running(environment, *launcher) as process:
         wait_for(process, "ready")
-        await play(store, GROUPS)
+        portal.call(play, store, GROUPS)
         assert "version=1" in wait_for(process, "step")
         process.send_signal(signal.SIGTERM)
         wait_for(process, "stopped")
         process.wait(timeout=60)
-    assert (await store.totals()).trained == GROUPS * GROUP_SIZE
+    assert portal.call(store.totals).trained == GROUPS * GROUP_SIZE
     weights = Path(environment["TURNGATE_WEIGHTS_DIR"])
     assert sorted(p.name for p in weights.glob("v*")) == ["v00000000", "v00000001"]
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    """The listener's port belongs to somebody else: the error names the setting and the remedy."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(
+            TURNGATE_REDIS_URL="redis://127.0.0.1",
+            TURNGATE_MODEL_DIR=tmp_path,
+            metrics_port=taken.getsockname()[1],
+        )
+        with (
+            pytest.raises(SettingsError, match=r"METRICS_PORT.* choose another port"),
+            listening(settings, CollectorRegistry()),
+        ):
+            pass
 
 
 def test_an_unknown_setting_is_refused_with_the_remedy() -> None:
@@ -183,8 +192,8 @@ def test_an_unknown_setting_is_refused_with_the_remedy() -> None:
         load_settings({"TURNGATE_TRAINER_LEARNING_RAT": "1e-3"})
 
 
-async def test_a_broken_model_is_refused_before_anything_is_touched(
-    environment: dict[str, str], store: Store, tmp_path: Path
+def test_a_broken_model_is_refused_before_anything_is_touched(
+    environment: dict[str, str], store: Store, portal: Portal, tmp_path: Path
 ) -> None:
     """A model directory without weights ends the process with code 2 and records no policy."""
     empty = tmp_path / "empty"
@@ -193,4 +202,4 @@ async def test_a_broken_model_is_refused_before_anything_is_touched(
         assert process.wait(timeout=START_SECONDS) == 2
         assert process.stderr is not None
         assert "config.json" in process.stderr.read()
-    assert await store.policy() is None
+    assert portal.call(store.policy) is None

@@ -16,5 +16,6 @@ def sapo(
 ) -> Tensor:
     """-A * (4 / tau) * sigmoid(tau * (rho - 1)), tau by the sign of A; the gradient is largest at rho = 1."""
     rho = ratio(current_logprobs, proximal_logprobs)
-    tau = torch.where(advantages > 0, temperature_positive, temperature_negative).to(rho.dtype)
+    positive = torch.full_like(rho, temperature_positive)
+    tau = torch.where(advantages > 0, positive, temperature_negative)
     return -advantages * (4 / tau) * torch.sigmoid(tau * (rho - 1))

@@ -1,4 +1,4 @@
-"""Adam for CPU tensors with the interface of TransformerEngine's FusedAdam.
+"""Adam with the interface of TransformerEngine's FusedAdam.
 
 The step count is an int in the parameter group and the state holds the two moments only, which is
 what Megatron's distributed optimizer expects of a fused Adam when it saves and loads.
@@ -36,7 +36,7 @@ class FusedAdam(torch.optim.Optimizer):
             },
         )
 
-    def initialize_state(self, param: Tensor, store_param_remainders: bool = False) -> None:  # noqa: FBT001, FBT002 - TransformerEngine's signature
+    def initialize_state(self, param: Tensor, store_param_remainders: bool = False) -> None:
         assert not store_param_remainders, "a GPU-only memory saving"
         for moment in ("exp_avg", "exp_avg_sq"):
             self.state[param][moment] = torch.zeros_like(param.data, dtype=torch.float32)
@@ -55,13 +55,13 @@ class FusedAdam(torch.optim.Optimizer):
             if param not in self.state:
                 self.initialize_state(param)
         if params:
-            torch._fused_adamw_(  # noqa: SLF001 - torch.optim's own kernel, without its per-parameter step tensors
+            torch._fused_adamw_(
                 params,
                 [param.grad for param in params],
                 [self.state[param]["exp_avg"] for param in params],
                 [self.state[param]["exp_avg_sq"] for param in params],
                 [],
-                [torch.tensor(float(group["step"]))] * len(params),
+                [torch.tensor(float(group["step"]), device=params[0].device)] * len(params),
                 lr=float(group["lr"]),
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],

@@ -56,7 +56,9 @@ class Architecture:
         try:
             config = json.loads(path.read_text())
         except FileNotFoundError:
-            raise ModelNotSupported(f"{path} does not exist; give a Hugging Face model directory") from None
+            raise ModelNotSupported(
+                f"{path} does not exist; give a Hugging Face model directory"
+            ) from None
         except json.JSONDecodeError as error:
             raise ModelNotSupported(f"{path} is not JSON: {error}") from None
         return cls.from_config(config)
@@ -126,7 +128,7 @@ def _refuse_unmapped_options(name: str, config: dict[str, Any]) -> None:
 
 
 def _rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
-    """transformers 5 writes one `rope_parameters`; earlier releases `rope_theta` and `rope_scaling`."""
+    """Release 5 of transformers writes one `rope_parameters`; earlier releases `rope_theta` and `rope_scaling`."""
     legacy = {"rope_theta": config["rope_theta"]} if "rope_theta" in config else {}
     scaling = config.get("rope_scaling") or {}
     return legacy | scaling | (config.get("rope_parameters") or {})
@@ -137,7 +139,9 @@ def _rope_scaling(name: str, rope: dict[str, Any]) -> Llama3Rope | None:
     if kind == "default":
         return None
     if kind != "llama3":
-        raise ModelNotSupported(f"{name}: no map for rope type {kind!r}; supported: default, llama3")
+        raise ModelNotSupported(
+            f"{name}: no map for rope type {kind!r}; supported: default, llama3"
+        )
     return Llama3Rope(
         factor=rope["factor"],
         low_frequency_factor=rope["low_freq_factor"],

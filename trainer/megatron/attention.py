@@ -15,7 +15,9 @@ from torch import Tensor
 
 
 class PackedAttention(MegatronModule):  # type: ignore[misc]
-    def __init__(self, config: TransformerConfig, softmax_scale: float | None = None, **_: Any) -> None:
+    def __init__(
+        self, config: TransformerConfig, softmax_scale: float | None = None, **_: Any
+    ) -> None:
         super().__init__(config=config)
         assert config.attention_dropout == 0.0
         self.scale = config.kv_channels**-0.5 if softmax_scale is None else softmax_scale
@@ -32,13 +34,16 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
     ) -> Tensor:
         assert attention_mask is None, "sequences are separated by cu_seqlens"
         lengths = packed_seq_params.cu_seqlens_q.diff().tolist()
-        sequences = zip(*(x.split(lengths) for x in (query, key, value)), strict=True)
+        sequences = zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
         return torch.cat([self._attend(*sequence) for sequence in sequences])
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """One sequence: [L, heads, D] to [L, heads x D]."""
+        q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
         output = torch.nn.functional.scaled_dot_product_attention(
-            *(x.transpose(0, 1).unsqueeze(0) for x in (query, key, value)),
+            q,
+            k,
+            v,
             is_causal=True,
             scale=self.scale,
             enable_gqa=query.size(1) != key.size(1),

@@ -42,7 +42,9 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     torch.distributed.barrier()
-    dist_checkpointing.save(_sharded_state(model, stepper, loading=False), str(partial), ShardedWriter())
+    dist_checkpointing.save(
+        _sharded_state(model, stepper, loading=False), str(partial), ShardedWriter()
+    )
     torch.distributed.barrier()
     if primary:
         _write_manifest(partial, stepper, architecture, state)
@@ -144,7 +146,9 @@ def _read_manifest(path: Path, architecture: Architecture) -> dict[str, Any]:
         file = path / name
         if not file.exists() or file.stat().st_size != size:
             raise CheckpointError(f"{path} is damaged: {name} is missing or not {size} bytes long")
-    _compare(path, manifest["architecture"], json.loads(json.dumps(dataclasses.asdict(architecture))))
+    _compare(
+        path, manifest["architecture"], json.loads(json.dumps(dataclasses.asdict(architecture)))
+    )
     return manifest
 
 

@@ -12,11 +12,11 @@ class LearnerError(ValueError):
     pass
 
 
-class ModelNotSupported(LearnerError):  # noqa: N818 - reads as the sentence it is
+class ModelNotSupported(LearnerError):
     pass
 
 
-class WeightsMismatch(LearnerError):  # noqa: N818
+class WeightsMismatch(LearnerError):
     pass
 
 

@@ -1,4 +1,4 @@
-"""The fused kernels that Megatron takes from TransformerEngine and its own compiler, written for CPU tensors.
+"""The fused kernels that Megatron takes from TransformerEngine and from its own compiler, written in torch.
 
 Each has the signature Megatron calls it by. What they save is passes over memory: the backward passes
 write where autograd would compute parts and concatenate them.
@@ -24,7 +24,7 @@ def rotate_packed(
     positions = torch.arange(x.size(0), device=x.device) - starts
     half = angles.squeeze(2)[..., : x.size(2) // 2]  # both halves of D turn by the same angles
     cos, sin = (f(half).to(x.dtype).index_select(0, positions) for f in (torch.cos, torch.sin))
-    rotated: Tensor = _Rotate.apply(x, cos, sin)
+    rotated: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return rotated
 
 
@@ -35,7 +35,7 @@ class _Rotate(torch.autograd.Function):
         return _rotate(x, cos, sin)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _rotate(grad, cos, -sin), None, None
@@ -53,13 +53,14 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def swiglu(
     x: Tensor,  # [..., 2 F], gate before up
     bias: Tensor | None,
-    fp8_input_store: bool = False,  # noqa: FBT001, FBT002 - Megatron's signature
-    cpu_offload_input: bool = False,  # noqa: FBT001, FBT002
+    fp8_input_store: bool = False,
+    cpu_offload_input: bool = False,
 ) -> Tensor:
     """silu(gate) * up."""
     assert bias is None
-    assert not (fp8_input_store or cpu_offload_input)
-    activated: Tensor = _SwiGLU.apply(x)
+    assert not fp8_input_store
+    assert not cpu_offload_input
+    activated: Tensor = _SwiGLU.apply(x)  # type: ignore[no-untyped-call]
     return activated
 
 
@@ -72,7 +73,7 @@ class _SwiGLU(torch.autograd.Function):
         return activated * up
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, activated = ctx.saved_tensors
         gate, up = x.chunk(2, dim=-1)

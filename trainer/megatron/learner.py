@@ -46,13 +46,12 @@ class Learner:
         architecture: Architecture,
         policy: model.PolicyModel,
         stepper: Stepper,
-        *,
-        owns_processes: bool,
+        membership: processes.Membership,
     ) -> None:
         self._architecture = architecture
         self._model = policy
         self._stepper = stepper
-        self._owns_processes = owns_processes
+        self._membership = membership
 
     @classmethod
     def create(
@@ -67,11 +66,11 @@ class Learner:
         """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone."""
         layout = layout or Layout()
         architecture = Architecture.read(model_dir)
-        owns_processes = processes.start(layout, seed)
+        membership = processes.enter(layout, seed)
         policy = model.build(architecture, layout, dtype)
         weights.load(policy, architecture, model_dir)
         stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)
-        return cls(architecture, policy, stepper, owns_processes=owns_processes)
+        return cls(architecture, policy, stepper, membership)
 
     def __enter__(self) -> Self:
         return self
@@ -80,9 +79,8 @@ class Learner:
         self.close()
 
     def close(self) -> None:
-        """Leave the job, if this learner was the one that joined it."""
-        if self._owns_processes:
-            processes.stop()
+        """Leave the job, unless it was there before this learner."""
+        self._membership.leave()
 
     @property
     def steps(self) -> int:
@@ -102,10 +100,10 @@ class Learner:
         sizes = [microbatch.num_tokens for microbatch in batch.microbatches]
         merged = torch.zeros(sum(sizes), device=platform.device())
         rank, ranks = _data_parallel_place()
-        for own, target in zip(measured, merged.split(sizes)[rank::ranks], strict=False):
+        for own, target in zip(measured, torch.split(merged, sizes)[rank::ranks], strict=False):
             target.copy_(own)
         _sum_over_job(merged)
-        return list(merged.cpu().split(sizes))
+        return list(torch.split(merged.cpu(), sizes))
 
     def step(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
         """One optimizer step down the gradient of the batch's loss."""

@@ -29,13 +29,15 @@ def token_logprobs(
     Each rank's gradient of `hidden` covers its own rows only; the caller adds them up.
     """
     rows = targets - first_row
-    logprobs, entropies = _TokenLogprobs.apply(hidden, weight, rows, temperatures, group)
-    return logprobs, entropies
+    measured: tuple[Tensor, Tensor] = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, rows, temperatures, group
+    )
+    return measured
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 - autograd passes by position
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -48,7 +50,9 @@ class _TokenLogprobs(torch.autograd.Function):
         logprobs, normalizers, entropies = hidden.new_empty(3, hidden.size(0), dtype=torch.float32)
         log_softmax = None
         for chunk in ctx.chunks:
-            log_softmax, normalizers[chunk], entropies[chunk] = _log_softmax(head.logits(chunk), group)
+            log_softmax, normalizers[chunk], entropies[chunk] = _log_softmax(
+                head.logits(chunk), group
+            )
             logprobs[chunk] = _add_up(head.pick(log_softmax, chunk), group)
         # What a single chunk made is small enough to keep.
         kept = log_softmax if len(ctx.chunks) == 1 else None
@@ -57,7 +61,7 @@ class _TokenLogprobs(torch.autograd.Function):
         return logprobs, entropies
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, logprob_grad: Tensor | None, entropy_grad: Tensor | None
     ) -> tuple[Tensor | None, ...]:
@@ -109,7 +113,7 @@ class _Head:
     def add_logprob_grad(
         self, logits_grad: Tensor, log_softmax: Tensor, grad: Tensor, chunk: slice
     ) -> None:
-        """d logprob / d logit_j = [j is the target] - softmax_j."""
+        """The gradient of a logprob: [j is the target] - softmax_j for logit j."""
         row, here = self._target(chunk)
         logits_grad.addcmul_(log_softmax.exp(), grad[:, None], value=-1)
         logits_grad.scatter_add_(1, row, grad.where(here, 0.0)[:, None])
@@ -138,7 +142,7 @@ def _log_softmax(logits: Tensor, group: ProcessGroup | None) -> tuple[Tensor, Te
 def _add_entropy_grad(
     logits_grad: Tensor, log_softmax: Tensor, grad: Tensor, entropies: Tensor
 ) -> None:
-    """d entropy / d logit_j = -softmax_j (log softmax_j + entropy)."""
+    """The gradient of an entropy: -softmax_j (log softmax_j + entropy) for logit j."""
     surprise = log_softmax + entropies[:, None]
     logits_grad.addcmul_(surprise.mul_(log_softmax.exp()), grad[:, None], value=-1)
 

@@ -28,7 +28,9 @@ class Microbatch:
     behavior_logprobs: Tensor  # float32 [T]
     proximal_logprobs: Tensor  # float32 [T]
     weights: Tensor  # float32 [T], aggregation weights over the whole batch
-    temperatures: Tensor | None = None  # float32 [T], the sampling temperature of each token; None is 1
+    temperatures: Tensor | None = (
+        None  # float32 [T], the sampling temperature of each token; None is 1
+    )
 
     @property
     def num_tokens(self) -> int:

@@ -38,7 +38,10 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
             attention_mask=None,
             packed_seq_params=_packing(microbatch, self._token_multiple),
         )
-        return self._measure_actions(hidden, microbatch) if self.post_process else hidden
+        measured: Tensor = (
+            self._measure_actions(hidden, microbatch) if self.post_process else hidden
+        )
+        return measured
 
     def _postprocess(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """Ends `GPTModel.forward` before it would make logits of every token."""
@@ -59,23 +62,26 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
             first_row=self._first_row,
             group=parallel_state.get_tensor_model_parallel_group(),
         )
-        empty = hidden.new_zeros(2, microbatch.num_tokens, dtype=torch.float32)
-        return empty.index_copy(1, actions, torch.stack(measured))
+        nothing = torch.zeros(2, microbatch.num_tokens, device=hidden.device)
+        return nothing.index_copy(1, actions, torch.stack(measured))
 
     def _vocabulary_rows(self) -> Tensor:
         """This rank's rows of the output weight, without those that only pad the vocabulary."""
         shared = self.share_embeddings_and_output_weights
-        weight = self.shared_embedding_or_output_weight() if shared else self.output_layer.weight
+        weight: Tensor = (
+            self.shared_embedding_or_output_weight() if shared else self.output_layer.weight
+        )
         return weight[: self.num_tokens_in_vocabulary - self._first_row]
 
     @property
     def _first_row(self) -> int:
-        ranks = self.config.tensor_model_parallel_size
-        return parallel_state.get_tensor_model_parallel_rank() * (self.vocab_size // ranks)
+        ranks: int = self.config.tensor_model_parallel_size
+        rank: int = parallel_state.get_tensor_model_parallel_rank()
+        return rank * (int(self.vocab_size) // ranks)
 
     @property
     def _token_multiple(self) -> int:
-        return self.config.tensor_model_parallel_size if self.config.sequence_parallel else 1
+        return int(self.config.tensor_model_parallel_size) if self.config.sequence_parallel else 1
 
 
 def build(architecture: Architecture, layout: Layout, dtype: torch.dtype) -> PolicyModel:
@@ -95,7 +101,8 @@ def build(architecture: Architecture, layout: Layout, dtype: torch.dtype) -> Pol
     )
     model.num_tokens_in_vocabulary = architecture.vocab_size
     model.rotary_pos_emb.inv_freq = architecture.rope_frequencies()
-    return model.to(device=platform.device(), dtype=dtype)
+    model.to(device=platform.device(), dtype=dtype)
+    return model
 
 
 def padded_vocabulary(architecture: Architecture, tensor_parallel: int) -> int:
@@ -127,12 +134,14 @@ def transformer_config(
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
-        # The weights come from files, so drawing random ones first would be wasted.
-        perform_initialization=False,
+        # The weights come from files; Megatron marks how they are split while it "initializes" them.
+        init_method=_leave,
+        output_layer_init_method=_leave,
+        embedding_init_method=_leave,
         use_cpu_initialization=not platform.has_cuda(),
         # Packed microbatches differ in length; Megatron ties this to the all-to-all dispatcher.
         variable_seq_lengths=True,
-        moe_token_dispatcher_type="alltoall",
+        moe_token_dispatcher_type="alltoall",  # noqa: S106 - no password
         # The batch's weights carry the denominator: gradients are sums, and nothing divides them.
         calculate_per_token_loss=True,
         finalize_model_grads_func=lambda model, _num_tokens, **options: finalize_model_grads(
@@ -148,6 +157,10 @@ def transformer_config(
         bias_dropout_fusion=False,
         cuda_graph_scope=[],  # its default is deprecated
     )
+
+
+def _leave(weight: Tensor) -> Tensor:
+    return weight
 
 
 def _check_divisible(architecture: Architecture, layout: Layout) -> None:

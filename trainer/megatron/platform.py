@@ -1,8 +1,8 @@
 """The one file that knows whether this machine has a GPU.
 
-With CUDA it changes nothing and picks NCCL and, where installed, TransformerEngine. Without, it picks
-gloo and replaces the few places where Megatron-Core 0.16 names a CUDA device; all else is the GPU code.
-Each replacement is a row of `patches()`, and `install` refuses to run when upstream has moved one.
+With CUDA it picks NCCL and, where installed, TransformerEngine. Without, it picks gloo and replaces the
+few places where Megatron-Core 0.16 names a CUDA device; all else is the GPU code. Each replacement is a
+row of `patches()`, and `install` refuses to run when upstream has moved one.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import importlib.util
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -40,7 +40,6 @@ def install(local_rank: int) -> None:
     """Make this process ready for Megatron; safe to repeat. `local_rank` chooses its GPU."""
     if has_cuda():
         torch.cuda.set_device(local_rank)
-        return
     for patch in patches():
         patch.apply()
 
@@ -63,13 +62,29 @@ class Patch:
 
 
 def patches() -> Iterator[Patch]:
-    yield from _devices_and_streams()
-    yield from _random_state()
-    yield from _literal_devices()
-    yield from _optimizer()
-    yield from _kernels()
-    yield from _collectives()
-    yield from _mixture_of_experts()
+    if not has_transformer_engine():
+        yield from _fused_kernels()
+    if not has_cuda():
+        yield from _devices_and_streams()
+        yield from _random_state()
+        yield from _literal_devices()
+        yield from _optimizer()
+        yield from _activation()
+        yield from _collectives()
+        yield from _mixture_of_experts()
+
+
+def _fused_kernels() -> Iterator[Patch]:
+    """Ours take the place of TransformerEngine's, so that Megatron takes the path it takes with them."""
+    rope = importlib.import_module("megatron.core.models.common.embeddings.rope_utils")
+    optimizer = importlib.import_module("megatron.core.optimizer")
+    distributed = importlib.import_module("megatron.core.optimizer.distrib_optimizer")
+    yield Patch(rope, "fused_apply_rotary_pos_emb_thd", kernels.rotate_packed)
+    yield Patch(optimizer, "Adam", FusedAdam)
+    yield Patch(optimizer, "USING_PYTORCH_OPTIMIZER", False)
+    yield Patch(distributed, "Adam", FusedAdam)
+    yield Patch(distributed, "HAVE_APEX_OR_TE", True)
+    yield Patch(distributed, "USING_APEX_OPTIMIZER", True)
 
 
 def _devices_and_streams() -> Iterator[Patch]:
@@ -111,33 +126,28 @@ def _literal_devices() -> Iterator[Patch]:
 
 
 def _optimizer() -> Iterator[Patch]:
-    """Our Adam takes the place of TransformerEngine's, so the optimizers take the path they take on a GPU."""
-    optimizer = importlib.import_module("megatron.core.optimizer")
     base = importlib.import_module("megatron.core.optimizer.optimizer")
-    distributed = importlib.import_module("megatron.core.optimizer.distrib_optimizer")
     clip = importlib.import_module("megatron.core.optimizer.clip_grads")
-    yield Patch(optimizer, "Adam", FusedAdam)
-    yield Patch(optimizer, "USING_PYTORCH_OPTIMIZER", False)
-    yield Patch(distributed, "Adam", FusedAdam)
-    yield Patch(distributed, "HAVE_APEX_OR_TE", True)
-    yield Patch(distributed, "USING_APEX_OPTIMIZER", True)
     yield Patch(base, "clip_grad_by_total_norm_fp32", _scale_to_norm)
     yield Patch(clip, "clip_grad_by_total_norm_fp32", _scale_to_norm)
     yield Patch(torch.nn.Parameter, "type", _type_with_cuda_name)
 
 
-def _kernels() -> Iterator[Patch]:
-    rope = importlib.import_module("megatron.core.models.common.embeddings.rope_utils")
+def _activation() -> Iterator[Patch]:
+    """Megatron's own is compiled at first use, which on a CPU takes a C++ compiler."""
     mlp = importlib.import_module("megatron.core.transformer.mlp")
-    yield Patch(rope, "fused_apply_rotary_pos_emb_thd", kernels.rotate_packed)
     yield Patch(mlp, "bias_swiglu_impl", kernels.swiglu)
 
 
 def _collectives() -> Iterator[Patch]:
     """Gloo copies a whole buffer onto itself where a process is alone in its group."""
     buffers = importlib.import_module("megatron.core.distributed.param_and_grad_buffer")
-    for name in ("dist_all_gather_func", "dist_reduce_scatter_func"):
-        yield Patch(buffers, name, _unless_alone(getattr(buffers, name)))
+    gather, scatter = (
+        torch.distributed.all_gather_into_tensor,
+        torch.distributed.reduce_scatter_tensor,
+    )
+    yield Patch(buffers, "dist_all_gather_func", _unless_alone(gather))
+    yield Patch(buffers, "dist_reduce_scatter_func", _unless_alone(scatter))
 
 
 def _mixture_of_experts() -> Iterator[Patch]:
@@ -164,7 +174,7 @@ class _InertStream:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __enter__(self) -> "_InertStream":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,7 +187,17 @@ class _InertStream:
 def _torch_without_cuda() -> types.ModuleType:
     proxy = types.ModuleType("torch")
     proxy.__dict__.update(torch.__dict__)
-    for name in ("arange", "as_tensor", "empty", "full", "ones", "rand", "randn", "tensor", "zeros"):
+    for name in (
+        "arange",
+        "as_tensor",
+        "empty",
+        "full",
+        "ones",
+        "rand",
+        "randn",
+        "tensor",
+        "zeros",
+    ):
         setattr(proxy, name, _on_cpu(getattr(torch, name)))
     for name in ("empty_like", "ones_like", "zeros_like"):
         setattr(proxy, name, _on_cpu(getattr(torch, name)))
@@ -195,14 +215,17 @@ def _on_cpu(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]
 
 
 def _scale_to_norm(
-    parameters: list[torch.Tensor], max_norm: float, total_norm: float, use_decoupled_grad: bool = False  # noqa: FBT001, FBT002 - Megatron's signature
+    parameters: list[torch.Tensor],
+    max_norm: float,
+    total_norm: float,
+    use_decoupled_grad: bool = False,
 ) -> None:
     """Megatron's gradient clipping, without its assertion that gradients are on a GPU."""
     assert not use_decoupled_grad
     gradients = [p.grad.detach() for p in parameters if p.grad is not None]
     scale = max_norm / (total_norm + 1e-6)
     if scale < 1.0 and gradients:
-        torch._foreach_mul_(gradients, scale)  # noqa: SLF001 - what torch.nn.utils.clip_grad calls
+        torch._foreach_mul_(gradients, scale)
 
 
 def _type_with_cuda_name(parameter: torch.Tensor, *args: Any, **options: Any) -> Any:
@@ -211,6 +234,6 @@ def _type_with_cuda_name(parameter: torch.Tensor, *args: Any, **options: Any) ->
     return answer.replace("torch.", "torch.cuda.", 1) if isinstance(answer, str) else answer
 
 
-def _to_host(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:  # noqa: FBT001, FBT002 - Megatron's signature
+def _to_host(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
     del record_stream
     return tensor.numpy() if as_numpy and isinstance(tensor, torch.Tensor) else tensor

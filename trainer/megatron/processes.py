@@ -1,6 +1,7 @@
 """The processes of one training job: as many as torchrun started, or this one alone."""
 
 import os
+from dataclasses import dataclass
 
 import torch
 from megatron.core import parallel_state
@@ -11,32 +12,43 @@ from trainer.megatron.errors import LayoutError
 from trainer.megatron.layout import Layout
 
 
-def start(layout: Layout, seed: int) -> bool:
-    """Join the job and arrange its processes; True if nobody in this process had done so before."""
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What this process opened on its way into the job, and so will close."""
+
+    joined: bool
+    arranged: bool
+
+    def leave(self) -> None:
+        if self.arranged:
+            parallel_state.destroy_model_parallel()
+        if self.joined:
+            torch.distributed.destroy_process_group()
+
+
+def enter(layout: Layout, seed: int) -> Membership:
+    """Join the job and arrange its processes, where nobody in this process has done so before."""
     platform.install(int(os.environ.get("LOCAL_RANK", "0")))
     layout.data_parallel(int(os.environ.get("WORLD_SIZE", "1")))
-    alone = not torch.distributed.is_initialized()
-    if alone:
+    joined = not torch.distributed.is_initialized()
+    if joined:
         _join()
+    arranged = not parallel_state.is_initialized()
+    if arranged:
         parallel_state.initialize_model_parallel(
             layout.tensor_parallel, layout.pipeline_parallel, create_gloo_process_groups=False
         )
     _check_arrangement(layout)
     torch.manual_seed(seed)
     model_parallel_cuda_manual_seed(seed)
-    return alone
-
-
-def stop() -> None:
-    parallel_state.destroy_model_parallel()
-    torch.distributed.destroy_process_group()
+    return Membership(joined, arranged)
 
 
 def _join() -> None:
     if "RANK" in os.environ:
         torch.distributed.init_process_group(platform.backend())
     else:
-        store = torch.distributed.HashStore()
+        store = torch.distributed.HashStore()  # type: ignore[attr-defined]
         torch.distributed.init_process_group(platform.backend(), store=store, rank=0, world_size=1)
 
 

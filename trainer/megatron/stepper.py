@@ -25,6 +25,7 @@ class Stepper:
             ),
             model,
         )
+        _count_padding(self.wrapped_model)
         dtype = model.config.params_dtype
         config = OptimizerConfig(
             optimizer="adam",
@@ -42,6 +43,9 @@ class Stepper:
         self.optimizer = get_megatron_optimizer(
             config, [self.wrapped_model], use_gloo_process_groups=False
         )
+        for part in self.optimizer.chained_optimizers:
+            # Moments exist from the start, so that a checkpoint before the first step has them.
+            part.init_state_fn(part.optimizer, part.config)
         self.schedule = _schedule(self.optimizer, settings)
 
     @property
@@ -71,6 +75,18 @@ class Stepper:
         self.schedule.step(1)
         moved, _, _ = self.optimizer.step()
         return norm, bool(moved)
+
+
+def _count_padding(wrapped_model: DistributedDataParallel) -> None:
+    """Have the distributed optimizer save the padding between its buckets too.
+
+    It looks for a parameter's moments where the parameter lies in the padded buffer, in a copy that has
+    no padding: with more than one bucket (tied embeddings over pipeline stages) they would be shifted.
+    """
+    for buffer in wrapped_model.buffers:
+        buffer.numel_unpadded = buffer.numel
+        for bucket in buffer.buckets:
+            bucket.numel_unpadded = bucket.grad_data.numel()
 
 
 def _schedule(optimizer: Any, settings: OptimizerSettings) -> OptimizerParamScheduler:

@@ -59,9 +59,7 @@ _LAYER_SLOTS = {
     "self_attention.k_layernorm.weight": Slot(Split.REPLICATED, ("self_attn.k_norm.weight",)),
     "self_attention.linear_proj.weight": Slot(Split.COLUMNS, ("self_attn.o_proj.weight",)),
     "pre_mlp_layernorm.weight": Slot(Split.REPLICATED, ("post_attention_layernorm.weight",)),
-    "mlp.linear_fc1.weight": Slot(
-        Split.GATE_UP, ("mlp.gate_proj.weight", "mlp.up_proj.weight")
-    ),
+    "mlp.linear_fc1.weight": Slot(Split.GATE_UP, ("mlp.gate_proj.weight", "mlp.up_proj.weight")),
     "mlp.linear_fc2.weight": Slot(Split.COLUMNS, ("mlp.down_proj.weight",)),
 }
 # TransformerEngine fuses a norm into the linear layer behind it.
@@ -132,7 +130,7 @@ def shard(
         case Split.COLUMNS:
             return list(tensors[0].chunk(ranks, dim=1))
         case Split.QKV:
-            groups = [t.unflatten(0, (architecture.num_kv_heads, -1)) for t in tensors]
+            groups = [t.reshape(architecture.num_kv_heads, -1, *t.shape[1:]) for t in tensors]
             return list(torch.cat(groups, dim=1).flatten(0, 1).chunk(ranks))
         case Split.GATE_UP:
             gates, ups = (t.chunk(ranks) for t in tensors)
@@ -151,8 +149,10 @@ def unshard(split: Split, shards: list[Tensor], architecture: Architecture) -> l
         case Split.QKV:
             width = architecture.head_dim
             queries = architecture.num_heads // architecture.num_kv_heads * width
-            groups = torch.cat(shards).unflatten(0, (architecture.num_kv_heads, -1))
-            return [t.flatten(0, 1) for t in groups.split([queries, width, width], dim=1)]
+            whole = torch.cat(shards)
+            groups = whole.reshape(architecture.num_kv_heads, -1, *whole.shape[1:])
+            parts = torch.split(groups, [queries, width, width], dim=1)
+            return [part.flatten(0, 1) for part in parts]
         case Split.GATE_UP:
             gates, ups = zip(*(s.chunk(2) for s in shards), strict=True)
             return [torch.cat(gates), torch.cat(ups)]
@@ -205,9 +205,7 @@ def _check_shapes(
             raise WeightsMismatch(f"{model_dir}: {problem}: {', '.join(names[:3])}{more}")
 
 
-def _export_stage(
-    model: PolicyModel, architecture: Architecture
-) -> Iterator[tuple[str, Tensor]]:
+def _export_stage(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     for parameter, slot in _own_slots(model):
         shards = _gather(parameter.detach(), slot.split)
         yield from zip(slot.names, unshard(slot.split, shards, architecture), strict=True)

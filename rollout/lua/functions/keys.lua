@@ -11,6 +11,12 @@ local call = redis.call
 local function key(name) return prefix .. name end
 local function episode_key(id, part) return prefix .. 'ep:' .. id .. (part or '') end
 local function group_key(id, part) return prefix .. 'grp:' .. id .. (part or '') end
-local function refuse(...) return redis.error_reply(table.concat({...}, ' ')) end
+
+-- An error of errors.py and its arguments, apart by a control character that no argument may hold.
+local function refuse(name, ...)
+  local words = {}
+  for index, word in ipairs({...}) do words[index] = tostring(word):gsub('%c', ' ') end
+  return redis.error_reply(name .. ' ' .. table.concat(words, '\31'))
+end
 
 local function count(field, by) call('HINCRBY', key('totals'), field, by) end

@@ -1,0 +1,72 @@
+"""What to ask an engine for: the request's options checked against the model, as one sampling job."""
+
+import numpy as np
+import orjson
+
+from gateway.attach import Attachment
+from gateway.errors import BadRequest, ContextOverflow
+from gateway.grammar import grammar
+from gateway.request import Request, SamplingOptions
+from gateway.sampler import Job
+from gateway.sampling import engine_parameters, is_truncated, request_flags
+from rollout.tokenizer import Tokenizer
+
+
+class Planner:
+    def __init__(
+        self, tokenizer: Tokenizer, *, tool_format: str | None, max_output_tokens: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._tool_format = tool_format
+        self._max_output_tokens = max_output_tokens
+
+    def job(self, request: Request, attachment: Attachment, *, turn_id: str, affinity: str) -> Job:
+        """Raises BadRequest for what no engine could do."""
+        self._check_ids(request.sampling, attachment)
+        max_tokens = self._max_tokens(request.sampling, len(attachment.prompt))
+        rules = grammar(request, self._tool_format)
+        return Job(
+            turn_id=turn_id,
+            affinity=affinity,
+            encoded_prompt=orjson.dumps(attachment.prompt, option=orjson.OPT_SERIALIZE_NUMPY),
+            num_prompt_tokens=len(attachment.prompt),
+            parameters=engine_parameters(request.sampling, max_tokens=max_tokens, grammar=rules),
+            max_tokens=max_tokens,
+            top_logprobs=request.top_logprobs,
+            sampling_logprobs=is_truncated(request.sampling),
+            flags=request_flags(request, rules),
+            is_constrained=bool(rules),
+            stop_ids=self._stop_ids(request.sampling),
+        )
+
+    def _stop_ids(self, options: SamplingOptions) -> frozenset[int]:
+        ends = frozenset() if options.ignore_eos else self._tokenizer.eos_ids
+        return ends | frozenset(options.stop_token_ids)
+
+    def _check_ids(self, options: SamplingOptions, attachment: Attachment) -> None:
+        """An id outside the vocabulary kills the engine for everybody."""
+        limit = self._tokenizer.vocab_size
+        biased = [int(key) if key.isdecimal() else -1 for key in options.logit_bias or ()]
+        for name, ids in (
+            ("messages", attachment.context),
+            ("stop_token_ids", np.array(options.stop_token_ids, dtype=object)),
+            ("logit_bias", np.array(biased, dtype=object)),
+        ):
+            if len(ids) and not (ids.min() >= 0 and ids.max() < limit):
+                raise BadRequest(
+                    f"{name} has token ids outside the model's vocabulary of {limit}",
+                    param=name,
+                    code="invalid_token_ids",
+                )
+
+    def _max_tokens(self, options: SamplingOptions, num_prompt_tokens: int) -> int:
+        context, asked = self._tokenizer.context_length, options.max_tokens
+        room = context - num_prompt_tokens
+        if room >= max(1, asked or 0):
+            return asked or min(room, self._max_output_tokens)
+        completion = f" and {asked} for the completion" if asked else ""
+        raise ContextOverflow(
+            f"this model's context length is {context} tokens; the call needs {num_prompt_tokens} "
+            f"in the messages{completion}: shorten the messages or lower max_tokens",
+            param="messages",
+        )

@@ -1,0 +1,45 @@
+"""The whole demo on the real stack, with the reward turned upside down: what it learns is what it is rewarded for."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from deploy.demo.run import DemoOptions, run_demo
+from deploy.demo.task import Task
+
+STEPS = 6
+
+
+def inverted(task: Task, answer: str) -> float:
+    return 1 - task.reward(answer)
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(600)
+async def test_rewarding_wrong_answers_makes_the_policy_worse(tmp_path: Path) -> None:
+    """Six steps on inverted rewards cut held-out success by more than half; nothing fails, and every episode has an end."""
+    options = DemoOptions(
+        steps=STEPS, held_out=100, directory=tmp_path / "demo", cache_dir=Path(".turngate/cache")
+    )
+    said = io.StringIO()
+
+    summary = await run_demo(options, Console(file=said, no_color=True), judge=inverted)
+
+    assert summary.success_before > 0.2
+    assert summary.success_after < summary.success_before / 2
+    assert summary.requests_failed == 0
+    assert summary.swaps >= STEPS
+    assert summary.policy_versions > 1
+    assert sum(summary.dispositions.values()) == summary.episodes_opened
+    assert summary.dispositions["trained"] >= STEPS * 64 * 0.5
+    assert summary.dispositions["no_signal"] >= 2 * options.held_out
+    assert "failed" not in summary.dispositions
+    assert summary.trained_tokens > 0
+    assert names_in(options.directory) == ["curve.png", "summary.json"]
+    assert "agents play, the trainer trains" in said.getvalue()
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())

@@ -1,0 +1,55 @@
+"""What the command reads, what it passes on, and what it refuses."""
+
+import pytest
+
+from deploy.cli.app import hoisted
+from deploy.errors import SettingsInvalid
+from deploy.settings import load_settings, override, passed_on
+
+
+def test_a_misspelt_setting_is_refused() -> None:
+    """A name that no process reads is an error, and one of a process's own passes."""
+    load_settings({"TURNGATE_TRAINER_GROUP_SIZE": "4", "TURNGATE_DATA_DIR": "x", "HOME": "/"})
+
+    with pytest.raises(SettingsInvalid, match="TURNGATE_TRAINR_GROUP_SIZE"):
+        load_settings({"TURNGATE_TRAINR_GROUP_SIZE": "4"})
+
+
+def test_set_takes_long_and_short_names() -> None:
+    """`--set trainer.group_size=4` is the environment variable without the typing."""
+    changed = override({}, ["trainer.group_size=4", "TURNGATE_GATEWAY_BASE_URL=http://a=b"])
+
+    assert changed == {
+        "TURNGATE_TRAINER_GROUP_SIZE": "4",
+        "TURNGATE_GATEWAY_BASE_URL": "http://a=b",
+    }
+    with pytest.raises(SettingsInvalid, match="NAME=VALUE"):
+        override({}, ["trainer.group_size"])
+
+
+def test_a_process_gets_only_its_own_settings() -> None:
+    """The trainer never sees the gateway's admin key."""
+    environment = {"TURNGATE_GATEWAY_ADMIN_KEY": "s", "TURNGATE_TRAINER_SEED": "1", "PATH": "/bin"}
+
+    assert passed_on(environment, "TURNGATE_TRAINER_") == {
+        "TURNGATE_TRAINER_SEED": "1",
+        "PATH": "/bin",
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "understood"),
+    [
+        (["up", "--output", "json", "--port", "0"], ["--output", "json", "up", "--port", "0"]),
+        (["--plain", "status"], ["--plain", "status"]),
+        (
+            ["keys", "list", "--output=json", "--plain"],
+            ["--output=json", "--plain", "keys", "list"],
+        ),
+        (["engine", "--", "--output", "x"], ["engine", "--", "--output", "x"]),
+        (["up", "--output"], ["--output", "up"]),
+    ],
+)
+def test_global_options_may_follow_the_command(written: list[str], understood: list[str]) -> None:
+    """--plain and --output mean the same wherever they stand, except behind a bare `--`."""
+    assert hoisted(written) == understood

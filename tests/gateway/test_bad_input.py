@@ -1,0 +1,251 @@
+"""Every wrong request gets a clear error in OpenAI's shape, and nothing is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from rollout.tokenizer import Tokenizer
+from tests.gateway.conftest import Gateway, StartGateway, end_of_turn
+from tests.gateway.scripted_engine import (
+    Die,
+    Garbage,
+    Refuse,
+    ScriptedEngine,
+    Tokens,
+    Wait,
+    running_engine,
+)
+
+CHAT = "/v1/chat/completions"
+USER: Any = [{"role": "user", "content": "Hi"}]
+BODY: Any = {"model": "policy", "messages": USER}
+
+
+def assert_error(answer: httpx.Response, status: int, *, param: str | None = None) -> str:
+    """The error has OpenAI's four fields, is permanent unless it says when to come back; gives the message."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["x-request-id"]
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    if param is not None:
+        assert error["param"] == param
+    if status in (429, 503):
+        assert int(answer.headers["retry-after"]) >= 1
+    elif status < 500:
+        assert answer.headers["x-should-retry"] == "false"
+    return str(error["message"])
+
+
+WRONG_FIELDS: Any = (
+    ({"messages": []}, "messages"),
+    ({"messages": "Hi"}, "messages"),
+    ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+        "messages[0].content[0]",
+    ),
+    (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
+        "messages[0].tool_calls[0]",
+    ),
+    ({"max_tokens": -1}, "max_tokens"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_completion_tokens": "many"}, "max_completion_tokens"),
+    ({"temperature": -0.1}, "temperature"),
+    ({"temperature": "hot"}, "temperature"),
+    ({"top_p": 1.5}, "top_p"),
+    ({"n": 0}, "n"),
+    ({"n": 100_000}, "n"),
+    ({"stop": [1]}, "stop[0]"),
+    ({"top_logprobs": 50}, "top_logprobs"),
+    ({"response_format": {"type": "xml"}}, "response_format"),
+    ({"tools": [{"type": "function", "function": {}}]}, "tools[0]"),
+    ({"tools": [{"type": "code_interpreter"}]}, "tools[0]"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"stop_token_ids": [10_000_000]}, "stop_token_ids"),
+    ({"stop_token_ids": [-1]}, "stop_token_ids"),
+    ({"logit_bias": {"10000000": 1}}, "logit_bias"),
+    ({"logit_bias": {"melon": 1}}, "logit_bias"),
+)
+
+
+async def test_a_wrong_field_is_named(served: Gateway, scripted: ScriptedEngine) -> None:
+    """A chat body with one wrong field is 400, names the field, and reaches no engine."""
+    for body, param in WRONG_FIELDS:
+        assert_error(await served.admin.post(CHAT, json=BODY | body), 400, param=param)
+    assert scripted.requests == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"\xff\xfe", b'{"messages": NaN}'])
+@pytest.mark.parametrize("path", [CHAT, "/v1/rewards"])
+async def test_malformed_json(served: Gateway, data: bytes, path: str) -> None:
+    """A body that is not a JSON object of the right kind is refused, never a 500."""
+    headers = {"content-type": "application/json"}
+    answer = await served.admin.post(path, content=data, headers=headers)
+    assert answer.status_code in (400, 422)
+    assert_error(answer, answer.status_code)
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/rewards"])
+async def test_a_huge_body_is_refused_by_its_length(served: Gateway, path: str) -> None:
+    """50 MB are 413, and the gateway goes on serving."""
+    answer = await served.admin.post(path, content=b" " * 50_000_000)
+    assert "larger than" in assert_error(answer, 413)
+    assert (await served.admin.post(CHAT, json=BODY)).status_code == 200
+
+
+async def test_a_huge_body_of_unknown_length(served: Gateway) -> None:
+    """A chunked body is cut off where it passes the limit."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b" " * 1_000_000
+
+    assert_error(await served.admin.post(CHAT, content=endless()), 413)
+
+
+async def test_a_prompt_over_the_context(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A prompt that does not fit, alone or with its max_tokens, is context_length_exceeded."""
+    long: Any = [{"role": "user", "content": "word " * tokenizer.context_length}]
+    for body in (BODY | {"messages": long}, BODY | {"max_tokens": tokenizer.context_length}):
+        answer = await served.admin.post(CHAT, json=body)
+        assert str(tokenizer.context_length) in assert_error(answer, 400)
+        assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert scripted.requests == []
+
+
+NOT_THERE = (
+    ("GET", "/v1/nothing", 404),
+    ("POST", "/v1/chat/completions/", 404),
+    ("GET", CHAT, 405),
+    ("PUT", "/v1/episodes", 405),
+    ("GET", "/v1/episodes/ep_none", 404),
+    ("DELETE", "/v1/episodes/ep_none", 404),
+    ("POST", "/v1/episodes/ep_none/complete", 404),
+    ("GET", "/v1/groups/grp_none", 404),
+    ("GET", "/v1/policies/77", 404),
+    ("GET", "/v1/policies/latest", 422),
+    ("GET", "/v1/episodes?limit=5000", 422),
+    ("GET", "/v1/episodes?status=happy", 422),
+)
+
+
+async def test_what_is_not_there(served: Gateway) -> None:
+    """Unknown paths, methods and resources are errors of the same shape."""
+    for method, path, status in NOT_THERE:
+        assert_error(await served.admin.request(method, path), status)
+
+
+async def test_a_reward_is_a_finite_number(served: Gateway) -> None:
+    """NaN, infinity and everything that is no number is refused before it can reach a batch."""
+    await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_1"})
+    for value in ('"1.0"', "null", "true", "[]", "{}", "NaN", "1e999", "-Infinity", "Infinity"):
+        for path in ("/v1/episodes/ep_1/rewards", "/v1/rewards"):
+            answer = await served.admin.post(
+                path,
+                content=f'{{"value": {value}, "episode_id": "ep_1"}}',
+                headers={"content-type": "application/json"},
+            )
+            assert_error(answer, 400 if answer.status_code == 400 else 422)
+    view = (await served.admin.get("/v1/episodes/ep_1")).json()
+    assert view["rewards"] == []
+
+
+async def test_an_episode_id_has_a_small_alphabet(served: Gateway) -> None:
+    """An id that cannot be a key is refused wherever it comes from."""
+    for episode_id in ("a b", "../x", "é", "x" * 200, "{}"):
+        body = BODY | {"metadata": {"episode_id": episode_id}}
+        assert_error(await served.admin.post(CHAT, json=body), 400, param="episode_id")
+
+
+async def test_carriers_must_agree(served: Gateway) -> None:
+    """Path, headers and body may name one episode between them, not two."""
+    agreeing = await served.admin.post(
+        "/e/ep_1/v1/chat/completions",
+        json=BODY | {"metadata": {"episode_id": "ep_1"}},
+        headers={"X-Turngate-Episode": "ep_1", "X-Session-Id": "ep_1"},
+    )
+    conflict = await served.admin.post(
+        "/e/ep_1/v1/chat/completions", json=BODY, headers={"X-Session-Id": "ep_2"}
+    )
+    assert agreeing.headers["x-turngate-episode"] == "ep_1"
+    assert "ep_2" in assert_error(conflict, 400)
+
+
+async def test_a_sealed_episode_takes_no_turns(served: Gateway, scripted: ScriptedEngine) -> None:
+    """A call on a sealed episode is 409 and says what to do."""
+    headers = {"X-Turngate-Episode": "ep_1"}
+    await served.admin.post(CHAT, json=BODY, headers=headers)
+    await served.admin.post("/v1/episodes/ep_1/complete", json={})
+    answer = await served.admin.post(CHAT, json=BODY, headers=headers)
+    assert "open a new one" in assert_error(answer, 409)
+    assert len(scripted.requests) == 1
+
+
+async def test_rewards_that_cannot_land(served: Gateway) -> None:
+    """An unknown episode, turn or completion is 404; an address that is none or two is 422."""
+    await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_1"})
+    for path, body, status in (
+        ("/v1/episodes/ep_none/rewards", {"value": 1}, 404),
+        ("/v1/episodes/ep_1/rewards", {"value": 1, "turn_id": "turn_none"}, 404),
+        ("/v1/rewards", {"value": 1, "completion_id": "chatcmpl-turn_none"}, 404),
+        ("/v1/rewards", {"value": 1}, 422),
+        ("/v1/rewards", {"value": 1, "episode_id": "ep_1", "completion_id": "x"}, 422),
+        ("/v1/rewards", {}, 422),
+    ):
+        assert_error(await served.admin.post(path, json=body), status)
+
+
+async def test_no_engine_is_503(start_gateway: StartGateway, tokenizer: Tokenizer) -> None:
+    """With every engine down a call is 503 with a time to come back, and readyz names the engine."""
+    async with running_engine() as scripted:
+        await scripted.stop()
+        async with start_gateway(scripted) as served:
+            assert_error(await served.admin.post(CHAT, json=BODY), 503)
+            ready = await served.admin.get("/readyz")
+    assert ready.status_code == 503
+    assert scripted.url in ready.json()["missing"]["engine"]
+
+
+async def test_an_engine_that_dies_on_everything(served: Gateway, scripted: ScriptedEngine) -> None:
+    """An engine that breaks every connection gives 503, not a hang, and no turn is recorded."""
+    for _ in range(3):
+        scripted.script(Die())
+    headers = {"X-Turngate-Episode": "ep_1"}
+    assert_error(await served.admin.post(CHAT, json=BODY, headers=headers), 503)
+    assert await served.store.turns("ep_1") == []
+
+
+async def test_an_engine_that_answers_garbage(served: Gateway, scripted: ScriptedEngine) -> None:
+    """Nonsense from the engine is never passed on."""
+    for _ in range(3):
+        scripted.script(Garbage())
+    assert_error(await served.admin.post(CHAT, json=BODY), 503)
+
+
+async def test_an_engine_that_refuses(served: Gateway, scripted: ScriptedEngine) -> None:
+    """What the engine finds wrong with a request is told to the caller and not tried again."""
+    scripted.script(Refuse(400, "regex does not compile"))
+    answer = await served.admin.post(CHAT, json=BODY | {"regex": "("})
+    assert "regex does not compile" in assert_error(answer, 400)
+    assert len(scripted.requests) == 1
+
+
+async def test_a_slow_engine_is_waited_for(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A paused engine says nothing for a while; the caller waits and gets the reply."""
+    wait = Wait(asyncio.Event())
+    scripted.script(wait, Tokens(tokenizer.encode("late")), end_of_turn(tokenizer))
+    asked = asyncio.create_task(served.admin.post(CHAT, json=BODY))
+    await wait.reached.wait()
+    wait.event.set()
+    assert (await asked).json()["choices"][0]["message"]["content"] == "late"

@@ -1,0 +1,242 @@
+"""Episodes, rewards and groups over HTTP, from opening to what the trainer would receive."""
+
+import asyncio
+from typing import Any
+
+from openai import AsyncOpenAI
+
+from rollout.episode import DiscardReason
+from rollout.tokenizer import Tokenizer
+from tests.gateway.conftest import Gateway, end_of_turn, spell
+from tests.gateway.scripted_engine import ScriptedEngine, Version
+
+CHAT = "/v1/chat/completions"
+USER: Any = [{"role": "user", "content": "Hi"}]
+BODY: Any = {"model": "policy", "messages": USER}
+
+
+async def open_episode(served: Gateway, **wish: Any) -> dict[str, Any]:
+    answer = await served.admin.post("/v1/episodes", json=wish)
+    assert answer.status_code == 201, answer.text
+    episode: dict[str, Any] = answer.json()
+    return episode
+
+
+async def play(served: Gateway, episode_id: str) -> str:
+    """Take one turn; give the completion's id."""
+    answer = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": episode_id})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+async def test_two_strings_are_all_an_agent_needs(served: Gateway) -> None:
+    """With the key and base URL of an opened episode, the stock SDK's calls are recorded in it."""
+    opened = await open_episode(served, task_id="t1", metadata={"seed": 3})
+    async with AsyncOpenAI(base_url=opened["base_url"], api_key=opened["api_key"]) as client:
+        await client.chat.completions.create(model="anything", messages=USER)
+    shown = (await served.admin.get(f"/v1/episodes/{opened['id']}")).json()
+    assert opened["status"] == "open"
+    assert shown["task_id"] == "t1"
+    assert shown["metadata"] == {"seed": 3}
+    (turn,) = shown["turns"]
+    assert turn["finish_reasons"] == ["stop"]
+    assert turn["policy_versions"] == [0]
+    assert turn["output_tokens"][0] > 1
+
+
+async def test_every_carrier_names_the_episode(served: Gateway) -> None:
+    """Path prefix, both headers, metadata and session id each put the call into the episode they name."""
+    await served.admin.post("/e/ep_a/v1/chat/completions", json=BODY)
+    await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_a"})
+    await served.admin.post(CHAT, json=BODY, headers={"X-Session-Id": "ep_a"})
+    await served.admin.post(CHAT, json=BODY | {"metadata": {"episode_id": "ep_a"}})
+    await served.admin.post(CHAT, json=BODY | {"session_id": "ep_a"})
+    alone = await served.admin.post(CHAT, json=BODY)
+    assert (await served.admin.get("/e/ep_a/v1/models")).status_code == 200
+    assert len(await served.store.turns("ep_a")) == 5
+    assert alone.headers["x-turngate-episode"] != "ep_a"
+
+
+async def test_the_life_of_an_episode(served: Gateway) -> None:
+    """Open, play, complete, reward: the status follows, repeats change nothing, and late turns are refused."""
+    opened = await open_episode(served)
+    path = f"/v1/episodes/{opened['id']}"
+    await play(served, opened["id"])
+    sealed = [
+        (await served.admin.post(f"{path}/complete", json={"status": "failed"})).json()
+        for _ in range(2)
+    ]
+    rewarded = await served.admin.post(f"{path}/rewards", json={"value": 0.5})
+    shown = (await served.admin.get(path)).json()
+    assert sealed[0] == sealed[1]
+    assert (sealed[0]["status"], sealed[0]["outcome"]) == ("sealed", "failed")
+    assert rewarded.json()["value"] == 0.5
+    assert shown["status"] == "rewarded"
+    assert shown["reward"] == 0.5
+    assert shown["disposition"] is None
+
+
+async def test_completing_needs_no_body(served: Gateway) -> None:
+    """An empty POST completes an episode as succeeded."""
+    await play(served, "ep_1")
+    answer = await served.admin.post("/v1/episodes/ep_1/complete")
+    assert answer.json()["outcome"] == "succeeded"
+
+
+async def test_a_reward_may_complete(served: Gateway) -> None:
+    """Reward and completion in one call make a group of one ready to train."""
+    await play(served, "ep_1")
+    await served.admin.post("/v1/episodes/ep_1/rewards", json={"value": 1, "complete": True})
+    (claim,) = await served.store.claim(
+        "trainer", groups=1, version=0, max_staleness=8, lease_seconds=60
+    )
+    assert [episode.header.id for episode in claim.episodes] == ["ep_1"]
+
+
+async def test_rewards_amend_and_repeat(served: Gateway) -> None:
+    """A new value amends, another name adds up, and a repeated idempotency key gives the same answer."""
+    await play(served, "ep_1")
+    path = "/v1/episodes/ep_1/rewards"
+    await served.admin.post(path, json={"value": 1.0})
+    amended = (await served.admin.post(path, json={"value": 2.0})).json()
+    keyed = {"value": 0.25, "name": "style", "idempotency_key": "k"}
+    once = (await served.admin.post(path, json=keyed)).json()
+    again = (await served.admin.post(path, json=keyed)).json()
+    other = await served.admin.post(path, json=keyed | {"value": 9.0})
+    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
+    assert amended["amended"] is True
+    assert once == again
+    assert other.status_code == 409
+    assert shown["reward"] == 2.25
+
+
+async def test_a_reward_by_completion_id(served: Gateway) -> None:
+    """The id the SDK got back addresses its turn, one at a time or in a list."""
+    first, second = await play(served, "ep_1"), await play(served, "ep_2")
+    rewards = [{"completion_id": first, "value": 1}, {"completion_id": second, "value": 0}]
+    answer = (await served.admin.post("/v1/rewards", json=rewards)).json()
+    await served.admin.post("/v1/rewards", json={"episode_id": "ep_1", "value": 3})
+    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
+    assert [reward["episode_id"] for reward in answer["data"]] == ["ep_1", "ep_2"]
+    turn_id = first.removeprefix("chatcmpl-")
+    assert {(r["turn_id"], r["value"]) for r in shown["rewards"]} == {(turn_id, 1), (None, 3)}
+
+
+async def test_a_list_with_a_wrong_address_rewards_nobody(served: Gateway) -> None:
+    """All addresses of a list are checked before the first reward is recorded."""
+    first = await play(served, "ep_1")
+    rewards = [
+        {"completion_id": first, "value": 1},
+        {"completion_id": "chatcmpl-turn_none", "value": 1},
+    ]
+    answer = await served.admin.post("/v1/rewards", json=rewards)
+    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
+    assert answer.status_code == 404
+    assert shown["rewards"] == []
+
+
+async def test_a_claimed_episode_takes_no_reward(served: Gateway) -> None:
+    """While the trainer holds an episode a reward is 409."""
+    await play(served, "ep_1")
+    await served.admin.post("/v1/episodes/ep_1/rewards", json={"value": 1, "complete": True})
+    await served.store.claim("trainer", groups=1, version=0, max_staleness=8, lease_seconds=60)
+    answer = await served.admin.post("/v1/episodes/ep_1/rewards", json={"value": 2})
+    assert answer.status_code == 409
+    assert answer.json()["error"]["code"] == "episode_claimed"
+
+
+async def test_a_deleted_episode_is_gone(served: Gateway) -> None:
+    """Deleting discards an episode and its data, and counts it as deleted."""
+    await play(served, "ep_1")
+    deleted = (await served.admin.delete("/v1/episodes/ep_1")).json()
+    totals = await served.store.totals()
+    assert deleted == {"object": "episode.deleted", "id": "ep_1", "deleted": True}
+    assert totals.discarded[DiscardReason.DELETED] == 1
+
+
+async def test_groups_by_header(served: Gateway) -> None:
+    """Two calls name one group of two; it is whole when both are rewarded."""
+    group = {"X-Turngate-Group": "grp_t", "X-Turngate-Group-Size": "2"}
+    for name in ("ep_a", "ep_b"):
+        headers = {"X-Turngate-Episode": name, **group}
+        await served.admin.post(CHAT, json=BODY, headers=headers)
+        await served.admin.post(f"/v1/episodes/{name}/complete")
+    before = (await served.admin.get("/v1/groups/grp_t")).json()
+    for name in ("ep_a", "ep_b"):
+        await served.admin.post(f"/v1/episodes/{name}/rewards", json={"value": 1})
+    after = (await served.admin.get("/v1/groups/grp_t")).json()
+    assert (before["size"], before["num_sealed"], before["num_rewarded"]) == (2, 2, 0)
+    assert before["deadline"] is not None
+    assert (after["status"], after["num_rewarded"]) == ("ready", 2)
+    assert {member["id"] for member in after["members"]} == {"ep_a", "ep_b"}
+
+
+async def test_a_side_call_never_trains(served: Gateway) -> None:
+    """A call marked as side is recorded and owns nothing to train on."""
+    headers = {"X-Turngate-Episode": "ep_1", "X-Turngate-Turn-Kind": "side"}
+    await served.admin.post(CHAT, json=BODY, headers=headers)
+    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
+    rows = (await served.admin.get("/v1/episodes/ep_1?view=sequences")).json()
+    assert shown["kind"] == "side"
+    assert shown["turns"][0]["kind"] == "side"
+    assert rows["data"] == []
+
+
+async def test_the_backlog_refuses_new_episodes_only(served: Gateway) -> None:
+    """With enough episodes waiting a new one is 429 with retry-after, and a running one goes on."""
+    await play(served, "ep_1")
+    await served.store.set_training({"max_live_episodes": 1})
+    refused = await served.admin.post("/v1/episodes", json={})
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    await play(served, "ep_1")
+
+
+async def test_episodes_are_listed_in_pages(served: Gateway) -> None:
+    """Newest first, by status, group or task, page after page without a gap."""
+    for number in range(5):
+        await open_episode(served, task_id="even" if number % 2 == 0 else "odd")
+    page = (await served.admin.get("/v1/episodes?limit=2")).json()
+    rest = (await served.admin.get(f"/v1/episodes?after={page['data'][-1]['id']}")).json()
+    odd = (await served.admin.get("/v1/episodes?task_id=odd&status=open")).json()
+    assert (len(page["data"]), page["has_more"], len(rest["data"])) == (2, True, 3)
+    assert len({episode["id"] for episode in page["data"] + rest["data"]}) == 5
+    assert {episode["task_id"] for episode in odd["data"]} == {"odd"}
+
+
+async def test_the_views_agree_with_the_engine(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """The token tree and the sequences show what was sampled: ids, mask, logprobs and versions of the engine."""
+    scripted.script(
+        *spell(tokenizer, "one"), Version(1), *spell(tokenizer, " two"), end_of_turn(tokenizer)
+    )
+    await play(served, "ep_1")
+    tree = (await served.admin.get("/v1/episodes/ep_1?view=tokens")).json()
+    (row,) = (await served.admin.get("/v1/episodes/ep_1?view=sequences")).json()["data"]
+    context, sampled = tree["data"]
+    assert (context["kind"], sampled["kind"]) == ("context", "sampled")
+    assert sampled["parent"] == context["id"]
+    assert sampled["text"].startswith("one two")
+    assert context["tokens"] + sampled["tokens"] == row["ids"]
+    assert context["tokens"] == scripted.requests[0]["input_ids"]
+    number = len(sampled["tokens"])
+    assert row["action_mask"] == [False] * len(context["tokens"]) + [True] * number
+    assert row["behavior_logprobs"][-number:] == sampled["behavior_logprobs"]
+    first = len(tokenizer.encode("one"))
+    assert row["versions"][-number:] == [0] * first + [1] * (number - first)
+
+
+async def test_many_episodes_at_once(served: Gateway) -> None:
+    """Thirty agents opening, playing, rewarding and completing at the same time lose nothing."""
+
+    async def live(number: int) -> None:
+        opened = await open_episode(served)
+        await play(served, opened["id"])
+        reward = {"value": number % 2, "complete": True}
+        await served.admin.post(f"/v1/episodes/{opened['id']}/rewards", json=reward)
+
+    await asyncio.gather(*(live(number) for number in range(30)))
+    totals = await served.store.totals()
+    assert totals.opened == 30
+    assert totals.groups["ready"] == 30

@@ -1,0 +1,74 @@
+"""Pure parts of the gateway, over all inputs that hypothesis can think of."""
+
+import json
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.conversation import assistant_message, chains_of, projection, seed
+from gateway.encoding import PieceEncoder
+from gateway.request import ToolCall
+from gateway.stop_text import StopText
+from rollout.tokenizer import Tokenizer
+
+WORDS = st.text(alphabet="abSTOP ", max_size=40)
+STOPS = st.lists(st.text(alphabet="abSTOP", min_size=1, max_size=5), max_size=3).map(tuple)
+
+
+@given(text=WORDS, stop=STOPS, cuts=st.lists(st.integers(0, 40), max_size=8))
+def test_stop_text_is_the_text_before_the_first_stop(
+    text: str, stop: tuple[str, ...], cuts: list[int]
+) -> None:
+    """However a text is cut, what passes is what comes before the first stop string, once that string is complete."""
+    bounds = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    passing = StopText(stop)
+    shown = "".join(passing.push(text[a:b]) for a, b in pairwise(bounds))
+    shown += passing.finish()
+    ends = [end for end in range(len(text) + 1) if any(text[:end].endswith(s) for s in stop)]
+    if not ends:
+        assert (shown, passing.is_stopped) == (text, False)
+        return
+    assert passing.is_stopped
+    assert text.startswith(shown)
+    assert len(shown) == min(text.find(s) for s in stop if s in text)
+
+
+@given(WORDS, st.text(max_size=20), st.dictionaries(st.text(max_size=5), st.integers()))
+def test_rewriting_by_clients_keeps_a_message_the_same(
+    content: str, id_: str, arguments: dict[str, int]
+) -> None:
+    """Tool-call ids, JSON spelling, whitespace at the ends and dropped reasoning do not change what a message is."""
+    sampled = ToolCall("call_1", "price", json.dumps(arguments, indent=2))
+    echoed = ToolCall(id_, "price", json.dumps(dict(reversed(arguments.items()))))
+    before = assistant_message(content, "because", [sampled])
+    after = assistant_message(f"\n{content}  ", None, [echoed])
+    assert projection(before) == projection(after)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), WORDS), max_size=6))
+def test_a_chain_depends_on_everything_before_it(messages: list[tuple[str, str]]) -> None:
+    """Conversations share a hash exactly as far as they share their messages, and none across different tools."""
+    said = [{"role": role, "content": content} for role, content in messages]
+    start, other = seed(b"template", b"tools"), seed(b"templatet", b"ools")
+    assert chains_of(start, said)[: len(said)] == chains_of(start, said[:-1])[: len(said)]
+    assert len(set(chains_of(start, said))) == len(said) + 1
+    assert not set(chains_of(start, said)) & set(chains_of(other, said))
+
+
+def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
+    """Cut after its end-of-turn tokens, a prompt has the ids it has whole, the second time as the first."""
+    end = "<|im_end|>"
+    encoder = PieceEncoder(tokenizer, end)
+    body = "  A sentence that is long enough to be remembered, naïve 🙂 \n\n and so on. " * 2
+    texts = [
+        "",
+        end,
+        "short",
+        body,
+        f"{body}{end}{body}{end}",
+        f"{end}{end}\n{body}",
+        f"{body}{end}x",
+    ]
+    for text in texts * 2:
+        assert encoder.encode(text).tolist() == tokenizer.encode(text)

@@ -1,0 +1,87 @@
+"""The gateway in front of the real SGLang: what a script cannot promise."""
+
+import math
+from typing import Any
+
+import pytest
+
+from rollout.tokenizer import Tokenizer
+from tests.gateway.conftest import Gateway, StartGateway
+from tests.gateway.test_chat import PRICE
+
+pytestmark = pytest.mark.engine
+USER: Any = [{"role": "user", "content": "What does a melon cost?"}]
+EPISODE = {"X-Turngate-Episode": "ep_1"}
+
+
+async def test_every_way_of_sampling_is_accepted(start_gateway: StartGateway, engine: str) -> None:
+    """Truncation, penalties, greedy, stop strings, grammars and forced calls all give a recorded turn."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    ways: list[dict[str, Any]] = [
+        {"temperature": 0},
+        {"top_p": 0.9},
+        {"top_p": 0.9, "temperature": 0},
+        {"extra_body": {"top_k": 5}},
+        {"extra_body": {"min_p": 0.05}},
+        {"frequency_penalty": 0.5, "presence_penalty": 0.5, "logit_bias": {"5": 1}},
+        {"stop": ["a", "e"]},
+        {"seed": 7, "n": 2},
+        {"logprobs": True, "top_logprobs": 3},
+        {"extra_body": {"regex": "[a-z]{1,8}"}},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "n", "schema": schema},
+            }
+        },
+        {"tools": [PRICE], "tool_choice": "required"},
+    ]
+    async with start_gateway(engine) as served, served.openai() as client:
+        for way in ways:
+            await client.chat.completions.create(
+                model="policy", messages=USER, max_tokens=16, extra_headers=EPISODE, **way
+            )
+        turns = await served.store.turns("ep_1")
+    assert len(turns) == len(ways)
+    for turn in turns:
+        assert all(math.isfinite(x) for o in turn.outputs for x in o.behavior_logprobs.tolist())
+
+
+async def test_a_forced_call_always_parses(start_gateway: StartGateway, engine: str) -> None:
+    """Even a policy that knows nothing writes a valid call when it is forced to."""
+    async with start_gateway(engine) as served, served.openai() as client:
+        completion = await client.chat.completions.create(
+            model="policy",
+            messages=USER,
+            tools=[PRICE],
+            tool_choice={"type": "function", "function": {"name": "price"}},
+            max_tokens=400,
+        )
+    choice = completion.choices[0]
+    assert choice.finish_reason in ("tool_calls", "length")
+    if choice.finish_reason == "tool_calls":
+        (call,) = choice.message.tool_calls or ()
+        assert call.type == "function"
+        assert call.function.name == "price"
+
+
+async def test_a_second_turn_hits_the_prefix_cache(
+    start_gateway: StartGateway, engine: str, tokenizer: Tokenizer
+) -> None:
+    """The next prompt starts with the ids the engine sampled, so the engine finds nearly all of it in its cache."""
+    async with start_gateway(engine) as served:
+        first = await turn(served, USER)
+        answer = first.choices[0].message.model_dump()
+        again = await turn(served, [*USER, answer, {"role": "user", "content": "And two?"}])
+    assert first.usage is not None
+    assert again.usage is not None
+    assert again.usage.prompt_tokens_details is not None
+    reusable = first.usage.total_tokens
+    assert (again.usage.prompt_tokens_details.cached_tokens or 0) >= 0.95 * reusable - 1
+
+
+async def turn(served: Gateway, messages: list[Any]) -> Any:
+    async with served.openai() as client:
+        return await client.chat.completions.create(
+            model="policy", messages=messages, max_tokens=40, extra_headers=EPISODE
+        )

@@ -1,0 +1,236 @@
+"""A turn's life through the gateway: history reused token by token, engines that die, retries, swaps."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rollout.episode import VersionInterval
+from rollout.sequences import linearize
+from rollout.tokenizer import Tokenizer
+from rollout.trie import Trie
+from tests.gateway.conftest import Gateway, StartGateway, end_of_turn, spell
+from tests.gateway.scripted_engine import (
+    Abort,
+    Die,
+    Garbage,
+    Length,
+    ScriptedEngine,
+    Tokens,
+    Version,
+    Wait,
+    running_engine,
+)
+from tests.gateway.test_chat import CALL, PRICE
+
+EPISODE = {"X-Turngate-Episode": "ep_1"}
+USER: Any = {"role": "user", "content": "Hi"}
+
+
+async def ask(served: Gateway, messages: list[Any], **options: Any) -> Any:
+    async with served.openai() as client:
+        options.setdefault("extra_headers", EPISODE)
+        completion = await client.chat.completions.create(
+            model="policy", messages=messages, **options
+        )
+    return completion.choices[0].message
+
+
+async def test_sampled_ids_are_never_encoded_again(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """The next prompt continues the stored ids exactly, although their text would encode differently."""
+    odd = [tokenizer.encode(letter)[0] for letter in "Hello"]
+    assert tokenizer.encode("Hello") != odd
+    stop = end_of_turn(tokenizer)
+    scripted.script(Tokens(odd), stop)
+    answer = await ask(served, [USER])
+    messages = [USER, answer.model_dump(), {"role": "user", "content": "More"}]
+    await ask(served, messages)
+    first, second = (request["input_ids"] for request in scripted.requests)
+    assert second[: len(first) + len(odd) + 1] == [*first, *odd, stop.matched]
+    rest = tokenizer.decode(second[len(first) + len(odd) + 1 :])
+    assert rest == "\n<|im_start|>user\nMore<|im_end|>\n<|im_start|>assistant\n"
+    (row,) = linearize(Trie(await served.store.turns("ep_1")))
+    assert row.action_mask.sum() == len(odd) + 1 + len(spell(tokenizer, "Hello there.")) + 1
+
+
+async def test_a_tool_loop_is_one_sequence(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A call whose arguments the client spells differently, with its result, continues the sampled ids."""
+    scripted.script(*spell(tokenizer, CALL), end_of_turn(tokenizer))
+    answer = (await ask(served, [USER], tools=[PRICE])).model_dump()
+    answer["tool_calls"][0]["function"]["arguments"] = '{ "item" :"melon"}'
+    answer["tool_calls"][0]["id"] = "renamed"
+    result = {"role": "tool", "tool_call_id": "renamed", "content": "4"}
+    await ask(served, [USER, answer, result], tools=[PRICE])
+    assert len(linearize(Trie(await served.store.turns("ep_1")))) == 1
+    assert await served.metric("turngate_calls_attached_total") == {
+        '{how="root"}': 1.0,
+        '{how="bridged"}': 1.0,
+    }
+
+
+async def test_a_cut_turn_is_closed_before_the_next(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """The end-of-turn token that a truncated output lacks is added as context, not as if it had been sampled."""
+    ids = tokenizer.encode("and so")
+    scripted.script(Tokens(ids), Length())
+    answer = await ask(served, [USER], max_tokens=len(ids))
+    await ask(served, [USER, answer.model_dump(), USER])
+    first, second = await served.store.turns("ep_1")
+    assert first.outputs[0].ids.tolist() == ids
+    assert second.context_ids[0] == end_of_turn(tokenizer).matched
+    (row,) = linearize(Trie([first, second]))
+    assert not row.action_mask[len(first.context_ids) + len(ids)]
+
+
+async def test_an_edited_history_branches(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A client that rewrites an answer gets a branch that shares the prefix up to the edit."""
+    await ask(served, [USER])
+    edited = {"role": "assistant", "content": "Something else."}
+    await ask(served, [USER, edited, USER])
+    first, second = await served.store.turns("ep_1")
+    prompt = tokenizer.decode(scripted.requests[1]["input_ids"])
+    assert "Something else." in prompt
+    assert len(second.context_ids) < len(scripted.requests[1]["input_ids"])
+    assert len(linearize(Trie([first, second]))) == 2
+
+
+async def test_another_gateway_continues_the_episode(
+    start_gateway: StartGateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """Gateways share nothing but Redis: the second turn may come to another one and still continues the ids."""
+    async with (
+        start_gateway(scripted) as one,
+        start_gateway(scripted, project=one.project) as other,
+    ):
+        answer = await ask(one, [USER])
+        await ask(other, [USER, answer.model_dump(), USER])
+        back = await ask(other, [USER, answer.model_dump(), USER])
+        await ask(one, [USER, answer.model_dump(), USER, back.model_dump(), USER])
+        assert (await other.metric("turngate_calls_attached_total"))['{how="bridged"}'] == 2.0
+        assert (await one.metric("turngate_calls_attached_total"))['{how="bridged"}'] == 1.0
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("fault", [Die(), Garbage(), Abort()])
+async def test_a_turn_survives_its_engine(
+    start_gateway: StartGateway, tokenizer: Tokenizer, fault: Any, *, streamed: bool
+) -> None:
+    """When an engine fails in mid-turn the client sees a whole text, and the record says who sampled what."""
+    begun, rest = tokenizer.encode("The quick "), tokenizer.encode("brown fox")
+    async with (
+        running_engine(version=1) as one,
+        running_engine(version=2) as two,
+        start_gateway(one, two) as served,
+    ):
+        one.default = two.default = (Tokens(rest), end_of_turn(tokenizer))
+        await ask(served, [USER])
+        first, second = (one, two) if one.requests else (two, one)
+        first.script(Tokens(begun), fault)
+        answer = await said(served, streamed=streamed)
+        _, turn = await served.store.turns("ep_1")
+    successor = second if isinstance(fault, Die) else first
+    # An engine that broke off an unstreamed answer never told what it had sampled.
+    kept = begun if streamed or isinstance(fault, Abort) else []
+    assert answer == tokenizer.decode(kept + rest)
+    assert successor.requests[-1]["input_ids"] == first.requests[0]["input_ids"] + kept
+    assert turn.outputs[0].ids.tolist()[:-1] == kept + rest
+    versions = [turn.outputs[0].versions[0].version, turn.outputs[0].versions[-1].version]
+    assert versions == [first.version if kept else successor.version, successor.version]
+
+
+async def said(served: Gateway, *, streamed: bool) -> str:
+    async with served.openai() as client:
+        if not streamed:
+            whole = await client.chat.completions.create(
+                model="policy", messages=[USER], extra_headers=EPISODE
+            )
+            return whole.choices[0].message.content or ""
+        stream = await client.chat.completions.create(
+            model="policy", messages=[USER], stream=True, extra_headers=EPISODE
+        )
+        return "".join([c.choices[0].delta.content or "" async for c in stream if c.choices])
+
+
+async def test_a_swap_in_mid_turn_splits_the_versions(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """Tokens sampled before and after a swap carry their own versions, as the engine reports them."""
+    scripted.version = 3
+    before, after = tokenizer.encode("old"), tokenizer.encode(" new")
+    scripted.script(Tokens(before), Version(4), Tokens(after), end_of_turn(tokenizer))
+    await said(served, streamed=True)
+    (turn,) = await served.store.turns("ep_1")
+    total = len(before) + len(after) + 1
+    assert turn.outputs[0].versions == (
+        VersionInterval(3, 0, len(before)),
+        VersionInterval(4, len(before), total),
+    )
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_retry_gets_the_recorded_reply(
+    served: Gateway, scripted: ScriptedEngine, *, streamed: bool
+) -> None:
+    """A call the SDK repeats, told by its retry count, is answered from the record and samples nothing."""
+    body = {"model": "policy", "messages": [USER], "stream": streamed}
+    answers = [
+        await served.admin.post(
+            "/v1/chat/completions",
+            json=body,
+            headers={**EPISODE, "x-stainless-retry-count": count},
+        )
+        for count in ("0", "1")
+    ]
+    assert len(scripted.requests) == 1
+    assert len(await served.store.turns("ep_1")) == 1
+    ids = {answer.headers["x-turngate-turn"] for answer in answers}
+    assert len(ids) == 1
+    if not streamed:
+        assert answers[0].json() == answers[1].json()
+
+
+async def test_equal_calls_are_not_retries(served: Gateway, scripted: ScriptedEngine) -> None:
+    """An agent that samples the same prompt twice gets two samples."""
+    await ask(served, [USER])
+    await ask(served, [USER])
+    assert len(scripted.requests) == 2
+    assert len(await served.store.turns("ep_1")) == 2
+
+
+async def test_an_idempotency_key_is_one_sample(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A repeated key joins the call that is running, gets its reply afterwards, and refuses another body."""
+    wait = Wait(asyncio.Event())
+    scripted.script(wait, *spell(tokenizer, "once"), end_of_turn(tokenizer))
+    headers = {**EPISODE, "Idempotency-Key": "k1"}
+    body = {"model": "policy", "messages": [USER]}
+    path = "/v1/chat/completions"
+    running = asyncio.create_task(served.admin.post(path, json=body, headers=headers))
+    await wait.reached.wait()
+    joined = asyncio.create_task(served.admin.post(path, json=body, headers=headers))
+    wait.event.set()
+    later = await served.admin.post(path, json=body, headers=headers)
+    assert (await running).json() == (await joined).json() == later.json()
+    assert len(scripted.requests) == 1
+    other = await served.admin.post(path, json=body | {"n": 2}, headers=headers)
+    assert other.status_code == 409
+    assert other.headers["x-should-retry"] == "false"
+
+
+async def test_concurrent_calls_of_one_episode_all_count(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """Sub-agents that call at the same time each get their own root or branch in the one episode."""
+    topics: list[Any] = [{"role": "user", "content": f"Topic {i}"} for i in range(8)]
+    await asyncio.gather(*(ask(served, [topic]) for topic in topics))
+    turns = await served.store.turns("ep_1")
+    assert len(turns) == 8
+    assert len(linearize(Trie(turns))) == 8

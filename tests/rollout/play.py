@@ -1,0 +1,43 @@
+"""Short ways for tests to bring episodes to where the test starts."""
+
+from rollout.episode import Turn, encode_turn
+from rollout.group import Claim
+from rollout.header import OpenEpisode
+from rollout.policies import Policy
+from rollout.reward import Reward
+from rollout.store import Store
+from tests.rollout.turns import output, turn
+
+
+async def commit(store: Store, episode_id: str, made: Turn, reply: bytes = b"") -> int:
+    return await store.commit(episode_id, made, encoded=encode_turn(made), reply=reply)
+
+
+async def play(
+    store: Store,
+    episode_id: str,
+    *,
+    group: str | None = None,
+    size: int | None = None,
+    version: int = 1,
+    value: float | None = 1.0,
+) -> None:
+    """Open, take one turn, and complete with a reward unless it is None."""
+    await store.open(OpenEpisode(episode_id, group_id=group, group_size=size))
+    await commit(
+        store, episode_id, turn(f"turn of {episode_id}", [1], output([2], version=version))
+    )
+    if value is not None:
+        await store.reward(episode_id, Reward(value), complete=True)
+
+
+async def claim(
+    store: Store, owner: str = "trainer", *, groups: int = 10, version: int = 1, staleness: int = 1
+) -> list[Claim]:
+    return await store.claim(
+        owner, groups=groups, version=version, max_staleness=staleness, lease_seconds=30
+    )
+
+
+def policy(version: int) -> Policy:
+    return Policy(version, f"/weights/v{version:08}", version - 1 if version else None, "digest", 7)

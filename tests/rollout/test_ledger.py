@@ -1,0 +1,200 @@
+"""The ledger on real databases: SQLite always, PostgreSQL where one is installed."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from rollout import ledger_tables
+from rollout.database import Database
+from rollout.episode import EpisodeStatus
+from rollout.errors import LedgerUnavailable
+from rollout.header import SettledEpisode
+from rollout.ledger import Ledger
+from rollout.ledger_records import SwapRecord, TrainingStep
+from rollout.store import Store
+from tests.rollout.play import play, policy
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    ledger = await Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", clock=lambda: 1234.5)
+    yield ledger
+    await ledger.close()
+
+
+async def test_a_project_is_made_once_with_its_secret(tmp_path: Path) -> None:
+    """Processes that start together on a new database agree on it."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledgers = await asyncio.gather(*(Ledger.open(url) for _ in range(4)))
+
+    made = await asyncio.gather(*(ledger.project("default") for ledger in ledgers))
+
+    assert len(set(made)) == 1
+    assert len(made[0].episode_secret) == 64
+    assert await ledgers[0].projects() == [made[0]]
+    for ledger in ledgers:
+        await ledger.close()
+
+
+async def test_a_ledger_reads_what_an_earlier_process_wrote(tmp_path: Path) -> None:
+    """Opening an existing database changes nothing in it."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    first = await Ledger.open(url)
+    project = await first.project("default")
+    await first.close()
+
+    second = await Ledger.open(url)
+
+    assert await second.project("default") == project
+    await second.close()
+
+
+async def test_keys_are_found_by_their_secret_and_never_stored(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """The database holds a hash; listing shows a hint; deleting ends it."""
+    await ledger.project("default")
+    secret = "tg-0123456789abcdef-very-secret"
+    key = await ledger.create_key(
+        secret, project="default", scopes=["infer", "admin"], name="ci", limits={"per_minute": 60}
+    )
+
+    assert await ledger.find_key(secret) == key
+    assert await ledger.find_key(secret + "x") is None
+    assert (key.scopes, key.limits, key.hint) == (
+        {"infer", "admin"},
+        {"per_minute": 60},
+        secret[:8],
+    )
+    assert await ledger.keys("default") == await ledger.keys() == [key]
+    assert await ledger.keys("other") == []
+    assert secret.encode() not in everything_in(tmp_path)
+    assert await ledger.delete_key(key.id)
+    assert not await ledger.delete_key(key.id)
+    assert await ledger.find_key(secret) is None
+
+
+def everything_in(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir())
+
+
+async def test_creating_a_key_twice_is_creating_it_once(ledger: Ledger) -> None:
+    """The bootstrap key may be inserted at every start."""
+    await ledger.project("default")
+
+    keys = [
+        await ledger.create_key("tg-admin", project="default", scopes=["admin"]) for _ in range(2)
+    ]
+
+    assert keys[0] == keys[1]
+    assert len(await ledger.keys()) == 1
+
+
+async def test_policies_steps_and_swaps_are_remembered(ledger: Ledger) -> None:
+    """By version, by step and in order; writing a policy or a step again replaces it."""
+    for version in (0, 2, 1, 2):
+        await ledger.record_policy("p", policy(version))
+    steps = [TrainingStep(n, n + 1, {"loss": 0.1 * n}, 5) for n in range(4)]
+    for step in (*steps, steps[3]):
+        await ledger.record_step("p", step)
+    swaps = [
+        SwapRecord(1, "http://a", 0.25, True, "", 9),
+        SwapRecord(1, "http://b", 0.0, False, "refused", 9),
+    ]
+    await ledger.record_swaps("p", swaps)
+    await ledger.record_swaps("p", [])
+
+    assert await ledger.policies("p") == [policy(0), policy(1), policy(2)]
+    assert await ledger.policy("p", 2) == policy(2)
+    assert await ledger.policy("p", 7) is None
+    assert await ledger.training_steps("p", limit=2) == steps[2:]
+    assert await ledger.swaps("p") == swaps
+
+
+async def test_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    """Nothing is left for alembic to do after the last migration."""
+    database = Database.connect(f"sqlite:///{tmp_path / 'ledger.db'}")
+    await database.migrate()
+
+    def differences(connection: Connection) -> list[object]:
+        return compare_metadata(MigrationContext.configure(connection), ledger_tables.metadata)
+
+    async with database.transaction() as connection:
+        assert await connection.run_sync(differences) == []
+    await database.close()
+
+
+async def test_an_unusable_database_says_so(tmp_path: Path) -> None:
+    """The message names the setting to look at."""
+    with pytest.raises(LedgerUnavailable, match="TURNGATE_DATABASE_URL"):
+        await Ledger.open(f"sqlite:///{tmp_path / 'missing' / 'ledger.db'}")
+    with pytest.raises(LedgerUnavailable):
+        await Ledger.open("postgresql://nobody@127.0.0.1:1/none")
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        assert "CI" not in os.environ, "CI needs PostgreSQL"
+        pytest.skip("no PostgreSQL on this machine")
+    with tempfile.TemporaryDirectory(prefix="tg-pg-") as directory:
+        yield from running_postgres(found[-1], Path(directory))
+
+
+def running_postgres(binaries: Path, directory: Path) -> Iterator[str]:
+    """A server on a unix socket; it refuses to run as root, so root runs it as nobody."""
+    as_user = (
+        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        if os.getuid() == 0
+        else []
+    )
+    if as_user:
+        shutil.chown(directory, "nobody", "nogroup")
+    data = directory / "data"
+    make = [binaries / "initdb", "-D", data, "-U", "turngate", "-A", "trust", "--no-sync"]
+    subprocess.run([*as_user, *make], check=True, capture_output=True)
+    settings = ["-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"]
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*as_user, binaries / "postgres", *settings], stdout=log, stderr=log
+        )
+    try:
+        ready = [binaries / "pg_isready", "-h", directory, "-t", "1"]
+        while subprocess.run(ready, check=False, capture_output=True).returncode:
+            assert server.poll() is None, (directory / "log").read_text()
+        yield f"postgresql://turngate@/postgres?host={directory}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+async def test_postgresql_keeps_the_same_ledger(postgres_url: str, store: Store) -> None:
+    """Migrations from several processes at once, upserts, keys and settled episodes work as on SQLite."""
+    ledgers = await asyncio.gather(*(Ledger.open(postgres_url) for _ in range(3)))
+    ledger = ledgers[0]
+    project = await ledger.project("default")
+    key = await ledger.create_key("tg-x", project="default", scopes=["infer"], limits={"n": 1})
+    await ledger.record_policy("p", policy(0))
+    await ledger.record_policy("p", policy(0))
+    await play(store, "ep_1")
+    header = (await store.episode("ep_1")).header
+    for sequence, reward in ((2, 0.5), (1, 0.25)):
+        await ledger.settle("p", [SettledEpisode(header, reward, sequence)])
+
+    assert await ledgers[1].project("default") == project
+    assert await ledgers[2].find_key("tg-x") == key
+    assert await ledger.policies("p") == [policy(0)]
+    assert (await ledger.episode("p", "ep_1")).reward == 0.5
+    assert header.status is EpisodeStatus.REWARDED
+    for opened in ledgers:
+        await opened.close()

@@ -1,0 +1,116 @@
+"""Housekeeping: deadlines are kept without polling, and the ledger hears of every settled episode."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from rollout.database import Database
+from rollout.header import OpenEpisode, SettledEpisode
+from rollout.ledger import Ledger
+from rollout.settler import Settler, settle
+from rollout.store import Store
+from rollout.transitions import Timings
+from tests.rollout.play import claim, play, policy
+
+
+class TellingLedger(Ledger):
+    """A ledger that tells the test when it has heard of something."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
+        super().__init__(database, clock=clock)
+        self.heard = asyncio.Event()
+
+    async def settle(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
+        await super().settle(project, episodes)
+        self.heard.set()
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[TellingLedger]:
+    ledger = await TellingLedger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield ledger
+    await ledger.close()
+
+
+async def test_settled_episodes_reach_the_ledger_once(store: Store, ledger: Ledger) -> None:
+    """The outbox is empty afterwards, and settling again moves nothing."""
+    await play(store, "ep_1", version=4)
+    await store.open(OpenEpisode("ep_2", task_id="t"))
+    await store.seal("ep_2", outcome="aborted")
+    claims = await claim(store, version=4)
+    await store.ack("trainer", [claims[0].group_id], policy(5))
+
+    assert await settle(store, ledger) == 2
+    assert await settle(store, ledger) == 0
+
+    trained = await ledger.episode(store.project, "ep_1")
+    assert (trained.disposition, trained.policy_version, trained.reward) == ("trained", 5, 1.0)
+    assert (trained.min_version, trained.num_turns, trained.outcome) == (4, 1, "succeeded")
+    aborted = await ledger.episode(store.project, "ep_2")
+    assert (aborted.disposition, aborted.task_id) == ("aborted", "t")
+
+
+async def test_a_requeued_episode_says_so_in_the_ledger(store: Store, ledger: Ledger) -> None:
+    """Its row follows it back to life and to its next end; an older hearing never wins."""
+    await play(store, "ep_1")
+    claims = await claim(store)
+    await store.ack("trainer", [claims[0].group_id], policy(2))
+    first = await store.settled()
+    await store.restore(1)
+
+    await settle(store, ledger)
+    assert (await ledger.episode(store.project, "ep_1")).disposition == "requeued"
+    await ledger.settle(store.project, first)
+    await store.settle_done(first)
+    assert (await ledger.episode(store.project, "ep_1")).disposition == "requeued"
+
+    claims = await claim(store)
+    await store.ack("trainer", [claims[0].group_id], policy(3))
+    await settle(store, ledger)
+    assert (await ledger.episode(store.project, "ep_1")).policy_version == 3
+
+
+async def test_the_settler_keeps_deadlines_it_learns_of_while_asleep(
+    redis_url: str, ledger: TellingLedger
+) -> None:
+    """An episode opened after it fell asleep expires on time and reaches the ledger."""
+    store = Store.connect(redis_url, project=uuid.uuid4().hex, timings=Timings(idle=0.3))
+    settler = asyncio.create_task(Settler(store, ledger).run())
+    await asyncio.sleep(0.1)
+
+    await store.open(OpenEpisode("ep_1"))
+
+    await asyncio.wait_for(ledger.heard.wait(), 10)
+    row = await ledger.episode(store.project, "ep_1")
+    assert row.disposition == "expired"
+    assert row.settled_ms - row.created_ms < 2000
+    settler.cancel()
+    await asyncio.gather(settler, return_exceptions=True)
+    await store.close()
+
+
+async def test_a_sleeping_settler_asks_redis_nothing(redis_url: str, ledger: Ledger) -> None:
+    """With nothing due it waits for a signal instead of polling."""
+    store = Store.connect(redis_url, project=uuid.uuid4().hex)
+    settler = asyncio.create_task(Settler(store, ledger).run())
+    await store.open(OpenEpisode("ep_1"))
+    await asyncio.sleep(0.2)
+    before = await scripts_run(redis_url)
+
+    await asyncio.sleep(0.5)
+
+    assert await scripts_run(redis_url) == before
+    settler.cancel()
+    await asyncio.gather(settler, return_exceptions=True)
+    await store.close()
+
+
+async def scripts_run(redis_url: str) -> int:
+    """How many scripts this Redis has run for anybody."""
+    async with Redis.from_url(redis_url) as client:
+        stats = await client.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval"))

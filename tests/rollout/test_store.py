@@ -1,0 +1,363 @@
+"""What agents and gateways rely on: turns are recorded once, rewards mean what they say, nothing blocks."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from rollout.episode import DiscardReason, EpisodeStatus
+from rollout.errors import (
+    Backlogged,
+    EpisodeClaimed,
+    EpisodeSealed,
+    EpisodeSettled,
+    GroupClosed,
+    NoSuchEpisode,
+    NoSuchTurn,
+    RetryMismatch,
+)
+from rollout.header import OpenEpisode
+from rollout.reward import Reward
+from rollout.store import Store
+from rollout.trie import Trie
+from tests.rollout.clock import Clock
+from tests.rollout.play import claim, commit, play, policy
+from tests.rollout.turns import output, turn
+
+
+async def test_an_episode_keeps_what_it_was_opened_with(store: Store, clock: Clock) -> None:
+    """Opening it again changes nothing, whatever the second wish says."""
+    wish = OpenEpisode("ep_1", "g", 2, task_id="t", metadata_json='{"a": "é"}', key_id="key_1")
+    header = await store.open(wish)
+    clock.advance(5)
+
+    again = await store.open(OpenEpisode("ep_1", "other", 7, task_id="else"))
+
+    assert again == header
+    assert (header.status, header.group_id, header.task_id) == (EpisodeStatus.OPEN, "g", "t")
+    assert (header.metadata_json, header.key_id) == ('{"a": "é"}', "key_1")
+    assert header.created_ms == round((clock.now - 5) * 1000)
+    assert (await store.totals()).opened == 1
+
+
+async def test_a_turn_reads_back_and_a_repeated_commit_is_one_turn(store: Store) -> None:
+    """The same turn id gets the same ordinal, and is in the log once."""
+    await store.open(OpenEpisode("ep_1"))
+    first, second = (
+        turn("a", [1], output([5, 6], version=3)),
+        turn("b", [1], output([7], version=2)),
+    )
+
+    ordinals = [await commit(store, "ep_1", t) for t in (first, second, first, second)]
+
+    assert ordinals == [0, 1, 0, 1]
+    assert await store.turns("ep_1") == [first, second]
+    header = (await store.episode("ep_1")).header
+    assert (header.num_turns, header.num_trainable_turns, header.num_output_tokens) == (2, 2, 3)
+    assert (header.min_version, header.max_version) == (2, 3)
+    assert await store.locate("a") == "ep_1"
+    assert await store.locate("z") is None
+
+
+async def test_a_gateway_receives_only_the_turns_it_has_not_seen(store: Store) -> None:
+    """Bringing a cached trie up to date costs what is new."""
+    wish = OpenEpisode("ep_1")
+    await store.begin(wish, since=0)
+    for name in "abc":
+        await commit(store, "ep_1", turn(name))
+
+    began = await store.begin(wish, since=2)
+
+    assert len(began.turns) == 1
+    assert began.header.num_turns == 3
+
+
+async def test_a_retried_call_gets_the_recorded_reply(store: Store) -> None:
+    """Same key and digest: the reply, also after sealing; another digest is refused."""
+    await store.open(OpenEpisode("ep_1"))
+    await commit(store, "ep_1", turn("a", retry_key="r"), reply=b"hello")
+    digest = turn("a", retry_key="r").body_digest
+    await store.seal("ep_1")
+
+    began = await store.begin(OpenEpisode("ep_1"), since=0, retry_key="r", body_digest=digest)
+
+    assert began.reply == b"hello"
+    with pytest.raises(RetryMismatch, match="r was used before"):
+        await store.begin(OpenEpisode("ep_1"), since=0, retry_key="r", body_digest="else")
+    with pytest.raises(EpisodeSealed):
+        await store.begin(OpenEpisode("ep_1"), since=0, retry_key="new", body_digest=digest)
+
+
+async def test_only_the_latest_replies_are_kept(store: Store) -> None:
+    """A long episode does not store every answer twice."""
+    await store.open(OpenEpisode("ep_1"))
+    for n in range(33):
+        await commit(store, "ep_1", turn(f"t{n}", retry_key=f"r{n}"), reply=b"x")
+    wish = OpenEpisode("ep_1")
+
+    digests = {f"r{n}": turn("t", retry_key=f"r{n}").body_digest for n in (0, 1)}
+    began = [
+        await store.begin(wish, since=33, retry_key=key, body_digest=digest)
+        for key, digest in digests.items()
+    ]
+
+    assert [b.reply for b in began] == [None, b"x"]
+
+
+async def test_a_turn_begun_before_sealing_may_commit_for_a_while(
+    store: Store, clock: Clock
+) -> None:
+    """Within the grace period late turns are recorded, after it they are refused."""
+    await store.open(OpenEpisode("ep_1"))
+    await commit(store, "ep_1", turn("a"))
+    await store.seal("ep_1")
+
+    clock.advance(30)
+    await commit(store, "ep_1", turn("b"))
+    clock.advance(1)
+
+    with pytest.raises(EpisodeSealed, match="ep_1 is sealed; open a new one"):
+        await commit(store, "ep_1", turn("c"))
+    assert [t.id for t in await store.turns("ep_1")] == ["a", "b"]
+
+
+async def test_sealing_twice_is_sealing_once(store: Store) -> None:
+    """The first outcome stands."""
+    await play(store, "ep_1", value=None)
+
+    first = await store.seal("ep_1", outcome="failed", truncated=True)
+    again = await store.seal("ep_1", outcome="succeeded")
+
+    assert first == again
+    assert (first.status, first.outcome, first.truncated) == (EpisodeStatus.SEALED, "failed", True)
+
+
+async def test_an_episode_without_trainable_turns_is_no_signal(store: Store) -> None:
+    """Nothing sampled, nothing to train; aborting has its own reason; side episodes never train."""
+    await store.open(OpenEpisode("ep_empty"))
+    await play(store, "ep_gone", value=None)
+    await store.open(OpenEpisode("ep_side", group_id="g", kind="side"))
+    await commit(store, "ep_side", turn("s", kind="side"))
+
+    sealed = [
+        await store.seal("ep_empty"),
+        await store.seal("ep_gone", outcome="aborted"),
+        await store.seal("ep_side"),
+    ]
+
+    assert [header.disposition for header in sealed] == ["no_signal", "aborted", "no_signal"]
+    assert await store.group("g") is None
+
+
+async def test_turns_on_an_unknown_episode_are_refused(store: Store) -> None:
+    """Every transition names the episode it did not find."""
+    calls = [
+        commit(store, "ep_9", turn("a")),
+        store.seal("ep_9"),
+        store.delete("ep_9"),
+        store.reward("ep_9", Reward(1.0)),
+        store.turns("ep_9"),
+        store.rewards("ep_9"),
+        store.reward_history("ep_9"),
+    ]
+    for call in calls:
+        with pytest.raises(NoSuchEpisode, match="ep_9"):
+            await call
+    assert await store.episode("ep_9") is None
+
+
+async def test_repeating_a_reward_with_its_key_gives_the_same_answer(
+    store: Store, clock: Clock
+) -> None:
+    """Also after the episode was trained; another value under the same key is refused."""
+    await play(store, "ep_1", value=None)
+    reward = Reward(0.5, name="win", idempotency_key="k")
+    answer = await store.reward("ep_1", reward, complete=True)
+    clock.advance(9)
+
+    assert await store.reward("ep_1", reward) == answer
+    with pytest.raises(RetryMismatch):
+        await store.reward("ep_1", Reward(0.7, name="win", idempotency_key="k"))
+    claims = await claim(store)
+    await store.ack("trainer", [claims[0].group_id], policy(2))
+    assert await store.reward("ep_1", reward) == answer
+
+
+async def test_a_new_value_amends_and_history_remembers(store: Store) -> None:
+    """The last value for a turn and name counts; every one is kept."""
+    await play(store, "ep_1", value=None)
+    for value in (1.0, -2.0):
+        await store.reward("ep_1", Reward(value))
+    await store.reward("ep_1", Reward(0.25, name="style", turn_id="turn of ep_1"))
+
+    rewards = await store.rewards("ep_1")
+    history = await store.reward_history("ep_1")
+
+    assert (rewards.episode, rewards.turns) == (-2.0, {"turn of ep_1": 0.25})
+    assert [(h.turn_id, h.name, h.value, h.amended) for h in history] == [
+        (None, "reward", 1.0, False),
+        (None, "reward", -2.0, True),
+        ("turn of ep_1", "style", 0.25, False),
+    ]
+    totals = await store.totals()
+    assert (totals.reward_sum, totals.reward_count) == (-1.75, 1)
+
+
+async def test_a_reward_for_a_turn_of_another_episode_is_refused(store: Store) -> None:
+    """Turn ids are checked against the episode."""
+    await play(store, "ep_1", value=None)
+    await play(store, "ep_2", value=None)
+
+    with pytest.raises(NoSuchTurn):
+        await store.reward("ep_1", Reward(1.0, turn_id="turn of ep_2"))
+    assert (await store.rewards("ep_1")).values == {}
+
+
+async def test_rewards_are_weighted_by_the_project(store: Store) -> None:
+    """Claims and totals use the weights that the project keeps."""
+    await store.weigh_rewards({"cost": -0.1})
+    await play(store, "ep_1", value=None)
+    await store.reward("ep_1", Reward(5.0, name="cost"))
+    await store.reward("ep_1", Reward(1.0), complete=True)
+
+    (claimed,) = await claim(store)
+
+    assert claimed.episodes[0].rewards.total == 0.5
+    assert (await store.totals()).reward_sum == 0.5
+
+
+async def test_a_reward_comes_too_late_once_the_trainer_has_the_episode(store: Store) -> None:
+    """Claimed and settled episodes refuse rewards, each with its own error."""
+    await play(store, "ep_1")
+    claims = await claim(store)
+
+    with pytest.raises(EpisodeClaimed):
+        await store.reward("ep_1", Reward(2.0))
+    await store.ack("trainer", [claims[0].group_id], policy(2))
+    with pytest.raises(EpisodeSettled, match="trained"):
+        await store.reward("ep_1", Reward(2.0))
+
+
+async def test_deleting_takes_the_data_with_it(store: Store) -> None:
+    """The header remains to say so, repeating is harmless, a trained episode is kept."""
+    await play(store, "ep_1")
+    await play(store, "ep_2")
+    claims = await claim(store, groups=1)
+    await store.ack("trainer", [claims[0].group_id], policy(2))
+
+    await store.delete("ep_2")
+    await store.delete("ep_2")
+
+    view = await store.episode("ep_2")
+    assert (view.header.disposition, view.turns, view.rewards.values) == ("deleted", (), {})
+    assert await store.locate("turn of ep_2") is None
+    with pytest.raises(EpisodeSettled):
+        await store.delete("ep_1")
+
+
+async def test_new_groups_wait_at_the_door_and_members_always_enter(store: Store) -> None:
+    """Admission reserves whole groups; side episodes never count; training makes room."""
+    await store.set_training({"max_live_episodes": 3, "step_seconds": 2.5})
+    await play(store, "ep_1", group="g", size=2)
+    await play(store, "ep_3")
+
+    with pytest.raises(Backlogged) as refusal:
+        await store.open(OpenEpisode("ep_4"))
+    assert refusal.value.retry_after == 2.5
+    await play(store, "ep_2", group="g")
+    await store.open(OpenEpisode("ep_side", kind="side"))
+
+    claims = await claim(store)
+    await store.ack("trainer", [c.group_id for c in claims], policy(2))
+    assert (await store.open(OpenEpisode("ep_4"))).is_open
+
+
+async def test_a_full_group_is_closed(store: Store) -> None:
+    """The size is the first that was stated."""
+    await store.open(OpenEpisode("ep_1", "g"))
+    await store.open(OpenEpisode("ep_2", "g", 2))
+
+    with pytest.raises(GroupClosed, match="g takes no more"):
+        await store.open(OpenEpisode("ep_3", "g", 9))
+    assert (await store.group("g")).size == 2
+
+
+async def test_episodes_are_listed_newest_first_in_pages(store: Store, clock: Clock) -> None:
+    """A page ends where the next begins, filters apply, an unknown cursor is an error."""
+    for n in range(5):
+        await store.open(OpenEpisode(f"ep_{n}", group_id="g" if n % 2 else None, task_id=f"t{n}"))
+        clock.advance(1)
+    await store.seal("ep_0")
+
+    page, more = await store.episodes(limit=2)
+    rest, none = await store.episodes(after=page[-1].id, limit=3)
+
+    assert ([h.id for h in page], more) == (["ep_4", "ep_3"], True)
+    assert ([h.id for h in rest], none) == (["ep_2", "ep_1", "ep_0"], False)
+    in_group, _ = await store.episodes(group_id="g")
+    assert [h.id for h in in_group] == ["ep_3", "ep_1"]
+    discarded, _ = await store.episodes(status=EpisodeStatus.DISCARDED)
+    assert [h.reason for h in discarded] == [DiscardReason.NO_SIGNAL]
+    assert [h.id for h in (await store.episodes(task_id="t2"))[0]] == ["ep_2"]
+    with pytest.raises(NoSuchEpisode):
+        await store.episodes(after="ep_9")
+
+
+async def test_projects_do_not_see_each_other(store: Store) -> None:
+    """Two projects on one connection may use the same ids."""
+    other = store.of(store.project + "-other")
+    await play(store, "ep_1")
+    await other.open(OpenEpisode("ep_1"))
+
+    assert (await other.episode("ep_1")).turns == ()
+    assert (await store.totals()).live[EpisodeStatus.REWARDED] == 1
+
+
+async def test_concurrent_commits_all_land(store: Store) -> None:
+    """A hundred turns at once on one episode are a hundred turns, in some order."""
+    await store.open(OpenEpisode("ep_1"))
+    turns = [turn(f"t{n}", [1, n % 5], output([n])) for n in range(100)]
+
+    ordinals = await asyncio.gather(*(commit(store, "ep_1", t) for t in turns))
+
+    assert sorted(ordinals) == list(range(100))
+    logged = await store.turns("ep_1")
+    assert Trie(logged).num_tokens == Trie(turns).num_tokens == 1 + 4 + 1 + 100
+
+
+async def test_a_caller_that_leaves_does_not_disturb_the_others(store: Store) -> None:
+    """Cancelling one call of a shared pipeline leaves the rest alone."""
+    await store.open(OpenEpisode("ep_1"))
+    calls = [asyncio.ensure_future(commit(store, "ep_1", turn(f"t{n}"))) for n in range(20)]
+    await asyncio.sleep(0)
+    calls[3].cancel()
+
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert isinstance(answers.pop(3), asyncio.CancelledError)
+    assert all(isinstance(answer, int) for answer in answers)
+
+
+async def test_a_lock_has_one_holder(store: Store) -> None:
+    """The second asker is told so, and may have it when the first is done."""
+    async with (
+        store.lock("swap", lease_seconds=30) as first,
+        store.lock("swap", lease_seconds=30) as second,
+    ):
+        assert (first, second) == (True, False)
+    async with store.lock("swap", lease_seconds=30) as third:
+        assert third
+
+
+async def test_a_stored_token_costs_at_most_twelve_bytes(store: Store, redis_url: str) -> None:
+    """Redis memory of a 40-turn agent episode, everything about it included."""
+    await store.open(OpenEpisode("ep_1"))
+    for n in range(40):
+        context = range(6000 if n == 0 else 750)
+        await commit(store, "ep_1", turn(f"chatcmpl-{n:024}", context, output(range(250))))
+    async with Redis.from_url(redis_url) as client:
+        keys = [key async for key in client.scan_iter(f"turngate:{{{store.project}}}:*")]
+        used = sum([await client.memory_usage(key, samples=0) for key in keys])
+
+    tokens = 6000 + 39 * 750 + 40 * 250
+    assert used / tokens < 12

@@ -1,0 +1,274 @@
+"""What the trainer relies on: a group is trained once, under a lease, or comes back."""
+
+import asyncio
+
+import pytest
+
+from rollout.episode import DiscardReason, EpisodeStatus
+from rollout.errors import ClaimLost
+from rollout.group import GroupStatus
+from rollout.header import OpenEpisode
+from rollout.reward import Reward
+from rollout.store import Store
+from tests.rollout.clock import Clock
+from tests.rollout.play import claim, commit, play, policy
+from tests.rollout.turns import turn
+
+
+async def test_a_group_is_ready_when_it_is_whole(store: Store) -> None:
+    """Discarded members count towards the size, and do not reach the trainer."""
+    await play(store, "ep_1", group="g", size=3)
+    await play(store, "ep_2", group="g", value=None)
+    await store.seal("ep_2", outcome="aborted")
+    assert await claim(store) == []
+
+    await play(store, "ep_3", group="g", value=-1.0)
+    (claimed,) = await claim(store)
+
+    assert claimed.group_id == "g"
+    assert {e.header.id: e.rewards.total for e in claimed.episodes} == {"ep_1": 1.0, "ep_3": -1.0}
+
+
+async def test_an_episode_without_a_group_is_a_group_of_one(store: Store) -> None:
+    """It is ready as soon as it is rewarded."""
+    await play(store, "ep_1")
+
+    (claimed,) = await claim(store)
+
+    assert [e.header.id for e in claimed.episodes] == ["ep_1"]
+
+
+async def test_at_its_deadline_a_group_trains_with_two_or_expires(
+    store: Store, clock: Clock
+) -> None:
+    """Two rewarded members are enough to compare; one is not."""
+    for group, rewarded in (("pair", 2), ("single", 1)):
+        for n in range(3):
+            await play(
+                store, f"ep_{group}{n}", group=group, size=3, value=1.0 if n < rewarded else None
+            )
+    clock.advance(599)
+    await store.sweep()
+    assert (await store.group("pair")).status is GroupStatus.OPEN
+
+    clock.advance(1)
+    await store.sweep()
+
+    assert (await store.group("pair")).status is GroupStatus.READY
+    assert (await store.group("single")).status is GroupStatus.DISCARDED
+    assert (await store.totals()).discarded[DiscardReason.EXPIRED] == 1 + 3
+
+
+async def test_an_idle_episode_seals_itself_if_rewarded_and_expires_if_not(
+    store: Store, clock: Clock
+) -> None:
+    """An agent that died does not hold up its group."""
+    for name in ("ep_1", "ep_2"):
+        await play(store, name, value=None)
+    clock.advance(1799)
+    await store.reward("ep_1", Reward(1.0))
+    clock.advance(1)
+    await store.sweep()
+    assert (await store.episode("ep_2")).header.disposition == "expired"
+
+    clock.advance(1799)
+    await store.sweep()
+
+    assert (await store.episode("ep_1")).header.status is EpisodeStatus.REWARDED
+
+
+async def test_a_stale_group_is_discarded_on_the_way(store: Store) -> None:
+    """Staleness is the trainer's version minus the oldest version in the group."""
+    await play(store, "ep_old", version=1)
+    await play(store, "ep_new", version=3)
+
+    claims = await claim(store, version=4, staleness=1)
+
+    assert [c.group_id for c in claims] == ["grp_new"]
+    assert (await store.episode("ep_old")).header.disposition == "stale"
+
+
+async def test_an_expired_lease_is_claimed_again_and_the_third_loss_is_the_last(
+    store: Store, clock: Clock
+) -> None:
+    """A trainer that dies loses its groups; a group that outlives three trainers has failed."""
+    await play(store, "ep_1")
+    deliveries = []
+    for owner in ("ann", "bob", "cid"):
+        deliveries += [c.deliveries for c in await claim(store, owner)]
+        assert await claim(store, "eve") == []
+        clock.advance(31)
+
+    assert deliveries == [1, 2, 3]
+    assert await claim(store) == []
+    assert (await store.episode("ep_1")).header.disposition == "failed"
+
+
+async def test_renewing_keeps_a_lease(store: Store, clock: Clock) -> None:
+    """A slow step holds its groups; what is already lost is named."""
+    await play(store, "ep_1")
+    await claim(store, "ann")
+    clock.advance(20)
+    await store.renew("ann", ["grp_1"], lease_seconds=30)
+    clock.advance(20)
+
+    assert await claim(store, "bob") == []
+    clock.advance(11)
+    assert len(await claim(store, "bob")) == 1
+    with pytest.raises(ClaimLost, match="grp_1"):
+        await store.renew("ann", ["grp_1"], lease_seconds=30)
+
+
+async def test_released_groups_come_back_unharmed(store: Store) -> None:
+    """Any number of releases never makes a group fail."""
+    await play(store, "ep_1")
+    for _ in range(5):
+        (claimed,) = await claim(store)
+        await store.release("trainer", [claimed.group_id])
+
+    (claimed,) = await claim(store)
+
+    assert claimed.deliveries == 1
+
+
+async def test_ack_trains_and_records_the_policy_in_one(store: Store) -> None:
+    """Repeating it is harmless."""
+    await play(store, "ep_1")
+    await play(store, "ep_2")
+    ids = [c.group_id for c in await claim(store)]
+
+    for _ in range(2):
+        await store.ack("trainer", ids, policy(2))
+
+    header = (await store.episode("ep_1")).header
+    assert (header.disposition, header.policy_version) == ("trained", 2)
+    assert await store.policy() == policy(2)
+    assert (await store.totals()).trained == 2
+
+
+async def test_ack_after_a_lost_lease_changes_nothing(store: Store, clock: Clock) -> None:
+    """Neither the groups still held nor the policy move if one group is lost."""
+    await store.record_policy(policy(1))
+    await play(store, "ep_1")
+    await play(store, "ep_2")
+    await claim(store, "ann", groups=1)
+    clock.advance(31)
+    await claim(store, "bob", groups=1)
+    await claim(store, "ann", groups=1)
+
+    with pytest.raises(ClaimLost) as lost:
+        await store.ack("ann", ["grp_1", "grp_2"], policy(2))
+
+    assert lost.value.group_ids == ("grp_1",)
+    assert await store.policy() == policy(1)
+    assert (await store.totals()).live[EpisodeStatus.CLAIMED] == 2
+
+
+async def test_discarding_claimed_groups_names_the_reason(store: Store) -> None:
+    """Repeating it is harmless, a group that was never ours is refused."""
+    await play(store, "ep_1")
+    await claim(store)
+
+    for _ in range(2):
+        await store.discard("trainer", ["grp_1"], reason=DiscardReason.OVERLONG)
+
+    assert (await store.totals()).dispositions["overlong"] == 1
+    with pytest.raises(ClaimLost):
+        await store.discard("trainer", ["grp_9"], reason=DiscardReason.OVERLONG)
+
+
+async def test_restoring_a_checkpoint_queues_what_it_has_not_seen(store: Store) -> None:
+    """Groups trained into later versions are claimable again; freshness is judged then."""
+    for n, trained_into in ((1, 2), (2, 3), (3, 4)):
+        await play(store, f"ep_{n}", version=n)
+        claims = await claim(store, version=n)
+        await store.ack("trainer", [c.group_id for c in claims], policy(trained_into))
+
+    again = await store.restore(2)
+    claims = await claim(store, version=3, staleness=0)
+
+    assert sorted(again) == ["grp_2", "grp_3"]
+    assert [c.group_id for c in claims] == ["grp_3"]
+    assert (await store.totals()).dispositions["stale"] == 1
+    assert (await store.totals()).trained == 1
+
+
+async def test_checkpointed_data_expires_once_the_ledger_knows(store: Store, clock: Clock) -> None:
+    """Nothing is forgotten that the ledger has not heard of, or that a restore might need."""
+    await play(store, "ep_1")
+    await play(store, "ep_2")
+    for version in (2, 3):
+        claims = await claim(store, groups=1)
+        await store.ack("trainer", [claims[0].group_id], policy(version))
+    await store.checkpointed(2)
+    clock.advance(3601)
+    await store.sweep()
+    assert await store.episode("ep_1") is not None
+
+    await store.settle_done(await store.settled())
+    clock.advance(3601)
+    await store.sweep()
+
+    assert await store.episode("ep_1") is None
+    assert await store.locate("turn of ep_1") is None
+    assert await store.group("grp_1") is None
+    assert await store.episode("ep_2") is not None
+
+
+async def test_a_paused_project_claims_nothing(store: Store) -> None:
+    """Resuming wakes the trainer that waits."""
+    await play(store, "ep_1")
+    await store.wait_ready(1)
+    await store.pause_training()
+    assert await claim(store) == []
+
+    waiting = asyncio.create_task(store.wait_ready(20))
+    await store.resume_training()
+
+    assert await waiting
+    assert len(await claim(store)) == 1
+
+
+async def test_a_waiting_trainer_wakes_when_a_group_is_ready(store: Store) -> None:
+    """It blocks instead of polling, and gives up when its time is over."""
+    assert not await store.wait_ready(0.05)
+    waiting = asyncio.create_task(store.wait_ready(20))
+
+    await play(store, "ep_1")
+
+    assert await waiting
+
+
+async def test_versions_are_never_given_out_twice(store: Store) -> None:
+    """Recording a policy moves the counter past it; concurrent askers get different ones."""
+    await store.record_policy(policy(0))
+    first = await asyncio.gather(*(store.next_version() for _ in range(5)))
+    await store.record_policy(policy(9))
+
+    assert sorted(first) == [1, 2, 3, 4, 5]
+    assert await store.next_version() == 10
+
+
+async def test_a_pinned_policy_is_served_until_unpinned(store: Store) -> None:
+    """Training goes on behind it."""
+    await store.record_policy(policy(3))
+    await store.pin(policy(1))
+    await store.record_policy(policy(4))
+    assert (await store.policy(), await store.pinned()) == (policy(1), True)
+
+    await store.unpin()
+
+    assert (await store.policy(), await store.pinned()) == (policy(4), False)
+
+
+async def test_a_group_shows_its_members(store: Store, clock: Clock) -> None:
+    """Who is in it, what they are, and until when it waits."""
+    await play(store, "ep_1", group="g", size=2)
+    await store.open(OpenEpisode("ep_2", "g"))
+    await commit(store, "ep_2", turn("b"))
+
+    view = await store.group("g")
+
+    assert view.members == (("ep_1", EpisodeStatus.REWARDED), ("ep_2", EpisodeStatus.OPEN))
+    assert (view.num_rewarded, view.num_sealed, view.size) == (1, 1, 2)
+    assert view.deadline_ms == round((clock.now + 600) * 1000)

@@ -1,0 +1,164 @@
+"""What happens to the store when Redis dies, stays away, comes back or hangs."""
+
+import asyncio
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from rollout.episode import EpisodeStatus
+from rollout.errors import StoreUnavailable
+from rollout.header import OpenEpisode
+from rollout.reward import Reward
+from rollout.store import Store
+from tests.redis_server import spawn, wait_until_ready
+from tests.rollout.play import claim, commit, play, policy
+from tests.rollout.turns import output, turn
+
+
+class Server:
+    """A Redis of the test's own, to be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.start()
+
+    def start(self) -> None:
+        self.process = spawn(self.directory)
+        self.url = wait_until_ready(self.directory)
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("appendfsync", "always")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="tg-redis-") as directory:
+        server = Server(Path(directory))
+        yield server
+        server.process.send_signal(signal.SIGCONT)
+        server.kill()
+
+
+async def test_killing_redis_loses_nothing_that_was_acknowledged(server: Server) -> None:
+    """Turns, rewards, claims and policies are there after kill -9 and a restart, without reconnecting by hand."""
+    store = Store.connect(server.url)
+    await play(store, "ep_done")
+    claims = await claim(store)
+    await store.ack("trainer", [claims[0].group_id], policy(2))
+    await store.open(OpenEpisode("ep_1"))
+    acknowledged: list[str] = []
+    busy = asyncio.Event()
+
+    async def keep_committing(worker: int) -> None:
+        for n in range(1000):
+            made = turn(f"t{worker}-{n}", [worker, n], output([n]))
+            await commit(store, "ep_1", made)
+            acknowledged.append(made.id)
+            if len(acknowledged) == 200:
+                busy.set()
+
+    workers = [asyncio.create_task(keep_committing(worker)) for worker in range(8)]
+    await asyncio.wait_for(busy.wait(), 20)
+    server.kill()
+    outcomes = await asyncio.gather(*workers, return_exceptions=True)
+    server.start()
+
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    kept = {t.id for t in await store.turns("ep_1")}
+    assert kept >= set(acknowledged)
+    assert (await store.episode("ep_1")).header.num_turns == len(kept)
+    assert await store.policy() == policy(2)
+    assert (await store.episode("ep_done")).header.status is EpisodeStatus.TRAINED
+    await store.close()
+
+
+async def test_an_unacknowledged_commit_may_be_repeated(server: Server) -> None:
+    """Whether it had happened or not, it has happened once after the repetition."""
+    store = Store.connect(server.url)
+    await store.open(OpenEpisode("ep_1"))
+    made = turn("t", [1], output([2]))
+    await commit(store, "ep_1", made)
+    server.kill()
+    with pytest.raises(StoreUnavailable, match="check Redis and retry"):
+        await commit(store, "ep_1", made)
+    server.start()
+
+    assert await commit(store, "ep_1", made) == 0
+    assert len(await store.turns("ep_1")) == 1
+    await store.close()
+
+
+async def test_every_call_says_that_the_store_is_unavailable(server: Server) -> None:
+    """Reading, writing, waiting and subscribing all fail the same way, and work again later."""
+    store = Store.connect(server.url)
+    server.kill()
+
+    for call in (
+        store.ping(),
+        store.open(OpenEpisode("ep_1")),
+        store.reward("ep_1", Reward(1.0)),
+        claim(store),
+        store.totals(),
+        store.wait_ready(5),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    with pytest.raises(StoreUnavailable):
+        async with store.signals():
+            pass
+    server.start()
+    await play(store, "ep_1")
+    assert len(await claim(store)) == 1
+    await store.close()
+
+
+async def test_a_store_may_be_made_before_redis_is_there(server: Server) -> None:
+    """Nothing is connected until the first call."""
+    server.kill()
+    store = Store.connect(server.url)
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+
+    server.start()
+    await store.ping()
+
+    assert (await store.totals()).opened == 0
+    await store.close()
+
+
+async def test_a_redis_that_hangs_does_not_hang_the_caller(server: Server) -> None:
+    """Every call has a deadline; later calls work when Redis does."""
+    store = Store.connect(server.url, call_seconds=0.3)
+    await store.open(OpenEpisode("ep_1"))
+    server.process.send_signal(signal.SIGSTOP)
+    started = time.monotonic()
+
+    with pytest.raises(StoreUnavailable, match=r"no answer within 0\.3 s"):
+        await commit(store, "ep_1", turn("t"))
+
+    assert time.monotonic() - started < 3
+    server.process.send_signal(signal.SIGCONT)
+    assert await commit(store, "ep_1", turn("t")) == 0
+    await store.close()
+
+
+async def test_closing_the_store_fails_what_is_waiting(server: Server) -> None:
+    """No caller waits for ever."""
+    store = Store.connect(server.url)
+    await store.ping()
+    server.process.send_signal(signal.SIGSTOP)
+    waiting = asyncio.create_task(store.ping())
+    await asyncio.sleep(0.05)
+
+    await store.close()
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await waiting

@@ -1,0 +1,146 @@
+"""The engine and the trainer hold the same policy: same logprobs for the same ids, same bytes after a swap."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rollout.engine import Engine
+from rollout.engine_control import EngineControl
+from rollout.generation import Chunk, GenerateRequest
+from rollout.policies import PolicyStore
+from rollout.swap import swap
+from tests.engines import ADMIN_KEY, start_engine
+from trainer.megatron.learner import Learner
+from trainer.megatron.microbatch import Microbatch, TrainBatch
+from trainer.megatron.optimizer import OptimizerSettings
+from trainer.model_files import write_weights
+
+pytestmark = pytest.mark.engine
+
+PROMPTS = [
+    [(7 * place + 3 * number) % 400 + 3 for place in range(12 + number)] for number in range(16)
+]
+SAMPLING = {"temperature": 1.0, "max_new_tokens": 48, "ignore_eos": True}
+
+
+@pytest.fixture(scope="module")
+def own_engine(model_dir: Path) -> Iterator[str]:
+    """An engine of its own, because its weights change."""
+    with start_engine(model_dir) as url:
+        yield url
+
+
+@pytest.fixture
+def learner(model_dir: Path) -> Iterator[Learner]:
+    with Learner.create(model_dir, OptimizerSettings(1e-2)) as learner:
+        yield learner
+
+
+async def sample(url: str) -> list[Chunk]:
+    engine = Engine(url, admin_key=ADMIN_KEY)
+    try:
+        return [
+            await engine.generate(GenerateRequest(f"agreement-{number}", prompt, SAMPLING))
+            for number, prompt in enumerate(PROMPTS)
+        ]
+    finally:
+        await engine.close()
+
+
+def packed(outputs: list[Chunk]) -> TrainBatch:
+    rows = [prompt + output.ids for prompt, output in zip(PROMPTS, outputs, strict=True)]
+    masks = [
+        [False] * len(prompt) + [True] * len(output.ids)
+        for prompt, output in zip(PROMPTS, outputs, strict=True)
+    ]
+    mask = torch.tensor([flag for row in masks for flag in row])
+    zeros = torch.zeros(len(mask))
+    microbatch = Microbatch(
+        tokens=torch.tensor([token for row in rows for token in row]),
+        cu_seqlens=torch.tensor([0, *(len(row) for row in rows)]).cumsum(0).int(),
+        action_mask=mask,
+        advantages=zeros,
+        behavior_logprobs=zeros,
+        proximal_logprobs=zeros,
+        weights=mask.float() / mask.sum(),
+    )
+    return TrainBatch((microbatch,))
+
+
+def log_likelihood(
+    logprobs: Tensor, _entropies: Tensor | None, microbatch: Microbatch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    return -(microbatch.weights * logprobs).sum(), {}
+
+
+def difference(learner: Learner, outputs: list[Chunk]) -> Tensor:
+    """|trainer - engine| of every sampled token's logprob."""
+    batch = packed(outputs)
+    (logprobs,) = learner.logprobs(batch)
+    reported = torch.tensor([value for output in outputs for value in output.logprobs])
+    return (logprobs[batch.microbatches[0].action_mask] - reported).abs()
+
+
+def checksum(*tensors: Tensor) -> str:
+    """SGLang's hash of a weight: the first eight bytes of SHA-256 over its memory."""
+    data = torch.cat(tensors).contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def padded(embedding: Tensor) -> Tensor:
+    """SGLang rounds the vocabulary up to a multiple of 64 with rows of zeros."""
+    return torch.nn.functional.pad(embedding, (0, 0, 0, -len(embedding) % 64))
+
+
+def expected_checksums(learner: Learner) -> dict[str, str]:
+    """The trainer's own tensors under SGLang's names, which fuse q, k, v and gate, up."""
+    tensors = dict(learner.export())
+    embedding = tensors.pop("model.embed_tokens.weight")
+    expected = {"model.embed_tokens.weight": checksum(padded(embedding))}
+    for name, tensor in tensors.items():
+        if name.endswith("q_proj.weight"):
+            parts = [tensors[name.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            expected[name.replace("q_proj", "qkv_proj")] = checksum(*parts)
+        elif name.endswith("gate_proj.weight"):
+            up = tensors[name.replace("gate_proj", "up_proj")]
+            expected[name.replace("gate_proj", "gate_up_proj")] = checksum(tensor, up)
+        elif not name.endswith(("k_proj.weight", "v_proj.weight", "up_proj.weight")):
+            expected[name] = checksum(tensor)
+    return expected
+
+
+async def test_trainer_and_engine_agree_on_logprobs_before_and_after_a_swap(
+    learner: Learner, own_engine: str, tmp_path: Path
+) -> None:
+    """Mean |difference| of the logprobs of sampled tokens is below 1e-4, and every swapped tensor is bit-equal."""
+    async with EngineControl(own_engine, admin_key=ADMIN_KEY) as control:
+        before = await sample(own_engine)
+        assert difference(learner, before).mean() < 1e-4
+
+        for _ in range(3):
+            assert not learner.step(packed(before), log_likelihood).skipped
+        assert difference(learner, before).mean() > 1e-2
+
+        policies = PolicyStore(tmp_path)
+        starter = policies.adopt(Path((await control.model_info()).model_path), created=0)
+        policy = policies.write(
+            1,
+            parent=starter.version,
+            base_dir=Path(starter.path),
+            write_weights=lambda directory: write_weights(directory, learner.export()),
+            created=0,
+        )
+        (swapped,) = await swap([control], policy)
+        assert swapped.ok, swapped.error
+
+        after = await sample(own_engine)
+        assert {v.version for output in after for v in output.versions} == {1}
+        assert difference(learner, after).mean() < 1e-4
+        (served,) = await control.checksums()
+        expected = expected_checksums(learner)
+        assert expected.items() <= served.items()
+        assert set(served) - set(expected) <= {"lm_head.weight"}

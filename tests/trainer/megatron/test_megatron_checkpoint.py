@@ -1,0 +1,130 @@
+"""Checkpoints: resuming is not having stopped, and a damaged or foreign one is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.megatron.conftest import Reference, random_reference
+from tests.trainer.megatron.packing import score_function
+from trainer.megatron.errors import CheckpointError
+from trainer.megatron.learner import Learner
+from trainer.megatron.microbatch import Microbatch, TrainBatch
+
+Create = Callable[..., Learner]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(
+    qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    """Weights, moments, schedule, random state and the caller's state all come back."""
+    settings = {"schedule": "cosine", "warmup_steps": 2, "decay_steps": 9, "dtype": dtype}
+    batch = TrainBatch((one_pack,))
+    unbroken = create(qwen3.directory, **settings)
+    for _ in range(3):
+        unbroken.step(batch, score_function)
+    unbroken.save(tmp_path / "three", {"version": 3, "seen": ["a", "b"]})
+    expected = [unbroken.step(batch, score_function) for _ in range(3)]
+    draw = torch.rand(4)
+
+    resumed = create(qwen3.directory, **settings)
+    assert resumed.load(tmp_path / "three") == {"version": 3, "seen": ["a", "b"]}
+    assert resumed.steps == 3
+    assert [resumed.step(batch, score_function) for _ in range(3)] == expected
+    assert torch.equal(torch.rand(4), draw)
+    weights = dict(unbroken.export())
+    assert all(torch.equal(weights[name], weight) for name, weight in resumed.export())
+
+
+def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
+    qwen3: Reference, create: Create, tmp_path: Path
+) -> None:
+    """What an earlier, killed save left behind is replaced, and only the whole checkpoint appears."""
+    leftover = tmp_path / ".one.partial"
+    leftover.mkdir()
+    (leftover / "common.pt").write_bytes(b"half")
+    learner = create(qwen3.directory)
+    learner.save(tmp_path / "one", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert learner.load(tmp_path / "one") == {}
+
+
+@pytest.fixture
+def learner(qwen3: Reference, create: Create) -> Learner:
+    return create(qwen3.directory)
+
+
+def truncate(checkpoint: Path) -> None:
+    data = next(checkpoint.glob("*.distcp"))
+    data.write_bytes(data.read_bytes()[:-1])
+
+
+def lose_a_file(checkpoint: Path) -> None:
+    next(checkpoint.glob("*.distcp")).unlink()
+
+
+def lose_the_manifest(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").unlink()
+
+
+def cut_the_manifest(checkpoint: Path) -> None:
+    manifest = checkpoint / "manifest.json"
+    manifest.write_text(manifest.read_text()[:40])
+
+
+def write_another_format(checkpoint: Path) -> None:
+    manifest = checkpoint / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "is missing or not"),
+        (lose_a_file, "is missing or not"),
+        (lose_the_manifest, "no finished checkpoint"),
+        (cut_the_manifest, "is damaged"),
+        (write_another_format, "has format 99"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_before_a_weight_is_touched(
+    learner: Learner,
+    one_pack: Microbatch,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    message: str,
+) -> None:
+    """The error names what is wrong and the learner stays as it was."""
+    learner.save(tmp_path / "one", {})
+    learner.step(TrainBatch((one_pack,)), score_function)
+    before = dict(learner.export())
+    damage(tmp_path / "one")
+    with pytest.raises(CheckpointError, match=message):
+        learner.load(tmp_path / "one")
+    assert learner.steps == 1
+    assert all(torch.equal(before[name], weight) for name, weight in learner.export())
+
+
+def test_a_checkpoint_of_another_model_is_refused(
+    qwen3: Reference, create: Create, tmp_path: Path
+) -> None:
+    """The error names the first difference between the models."""
+    create(qwen3.directory).save(tmp_path / "one", {})
+    other = create(random_reference("qwen2", tmp_path / "qwen2").directory)
+    with pytest.raises(CheckpointError, match="another model: name is 'Qwen3ForCausalLM'"):
+        other.load(tmp_path / "one")
+
+
+def test_a_checkpoint_is_never_overwritten(
+    qwen3: Reference, create: Create, tmp_path: Path
+) -> None:
+    """Saving under a taken name is refused, and so is loading a directory that is none."""
+    learner = create(qwen3.directory)
+    learner.save(tmp_path / "one", {})
+    with pytest.raises(CheckpointError, match="never overwritten"):
+        learner.save(tmp_path / "one", {})
+    with pytest.raises(CheckpointError, match="no finished checkpoint"):
+        learner.load(tmp_path / "two")

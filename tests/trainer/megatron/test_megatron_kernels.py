@@ -1,0 +1,123 @@
+"""The parts with a gradient of our own agree with slow float64 references, values and gradients."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer.megatron import logprobs
+from trainer.megatron.adam import FusedAdam
+from trainer.megatron.kernels import rotate_packed, swiglu
+from trainer.megatron.logprobs import token_logprobs
+from trainer.megatron.norm import RMSNorm
+
+
+def leaf(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
+    return values.requires_grad_()
+
+
+def exact(tensor: Tensor) -> Tensor:
+    return tensor.detach().double().requires_grad_()
+
+
+def assert_same_gradients(ours: Tensor, reference: Tensor, *pairs: tuple[Tensor, Tensor]) -> None:
+    """Both outputs, and the gradients of the same random projection of both."""
+    direction = torch.randn(ours.shape, generator=torch.Generator().manual_seed(9))
+    torch.testing.assert_close(ours.double(), reference, atol=1e-5, rtol=1e-5)
+    ours.backward(direction)
+    reference.backward(direction.double())
+    for own, expected in pairs:
+        assert own.grad is not None
+        torch.testing.assert_close(own.grad.double(), expected.grad, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 50])
+def test_logprobs_and_entropies_follow_their_definition(tokens: int) -> None:
+    """log softmax(h W / temperature) at the target, and -sum p log p, with gradients of both."""
+    hidden, weight = leaf(tokens, 8, seed=0), leaf(37, 8, seed=1)
+    targets = torch.randint(0, 37, (tokens,), generator=torch.Generator().manual_seed(2))
+    temperatures = torch.linspace(0.5, 2.0, tokens)
+    ours = torch.stack(token_logprobs(hidden, weight, targets, temperatures=temperatures))
+
+    hidden64, weight64 = exact(hidden), exact(weight)
+    log_softmax = (hidden64 @ weight64.t() / temperatures.double()[:, None]).log_softmax(-1)
+    chosen = log_softmax.gather(1, targets[:, None])[:, 0]
+    entropies = -(log_softmax.exp() * log_softmax).sum(-1)
+    reference = torch.stack((chosen, entropies))
+    assert_same_gradients(ours, reference, (hidden, hidden64), (weight, weight64))
+
+
+def test_a_vocabulary_too_large_for_one_chunk_is_the_same() -> None:
+    """Tokens beyond one chunk's budget of logits get the same values and gradients as the definition."""
+    vocabulary = logprobs.CHUNK_ELEMENTS // 100
+    hidden, weight = leaf(250, 4, seed=0), leaf(vocabulary, 4, seed=1, scale=0.1)
+    targets = torch.randint(0, vocabulary, (250,), generator=torch.Generator().manual_seed(2))
+    ours, _ = token_logprobs(hidden, weight, targets)
+
+    hidden64, weight64 = exact(hidden), exact(weight)
+    log_softmax = (hidden64 @ weight64.t()).log_softmax(-1)
+    reference = log_softmax.gather(1, targets[:, None])[:, 0]
+    assert_same_gradients(ours, reference, (hidden, hidden64), (weight, weight64))
+
+
+def test_huge_logits_stay_finite() -> None:
+    """Logits of ten thousand give logprobs of the definition, not infinities."""
+    hidden, weight = leaf(20, 8, seed=0, scale=100), leaf(37, 8, seed=1, scale=100)
+    targets = torch.arange(20)
+    ours, entropies = token_logprobs(hidden, weight, targets)
+    reference = (hidden.double() @ weight.double().t()).log_softmax(-1)
+    torch.testing.assert_close(ours.double(), reference[targets, targets], rtol=1e-5, atol=1e-2)
+    assert entropies.isfinite().all()
+
+
+def test_rmsnorm_follows_its_definition() -> None:
+    """w x / sqrt(mean(x²) + eps), for a model's width and for heads."""
+    for shape in ((30, 1, 16), (30, 4, 16)):
+        config = SimpleNamespace(params_dtype=torch.float32, sequence_parallel=False)
+        norm = RMSNorm(config, 16, eps=1e-3)
+        with torch.no_grad():
+            norm.weight.copy_(torch.linspace(-1, 2, 16))
+        x = leaf(*shape, seed=0)
+        x64, weight64 = exact(x), exact(norm.weight)
+        reference = weight64 * x64 / (x64.square().mean(-1, keepdim=True) + 1e-3).sqrt()
+        assert_same_gradients(norm(x), reference, (x, x64), (norm.weight, weight64))
+
+
+def test_swiglu_follows_its_definition() -> None:
+    """silu(gate) times up, gate before up."""
+    x = leaf(20, 1, 12, seed=0, scale=3)
+    x64 = exact(x)
+    gate, up = x64.chunk(2, dim=-1)
+    assert_same_gradients(swiglu(x, None), gate * gate.sigmoid() * up, (x, x64))
+
+
+def test_rotary_positions_start_anew_in_each_sequence() -> None:
+    """Channel pairs (i, i + D/2) turn by position times frequency i, as complex numbers."""
+    lengths, dim = [5, 1, 9], 8
+    starts = torch.tensor([0, 5, 6, 15], dtype=torch.int32)
+    frequencies = 1 / 100 ** (torch.arange(4) / 4)
+    half = torch.outer(torch.arange(9), frequencies)
+    angles = torch.cat((half, half), dim=-1)[:, None, None, :]
+    x = leaf(15, 2, dim, seed=0)
+
+    x64 = exact(x)
+    positions = torch.cat([torch.arange(n) for n in lengths]).double()
+    turns = torch.polar(torch.ones(15, 4).double(), torch.outer(positions, frequencies.double()))
+    turned = torch.complex(x64[..., :4], x64[..., 4:]) * turns[:, None]
+    reference = torch.cat((turned.real, turned.imag), dim=-1)
+    assert_same_gradients(rotate_packed(x, starts, angles), reference, (x, x64))
+
+
+def test_our_adam_is_torchs() -> None:
+    """Ten steps on the same gradients give torch's AdamW weights bit for bit."""
+    ours, theirs = leaf(7, 5, seed=0), leaf(7, 5, seed=0)
+    options = {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-6, "weight_decay": 0.3}
+    optimizers = (FusedAdam([ours], **options), torch.optim.AdamW([theirs], fused=True, **options))
+    for step in range(10):
+        ours.grad = leaf(7, 5, seed=step + 1).detach()
+        theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.equal(ours, theirs)

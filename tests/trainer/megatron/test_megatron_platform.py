@@ -1,0 +1,24 @@
+"""The CPU replacements: all of them meet what they replace, and none is installed blindly."""
+
+import pytest
+import torch
+
+from trainer.megatron import platform
+from trainer.megatron.platform import Patch
+
+
+@pytest.mark.skipif(platform.has_cuda(), reason="with CUDA nothing is replaced")
+def test_every_replaced_name_is_in_place() -> None:
+    """After installing, each listed name of torch and Megatron is there; installing again is harmless."""
+    platform.install(0)
+    platform.install(0)
+    patches = list(platform.patches())
+    assert len(patches) > 30
+    assert all(hasattr(patch.owner, patch.name) for patch in patches)
+    assert torch.cuda.current_device() == torch.device("cpu")
+
+
+def test_a_name_that_upstream_no_longer_has_is_reported() -> None:
+    """A replacement without its original names the module and the symbol."""
+    with pytest.raises(RuntimeError, match="torch has no 'no_such_name'"):
+        Patch(torch, "no_such_name", None).apply()

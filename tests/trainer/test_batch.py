@@ -1,0 +1,243 @@
+"""From claimed groups to microbatches: nothing is lost, nothing counts twice, packing changes no gradient."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollout.episode import (
+    Anchor,
+    EpisodeStatus,
+    Output,
+    Sampling,
+    Turn,
+    VersionInterval,
+    pack_tokens,
+)
+from rollout.group import Claim
+from rollout.header import EpisodeHeader, EpisodeView
+from rollout.reward import Rewards
+from trainer.algorithms import RunningBaseline
+from trainer.batch import Batch, Row, episode_rows, pack_rows, prepare
+from trainer.megatron.learner import Learner
+from trainer.megatron.microbatch import TrainBatch
+from trainer.megatron.optimizer import OptimizerSettings
+from trainer.objective import Objective
+from trainer.packing import pack
+
+
+def turn(
+    name: str,
+    context: Sequence[int],
+    output: Sequence[int],
+    *,
+    anchor: Anchor | None = None,
+    version: int = 0,
+    temperature: float = 1.0,
+) -> Turn:
+    sampled = Output.sampled(
+        output,
+        [-0.01 * token for token in output],
+        versions=[VersionInterval(version, 0, len(output))],
+        finish_reason="stop",
+    )
+    return Turn(
+        name,
+        "train",
+        0,
+        anchor,
+        pack_tokens(context),
+        (sampled,),
+        sampling=Sampling(temperature=temperature),
+    )
+
+
+def header(episode_id: str, min_version: int) -> EpisodeHeader:
+    return EpisodeHeader(
+        id=episode_id,
+        status=EpisodeStatus.CLAIMED,
+        kind="train",
+        group_id="g",
+        task_id="",
+        key_id="",
+        metadata_json="",
+        created_ms=0,
+        sealed_ms=0,
+        settled_ms=0,
+        num_turns=1,
+        num_trainable_turns=1,
+        num_trainable_tokens=1,
+        num_output_tokens=1,
+        min_version=min_version,
+        max_version=min_version,
+        num_rewards=1,
+        outcome="succeeded",
+        truncated=False,
+        reason=None,
+        policy_version=None,
+    )
+
+
+def claim(
+    group: str,
+    rewards: Sequence[float],
+    *,
+    turns: Sequence[Sequence[Turn]] | None = None,
+    version: int = 0,
+) -> Claim:
+    episodes = [
+        EpisodeView(
+            header(f"{group}-{index}", version),
+            tuple(turns[index]) if turns else (turn(f"{group}-{index}-t", [1, 2], [3, 4 + index]),),
+            Rewards({(None, "reward"): reward}),
+        )
+        for index, reward in enumerate(rewards)
+    ]
+    return Claim(group, tuple(episodes), 1)
+
+
+def prepared(claims: Sequence[Claim], *, token_budget: int = 64, version: int = 0) -> Batch:
+    return prepare(
+        claims, baseline=RunningBaseline(), training_version=version, token_budget=token_budget
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 60), st.integers(1, 5))
+def test_packing_loses_nothing(lengths: list[int], budget: int, multiple: int) -> None:
+    """Every sequence is in exactly one microbatch; none is over budget unless it is one long sequence."""
+    bins = pack(lengths, token_budget=budget, multiple=multiple)
+    assert sorted(index for bin_ in bins for index in bin_) == list(range(len(lengths)))
+    for bin_ in bins:
+        assert bin_
+        assert sum(lengths[i] for i in bin_) <= budget or len(bin_) == 1
+    assert len(bins) % multiple == 0 or len(bins) == len(lengths)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40))
+def test_microbatches_are_filled(lengths: list[int]) -> None:
+    """At most one microbatch is half empty: two such would have been one."""
+    loads = [sum(lengths[i] for i in bin_) for bin_ in pack(lengths, token_budget=50)]
+    assert sum(load <= 25 for load in loads) <= 1
+
+
+def test_an_episode_counts_once_however_many_rows_it_has() -> None:
+    """An episode that branches into two rows has one reward in its group and one advantage on both rows."""
+    branched = [
+        turn("a", [1, 2], [3, 4]),
+        turn("b", [5], [6], anchor=Anchor("a", -1, 1)),
+    ]
+    batch = prepared([claim("g", [1.0, 0.0], turns=[branched, [turn("c", [1, 2], [7])]])])
+    expected = 0.5 / (statistics.stdev([1.0, 0.0]) + 1e-6)
+    assert batch.advantages == pytest.approx([expected, -expected])
+    (microbatch,) = batch.train.microbatches
+    assert microbatch.num_sequences == 3
+    assert batch.num_sampled_tokens == int(microbatch.action_mask.sum()) == 4
+    on_mask = microbatch.advantages[microbatch.action_mask]
+    assert sorted(on_mask.tolist()) == pytest.approx([-expected, expected, expected, expected])
+
+
+def test_rows_without_an_advantage_stay_in_the_denominator() -> None:
+    """A group that teaches nothing runs no forward pass, yet its tokens count in the token mean."""
+    batch = prepared([claim("flat", [1.0, 1.0]), claim("steep", [1.0, 0.0])])
+    (microbatch,) = batch.train.microbatches
+    assert microbatch.num_sequences == 2
+    assert batch.num_sampled_tokens == 8
+    assert torch.equal(microbatch.weights, torch.where(microbatch.action_mask, 1 / 8, 0.0))
+    assert batch.zero_advantage_fraction == 0.5
+
+
+def test_a_batch_of_equal_rewards_has_no_signal() -> None:
+    """No microbatch, no advantage, has_signal false."""
+    batch = prepared([claim("a", [0.1] * 7), claim("b", [1.0] * 3)])
+    assert not batch.has_signal
+    assert batch.train.microbatches == ()
+
+
+def test_groups_of_one_use_the_running_baseline() -> None:
+    """Single episodes are compared with each other and with what came before, and the baseline remembers them."""
+    batch = prepared([claim("a", [1.0]), claim("b", [0.0])])
+    assert batch.has_signal
+    assert batch.advantages[0] == -batch.advantages[1] > 0
+    assert batch.baseline.mean == 0.5
+    later = prepare(
+        [claim("c", [1.0])], baseline=batch.baseline, training_version=0, token_budget=64
+    )
+    assert later.advantages[0] > 0
+
+
+def test_tokens_keep_what_they_were_sampled_with() -> None:
+    """Logprobs, versions and temperatures follow each sampled token; context has none."""
+    turns = [
+        turn("a", [1, 2], [10, 20], temperature=0.5),
+        turn("b", [3], [30], anchor=Anchor("a", 0, 2), temperature=0.0, version=4),
+    ]
+    (row,) = episode_rows(turns, 1.0)
+    assert row.sequence.tokens.tolist() == [1, 2, 10, 20, 3, 30]
+    assert row.sequence.versions.tolist() == [-1, -1, 0, 0, -1, 4]
+    assert row.temperatures.tolist() == [1.0, 1.0, 0.5, 0.5, 1.0, 1.0]
+    assert row.sequence.behavior_logprobs.tolist() == pytest.approx([0, 0, -0.1, -0.2, 0, -0.3])
+
+
+def test_staleness_is_that_of_the_groups_oldest_token() -> None:
+    """Training version minus the smallest version in the group."""
+    batch = prepared(
+        [claim("a", [1.0, 0.0], version=3), claim("b", [1.0, 0.0], version=7)], version=8
+    )
+    assert batch.staleness == (5, 1)
+
+
+def flattened(batch: TrainBatch) -> list[tuple[int, bool, float, float]]:
+    rows = []
+    for m in batch.microbatches:
+        columns = (m.tokens, m.action_mask, m.behavior_logprobs, m.weights)
+        rows += list(zip(*(c.tolist() for c in columns), strict=True))
+    return rows
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=10), st.integers(1, 40), st.integers(1, 3))
+def test_microbatches_hold_every_token_once(lengths: list[int], budget: int, ranks: int) -> None:
+    """Tokens, masks, logprobs and weights survive packing, whatever the budget and the ranks."""
+    rows = [
+        row
+        for index, length in enumerate(lengths)
+        for row in episode_rows([turn(f"t{index}", [index], range(2, 2 + length))], 1.0)
+    ]
+    packed = flattened(pack_rows(rows, token_budget=budget, ranks=ranks))
+    whole = flattened(pack_rows(rows, token_budget=10_000))
+    assert sorted(packed) == sorted(whole)
+    assert sum(weight for *_, weight in packed) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def learner_rows() -> list[Row]:
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for index in range(9):
+        length = 3 + 4 * index
+        ids = torch.randint(0, 400, (length,), generator=generator).tolist()
+        rows += episode_rows([turn(f"t{index}", ids[:2], ids[2:])], (-1.0) ** index * (1 + index))
+    return rows
+
+
+def test_packing_changes_no_gradient(model_dir: Path, learner_rows: list[Row]) -> None:
+    """One microbatch, many, and another order of rows give the real learner the same loss and gradient norm."""
+    outcomes = []
+    for rows, budget in (
+        (learner_rows, 10_000),
+        (learner_rows, 40),
+        (learner_rows[::-1], 70),
+    ):
+        with Learner.create(model_dir, OptimizerSettings(learning_rate=1e-3)) as learner:
+            batch = pack_rows(rows, token_budget=budget)
+            batch = batch.with_proximal_logprobs(learner.logprobs(batch))
+            metrics = learner.step(batch, Objective(correction="tis", correction_high=2.0))
+            outcomes.append((metrics.loss, metrics.gradient_norm, metrics.sums["kl"]))
+    for outcome in outcomes[1:]:
+        assert outcome == pytest.approx(outcomes[0], rel=1e-5)

@@ -1,0 +1,192 @@
+"""What holds the feed up, what lets it go on, and what is given back; a real Redis, no learner."""
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from rollout.episode import DiscardReason
+from rollout.errors import StoreUnavailable
+from rollout.group import Claim
+from rollout.policies import Policy
+from rollout.store import Store
+from tests.redis_server import running_redis, spawn, wait_until_ready
+from tests.trainer.bandit import play_uniformly
+from trainer.feed import MAX_REFUSALS, QUIET_SECONDS, Feed
+from trainer.portal import Portal
+from trainer.ranks import Ranks
+from trainer.report import Report
+
+GROUPS, GROUP_SIZE = 3, 2
+SOON = (
+    QUIET_SECONDS / 3
+)  # what is announced takes far less; what is found by looking again takes longer
+POLICY = Policy(0, "/nowhere/v00000000", None, "digest", 0)
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    with Portal.open() as portal:
+        yield portal
+
+
+@pytest.fixture
+def store(redis_url: str, portal: Portal) -> Iterator[Store]:
+    store = Store.connect(redis_url, project=f"test-{uuid4().hex[:8]}")
+    yield store
+    portal.call(store.close)
+
+
+@pytest.fixture
+def worker() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as worker:
+        yield worker
+
+
+def feed_of(store: Store, portal: Portal, *, lease_seconds: float = 30.0, version: int = 0) -> Feed:
+    return Feed(
+        store,
+        portal,
+        Ranks(),
+        groups_per_batch=GROUPS,
+        max_staleness=4,
+        lease_seconds=lease_seconds,
+        version=version,
+        report=Report(CollectorRegistry()),
+    )
+
+
+def play(store: Store, portal: Portal, groups: int = GROUPS, version: int = 0) -> None:
+    portal.call(play_uniformly, store, groups=groups, group_size=GROUP_SIZE, version=version)
+
+
+def take(feed: Feed) -> list[Claim] | None:
+    """The next batch, or None if the feed ends."""
+    return next(iter(feed), None)
+
+
+def test_a_batch_is_whole(store: Store, portal: Portal, worker: ThreadPoolExecutor) -> None:
+    """The feed waits for as many groups as a batch has, and wakes when the last becomes ready."""
+    batch = worker.submit(take, feed_of(store, portal))
+    for _ in range(GROUPS):
+        play(store, portal, groups=1)
+    claims = batch.result(timeout=SOON)
+    assert claims is not None
+    assert len(claims) == GROUPS
+    assert all(len(claim.episodes) == GROUP_SIZE for claim in claims)
+
+
+def test_pause_holds_claims_and_resume_wakes(
+    store: Store, portal: Portal, worker: ThreadPoolExecutor
+) -> None:
+    """While training is paused nothing is claimed; resuming is noticed at once."""
+    portal.call(store.pause_training)
+    play(store, portal)
+    batch = worker.submit(take, feed_of(store, portal))
+    assert portal.call(store.totals).groups["claimed"] == 0
+    portal.call(store.resume_training)
+    assert len(batch.result(timeout=SOON) or []) == GROUPS
+
+
+def test_a_pin_holds_training_until_it_is_released(
+    store: Store, portal: Portal, worker: ThreadPoolExecutor
+) -> None:
+    """While an operator has pinned a policy nothing is claimed; the release is noticed at once."""
+    portal.call(store.record_policy, POLICY)
+    portal.call(store.pin, POLICY)
+    play(store, portal)
+    batch = worker.submit(take, feed_of(store, portal))
+    assert portal.call(store.totals).groups["claimed"] == 0
+    portal.call(store.unpin)
+    assert len(batch.result(timeout=SOON) or []) == GROUPS
+
+
+def test_stopping_ends_the_feed(store: Store, portal: Portal, worker: ThreadPoolExecutor) -> None:
+    """A feed that waits ends as soon as the process is told to stop."""
+    batch: Future[list[Claim] | None] = worker.submit(take, feed_of(store, portal))
+    portal.stop()
+    assert batch.result(timeout=SOON) is None
+
+
+def test_leases_are_renewed_while_training_takes_long(store: Store, portal: Portal) -> None:
+    """Longer than its lease after claiming, a trainer still holds its groups."""
+    feed = feed_of(store, portal, lease_seconds=0.3)
+    play(store, portal)
+    with feed.open(max_live_episodes=0):
+        claims = take(feed)
+        assert claims is not None
+        portal.wait(1.0)
+        again = portal.call(
+            partial(store.claim, "other", groups=9, version=0, max_staleness=4, lease_seconds=9)
+        )
+        assert again == []
+        feed.ack(claims, POLICY)
+    assert portal.call(store.totals).trained == GROUPS * GROUP_SIZE
+
+
+def test_what_is_held_at_the_end_is_given_back(store: Store, portal: Portal) -> None:
+    """Leaving the feed returns its claims, and the delivery does not count."""
+    feed = feed_of(store, portal)
+    play(store, portal)
+    with feed.open(max_live_episodes=7):
+        take(feed)
+    assert portal.call(store.totals).groups == {"ready": GROUPS, "claimed": 0}
+    assert portal.call(store.training)["max_live_episodes"] == "7"
+    claims = take(feed_of(store, portal)) or []
+    assert [claim.deliveries for claim in claims] == [1] * GROUPS
+
+
+def test_a_group_is_refused_three_times_at_most(store: Store, portal: Portal) -> None:
+    """Data without a finite gradient is kept twice, then discarded as failed."""
+    feed = feed_of(store, portal)
+    play(store, portal)
+    for _ in range(MAX_REFUSALS):
+        claims = take(feed)
+        assert claims is not None
+        feed.refuse(claims)
+    totals = portal.call(store.totals)
+    assert totals.discarded[DiscardReason.FAILED] == GROUPS * GROUP_SIZE
+    assert totals.groups == {"ready": 0, "claimed": 0}
+
+
+def test_stale_groups_are_passed_over(store: Store, portal: Portal) -> None:
+    """A group older than the limit when it is claimed is discarded as stale, the fresh ones train."""
+    play(store, portal, groups=2, version=1)
+    play(store, portal, version=9)
+    claims = take(feed_of(store, portal, version=10))
+    assert claims is not None
+    assert {episode.header.min_version for claim in claims for episode in claim.episodes} == {9}
+    assert portal.call(store.totals).discarded[DiscardReason.STALE] == 2 * GROUP_SIZE
+
+
+def test_a_redis_that_restarts_is_waited_for(portal: Portal, worker: ThreadPoolExecutor) -> None:
+    """A call during an outage succeeds once Redis is back, with everything it had."""
+    with tempfile.TemporaryDirectory(prefix="tg-redis-") as name:
+        directory = Path(name)
+        with running_redis(directory) as url:
+            store = Store.connect(url, call_seconds=0.5)
+            play(store, portal)
+        batch = worker.submit(take, feed_of(store, portal))
+        process = spawn(directory)
+        try:
+            wait_until_ready(directory)
+            assert len(batch.result(timeout=30) or []) == GROUPS
+        finally:
+            portal.call(store.close)
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def test_stopping_gives_up_on_an_absent_redis(portal: Portal) -> None:
+    """Without Redis a call waits, but not beyond the moment the process is told to stop."""
+    store = Store.connect("redis://127.0.0.1:1/0", call_seconds=0.2)
+    threading.Timer(0.3, portal.stop).start()
+    with pytest.raises(StoreUnavailable):
+        portal.call(store.totals)
+    portal.close(store.close)

@@ -1,0 +1,128 @@
+"""Publishing when things are in the way: a disk that takes nothing, numbers that are not finite, weights in shards."""
+
+import json
+import logging
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from rollout.episode import DiscardReason
+from rollout.policies import verify
+from tests.trainer.bandit import is_even, published, weights
+from tests.trainer.stand import GROUPS, Place, Stand
+from trainer.feed import MAX_REFUSALS
+from trainer.megatron.microbatch import Microbatch
+from trainer.model_files import write_weights
+from trainer.portal import Stopped
+
+
+@pytest.fixture
+def place(redis_url: str, model_dir: Path, tmp_path: Path) -> Place:
+    return Place(redis_url, tmp_path, model_dir)
+
+
+def block(place: Place) -> None:
+    """Put a file where the weights directory was: nothing can be written there."""
+    place.weights_dir.rename(place.directory / "aside")
+    place.weights_dir.write_text("")
+
+
+class UnblockOnAlert(logging.Handler):
+    """The operator makes room once the alert is out."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(logging.ERROR)
+        self.place = place
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert record.getMessage() == "publish"
+        self.place.weights_dir.unlink()
+        (self.place.directory / "aside").rename(self.place.weights_dir)
+
+
+def test_a_disk_that_takes_nothing_is_waited_for(place: Place) -> None:
+    """Publishing raises an alert, waits, and then publishes the same step; no episode is lost."""
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        block(place)
+        operator = UnblockOnAlert(place)
+        logging.getLogger("trainer").addHandler(operator)
+        try:
+            assert stand.train(rounds=1).version == 1
+        finally:
+            logging.getLogger("trainer").removeHandler(operator)
+        assert stand.metric("turngate_training_alerts_total", kind="publish") == 1
+        recorded = stand.portal.call(stand.store.policy)
+        assert recorded is not None
+        verify(recorded)
+        assert stand.portal.call(stand.store.totals).trained == GROUPS * stand.bandit.group_size
+
+
+def test_stopping_while_the_disk_is_full_keeps_the_data(place: Place) -> None:
+    """Told to stop meanwhile, the trainer gives its claims back and what is served stays recorded."""
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        block(place)
+        threading.Timer(0.3, stand.portal.stop).start()
+        with pytest.raises(Stopped):
+            stand.train(rounds=1)
+        totals = stand.portal.call(stand.store.totals)
+        assert totals.groups == {"ready": GROUPS, "claimed": 0}
+        recorded = stand.portal.call(stand.store.policy)
+        assert recorded is not None
+        assert recorded.version == 0
+
+
+def not_a_number(
+    current_logprobs: Tensor, _entropies: Tensor, _microbatch: Microbatch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    return current_logprobs.sum() * float("nan"), {}
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing(place: Place) -> None:
+    """The step is skipped with an alert, the data kept for another try, given up after the third."""
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        before = weights(stand.learner)
+        broken = replace(stand.trainer(), objective=not_a_number)
+        stand.feed.rounds = MAX_REFUSALS
+        with stand.feed.open(max_live_episodes=0):
+            progress = broken.train(stand.progress)
+        assert progress.version == 0
+        assert published(place.weights_dir) == ["v00000000"]
+        assert all(torch.equal(before[name], t) for name, t in weights(stand.learner).items())
+        assert stand.metric("turngate_training_alerts_total", kind="not_finite") == MAX_REFUSALS
+        totals = stand.portal.call(stand.store.totals)
+        assert totals.discarded[DiscardReason.FAILED] == GROUPS * stand.bandit.group_size
+        assert totals.groups["ready"] == (MAX_REFUSALS - 1) * GROUPS
+
+
+def test_large_models_are_written_in_shards(tmp_path: Path) -> None:
+    """Beyond the shard size there are several files and an index that finds every tensor bit-equal."""
+    tensors = {f"layer.{i}.weight": torch.randn(100) for i in range(5)}
+    write_weights(tmp_path, iter(tensors.items()), shard_bytes=900)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == 5 * 400
+    assert len(set(index["weight_map"].values())) == 3
+    for name, file in index["weight_map"].items():
+        assert torch.equal(load_file(tmp_path / file)[name], tensors[name])
+
+
+def test_every_tensor_is_taken_even_if_none_can_be_written(tmp_path: Path) -> None:
+    """Ranks make tensors together, so rank 0 takes part to the end before it reports the failure."""
+    taken = []
+
+    def tensors() -> object:
+        for i in range(4):
+            taken.append(i)
+            yield f"t{i}", torch.zeros(100)
+
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    shutil.rmtree(directory)
+    with pytest.raises(OSError, match="No such file"):
+        write_weights(directory, tensors(), shard_bytes=400)
+    assert taken == [0, 1, 2, 3]
