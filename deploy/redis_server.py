@@ -9,7 +9,8 @@ from deploy.programs import redis_server
 HOST = "127.0.0.1"
 PROBE_SECONDS = 1.0
 
-# Every reply waits for the write() of its log entry, so a killed server loses nothing; a power cut loses a second.
+# Every reply waits until its log entry is on disk. `everysec` postpones the write itself while a sync is running, and a
+# server killed then would lose turns it has acknowledged.
 CONFIGURATION = """\
 bind {host}
 port {port}

@@ -6,10 +6,11 @@ import sys
 import uvloop
 
 from gateway.serving import serve
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import Settings
 from rollout.errors import RolloutError
 from rollout.model_files import ModelFilesError
 from rollout.rendering import TemplateError
+from rollout.settings import SettingsError
 
 log = logging.getLogger("gateway")
 
@@ -21,7 +22,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        uvloop.run(serve(load_settings()))
+        uvloop.run(serve(Settings.load()))
     except _MISTAKES as error:
         log.error("cannot serve: %s", error)
         return 2

@@ -1,92 +1,43 @@
-"""What `python -m gateway` reads from its environment, once, at start.
+"""What `python -m gateway` reads from its environment, once, at start."""
 
-Names shared by all processes are `TURNGATE_…`, the gateway's own `TURNGATE_GATEWAY_…`. A name that nobody knows is refused
-instead of ignored: a misspelt limit is worse than none.
-"""
-
-import os
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
 
-_PREFIX = "TURNGATE_"
-_OWN_PREFIX = "TURNGATE_GATEWAY_"
-# Prefixes that other processes of the same machine own.
-_FOREIGN_PREFIXES = ("TURNGATE_TRAINER_", "TURNGATE_ENGINE_SERVER_", "TURNGATE_DEMO_")
+from rollout.settings import SharedSettings
 
 
-class SettingsError(ValueError):
-    """The environment does not describe a gateway; the message names each variable."""
+class Settings(SharedSettings):
+    model_config = SettingsConfigDict(env_prefix="TURNGATE_GATEWAY_")
 
-
-def _shared(name: str) -> AliasChoices:
-    return AliasChoices(_PREFIX + name.upper())
-
-
-class Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix=_OWN_PREFIX, frozen=True, extra="ignore", populate_by_name=True
+    host: str = Field(default="127.0.0.1", description="where the endpoints and /metrics listen")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="0 takes a free one, named in the ready file"
     )
-
-    redis_url: str = Field(validation_alias=_shared("redis_url"))
-    database_url: str = Field(
-        default="sqlite:///turngate.db", validation_alias=_shared("database_url")
+    metrics_port: int = Field(default=9100, ge=0, le=65535, description="the same, for /metrics")
+    admin_key: SecretStr = Field(
+        min_length=8, description="a key with every scope, to make others with"
     )
-    weights_dir: Path = Field(default=Path("weights"), validation_alias=_shared("weights_dir"))
-    project: str = Field(default="default", validation_alias=_shared("project"))
-    model_dir: Path = Field(validation_alias=_shared("model_dir"))
-    engines: Annotated[tuple[str, ...], NoDecode] = Field(
-        min_length=1, validation_alias=_shared("engines")
+    ready_file: Path | None = Field(
+        default=None, description="gets host and ports when the gateway serves"
     )
-    engine_admin_key: SecretStr | None = Field(
-        default=None, validation_alias=_shared("engine_admin_key")
+    base_url: str | None = Field(
+        default=None, description="what clients are told; the listener's own address by default"
     )
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, gt=0, description="a larger body is 413")
+    max_output_tokens: int = Field(
+        default=16_384, gt=0, description="of a call that names no max_tokens"
+    )
+    tool_format: str | None = Field(
+        default=None, description="read off the chat template by default"
+    )
+    reasoning_format: str | None = Field(default=None, description="the same, for reasoning")
+    shutdown_seconds: float = Field(default=60.0, gt=0, description="for running turns to finish")
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    metrics_port: int = Field(default=9100, ge=0, le=65535)
-    admin_key: SecretStr = Field(min_length=8)
-    ready_file: Path | None = None
-    base_url: str | None = None  # what clients are told; the listener's own address by default
-    max_body_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
-    max_output_tokens: int = Field(default=16_384, gt=0)  # when a call names no max_tokens
-    tool_format: str | None = None  # read off the chat template by default
-    reasoning_format: str | None = None
-    shutdown_seconds: float = Field(default=60.0, gt=0)  # for running turns to finish
-
-    @field_validator("engines", mode="before")
+    @field_validator("engines")
     @classmethod
-    def _split_engines(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
-        return value
-
-
-def load_settings() -> Settings:
-    """Read the environment or say, per variable, what is wrong."""
-    known = _known_names()
-    mine = {name for name in os.environ if name.startswith(_PREFIX)}
-    unknown = {n for n in mine - known if not n.startswith(_FOREIGN_PREFIXES)}
-    if unknown:
-        raise SettingsError(
-            f"unknown settings: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
-        )
-    try:
-        return Settings()
-    except ValidationError as error:
-        problems = (f"{_variable(e['loc'])}: {e['msg']}" for e in error.errors())
-        raise SettingsError("; ".join(problems)) from None
-
-
-def _known_names() -> set[str]:
-    return {_variable((name,)) for name in Settings.model_fields}
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else "?"
-    field = Settings.model_fields.get(name)
-    if field is not None and isinstance(field.validation_alias, AliasChoices):
-        return str(field.validation_alias.choices[0])
-    return name if name.startswith(_PREFIX) else _OWN_PREFIX + name.upper()
+    def _has_an_engine(cls, engines: tuple[str, ...]) -> tuple[str, ...]:
+        if not engines:
+            raise ValueError("name at least one engine")
+        return engines

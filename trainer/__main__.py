@@ -4,7 +4,6 @@ SIGTERM lets the running step end, writes a checkpoint, gives claimed groups bac
 """
 
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,11 +11,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rollout.errors import RolloutError
+from rollout.settings import SettingsError
 from trainer import logs
 from trainer.job import Job
 from trainer.megatron.errors import LearnerError
 from trainer.portal import Portal, Stopped
-from trainer.settings import SettingsError, load_settings
+from trainer.settings import Settings
 
 log = logging.getLogger("trainer")
 
@@ -27,7 +27,7 @@ def main() -> int:
     logs.configure()
     with Portal.open() as portal, stopping_on_signals(portal):
         try:
-            with Job.open(load_settings(os.environ), portal) as job:
+            with Job.open(Settings.load(), portal) as job:
                 job.run()
         except Stopped as reason:
             log.info("stopped", extra={"waiting": str(reason)})

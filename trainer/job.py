@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from rollout.engine_control import EngineControl
 from rollout.ledger import Ledger
 from rollout.policies import PolicyStore
+from rollout.settings import SettingsError
 from rollout.store import Store
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
@@ -26,7 +27,7 @@ from trainer.portal import Portal
 from trainer.publish import Publisher
 from trainer.ranks import Ranks
 from trainer.report import Report
-from trainer.settings import Settings, SettingsError
+from trainer.settings import Settings
 
 log = logging.getLogger("trainer")
 

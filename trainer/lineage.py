@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rollout.policies import Policy
+from rollout.settings import SettingsError
 from rollout.store import Store
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.megatron.learner import Learner
 from trainer.portal import Portal
 from trainer.publish import Publisher
 from trainer.ranks import Ranks
-from trainer.settings import SettingsError
 
 log = logging.getLogger("trainer.lineage")
 

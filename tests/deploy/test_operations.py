@@ -92,11 +92,9 @@ def test_compose_file_follows_the_compose_specification() -> None:
 def test_compose_file_sets_only_names_that_the_processes_read() -> None:
     """Every TURNGATE_ variable a service gets is a setting of the gateway or the trainer."""
     known = {
-        str(getattr(field.validation_alias, "choices", [field.validation_alias])[0])
-        if field.validation_alias
-        else settings.model_config["env_prefix"] + name.upper()
+        settings.variable(name)
         for settings in (GatewaySettings, TrainerSettings)
-        for name, field in settings.model_fields.items()
+        for name in settings.model_fields
     }
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     dockerfile = (ROOT / "deploy" / "images" / "product.Dockerfile").read_text()

@@ -74,7 +74,7 @@ def start_gateway(redis_url: str, model_dir: Path, tmp_path: Path) -> StartGatew
             "weights_dir": tmp_path / "weights",
             "project": project,
             "model_dir": model_dir,
-            "engines": tuple(scripted.url for engine in engines),
+            "engines": tuple(e if isinstance(e, str) else e.url for e in engines),
             "admin_key": ADMIN_KEY,
             "port": 0,
             "metrics_port": 0,

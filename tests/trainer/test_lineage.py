@@ -10,9 +10,9 @@ import torch
 from deploy.demo.starter import create_untrained
 from rollout.errors import ClaimLost
 from rollout.policies import verify
+from rollout.settings import SettingsError
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import GROUPS, LEASE_SECONDS, Place, Stand
-from trainer.settings import SettingsError
 
 
 def evenness(token: int) -> float:

@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry
 
 from rollout.ledger import Ledger
 from rollout.policies import verify
+from rollout.settings import SettingsError
 from rollout.store import Store
 from tests.trainer.bandit import play_uniformly
 from trainer.job import listening
 from trainer.portal import Portal
-from trainer.settings import Settings, SettingsError, load_settings
+from trainer.settings import Settings
 
 GROUPS, GROUP_SIZE = 2, 4
 START_SECONDS = 120.0
@@ -189,7 +190,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 def test_an_unknown_setting_is_refused_with_the_remedy() -> None:
     """A misspelt name stops the start and names the setting that was meant."""
     with pytest.raises(SettingsError, match="did you mean TURNGATE_TRAINER_LEARNING_RATE"):
-        load_settings({"TURNGATE_TRAINER_LEARNING_RAT": "1e-3"})
+        Settings.load({"TURNGATE_TRAINER_LEARNING_RAT": "1e-3"})
 
 
 def test_a_broken_model_is_refused_before_anything_is_touched(

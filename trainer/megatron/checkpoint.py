@@ -34,6 +34,8 @@ def save(
     architecture: Architecture,
     state: Mapping[str, object],
 ) -> None:
+    """All ranks write to one directory, which they must share; OSError if it cannot be written."""
+    manifest = _manifest(stepper, architecture, state)
     partial = path.with_name(f".{path.name}.partial")
     primary = torch.distributed.get_rank() == 0
     if primary:
@@ -42,14 +44,17 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     torch.distributed.barrier()
-    dist_checkpointing.save(
-        _sharded_state(model, stepper, loading=False), str(partial), ShardedWriter()
-    )
-    torch.distributed.barrier()
-    if primary:
-        _write_manifest(partial, stepper, architecture, state)
-        partial.rename(path)
-        _sync(path.parent)
+    try:
+        sharded = _sharded_state(model, stepper, loading=False)
+        dist_checkpointing.save(sharded, str(partial), ShardedWriter())
+        torch.distributed.barrier()
+        if primary:
+            _finish(partial, manifest)
+            partial.rename(path)
+            _sync(path.parent)
+    finally:
+        if primary:
+            shutil.rmtree(partial, ignore_errors=True)
     torch.distributed.barrier()
 
 
@@ -114,23 +119,27 @@ def _place() -> tuple[int, int, int]:
     )
 
 
-def _write_manifest(
-    directory: Path, stepper: Stepper, architecture: Architecture, state: Mapping[str, object]
-) -> None:
-    files = {file.name: file.stat().st_size for file in directory.iterdir()}
+def _manifest(
+    stepper: Stepper, architecture: Architecture, state: Mapping[str, object]
+) -> dict[str, Any]:
     manifest = {
         "format": FORMAT,
         "architecture": dataclasses.asdict(architecture),
         "arrangement": _arrangement(),
         "steps": stepper.num_steps,
         "state": dict(state),
-        "files": files,
     }
-    with (directory / MANIFEST).open("w") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(directory)
+    plain: dict[str, Any] = json.loads(json.dumps(manifest))
+    return plain
+
+
+def _finish(directory: Path, manifest: dict[str, Any]) -> None:
+    """Put everything on the disk, and the list of it beside it."""
+    files = list(directory.iterdir())
+    sizes = {file.name: file.stat().st_size for file in files}
+    (directory / MANIFEST).write_text(json.dumps(manifest | {"files": sizes}, indent=1))
+    for path in (*files, directory / MANIFEST, directory):
+        _sync(path)
 
 
 def _read_manifest(path: Path, architecture: Architecture) -> dict[str, Any]:
@@ -160,8 +169,8 @@ def _compare(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
             )
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -177,6 +177,7 @@ def _data_parallel_place() -> tuple[int, int]:
 
 def _own_share(batch: TrainBatch) -> list[Microbatch]:
     """Every n-th microbatch, filled up with one that trains nothing where the batch does not divide."""
+    assert batch.microbatches, "nothing to train on"
     rank, ranks = _data_parallel_place()
     count = -(-len(batch.microbatches) // ranks)
     own = batch.microbatches[rank::ranks]

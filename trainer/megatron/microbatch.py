@@ -32,6 +32,20 @@ class Microbatch:
         None  # float32 [T], the sampling temperature of each token; None is 1
     )
 
+    def __post_init__(self) -> None:
+        starts, end = self.cu_seqlens[:-1], self.cu_seqlens[-1]
+        assert (int(starts[0]), int(end)) == (0, self.num_tokens)
+        for field in (
+            "action_mask",
+            "advantages",
+            "behavior_logprobs",
+            "proximal_logprobs",
+            "weights",
+        ):
+            assert getattr(self, field).shape == self.tokens.shape, field
+        # Nothing comes before a sequence's first token that could have predicted it.
+        assert not self.action_mask.index_select(0, starts).any()
+
     @property
     def num_tokens(self) -> int:
         return self.tokens.numel()

@@ -14,6 +14,7 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 from torch.distributed.checkpoint import state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 
@@ -31,8 +32,12 @@ class ShardedWriter(SaveShardedStrategy):  # type: ignore[misc]
         renamed, _, _ = _replace_state_dict_keys_with_sharded_keys(
             sharded_state_dict, keep_only_main_replica=True
         )
-        state_dict_saver.save(
-            mcore_to_pyt_state_dict(renamed, False),
-            storage_writer=FileSystemWriter(checkpoint_dir, sync_files=True),
-            planner=MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
-        )
+        try:
+            state_dict_saver.save(
+                mcore_to_pyt_state_dict(renamed, False),
+                storage_writer=FileSystemWriter(checkpoint_dir),
+                planner=MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
+            )
+        except CheckpointException as error:  # a BaseException, with one failure per rank in it
+            causes = {str(cause) for cause, _ in error.failures.values()}
+            raise OSError(f"cannot write {checkpoint_dir}: {'; '.join(sorted(causes))}") from error

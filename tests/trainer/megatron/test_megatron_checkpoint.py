@@ -1,6 +1,7 @@
 """Checkpoints: resuming is not having stopped, and a damaged or foreign one is refused."""
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,24 @@ def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
     learner = create(qwen3.directory)
     learner.save(tmp_path / "one", {})
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert learner.load(tmp_path / "one") == {}
+
+
+def test_a_full_disk_costs_the_checkpoint_and_nothing_else(
+    qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path
+) -> None:
+    """A save that runs out of space is an OSError, leaves no file, and the learner goes on."""
+    learner = create(qwen3.directory)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match="cannot write"):
+            learner.save(tmp_path / "one", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    assert not learner.step(TrainBatch((one_pack,)), score_function).skipped
+    learner.save(tmp_path / "one", {})
     assert learner.load(tmp_path / "one") == {}
 
 

@@ -1,0 +1,94 @@
+"""The settings that the gateway and the trainer share, and how either reads its own.
+
+Shared names are `TURNGATE_…`, a process's own `TURNGATE_<PROCESS>_…`. A name that nobody reads is refused instead of
+ignored: a misspelt limit is worse than none.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "TURNGATE_"
+PROCESS_PREFIXES = ("TURNGATE_GATEWAY_", "TURNGATE_TRAINER_", "TURNGATE_ENGINE_", "TURNGATE_DEMO_")
+
+
+class SettingsError(ValueError):
+    """The environment does not describe this process; the message names each variable and the remedy."""
+
+
+class SharedSettings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    redis_url: str = Field(validation_alias="TURNGATE_REDIS_URL", description="the episode store")
+    model_dir: Path = Field(
+        validation_alias="TURNGATE_MODEL_DIR",
+        description="Hugging Face directory of the starting policy: configuration, tokenizer, template, weights",
+    )
+    database_url: str = Field(
+        default="sqlite+aiosqlite:///turngate.db",
+        validation_alias="TURNGATE_DATABASE_URL",
+        description="the ledger; SQLite or postgresql+asyncpg",
+    )
+    weights_dir: Path = Field(
+        default=Path("weights"),
+        validation_alias="TURNGATE_WEIGHTS_DIR",
+        description="where policies are published; engines read it",
+    )
+    project: str = Field(
+        default="default",
+        validation_alias="TURNGATE_PROJECT",
+        description="the project whose episodes are trained",
+    )
+    engines: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        validate_default=True,
+        validation_alias="TURNGATE_ENGINES",
+        description="URLs of the SGLang servers, comma separated",
+    )
+    engine_admin_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="TURNGATE_ENGINE_ADMIN_KEY",
+        description="their admin key, if they have one",
+    )
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _split_engines(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+        return value
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings, or raise SettingsError that says, per variable, what is wrong and what to do about it."""
+        known = {cls.variable(name) for name in cls.model_fields}
+        unknown = [name for name in environment if cls._is_ours(name) and name not in known]
+        if unknown:
+            raise SettingsError("; ".join(_remedy(name, known) for name in sorted(unknown)))
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = (f"{cls.variable(str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
+            raise SettingsError("; ".join(problems)) from None
+
+    @classmethod
+    def variable(cls, name: str) -> str:
+        """The environment variable that sets a field."""
+        field = cls.model_fields.get(name)
+        alias = field.validation_alias if field is not None else name
+        return alias if isinstance(alias, str) else cls.model_config["env_prefix"] + name.upper()
+
+    @classmethod
+    def _is_ours(cls, name: str) -> bool:
+        others = (prefix for prefix in PROCESS_PREFIXES if prefix != cls.model_config["env_prefix"])
+        return name.startswith(PREFIX) and not name.startswith(tuple(others))
+
+
+def _remedy(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"unknown setting {name}: " + (f"did you mean {near[0]}?" if near else "unset it")
