@@ -7,7 +7,7 @@ A `TURNGATE_…` name that nobody reads is refused.
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.errors import SettingsInvalid
@@ -26,12 +26,24 @@ SHARED = (
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    data_dir: Path = Path(".turngate")
-    cache_dir: Path = Path(".turngate/cache")  # the starter policy, made once
-    engine_python: Path | None = None  # default: .venv-engine here or beside the sources
-    database_url: str | None = None  # default: SQLite in the data directory
-    weights_dir: Path | None = None  # default: in the data directory
-    project: str = "default"
+    data_dir: Path = Field(
+        default=Path(".turngate"),
+        description="everything one stack keeps: Redis, ledger, weights, logs",
+    )
+    cache_dir: Path = Field(
+        default=Path(".turngate/cache"), description="the demo's starter policy, made once"
+    )
+    engine_python: Path | None = Field(
+        default=None,
+        description="SGLang's interpreter; `.venv-engine` here or beside the sources by default",
+    )
+    database_url: str | None = Field(
+        default=None, description="the ledger; SQLite in the data directory by default"
+    )
+    weights_dir: Path | None = Field(
+        default=None, description="where policies are published; in the data directory by default"
+    )
+    project: str = Field(default="default", description="the project whose episodes are trained")
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:

@@ -29,7 +29,7 @@ async def get_model(model: str, services: ServicesDep, caller: Inferrer) -> Mode
 
 @router.head("/", include_in_schema=False)
 async def greet() -> Response:
-    """Some runtimes knock before they enter."""
+    """Answer runtimes that knock before they enter."""
     return Response()
 
 

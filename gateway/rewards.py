@@ -34,7 +34,7 @@ async def reward(
     services: ServicesDep,
     caller: Rewarder,
 ) -> RewardObject | RewardList:
-    """The same by completion id or episode id, one or many; all addresses are checked before any is rewarded."""
+    """Reward by completion id or episode id, one or many; all addresses are checked before any is rewarded."""
     store = services.stores.of(caller.project)
     if isinstance(body, AddressedReward):
         return await _reward(store, await _address(store, body), body)

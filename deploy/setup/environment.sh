@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 name=${1:?product or engine}
 pins=deploy/requirements
 case $name in
-  product) directory=${2:-.venv} files=("$pins/gateway.txt" "$pins/product.txt" "$pins/dev.txt" pyproject.toml) ;;
+  product) directory=${2:-.venv} files=("$pins/gateway.txt" "$pins/product.txt" "$pins/dev.txt" "$pins/dev-nodeps.txt" pyproject.toml) ;;
   engine) directory=${2:-.venv-engine} files=("$pins/engine-cpu.txt" "$pins/engine-cpu-nodeps.txt") ;;
   *) echo "environment.sh: $name is neither product nor engine" >&2; exit 2 ;;
 esac
@@ -50,6 +50,8 @@ install_torch() {
 install_product() {
   say "installing the pinned packages into $directory, which takes a minute or more"
   install --requirement "$pins/dev.txt"
+  # Its chat templates are what tests read; what it depends on would be a second trainer.
+  install --no-deps --requirement "$pins/dev-nodeps.txt"
   say "installing turngate itself, in place"
   install --no-deps --no-build-isolation --editable .
 }

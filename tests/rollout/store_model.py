@@ -83,7 +83,7 @@ class Model:
         group: Group | None = None
         if kind != "side":
             own = f"grp_{name.removeprefix('ep_')}"
-            joined, size = (group_id, size or 0) if group_id else (own, 1)
+            joined, size = (group_id, size or 0) if group_id else (own, max(size or 0, 1))
             group = self.groups.get(joined)
             if group is None:
                 group = Group(joined, size, self.timings.reward_deadline, max(size, 1))

@@ -35,12 +35,12 @@ def save(
     state: Mapping[str, object],
 ) -> None:
     """All ranks write to one directory, which they must share; OSError if it cannot be written."""
+    if path.exists():
+        raise CheckpointError(f"{path} exists; a checkpoint is never overwritten")
     manifest = _manifest(stepper, architecture, state)
     partial = path.with_name(f".{path.name}.partial")
     primary = torch.distributed.get_rank() == 0
     if primary:
-        if path.exists():
-            raise CheckpointError(f"{path} exists; a checkpoint is never overwritten")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     torch.distributed.barrier()

@@ -36,7 +36,7 @@ local function open_episode()
   if kind == 'side' then
     group = ''
   else
-    if group == '' then group, size = 'grp_' .. id:gsub('^ep_', ''), 1 end
+    if group == '' then group, size = 'grp_' .. id:gsub('^ep_', ''), math.max(size, 1) end
     local refusal
     if call('EXISTS', group_key(group)) == 0 then refusal = admit(group, size, deadline) end
     refusal = refusal or enter(group, size)
