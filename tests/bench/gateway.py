@@ -8,6 +8,7 @@ counts, and a busy machine changes it little. Targets alternate within a round; 
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import statistics
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Work:
+    """`callers` gives one endless stream of requests per connection."""
+
     name: str
-    body: bytes
     requests: int
-    concurrency: int
+    callers: Callable[[Target], list[Iterator[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,44 @@ class Figure:
         return 1e6 / self.cpu_us
 
 
+def first_turns(
+    concurrency: int, *, stream: bool = False
+) -> Callable[[Target], list[Iterator[bytes]]]:
+    """Each call opens an episode."""
+
+    def callers(target: Target) -> list[Iterator[bytes]]:
+        bodies_ = bodies.small(stream=stream)  # shared, so that all requests differ
+        requests = (load.post(target.path, target.headers, body) for body in bodies_)
+        return [requests] * concurrency
+
+    return callers
+
+
+def later_turns(concurrency: int) -> Callable[[Target], list[Iterator[bytes]]]:
+    """Each connection is an agent in an episode of its own, whose calls go on from a recorded reply."""
+
+    def callers(target: Target) -> list[Iterator[bytes]]:
+        return [agent_turns(target) for _ in range(concurrency)]
+
+    return callers
+
+
+def agent_turns(target: Target) -> Iterator[bytes]:
+    headers = target.headers | {"x-turngate-episode": f"bench-{secrets.token_hex(6)}"}
+    url = f"http://127.0.0.1:{target.port}{target.path}"
+    answer = httpx.post(
+        url, headers=headers, content=bodies.opening(), timeout=30
+    ).raise_for_status()
+    choices = answer.json().get("choices")  # the responder behind a plain proxy has none
+    reply = choices[0]["message"] if choices else {"role": "assistant", "content": ""}
+    return (load.post(target.path, headers, body) for body in bodies.agent(reply))
+
+
 WORKS = (
-    Work("small, c=1", bodies.small(stream=False), 500, 1),
-    Work("small, c=16", bodies.small(stream=False), 2_000, 16),
-    Work("agent, c=16", bodies.agent(stream=False), 1_500, 16),
-    Work("streamed, c=16", bodies.small(stream=True), 160, 16),
+    Work("small, c=1", 500, first_turns(1)),
+    Work("small, c=16", 2_000, first_turns(16)),
+    Work("agent, c=16", 1_500, later_turns(16)),
+    Work("streamed, c=16", 160, first_turns(16, stream=True)),
 )
 
 
@@ -152,7 +187,7 @@ def nginx(directory: Path, engine_port: int) -> Iterator[Target]:
         f"""daemon off; master_process off; pid {directory}/nginx.pid; error_log {log};
         events {{}}
         http {{
-          access_log off; client_body_temp_path {directory}; proxy_temp_path {directory};
+          access_log off; client_body_buffer_size 64k; client_body_temp_path {directory}; proxy_temp_path {directory};
           upstream engine {{ server 127.0.0.1:{engine_port}; keepalive 64; }}
           server {{
             listen 127.0.0.1:{port};
@@ -173,15 +208,9 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 async def measure(target: Target, work: Work) -> Figure:
+    callers = work.callers(target)
     before = cpu_seconds(target.process)
-    result = await load.run(
-        target.port,
-        target.path,
-        target.headers,
-        work.body,
-        requests=work.requests,
-        concurrency=work.concurrency,
-    )
+    result = await load.run(target.port, callers, requests=work.requests)
     assert result.failures == 0, (
         f"{target.name} failed {result.failures} of {work.requests} requests"
     )
@@ -203,7 +232,7 @@ def median(rounds: list[Figure]) -> Figure:
 
 async def compare(targets: list[Target], works: tuple[Work, ...]) -> list[Figure]:
     for target in targets:  # the first requests fill caches and connection pools
-        await measure(target, Work("warm-up", bodies.small(stream=False), 200, 16))
+        await measure(target, Work("warm-up", 200, first_turns(16)))
     figures: dict[tuple[str, str], list[Figure]] = {}
     for _ in range(ROUNDS):
         for work in works:

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import httptools
@@ -23,14 +25,14 @@ class Result:
 
 
 class Caller(asyncio.Protocol):
-    """One connection that repeats one request until the shared budget is spent."""
+    """One connection that sends its requests one after the other until the shared budget is spent."""
 
-    def __init__(self, request: bytes, budget: list[int], result: Result) -> None:
-        self.request, self.budget, self.result = request, budget, result
+    def __init__(self, requests: Iterator[bytes], budget: list[int], result: Result) -> None:
+        self.requests, self.budget, self.result = requests, budget, result
         self.finished = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.send()
 
     def send(self) -> None:
@@ -39,8 +41,9 @@ class Caller(asyncio.Protocol):
             return
         self.budget[0] -= 1
         self.parser = httptools.HttpResponseParser(self)
+        request = next(self.requests)
         self.started = time.perf_counter()
-        self.transport.write(self.request)
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -58,23 +61,25 @@ class Caller(asyncio.Protocol):
             self.finished.set_result(None)
 
 
-async def run(
-    port: int, path: str, headers: dict[str, str], body: bytes, *, requests: int, concurrency: int
-) -> Result:
-    """Send `requests` copies of one POST; raises AssertionError when a connection broke early."""
+def post(path: str, headers: dict[str, str], body: bytes) -> bytes:
+    """The bytes of one HTTP/1.1 request."""
     lines = [f"POST {path} HTTP/1.1", "host: bench", "content-type: application/json"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += [f"content-length: {len(body)}", "", ""]
-    request = "\r\n".join(lines).encode() + body
+    return "\r\n".join(lines).encode() + body
+
+
+async def run(port: int, callers: list[Iterator[bytes]], *, requests: int) -> Result:
+    """Send so many requests over one connection per caller; AssertionError when a connection broke early."""
     result, budget = Result(), [requests]
     loop, started = asyncio.get_running_loop(), time.perf_counter()
-    callers = []
-    for _ in range(concurrency):
-        _, caller = await loop.create_connection(
-            lambda: Caller(request, budget, result), "127.0.0.1", port
+    finished = []
+    for caller in callers:
+        _, protocol = await loop.create_connection(
+            partial(Caller, caller, budget, result), "127.0.0.1", port
         )
-        callers.append(caller.finished)
-    await asyncio.gather(*callers)
+        finished.append(protocol.finished)
+    await asyncio.gather(*finished)
     result.wall_seconds = time.perf_counter() - started
     assert len(result.latencies) == requests, "a connection was closed before its reply"
     return result

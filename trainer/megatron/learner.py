@@ -5,6 +5,7 @@ Every process of the job calls the same methods with the same arguments in the s
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,10 +67,13 @@ class Learner:
         """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone."""
         layout = layout or Layout()
         architecture = Architecture.read(model_dir)
-        membership = processes.enter(layout, seed)
-        policy = model.build(architecture, layout, dtype)
-        weights.load(policy, architecture, model_dir)
-        stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)
+        with ExitStack() as entering:
+            membership = processes.enter(layout, seed)
+            entering.callback(membership.leave)
+            policy = model.build(architecture, layout, dtype)
+            weights.load(policy, architecture, model_dir)
+            stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)
+            entering.pop_all()
         return cls(architecture, policy, stepper, membership)
 
     def __enter__(self) -> Self:
@@ -167,7 +171,8 @@ def _apply_loss(
 ) -> tuple[Tensor, Tensor, _Outcome]:
     """Megatron's triple: the loss, a token count that we do not use, what to collect."""
     value, sums = loss(measured[0], measured[1], microbatch)
-    outcome = _Outcome(value.detach(), {name: s.detach() for name, s in sums.items()})
+    reported = {name: tensor.detach().double() for name, tensor in sums.items()}
+    outcome = _Outcome(value.detach().double(), reported)
     return value, torch.zeros((), dtype=torch.int, device=value.device), outcome
 
 

@@ -1,4 +1,7 @@
-"""One optimizer step on Megatron's gradient buffers: finite or not at all, clipped, on schedule."""
+"""One optimizer step on Megatron's gradient buffers: finite or not at all, clipped, on schedule.
+
+The optimizer copies the weights into float32 masters when it is made, so the weights are loaded first.
+"""
 
 import math
 from typing import Any
@@ -60,10 +63,6 @@ class Stepper:
     def clear_gradients(self) -> None:
         self.wrapped_model.zero_grad_buffer()
         self.optimizer.zero_grad()
-
-    def take_weights(self) -> None:
-        """Copy the model's weights into the optimizer's float32 masters, which would overwrite them otherwise."""
-        self.optimizer.reload_model_params()
 
     @torch.no_grad()
     def step(self, *, loss: float) -> tuple[float, bool]:
