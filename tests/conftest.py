@@ -4,11 +4,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from deploy.demo.starter import create_untrained
 from tests.engines import start_engine
 from tests.redis_server import running_redis
+
+# How long an example takes says how busy the machine is; a test that hangs meets pytest's own limit.
+hypothesis.settings.register_profile("turngate", deadline=None)
+hypothesis.settings.load_profile("turngate")
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,9 @@ def write_model(shape: Shape, directory: Path) -> Any:
     """A random Qwen3 of this shape; returned in plain PyTorch, written for the Learner."""
     import torch  # noqa: PLC0415 - `make bench` sets the thread count before torch is loaded
     from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
+    disable_progress_bar()
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=shape.vocabulary,
