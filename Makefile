@@ -10,7 +10,7 @@ SOURCES := $(PACKAGES) clients tests
 # One thread per kernel: for small models more of them cost more than they gain.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup product engine demo up down status test bench lint types arrows format
+.PHONY: help setup product engine demo up down status test bench lint format
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -36,20 +36,16 @@ down: product ## stop what `make up` started
 status: product ## what runs, and how far the training is
 	@$(TURNGATE) status $(ARGS)
 
-test: setup lint types arrows ## lint, types, import arrows, then every test
+test: setup lint ## lint, then every test
 	@$(BIN)/python -m pytest $(ARGS)
 
 bench: setup ## what a turn and a training step cost
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-lint: product ## ruff: rules and layout
+lint: product ## ruff, mypy strict, import arrows
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-
-types: product ## mypy, strict
 	@$(BIN)/mypy
-
-arrows: product ## who may import whom
 	@$(BIN)/lint-imports
 
 format: product ## apply ruff's layout and safe fixes

@@ -89,8 +89,8 @@ class Child:
         )
 
     async def start(self) -> None:
-        launch = await self.spec.launch()
         try:
+            launch = await self.spec.launch()
             with ExitStack() as stack:
                 log = stack.enter_context(self.log.open("ab")) if self.log else sys.stderr
                 self._process = await spawn(launch, output=log)

@@ -155,15 +155,26 @@ class Turns:
         self._metrics.output_tokens.inc(reply.usage.output_tokens)
 
 
+async def _commit(store: Store, episode_id: str, record: Turn, told: bytes) -> int:
+    """Commit, and while Redis is away try again; the first try is spared what retrying costs."""
+    encoded = encode_turn(record)
+    try:
+        return await store.commit(episode_id, record, encoded=encoded, reply=told)
+    except StoreUnavailable:
+        return await _commit_again(store, episode_id, record, encoded, told)
+
+
 @retry(
     retry=retry_if_exception_type(StoreUnavailable),
     wait=wait_exponential_jitter(multiplier=0.1, max=1.0),
     stop=stop_after_delay(COMMIT_SECONDS),
     reraise=True,
 )
-async def _commit(store: Store, episode_id: str, record: Turn, told: bytes) -> int:
+async def _commit_again(
+    store: Store, episode_id: str, record: Turn, encoded: bytes, told: bytes
+) -> int:
     """Committing a turn twice is committing it once, so it may be tried until Redis answers."""
-    return await store.commit(episode_id, record, encoded=encode_turn(record), reply=told)
+    return await store.commit(episode_id, record, encoded=encoded, reply=told)
 
 
 def _wish(call: Call) -> OpenEpisode:

@@ -19,7 +19,10 @@ hypothesis.settings.load_profile("turngate")
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     # A unix socket's path may hold 107 bytes, which pytest's own temporary directories can exceed.
-    with tempfile.TemporaryDirectory(prefix="tg-redis-") as directory, running_redis(Path(directory)) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="tg-redis-") as directory,
+        running_redis(Path(directory)) as url,
+    ):
         yield url
 
 

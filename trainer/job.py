@@ -73,13 +73,13 @@ class Job:
             checkpoints=self._checkpoints,
             report=self._report,
             history=history,
-            ranks=ranks,
+            data_parallel=layout(self._settings).data_parallel(ranks.size),
             token_budget=self._settings.tokens_per_microbatch,
         )
         with trainer.feed.open(max_live_episodes=self._settings.max_live_episodes):
             progress = trainer.train(progress)
         if learner.steps:
-            self._checkpoints.save(learner, progress)
+            trainer.keep(progress)
         log.info("stopped", extra={"step": learner.steps, "version": progress.version})
 
     def _learner(self, lineage: Lineage) -> Learner:

@@ -44,6 +44,7 @@ class Lineage:
         progress = self._checkpoints.restore(learner)
         if self._recorded is not None:
             publisher.remove_orphans(self._recorded)
+            publisher.record(self._recorded)  # a trainer that died after the ack told no ledger
         if progress is None:
             policy = self._recorded or publisher.adopt_starter(self._model_dir)
             progress = Progress(version=policy.version)

@@ -17,7 +17,6 @@ from trainer.history import History
 from trainer.megatron.learner import Learner, StepMetrics
 from trainer.objective import Objective
 from trainer.publish import Publisher
-from trainer.ranks import Ranks
 from trainer.report import Report, summarize
 
 
@@ -32,16 +31,16 @@ class Trainer:
     checkpoints: Checkpoints
     report: Report
     history: History | None  # rank 0's
-    ranks: Ranks
+    data_parallel: int  # ranks that share the microbatches of a batch
     token_budget: int
 
     def train(self, progress: Progress) -> Progress:
         """Train until the feed ends; returns what a checkpoint must remember."""
         for claims in self.feed:
             batch = self.prepare(claims, progress)
-            progress = replace(progress, baseline=batch.baseline)
             if not batch.has_signal:
                 self.feed.discard(claims, DiscardReason.NO_SIGNAL)
+                progress = replace(progress, baseline=batch.baseline)
                 continue
             metrics = self.step(batch)
             if metrics.skipped:
@@ -49,9 +48,10 @@ class Trainer:
                 self.feed.refuse(claims)
                 continue
             policy = self.publish(claims, progress)
-            progress = replace(progress, version=policy.version)
+            progress = Progress(version=policy.version, baseline=batch.baseline)
             self.tell(batch, metrics, policy)
-            self.keep(progress)
+            if self.checkpoints.is_due(self.learner.steps):
+                self.keep(progress)
         return progress
 
     def prepare(self, claims: Sequence[Claim], progress: Progress) -> Batch:
@@ -62,7 +62,7 @@ class Trainer:
                 baseline=progress.baseline,
                 training_version=progress.version,
                 token_budget=self.token_budget,
-                ranks=self.ranks.size,
+                ranks=self.data_parallel,
             )
         self.report.prepared(batch)
         return batch
@@ -91,9 +91,11 @@ class Trainer:
             self.history.step(self.learner.steps, policy, summary)
 
     def keep(self, progress: Progress) -> None:
-        """A checkpoint, every so many steps; what it has seen need not be kept for another try."""
-        if not self.checkpoints.is_due(self.learner.steps):
-            return
+        """A checkpoint; what it has seen need not be kept for another try. A full disk is tried again at the next one."""
         with self.report.phase("checkpoint"):
-            self.checkpoints.save(self.learner, progress)
+            try:
+                self.checkpoints.save(self.learner, progress)
+            except OSError as error:
+                self.report.alert("checkpoint", error=str(error))
+                return
             self.feed.checkpointed(progress.version)

@@ -17,6 +17,17 @@ from trainer.megatron.learner import StepMetrics
 log = logging.getLogger("trainer")
 
 PHASES = ("claim", "prepare", "logprobs", "step", "publish", "swap", "checkpoint")
+ALERTS = ("publish", "checkpoint", "swap", "not_finite")
+GAUGES = {  # of what `summarize` gives
+    "loss": "Loss of the last step",
+    "kl": "KL(behavior || proximal), k3, per trained token",
+    "gradient_norm": "Before clipping",
+    "entropy": "Per trained token, nats",
+    "importance_weight_mean": "proximal / behavior",
+    "effective_sample_size": "Of the importance weights, 0..1",
+    "zero_advantage_fraction": "Episodes that teach nothing",
+    "reward_mean": "Mean reward of the batch's episodes",
+}
 _PHASE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 _STALENESS_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 _GAP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
@@ -75,20 +86,7 @@ class Report:
         self._gaps = histogram(
             "swap_gap_seconds", "How long an engine paused for new weights", "engine", _GAP_BUCKETS
         )
-        self._gauges = {
-            "loss": gauge("loss", "Loss of the last step"),
-            "kl": gauge("kl", "KL(behavior || proximal), k3, per trained token"),
-            "gradient_norm": gauge("gradient_norm", "Before clipping"),
-            "entropy": gauge("entropy", "Per trained token, nats"),
-            "importance_weight_mean": gauge("importance_weight_mean", "proximal / behavior"),
-            "effective_sample_size": gauge(
-                "effective_sample_size", "Of the importance weights, 0..1"
-            ),
-            "zero_advantage_fraction": gauge(
-                "zero_advantage_fraction", "Episodes that teach nothing"
-            ),
-            "reward_mean": gauge("reward_mean", "Mean reward of the batch's episodes"),
-        }
+        self._gauges = {name: gauge(name, text) for name, text in GAUGES.items()}
         self._clipped = Gauge(
             "turngate_training_clip_fraction",
             "Clipped tokens: high of those with A > 0, low of those with A < 0",
@@ -98,7 +96,7 @@ class Report:
         self._version = gauge("policy_version", "The policy the learner holds")
         for phase in PHASES:
             self._phases.labels(phase)
-        for kind in ("publish", "not_finite", "swap"):
+        for kind in ALERTS:
             self._alerts.labels(kind)
 
     @contextmanager
@@ -136,5 +134,6 @@ class Report:
 
     def alert(self, kind: str, **fields: object) -> None:
         """Count and log something that an operator must look at; training goes on."""
+        assert kind in ALERTS
         self._alerts.labels(kind).inc()
         log.error(kind, extra=fields)

@@ -6,7 +6,7 @@ The defaults of the learner are the demo's, which trains 0.35 M parameters.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from rollout.settings import SharedSettings
@@ -69,6 +69,13 @@ class Settings(SharedSettings):
     )
     correction_low: float = Field(default=0.5, ge=0, description="bound of the importance weight")
     correction_high: float = Field(default=5.0, gt=0, description="bound of the importance weight")
+
+    @field_validator("correction_high")
+    @classmethod
+    def _not_below_correction_low(cls, high: float, info: ValidationInfo) -> float:
+        if high < info.data.get("correction_low", 0.0):
+            raise ValueError("below correction_low no token would train; raise it")
+        return high
 
     @property
     def max_live_episodes(self) -> int:

@@ -192,7 +192,7 @@ SECTIONS = (
         (
             Chart(
                 "Step time by phase",
-                "Mean seconds per step spent claiming, preparing, computing logprobs, stepping, publishing, swapping.",
+                "Mean seconds each phase takes; `claim` is the wait for a whole batch.",
                 "s",
                 {
                     "{{phase}}": f"sum by (phase) (rate(turngate_training_phase_seconds_sum[{WINDOW}]))"
@@ -213,7 +213,7 @@ SECTIONS = (
             ),
             Chart(
                 "Clip fraction",
-                "Share of trained tokens whose ratio was clipped, by side.",
+                "Share of the tokens with a positive (high) or negative (low) advantage whose ratio was clipped.",
                 "percentunit",
                 {"{{side}}": "max by (side) (turngate_training_clip_fraction)"},
             ),
@@ -238,7 +238,7 @@ SECTIONS = (
             ),
             Chart(
                 "Trained tokens",
-                "Sampled tokens that reached a gradient, per second, and optimizer steps per minute.",
+                "Tokens in forward and backward passes, prompts included, per second; optimizer steps per minute.",
                 "none",
                 {
                     "tokens/s": rate("turngate_training_tokens_total"),

@@ -11,17 +11,10 @@ from gateway.parsing.deltas import (
     ToolCallStart,
     fold,
 )
-from gateway.parsing.output import (
-    REASONING_FORMATS,
-    TOOL_FORMATS,
-    OutputFormat,
-    OutputParser,
-    new_call_id,
-)
+from gateway.parsing.formats import OutputFormat
+from gateway.parsing.output import OutputParser, new_call_id
 
 __all__ = [
-    "REASONING_FORMATS",
-    "TOOL_FORMATS",
     "ContentDelta",
     "Delta",
     "Message",

@@ -11,35 +11,46 @@ OUTSIDE = re.compile(r'["{}\[\]<]')
 
 
 class ObjectSpan:
-    """Follows braces and strings from the opening brace; a "<" outside a string is no JSON and ends the span early."""
+    """Follows braces and strings of an object; a "<" outside a string is no JSON and ends the span early.
 
-    def __init__(self) -> None:
-        self._depth = 0
+    `begun` is what came before: the object's first members as far as they have been read.
+    """
+
+    def __init__(self, begun: str = "") -> None:
+        self._depth = begun.count("{")
         self._in_string = False
         self._escaped = False
-        self._parts: list[str] = []
+        self._parts = [begun]
         self.is_closed = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self._parts)
 
     @property
     def is_valid(self) -> bool:
         try:
-            msgspec.json.decode("".join(self._parts), type=dict[str, msgspec.Raw])
-        except msgspec.DecodeError:
+            msgspec.json.decode(self.text, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, RecursionError):
             return False
-        return True
+        return self.is_closed
 
-    def feed(self, text: str) -> int:
-        """How many of these characters belong to the object."""
+    def feed(self, text: str, *, is_last: bool = False) -> tuple[str, str]:
+        """The characters that belong to the object, and those behind it."""
+        del is_last  # an object that is cut off stays as it is
+        end = self._end(text)
+        self._parts.append(text[:end])
+        return text[:end], text[end:]
+
+    def _end(self, text: str) -> int:
         position = 1 if self._escaped and text else 0
         self._escaped = self._escaped and not text
         while not self.is_closed:
             pattern = IN_STRING if self._in_string else OUTSIDE
             found = pattern.search(text, position)
             if found is None:
-                position = len(text)
-                break
+                return len(text)
             position = self._pass(found[0], found.end(), len(text))
-        self._parts.append(text[:position])
         return position
 
     def _pass(self, mark: str, end: int, length: int) -> int:

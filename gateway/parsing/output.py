@@ -1,58 +1,32 @@
-"""One output's text to deltas; which parser reads it is the model's `OutputFormat`."""
+"""One output's text to deltas; which parsers read it is the model's `OutputFormat`."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
-import msgspec
-
+from gateway.parsing.call_formats import TOOL_FORMATS
+from gateway.parsing.calls import CallParser, Tools
 from gateway.parsing.deltas import ContentDelta, Delta, ReasoningDelta
-from gateway.parsing.hermes import HermesParser
-from gateway.parsing.reasoning import ReasoningParser
-
-
-class ToolCallParser(Protocol):
-    """Tells tool calls from the text around them; one class per way of writing calls."""
-
-    num_calls: int
-    malformed: bool
-
-    def feed(self, text: str, /) -> list[Delta]: ...
-    def finish(self) -> list[Delta]: ...
-
-
-TOOL_FORMATS: Mapping[str, Callable[[Callable[[], str]], ToolCallParser]] = {"hermes": HermesParser}
-REASONING_FORMATS: Mapping[str, type[ReasoningParser]] = {"think": ReasoningParser}
+from gateway.parsing.formats import REASONING_FORMATS
 
 
 def new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
 
 
-class OutputFormat(msgspec.Struct, frozen=True):
-    """How a model writes tool calls and reasoning: names in the two tables above, None where it does not."""
-
-    tools: str | None
-    reasoning: str | None
-
-    @classmethod
-    def detect(cls, template_source: str) -> OutputFormat:
-        """What the chat template shows of it; tags whose contents are not the known ones are not guessed at."""
-        tagged = "<tool_call>" in template_source
-        other = "<arg_key>" in template_source or "<function=" in template_source
-        return cls(
-            tools="hermes" if tagged and not other else None,
-            reasoning="think" if "</think>" in template_source else None,
-        )
+def markers_of(tool_format: str | None, reasoning_format: str | None) -> frozenset[str]:
+    """The markup that must be in the text for these formats, special tokens included."""
+    tools = TOOL_FORMATS[tool_format].markers if tool_format else ()
+    reasoning = REASONING_FORMATS[reasoning_format].markers if reasoning_format else ()
+    return frozenset((*tools, *reasoning))
 
 
 class OutputParser:
     """Feed it text as it is generated; the deltas fold to the same message however the text was cut.
 
     Without a tool format (the request offers no tools, or `tool_choice` is none) markup stays text. `prompt_tail` is the
-    end of the prompt: a template may have opened the reasoning there.
+    end of the prompt: a template may have opened the reasoning there. `tools` type arguments that are written as text.
     """
 
     def __init__(
@@ -61,13 +35,18 @@ class OutputParser:
         reasoning_format: str | None,
         *,
         prompt_tail: str = "",
+        tools: Tools | None = None,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
-        self._calls = None if tool_format is None else TOOL_FORMATS[tool_format](new_id)
-        self._reasoning = None
-        if reasoning_format is not None:
-            parser = REASONING_FORMATS[reasoning_format]
-            self._reasoning = parser(opened=prompt_tail.rstrip().endswith(parser.OPENING))
+        self.markers = markers_of(tool_format, reasoning_format)
+        self._calls = (
+            CallParser(TOOL_FORMATS[tool_format], tools=tools, new_id=new_id)
+            if tool_format
+            else None
+        )
+        self._reasoning = (
+            REASONING_FORMATS[reasoning_format].parser(prompt_tail) if reasoning_format else None
+        )
 
     @property
     def malformed(self) -> bool:

@@ -16,7 +16,8 @@ from rollout.engine_server import triton_stub
 
 ARGUMENTS = (
     *("--device", "cpu", "--attention-backend", "torch_native"),
-    *("--dtype", "float32"),  # SGLang's own choice for a float32 model is float16, 1e-3 off the trainer
+    # SGLang's own choice for a float32 model is float16, 1e-3 off the trainer.
+    *("--dtype", "float32"),
     *("--max-total-tokens", "32768"),  # SGLang would take 71 % of the memory for its cache
 )
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +41,17 @@ class Target:
     path: str = "/v1/chat/completions"
 
 
+Requests = Iterator[bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`callers` gives one endless stream of requests per connection."""
+    """`prepare` gives the requests to a target, after what has to happen before they are counted."""
 
     name: str
     requests: int
-    callers: Callable[[Target], list[Iterator[bytes]]]
+    concurrency: int
+    prepare: Callable[[Target, int], Awaitable[Requests]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,45 +70,45 @@ class Figure:
         return 1e6 / self.cpu_us
 
 
-def first_turns(
-    concurrency: int, *, stream: bool = False
-) -> Callable[[Target], list[Iterator[bytes]]]:
+async def first_turns(target: Target, _num_requests: int) -> Requests:
     """Each call opens an episode."""
-
-    def callers(target: Target) -> list[Iterator[bytes]]:
-        bodies_ = bodies.small(stream=stream)  # shared, so that all requests differ
-        requests = (load.post(target.path, target.headers, body) for body in bodies_)
-        return [requests] * concurrency
-
-    return callers
+    return (load.post(target.path, target.headers, body) for body in bodies.small(stream=False))
 
 
-def later_turns(concurrency: int) -> Callable[[Target], list[Iterator[bytes]]]:
-    """Each connection is an agent in an episode of its own, whose calls go on from a recorded reply."""
-
-    def callers(target: Target) -> list[Iterator[bytes]]:
-        return [agent_turns(target) for _ in range(concurrency)]
-
-    return callers
+async def streamed_turns(target: Target, _num_requests: int) -> Requests:
+    return (load.post(target.path, target.headers, body) for body in bodies.small(stream=True))
 
 
-def agent_turns(target: Target) -> Iterator[bytes]:
-    headers = target.headers | {"x-turngate-episode": f"bench-{secrets.token_hex(6)}"}
+async def later_turns(target: Target, num_requests: int) -> Requests:
+    """Each call goes on from the recorded reply of an episode of its own."""
+    headers = [
+        target.headers | {"x-turngate-episode": f"bench-{secrets.token_hex(6)}"}
+        for _ in range(num_requests)
+    ]
+    opening = bodies.opening()
+    openings = (load.post(target.path, own, opening) for own in headers)
+    await load.run(target.port, openings, requests=num_requests, concurrency=16)
+    reply = await recorded_reply(target)
+    turns = zip(headers, bodies.agent(reply), strict=False)
+    return (load.post(target.path, own, body) for own, body in turns)
+
+
+async def recorded_reply(target: Target) -> bodies.Message:
+    """What the responder always says; behind a plain proxy it is no chat message."""
     url = f"http://127.0.0.1:{target.port}{target.path}"
-    answer = httpx.post(
-        url, headers=headers, content=bodies.opening(), timeout=30
-    ).raise_for_status()
-    choices = answer.json().get("choices")  # the responder behind a plain proxy has none
-    reply = choices[0]["message"] if choices else {"role": "assistant", "content": ""}
-    return (load.post(target.path, headers, body) for body in bodies.agent(reply))
+    async with httpx.AsyncClient(timeout=30) as client:
+        answer = await client.post(url, headers=target.headers, content=bodies.opening())
+    choices = answer.raise_for_status().json().get("choices")
+    return choices[0]["message"] if choices else {"role": "assistant", "content": ""}
 
 
 WORKS = (
-    Work("small, c=1", 500, first_turns(1)),
-    Work("small, c=16", 2_000, first_turns(16)),
-    Work("agent, c=16", 1_500, later_turns(16)),
-    Work("streamed, c=16", 160, first_turns(16, stream=True)),
+    Work("small, c=1", 500, 1, first_turns),
+    Work("small, c=16", 2_000, 16, first_turns),
+    Work("agent, c=16", 600, 16, later_turns),
+    Work("streamed, c=16", 160, 16, streamed_turns),
 )
+WARM_UP = Work("warm-up", 200, 16, first_turns)
 
 
 def free_port() -> int:
@@ -208,9 +212,11 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 async def measure(target: Target, work: Work) -> Figure:
-    callers = work.callers(target)
+    requests = await work.prepare(target, work.requests)
     before = cpu_seconds(target.process)
-    result = await load.run(target.port, callers, requests=work.requests)
+    result = await load.run(
+        target.port, requests, requests=work.requests, concurrency=work.concurrency
+    )
     assert result.failures == 0, (
         f"{target.name} failed {result.failures} of {work.requests} requests"
     )
@@ -232,7 +238,7 @@ def median(rounds: list[Figure]) -> Figure:
 
 async def compare(targets: list[Target], works: tuple[Work, ...]) -> list[Figure]:
     for target in targets:  # the first requests fill caches and connection pools
-        await measure(target, Work("warm-up", 200, first_turns(16)))
+        await measure(target, WARM_UP)
     figures: dict[tuple[str, str], list[Figure]] = {}
     for _ in range(ROUNDS):
         for work in works:

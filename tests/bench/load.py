@@ -25,7 +25,7 @@ class Result:
 
 
 class Caller(asyncio.Protocol):
-    """One connection that sends its requests one after the other until the shared budget is spent."""
+    """One connection of several that share their requests, one at a time until the shared budget is spent."""
 
     def __init__(self, requests: Iterator[bytes], budget: list[int], result: Result) -> None:
         self.requests, self.budget, self.result = requests, budget, result
@@ -69,14 +69,16 @@ def post(path: str, headers: dict[str, str], body: bytes) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-async def run(port: int, callers: list[Iterator[bytes]], *, requests: int) -> Result:
-    """Send so many requests over one connection per caller; AssertionError when a connection broke early."""
+async def run(
+    port: int, requests_to_send: Iterator[bytes], *, requests: int, concurrency: int
+) -> Result:
+    """Send the first so many over this many connections; AssertionError when one broke early."""
     result, budget = Result(), [requests]
     loop, started = asyncio.get_running_loop(), time.perf_counter()
     finished = []
-    for caller in callers:
+    for _ in range(concurrency):
         _, protocol = await loop.create_connection(
-            partial(Caller, caller, budget, result), "127.0.0.1", port
+            partial(Caller, requests_to_send, budget, result), "127.0.0.1", port
         )
         finished.append(protocol.finished)
     await asyncio.gather(*finished)

@@ -106,13 +106,49 @@ def test_compose_file_sets_only_names_that_the_processes_read() -> None:
     assert unknown == set()
 
 
-@pytest.mark.parametrize("secret", ["REDIS", "POSTGRES", "GRAFANA"])
-def test_compose_file_has_no_default_password(secret: str) -> None:
-    """A password that is not set stops `docker compose` instead of falling back to a known one."""
-    uses = re.findall(rf"\$\{{TURNGATE_{secret}_PASSWORD([^}}]*)\}}", COMPOSE.read_text())
+def test_compose_file_has_no_default_secret() -> None:
+    """A key or password that is not set stops `docker compose`; the README's loop makes every one of them."""
+    uses = re.findall(r"\$\{TURNGATE_([A-Z_]+_(?:KEY|PASSWORD))([^}]*)\}", COMPOSE.read_text())
+    (loop,) = re.findall(r"for name in (.*); do", (ROOT / "README.md").read_text())
 
-    assert uses
-    assert all(use.startswith(":?") for use in uses)
+    assert all(rest.startswith(":?") for _, rest in uses)
+    assert {f"TURNGATE_{name}" for name, _ in uses} == set(loop.split())
+
+
+@pytest.mark.parametrize("name", ["trainer-cpu", "trainer-gpu"])
+def test_what_a_trainer_writes_outlives_its_container(name: str) -> None:
+    """Policies and checkpoints lie in volumes that the trainer may write to."""
+    service = yaml.safe_load(COMPOSE.read_text())["services"][name]
+    image = (ROOT / "deploy" / "images" / "product.Dockerfile").read_text().split("AS trainer")[1]
+    given = dict(re.findall(r"(TURNGATE_[A-Z_]+)=(\S+)", image)) | service["environment"]
+    volumes = [volume.rpartition(":")[2] for volume in service["volumes"]]
+
+    assert given["TURNGATE_WEIGHTS_DIR"] in volumes
+    assert given["TURNGATE_TRAINER_CHECKPOINT_DIR"] in volumes
+
+
+def test_engine_and_trainer_do_not_share_a_gpu() -> None:
+    """Each would take most of its memory."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    reserved = [
+        services[name]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for name in ("engine-gpu", "trainer-gpu")
+    ]
+
+    assert reserved == [["${TURNGATE_ENGINE_GPU:-0}"], ["${TURNGATE_TRAINER_GPU:-1}"]]
+
+
+@pytest.mark.parametrize("name", ["engine-cpu", "engine-gpu"])
+def test_an_engine_in_a_container_guards_its_control_routes(name: str) -> None:
+    """Only who has the key that gateway and trainer are given may swap weights or pause an engine."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    option, variable = services[name]["command"][-2:]
+
+    assert option == "--admin-key-env"
+    assert services[name]["environment"][variable] == services["gateway"]["environment"][variable]
+    assert (
+        services[name]["environment"][variable] == services["trainer-gpu"]["environment"][variable]
+    )
 
 
 @pytest.mark.parametrize("image", sorted((ROOT / "deploy" / "images").glob("*.Dockerfile")))

@@ -52,7 +52,7 @@ def make_stamped(checkout: Path, stamp: str) -> None:
 def stamp_of(checkout: Path) -> str:
     """As the script computes it: over itself and the files that say what is installed."""
     files = "deploy/setup/environment.sh deploy/requirements/gateway.txt deploy/requirements/product.txt"
-    files += " deploy/requirements/dev.txt pyproject.toml"
+    files += " deploy/requirements/dev.txt deploy/requirements/dev-nodeps.txt pyproject.toml"
     digest = subprocess.check_output(
         f"cat {files} | sha256sum", shell=True, cwd=checkout, text=True
     )

@@ -1,10 +1,12 @@
 """The supervisor against small real processes."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,25 @@ async def test_a_process_that_keeps_crashing_is_tried_until_it_runs(stage: Stage
         await stage.until(lambda now: now["engine"].state is ProcessState.READY)
 
     assert stage.statuses["engine"].restarts >= 3
+
+
+async def test_a_launch_that_the_disk_refuses_is_tried_again(stage: Stage) -> None:
+    """Without room for its files a process cannot restart; its neighbor stays up, and it is back once there is room."""
+    engine, full = stage.spec("engine"), stage.directory / "full"
+
+    async def launch() -> Launch:
+        if full.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return await engine.launch()
+
+    async with running(stage.supervisor(stage.spec("gateway"), replace(engine, launch=launch))):
+        gateway = stage.statuses["gateway"]
+        full.touch()
+        os.kill(stage.statuses["engine"].pid or 0, signal.SIGKILL)
+        await stage.until(lambda now: now["engine"].restarts >= 2)
+        full.unlink()
+        await stage.until(lambda now: now["engine"].state is ProcessState.READY)
+        assert stage.statuses["gateway"] == gateway
 
 
 async def test_a_process_that_ends_before_it_is_ready_fails_the_start(stage: Stage) -> None:

@@ -11,11 +11,13 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry
 
 from rollout.group import Claim
+from rollout.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.store import Store
 from tests.trainer.bandit import Bandit
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
+from trainer.history import History
 from trainer.lineage import Lineage
 from trainer.loop import Trainer
 from trainer.megatron.learner import Learner
@@ -52,6 +54,7 @@ class Place:
     model_dir: Path
     project: str = ""
     later_seconds: float = 0.0  # how far the store's clock is ahead
+    database_url: str | None = None  # without one the trainer keeps no ledger
 
     def __post_init__(self) -> None:
         self.project = self.project or f"test-{uuid4().hex[:8]}"
@@ -102,7 +105,7 @@ class Stand:
             engines=[],
             policies_kept=100,
             report=self.report,
-            history=None,
+            history=self._history(closing),
         )
         self.progress = lineage.resume(self.learner, self.publisher, Ranks())
         self.bandit = Bandit(self.store, self.portal, self._reward, groups=GROUPS)
@@ -117,6 +120,13 @@ class Stand:
             report=self.report,
         )
         self.feed.learner, self.feed.bandit = self.learner, self.bandit
+
+    def _history(self, closing: ExitStack) -> History | None:
+        if self.place.database_url is None:
+            return None
+        self.ledger = self.portal.call(Ledger.open, self.place.database_url)
+        closing.callback(self.portal.close, self.ledger.close)
+        return History(self.store, self.ledger, self.portal, project=self.place.project)
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
@@ -134,7 +144,7 @@ class Stand:
             checkpoints=self.checkpoints,
             report=self.report,
             history=None,
-            ranks=Ranks(),
+            data_parallel=1,
             token_budget=64,
         )
 

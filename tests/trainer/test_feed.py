@@ -1,9 +1,12 @@
 """What holds the feed up, what lets it go on, and what is given back; a real Redis, no learner."""
 
+import logging
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -64,6 +67,28 @@ def feed_of(store: Store, portal: Portal, *, lease_seconds: float = 30.0, versio
 
 def play(store: Store, portal: Portal, groups: int = GROUPS, version: int = 0) -> None:
     portal.call(play_uniformly, store, groups=groups, group_size=GROUP_SIZE, version=version)
+
+
+class Notice(logging.Handler):
+    """An event that is set when a certain line is logged."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self.line, self.seen = line, threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == self.line:
+            self.seen.set()
+
+
+@contextmanager
+def noticed(logger: str, line: str) -> Iterator[threading.Event]:
+    notice = Notice(line)
+    logging.getLogger(logger).addHandler(notice)
+    try:
+        yield notice.seen
+    finally:
+        logging.getLogger(logger).removeHandler(notice)
 
 
 def take(feed: Feed) -> list[Claim] | None:
@@ -128,6 +153,29 @@ def test_leases_are_renewed_while_training_takes_long(store: Store, portal: Port
         assert again == []
         feed.ack(claims, POLICY)
     assert portal.call(store.totals).trained == GROUPS * GROUP_SIZE
+
+
+def test_a_group_lost_while_gathering_is_not_trained(
+    store: Store, portal: Portal, redis_url: str, worker: ThreadPoolExecutor
+) -> None:
+    """A lease that ran out while a batch was gathered is noticed, and the batch is made of other groups."""
+    later = Store.connect(redis_url, project=store.project, clock=lambda: time.time() + 60)
+    feed = feed_of(store, portal, lease_seconds=0.6)
+    play(store, portal, groups=GROUPS - 1)
+    with feed.open(max_live_episodes=0), noticed("trainer.feed", "lease lost") as is_noticed:
+        batch = worker.submit(take, feed)
+        while portal.call(store.totals).groups["claimed"] < GROUPS - 1:
+            portal.wait(0.01)
+        stolen = portal.call(
+            partial(later.claim, "other", groups=9, version=0, max_staleness=4, lease_seconds=60)
+        )
+        assert is_noticed.wait(SOON)
+        play(store, portal)
+        claims = batch.result(timeout=SOON) or []
+    portal.call(later.close)
+    assert len(stolen) == GROUPS - 1
+    assert len(claims) == GROUPS
+    assert not {claim.group_id for claim in claims} & {claim.group_id for claim in stolen}
 
 
 def test_what_is_held_at_the_end_is_given_back(store: Store, portal: Portal) -> None:

@@ -44,6 +44,17 @@ def test_a_policy_written_but_not_recorded_is_removed(place: Place) -> None:
         assert stand.train(rounds=1).version == 3
 
 
+def test_a_policy_that_the_ledger_did_not_hear_of_is_told_at_the_next_start(place: Place) -> None:
+    """Dead between ack and ledger: the ledger knows the recorded policy once the trainer is back."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=1)
+    place.database_url = f"sqlite:///{place.directory}/ledger.db"
+    with Stand(place, evenness) as stand:
+        policies = stand.portal.call(stand.ledger.policies, place.project)
+        assert [(policy.version, policy.parent) for policy in policies] == [(1, 0)]
+        assert stand.portal.call(stand.store.recorded_policy) == policies[0]
+
+
 def test_what_a_dead_trainer_held_is_trained_by_the_next(place: Place) -> None:
     """Claims outlive their trainer only until the lease expires; then every episode is trained after all."""
     with Stand(place, evenness) as stand:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
 
 from rollout.ledger import Ledger
 from rollout.policies import verify
@@ -191,6 +192,13 @@ def test_an_unknown_setting_is_refused_with_the_remedy() -> None:
     """A misspelt name stops the start and names the setting that was meant."""
     with pytest.raises(SettingsError, match="did you mean TURNGATE_TRAINER_LEARNING_RATE"):
         Settings.load({"TURNGATE_TRAINER_LEARNING_RAT": "1e-3"})
+
+
+def test_bounds_that_drop_every_token_are_refused(tmp_path: Path) -> None:
+    """An upper bound of the importance weight below the lower one stops the start and names the setting."""
+    bounds = {"correction_low": 2.0, "correction_high": 1.0}
+    with pytest.raises(ValidationError, match=r"correction_high(.|\n)*no token would train"):
+        Settings(TURNGATE_REDIS_URL="redis://127.0.0.1", TURNGATE_MODEL_DIR=tmp_path, **bounds)
 
 
 def test_a_broken_model_is_refused_before_anything_is_touched(

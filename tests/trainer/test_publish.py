@@ -16,6 +16,7 @@ from rollout.episode import DiscardReason
 from rollout.policies import verify
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import GROUPS, Place, Stand
+from trainer.algorithms import RunningBaseline
 from trainer.feed import MAX_REFUSALS
 from trainer.megatron.microbatch import Microbatch
 from trainer.model_files import write_weights
@@ -98,6 +99,32 @@ def test_a_gradient_that_is_not_finite_moves_nothing(place: Place) -> None:
         totals = stand.portal.call(stand.store.totals)
         assert totals.discarded[DiscardReason.FAILED] == GROUPS * stand.bandit.group_size
         assert totals.groups["ready"] == (MAX_REFUSALS - 1) * GROUPS
+
+
+def test_a_refused_batch_leaves_the_baseline_alone(place: Place) -> None:
+    """Its rewards come back with it; remembered at each try they would count several times."""
+    with Stand(place, float) as stand:
+        stand.bandit.group_size = 1
+        broken = replace(stand.trainer(), objective=not_a_number)
+        stand.feed.rounds = 1
+        with stand.feed.open(max_live_episodes=0):
+            refused = broken.train(stand.progress)
+        assert refused.baseline == RunningBaseline()
+        assert stand.metric("turngate_training_alerts_total", kind="not_finite") == 1
+        assert stand.train(rounds=1).baseline.weight > 0
+
+
+def test_a_checkpoint_that_cannot_be_written_is_tried_again(place: Place) -> None:
+    """A disk that takes no checkpoint raises an alert; training and publishing go on, the next one is whole."""
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        place.checkpoint_dir.write_text("")
+        assert stand.train(rounds=5).version == 5
+        assert stand.metric("turngate_training_alerts_total", kind="checkpoint") == 1
+        assert stand.checkpoints.latest() is None
+        place.checkpoint_dir.unlink()
+        progress = stand.train(rounds=5)
+        assert stand.checkpoints.latest() == place.checkpoint_dir / "step00000010"
+        assert stand.checkpoints.restore(stand.learner) == progress
 
 
 def test_large_models_are_written_in_shards(tmp_path: Path) -> None:

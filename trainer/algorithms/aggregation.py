@@ -57,9 +57,4 @@ def _num_filled(mask: Tensor, segments: Tensor) -> Tensor:
 
 
 def _weights(action_mask: Tensor) -> Tensor:
-    floating = action_mask.is_floating_point()
-    return (
-        action_mask.to(torch.promote_types(action_mask.dtype, torch.float32))
-        if floating
-        else action_mask.float()
-    )
+    return action_mask.to(torch.promote_types(action_mask.dtype, torch.float32))

@@ -1,0 +1,222 @@
+"""Tells tool calls from the text around them, in any of the ways of writing calls.
+
+A call starts for the client once its name and the beginning of its arguments are there, and the arguments follow as
+the model writes them. So a call that goes wrong before that point becomes text, and one that goes wrong later stays a
+call whose arguments are what the model wrote; `malformed` tells of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import regex
+
+from gateway.parsing.arguments import Arguments
+from gateway.parsing.deltas import (
+    ContentDelta,
+    Delta,
+    ToolArgumentsDelta,
+    ToolCallEnd,
+    ToolCallStart,
+)
+from gateway.parsing.json_span import ObjectSpan
+from gateway.parsing.json_types import properties_of
+from gateway.parsing.markup import matched
+from gateway.parsing.xml_arguments import ParameterTags, XmlArguments
+
+Tools = Sequence[Mapping[str, object]]
+
+
+class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """One way of writing calls, as the patterns of what stands around name and arguments.
+
+    text `opening` `header` arguments `closing` `between` ...
+    """
+
+    opening: regex.Pattern[str]
+    header: regex.Pattern[str]  # group name; up to the arguments
+    closing: regex.Pattern[str] | None = None
+    between: regex.Pattern[str] | None = (
+        None  # group next: another header follows; else the calls end
+    )
+    parameters: ParameterTags | None = None  # None: the arguments are a JSON object
+    is_object: bool = False  # name and arguments are members of a JSON object
+    may_be_bare: bool = False  # an output may begin with a header
+    markers: tuple[str, ...] = ()  # those of its tags that may be special tokens
+
+
+class CallObject(msgspec.Struct, frozen=True):
+    """A call whose JSON is read at once, because its members come in another order."""
+
+    name: str
+    arguments: msgspec.Raw = msgspec.Raw(b"")
+    parameters: msgspec.Raw = msgspec.Raw(b"")
+
+    @property
+    def arguments_text(self) -> str:
+        return (bytes(self.arguments) or bytes(self.parameters) or b"{}").decode()
+
+
+class CallParser:
+    """`tools` type the arguments of formats that write them as text; None if they are not known."""
+
+    def __init__(self, form: CallFormat, *, tools: Tools | None, new_id: Callable[[], str]) -> None:
+        self._format = form
+        self._tools = tools
+        self._new_id = new_id
+        self._read = self._read_header if form.may_be_bare else self._read_text
+        self._is_last = False
+        self._held = ""
+        self._shell = ""  # what has been taken for the beginning of a call
+        self._span = ObjectSpan()
+        self._arguments: Arguments = self._span
+        self._has_content = False
+        self._follows_call = False
+        self._deltas: list[Delta] = []
+        self.num_calls = 0
+        self.malformed = False
+
+    def feed(self, text: str) -> list[Delta]:
+        self._held += text
+        while self._read():
+            pass
+        deltas, self._deltas = self._deltas, []
+        return deltas
+
+    def finish(self) -> list[Delta]:
+        self._is_last = True
+        return self.feed("")
+
+    def _read_text(self) -> bool:
+        found = self._format.opening.search(self._held, partial=not self._is_last)
+        end = found.start() if found else len(self._held)
+        text, self._held = self._held[:end], self._held[end:]
+        is_rest = self._is_last and not found
+        self._say(text.rstrip("\n") if is_rest and self._follows_call else text)
+        if found is None or found.partial:
+            return False
+        self._take_shell(found)
+        self._read = self._read_header
+        return True
+
+    def _read_header(self) -> bool:
+        found, waits = matched(self._format.header, self._held, is_last=self._is_last)
+        if waits:
+            return False
+        if found is not None:
+            self._held = self._held[found.end() :]
+            self._start_call(found["name"])
+            self._read = self._read_arguments
+        elif self._shell and self._format.is_object and self._held.lstrip().startswith("{"):
+            self._span = ObjectSpan()
+            self._read = self._read_object
+        else:
+            self._reject()
+        return True
+
+    def _read_object(self) -> bool:
+        """A header that begins with other members; its whole object tells."""
+        blank = len(self._held) - len(self._held.lstrip())
+        if not self._span.text:
+            self._shell, self._held = self._shell + self._held[:blank], self._held[blank:]
+        _, self._held = self._span.feed(self._held)
+        if not self._span.is_closed and not self._is_last:
+            return False
+        try:
+            call = msgspec.json.decode(self._span.text, type=CallObject)
+            arguments = call.arguments_text
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            arguments = ""
+        if arguments.startswith("{"):
+            self._start_call(call.name)
+            self._deltas.append(ToolArgumentsDelta(self.num_calls - 1, arguments))
+            self._end_call(is_whole=True)
+            self._read = self._read_closing
+        else:
+            self._held = self._span.text + self._held
+            self._reject()
+        return True
+
+    def _read_arguments(self) -> bool:
+        json, self._held = self._arguments.feed(self._held, is_last=self._is_last)
+        if json:
+            self._deltas.append(ToolArgumentsDelta(self.num_calls - 1, json))
+        if not self._arguments.is_closed and not self._is_last:
+            return False
+        self._end_call(is_whole=self._arguments.is_valid)
+        self._span = ObjectSpan('{"name":""')
+        is_cut = not self._arguments.is_closed
+        self._read = (
+            self._read_members if self._format.is_object and not is_cut else self._read_closing
+        )
+        return True
+
+    def _read_members(self) -> bool:
+        """The rest of an object whose arguments have been read."""
+        text, self._held = self._span.feed(self._held)
+        if not self._span.is_closed and not self._is_last:
+            return False
+        if not self._span.is_valid:
+            self._complain(self._span.text.removeprefix('{"name":""'))
+        self._read = self._read_closing
+        return True
+
+    def _read_closing(self) -> bool:
+        if self._format.closing is not None:
+            found, waits = matched(self._format.closing, self._held, is_last=self._is_last)
+            if waits:
+                return False
+            self._held = self._held[found.end() :] if found else self._held
+            self.malformed |= found is None and bool(self._held.strip())
+        self._read = self._read_between
+        return True
+
+    def _read_between(self) -> bool:
+        self._read = self._read_text
+        if self._format.between is None:
+            return True
+        found, waits = matched(self._format.between, self._held, is_last=self._is_last)
+        if waits:
+            self._read = self._read_between
+            return False
+        if found is not None:
+            self._take_shell(found)
+            self._read = self._read_header if found.lastgroup == "next" else self._read_text
+        return True
+
+    def _take_shell(self, found: regex.Match[str]) -> None:
+        self._shell, self._held = found[0], self._held[len(found[0]) :]
+
+    def _start_call(self, name: str) -> None:
+        self._deltas.append(ToolCallStart(self.num_calls, self._new_id(), name))
+        self.num_calls += 1
+        self._arguments = self._arguments_of(name)
+
+    def _arguments_of(self, name: str) -> Arguments:
+        tags = self._format.parameters
+        if tags is None:
+            return ObjectSpan()
+        return XmlArguments(tags, None if self._tools is None else properties_of(self._tools, name))
+
+    def _end_call(self, *, is_whole: bool) -> None:
+        self._deltas.append(ToolCallEnd(self.num_calls - 1))
+        self._follows_call = True
+        self.malformed |= not is_whole
+
+    def _reject(self) -> None:
+        """What was taken for a call is text after all."""
+        if self._shell:
+            self._complain(self._shell)
+        self._read = self._read_text
+
+    def _complain(self, text: str) -> None:
+        self.malformed = True
+        self._say(text if text.strip() else "")
+
+    def _say(self, text: str) -> None:
+        if self._follows_call and not self._has_content:
+            text = text.lstrip("\n")
+        if text:
+            self._has_content, self._follows_call = True, False
+            self._deltas.append(ContentDelta(text))
