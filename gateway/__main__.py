@@ -8,6 +8,7 @@ import uvloop
 from gateway.serving import serve
 from gateway.settings import Settings
 from rollout.errors import RolloutError
+from rollout.logs import configure
 from rollout.model_files import ModelFilesError
 from rollout.rendering import TemplateError
 from rollout.settings import SettingsError
@@ -20,7 +21,7 @@ _MISTAKES = (SettingsError, RolloutError, ModelFilesError, TemplateError, OSErro
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure()
     try:
         uvloop.run(serve(Settings.load()))
     except _MISTAKES as error:

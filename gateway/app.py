@@ -1,21 +1,21 @@
 """The application: which routes there are, and how anything that goes wrong is told."""
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway import administration, episodes, health, models, policies, rewards
 from gateway.chat_stream import ChatDialect
-from gateway.errors import ApiError, error_body, error_headers, translate
+from gateway.errors import EXPECTED, ApiError, error_body, error_headers, translate
 from gateway.model_endpoint import ModelEndpoint
 from gateway.services import Services
-from rollout.errors import RolloutError
-from rollout.rendering import TemplateError
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: Services, model_endpoints: Mapping[str, ModelEndpoint]) -> FastAPI:
     """Build the application around services that are open."""
     app = FastAPI(
         title="Turngate",
@@ -23,18 +23,19 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    _add_model_routes(app, services)  # first: the router looks from the top
+    for path, endpoint in model_endpoints.items():  # for the answer to other methods than POST
+        app.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]
     for part in (episodes, rewards, models, administration, policies, health):
         app.include_router(part.router)
-    for kind in (ApiError, RolloutError, TemplateError, Exception):
+    for kind in (*EXPECTED, Exception):
         app.add_exception_handler(kind, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app
 
 
-def _add_model_routes(app: FastAPI, services: Services) -> None:
-    """The hot routes bypass FastAPI's own request handling, so they are added as plain ASGI."""
+def create_model_endpoints(services: Services) -> dict[str, ModelEndpoint]:
+    """The hot routes by path, one for each dialect."""
     path = "/v1/chat/completions"
     chat = ModelEndpoint(
         ChatDialect(),
@@ -45,7 +46,7 @@ def _add_model_routes(app: FastAPI, services: Services) -> None:
         authenticator=services.authenticator,
         limits=services.limits,
     )
-    app.add_route(path, chat, methods=["POST"])  # type: ignore[arg-type]
+    return {path: chat}
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -56,6 +57,8 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     """What the router refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ApiError):  # FastAPI wraps what reading a body raises
+        return await _ours(request, error.__cause__)
     where = f"{request.method} {request.url.path}"
     code = _CODES.get(error.status_code)
     body = error_body(

@@ -12,10 +12,12 @@ from msgspec import Meta
 
 from gateway.chat_messages import chat_message
 from gateway.errors import BadRequest
+from gateway.json_text import json_text
 from gateway.request import Reply, ReplyChoice, Request, SamplingOptions, ToolChoice
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
-_NotNegative = Annotated[int, Meta(ge=0)]
+_NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 _Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -39,7 +41,7 @@ class _ChatBody(msgspec.Struct):
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    seed: int | None = None
+    seed: _Seed | None = None
     stop: str | Annotated[list[str], Meta(max_length=64)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -81,6 +83,8 @@ def parse_chat(body: bytes) -> Request:
         raise invalid_body(error) from None
     except msgspec.DecodeError as error:
         raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(chat.tools or ()))
     return Request(
         model=chat.model,
@@ -138,7 +142,7 @@ def _schema_text(response_format: _ResponseFormat | None) -> str | None:
         case _ResponseFormat(type="json_object"):
             return '{"type":"object"}'
         case _ResponseFormat(type="json_schema", json_schema=_JsonSchema(schema=schema)):
-            return orjson.dumps(schema).decode()
+            return json_text(schema, "response_format").decode()
     raise BadRequest(
         "response_format.type must be text, json_object or json_schema (with its json_schema)",
         param="response_format",
@@ -154,6 +158,7 @@ def _tool(tool: dict[str, Any], where: str) -> dict[str, object]:
         )
     if not isinstance(function.get("name"), str) or not function["name"]:
         raise BadRequest(f"{where}.function.name is missing", param=where, code="invalid_value")
+    json_text(tool, where)
     return tool
 
 
@@ -164,7 +169,7 @@ def _tool_choice(
         return ToolChoice()
     if choice == "none":
         return ToolChoice("none")
-    names = {tool["function"]["name"] for tool in tools}  # type: ignore[index]
+    names = [tool["function"]["name"] for tool in tools]  # type: ignore[index]
     if not names:
         raise BadRequest(
             "tool_choice needs tools; send some or leave it out",
@@ -188,6 +193,7 @@ def _template_kwargs(chat: _ChatBody) -> dict[str, object]:
     kwargs: dict[str, object] = dict(chat.chat_template_kwargs or {})
     if chat.reasoning_effort is not None:
         kwargs.setdefault("reasoning_effort", chat.reasoning_effort)
+    json_text(kwargs, "chat_template_kwargs")
     return kwargs
 
 
@@ -224,7 +230,6 @@ def usage_object(reply: Reply) -> dict[str, object]:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 

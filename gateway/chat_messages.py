@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.errors import BadRequest
+from gateway.json_text import json_text
 from gateway.request import ChatMessage
 
 _ROLES = {
@@ -18,7 +19,8 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 
 def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
     """Give one message with string content, a role that templates know, and nothing that they do not read."""
-    role = _ROLES.get(raw.get("role", ""))
+    given = raw.get("role")
+    role = _ROLES.get(given) if isinstance(given, str) else None
     if role is None:
         raise BadRequest(
             f"{where}.role must be one of {', '.join(_ROLES)}",
@@ -53,10 +55,13 @@ def _tool_call(call: object, where: str) -> dict[str, object]:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise _wrong_call(where)
     id_ = call.get("id") if isinstance(call, dict) else None
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str | None):
+        json_text(arguments, f"{where}.function.arguments")
     return {
         "id": id_ if isinstance(id_, str) else "",
         "type": "function",
-        "function": {"name": function["name"], "arguments": function.get("arguments")},
+        "function": {"name": function["name"], "arguments": arguments},
     }
 
 

@@ -32,9 +32,10 @@ EpisodeId = Annotated[str, Path(alias="id", max_length=128)]
 
 @router.post("/episodes", status_code=201)
 async def open_episode(
-    wish: EpisodeWish, request: Request, services: ServicesDep, caller: Opener
+    request: Request, services: ServicesDep, caller: Opener, body: EpisodeWish | None = None
 ) -> OpenedEpisode:
     """Open an episode and get the two strings an agent needs: a key and a base URL."""
+    wish = body or EpisodeWish()
     header = await services.stores.of(caller.project).open(
         OpenEpisode(
             id=new_episode_id(),
@@ -85,10 +86,16 @@ async def get_episode(
     caller: Viewer,
     view: Literal["turns", "tokens", "sequences"] = "turns",
 ) -> EpisodeDetail | TokensView | SequencesView:
-    """Show the turns and rewards, the tree of token spans, or the sequences a trainer would receive now."""
+    """Show the turns and rewards, the tree of token spans, or the sequences a trainer would receive now.
+
+    Of an episode whose data has expired, what the ledger remembers: how it ended.
+    """
     episode = await services.stores.of(caller.project).episode(checked_id(episode_id, "episode"))
     if episode is None:
-        raise NoSuchEpisode(episode_id)
+        remembered = await services.ledger.episode(caller.project, episode_id)
+        if remembered is None or view != "turns":
+            raise NoSuchEpisode(episode_id)
+        return views.remembered(remembered)
     match view:
         case "turns":
             return views.detail(episode)

@@ -6,7 +6,7 @@ ApiError                      carries status, type, code, param, retry-after
 ├── Unauthenticated           401
 ├── Forbidden                 403  the key lacks the scope
 ├── NotFound                  404
-├── Conflict                  409  sealed, claimed, settled, a retry key with another body
+├── Conflict                  409  sealed, claimed, settled, a retry key with another body, a damaged policy
 ├── TooLarge                  413
 ├── TooMany                   429  a key's limit, or a backlog that would be stale
 └── Unavailable               503  no engine or no store answers
@@ -131,6 +131,7 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.EpisodeSettled: (Conflict, "episode_settled"),
     rollout_errors.GroupClosed: (Conflict, "group_closed"),
     rollout_errors.RetryMismatch: (Conflict, "idempotency_key_reused"),
+    rollout_errors.PolicyDamaged: (Conflict, "policy_damaged"),
     rollout_errors.Backlogged: (TooMany, "backlogged"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),
     rollout_errors.LedgerUnavailable: (Unavailable, "ledger_unavailable"),
@@ -138,6 +139,10 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.EngineError: (Unavailable, "engine_unavailable"),
     TemplateError: (BadRequest, "template_error"),
 }
+
+
+# What a request may run into; anything else is a mistake of ours, answered 500 and logged with its traceback.
+EXPECTED = (ApiError, rollout_errors.RolloutError, TemplateError)
 
 
 def translate(error: Exception) -> ApiError:

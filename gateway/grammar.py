@@ -4,15 +4,64 @@ A call is constrained token by token to its family's tags and the function's JSO
 """
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import orjson
 
 from gateway.errors import BadRequest
 from gateway.request import Request, Tool
 
-# How each tool-call format writes one call: trigger, text before the arguments, text after them.
-_CALL_TAGS: Mapping[str, tuple[str, str, str]] = {
-    "hermes": ("<tool_call>", '<tool_call>\n{{"name": "{name}", "arguments": ', "}}\n</tool_call>"),
+
+class _CallTag(NamedTuple):
+    """How a format writes one call: before the arguments, after them, and what in the first gives the call away."""
+
+    trigger: str
+    begin: str  # with NAME in it
+    end: str
+    style: str = "json"  # xgrammar's word for how the arguments are written
+
+
+_CALL_TAGS: Mapping[str, _CallTag] = {
+    "hermes": _CallTag(
+        "<tool_call>", '<tool_call>\n{"name": "NAME", "arguments": ', "}\n</tool_call>"
+    ),
+    "qwen_xml": _CallTag(
+        "<tool_call>",
+        "<tool_call>\n<function=NAME>\n",
+        "\n</function>\n</tool_call>",
+        style="qwen_xml",
+    ),
+    "glm": _CallTag("<tool_call>", "<tool_call>NAME\n", "\n</tool_call>", style="glm_xml"),
+    "minimax": _CallTag(
+        "<minimax:tool_call>",
+        '<minimax:tool_call>\n<invoke name="NAME">\n',
+        "\n</invoke>\n</minimax:tool_call>",
+        style="minimax_xml",
+    ),
+    "llama": _CallTag('{"name": ', '{"name": "NAME", "parameters": ', "}"),
+    "deepseek_v3": _CallTag(
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>NAME\n```json\n",
+        "\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    ),
+    "deepseek_v31": _CallTag(
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>NAME<｜tool▁sep｜>",
+        "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    ),
+    "kimi": _CallTag(
+        "<|tool_calls_section_begin|>",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>",
+        "<|tool_call_end|><|tool_calls_section_end|>",
+    ),
+    "mistral": _CallTag("[TOOL_CALLS]", '[TOOL_CALLS] [{"name": "NAME", "arguments": ', "}]"),
+    "mistral_named": _CallTag("[TOOL_CALLS]", "[TOOL_CALLS]NAME[ARGS]", ""),
+    # its <|call|> ends the output, which no grammar needs to say
+    "harmony": _CallTag(
+        "<|channel|>commentary to=",
+        "<|channel|>commentary to=functions.NAME <|constrain|>json<|message|>",
+        "",
+    ),
 }
 
 
@@ -52,12 +101,12 @@ def _calls(request: Request, tool_format: str | None) -> dict[str, object]:
             param="tool_choice",
             code="unsupported_value",
         )
-    trigger, begin, end = _CALL_TAGS[tool_format]
+    tag = _CALL_TAGS[tool_format]
     name = request.tool_choice.name
     return {
         "type": "triggered_tags",
-        "triggers": [trigger],
-        "tags": [_tag(*function, begin, end) for function in _functions(request.tools, name)],
+        "triggers": [tag.trigger],
+        "tags": [_tag(tag, *function) for function in _functions(request.tools, name)],
         "at_least_one": True,
         "stop_after_first": name is not None or not request.parallel_tool_calls,
     }
@@ -71,11 +120,11 @@ def _functions(tools: Iterable[Tool], name: str | None) -> Iterable[tuple[str, o
             yield function["name"], function.get("parameters") or {"type": "object"}
 
 
-def _tag(name: str, parameters: object, begin: str, end: str) -> dict[str, object]:
+def _tag(tag: _CallTag, name: str, parameters: object) -> dict[str, object]:
     quoted = orjson.dumps(name).decode()[1:-1]
     return {
         "type": "tag",
-        "begin": begin.format(name=quoted),
-        "content": {"type": "json_schema", "json_schema": parameters},
-        "end": end.format(),
+        "begin": tag.begin.replace("NAME", quoted),
+        "content": {"type": "json_schema", "json_schema": parameters, "style": tag.style},
+        "end": tag.end,
     }

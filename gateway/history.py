@@ -51,16 +51,18 @@ class Histories:
     def bring_up_to_date(
         self, project: str, episode_id: str, *, created_ms: int, since: int, turns: Sequence[bytes]
     ) -> History | None:
-        """Give the history with `turns` read; None if what was known belongs to an earlier episode of that id."""
+        """Give the history with `turns` read; None if turns before them are missing.
+
+        They are if what was known belongs to an earlier episode of that id, or was dropped meanwhile.
+        """
         key = (project, episode_id)
         history = self._entries.get(key)
         if history is None or history.created_ms != created_ms:
-            self._entries.pop(key, None)
-            if since:
-                return None
             history = self._entries[key] = History(created_ms)
         self._entries.move_to_end(key)
-        history.read(turns, since)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
+        if since > history.trie.num_turns:
+            return None
+        history.read(turns, since)
         return history

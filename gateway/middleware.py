@@ -6,10 +6,10 @@ Plain ASGI on purpose: Starlette's BaseHTTPMiddleware hides disconnects and buff
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from gateway.errors import TooLarge
+from gateway.errors import EXPECTED, ApiError, TooLarge, translate
 from gateway.metrics import Metrics
 
 Scope = MutableMapping[str, Any]
@@ -26,10 +26,18 @@ _REQUEST_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 
 
 class Edge:
-    """The outermost layer, around the application's own error handling."""
+    """The outermost layer. Model endpoints are called from here, past the application's dozen layers."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        model_endpoints: Mapping[str, ASGIApp],
+        metrics: Metrics,
+        max_body_bytes: int,
+    ) -> None:
         self._app = app
+        self._model_endpoints = model_endpoints
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
 
@@ -51,14 +59,18 @@ class Edge:
         take_episode_from_path(scope)
         try:
             await self._limited(scope, receive, send_with_id)
+        except Exception as error:
+            if status == CLIENT_GONE:
+                await _send_answer(send_with_id, translate(error))
+            if not isinstance(error, EXPECTED):
+                raise
         finally:
             self._metrics.observe_request(_route(scope), status, time.perf_counter() - started)
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a body by its declared length, or as soon as it has grown past the limit."""
         if _content_length(scope) > self._max_body_bytes:
-            await _send_too_large(send, self._max_body_bytes)
-            return
+            raise _too_large(self._max_body_bytes)
         num_bytes = 0
 
         async def receive_counted() -> Message:
@@ -69,7 +81,8 @@ class Edge:
                 raise _too_large(self._max_body_bytes)
             return message
 
-        await self._app(scope, receive_counted, send)
+        app = self._model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
+        await (app or self._app)(scope, receive_counted, send)
 
 
 def take_episode_from_path(scope: Scope) -> None:
@@ -104,8 +117,7 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body is larger than {limit} bytes; send less, or raise the limit")
 
 
-async def _send_too_large(send: Send, limit: int) -> None:
-    error = _too_large(limit)
-    headers = [(k.encode(), v.encode()) for k, v in error.headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": error.body})
+async def _send_answer(send: Send, answer: ApiError) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -74,13 +74,12 @@ class ModelEndpoint:
         headers = dict(scope["headers"])
         caller = await self._authenticator.caller(headers)
         caller.require("infer")
-        with self._limits.hold(caller):
+        with self._limits.hold(caller), suppress(ClientGone):
             body = await read_body(receive)
             request = self._dialect.parse(body)
             self._check_model(request.model)
             call = self._call(scope, headers, caller, request, body)
-            with suppress(ClientGone):
-                await while_connected(receive, self._answer(call, send))
+            await while_connected(receive, self._answer(call, send))
 
     def _call(
         self,
@@ -127,9 +126,8 @@ class ModelEndpoint:
         """Any name is the policy being trained; a version must be one that an engine serves."""
         if not model.startswith(PINNED_PREFIX):
             return
-        served = {state.policy_version for state in self._pool.snapshot() if state.is_up}
-        version = model.removeprefix(PINNED_PREFIX)
-        if not version.isdecimal() or int(version) not in served:
+        states = self._pool.snapshot()
+        if model not in {f"{PINNED_PREFIX}{s.policy_version}" for s in states if s.is_up}:
             raise NotFound(
                 f"model {model[:64]} is not being served; ask for policy, or see /v1/models",
                 param="model",

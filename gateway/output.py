@@ -40,7 +40,7 @@ class OutputBuilder:
         self.finish: Finish | None = None
         self._request = request
         self._tokenizer = tokenizer
-        self._decoder = tokenizer.stream_decoder()
+        self._decoder = tokenizer.stream_decoder(parser.markers)
         self._stop_text = StopText(request.sampling.stop)
         self._parser = parser
         self._flags = flags

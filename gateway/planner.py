@@ -1,5 +1,7 @@
 """What to ask an engine for: the request's options checked against the model, as one sampling job."""
 
+import re
+
 import numpy as np
 import orjson
 
@@ -46,7 +48,9 @@ class Planner:
     def _check_ids(self, options: SamplingOptions, attachment: Attachment) -> None:
         """An id outside the vocabulary kills the engine for everybody."""
         limit = self._tokenizer.vocab_size
-        biased = [int(key) if key.isdecimal() else -1 for key in options.logit_bias or ()]
+        biased = [
+            int(key) if re.fullmatch("[0-9]{1,9}", key) else -1 for key in options.logit_bias or ()
+        ]
         for name, ids in (
             ("messages", attachment.context),
             ("stop_token_ids", np.array(options.stop_token_ids, dtype=object)),

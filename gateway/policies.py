@@ -1,5 +1,7 @@
 """Policies and training, for the admin (`api.md` §5)."""
 
+import asyncio
+
 from fastapi import APIRouter
 
 from gateway.dependencies import Admin, ServicesDep
@@ -12,7 +14,7 @@ from gateway.schemas import (
     TrainingObject,
 )
 from gateway.services import Services
-from rollout.policies import Policy
+from rollout.policies import Policy, verify
 
 router = APIRouter(prefix="/v1", tags=["policies"])
 
@@ -35,6 +37,7 @@ async def get_policy(version: int, services: ServicesDep, caller: Admin) -> Poli
 async def activate_policy(version: int, services: ServicesDep, caller: Admin) -> Activation:
     """Serve this version, back or forward, whatever is trained, until released."""
     policy = await _find(services, version)
+    await asyncio.to_thread(verify, policy)  # before it is pinned: a damaged one would stay so
     await services.store.pin(policy)
     return await _activation(services, version, pinned=True)
 

@@ -1,10 +1,12 @@
 """Sampled text read as a message: reasoning, content and tool calls, in the formats of the served model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from gateway.conversation import parsed_arguments
 from gateway.parsing import Message, OutputFormat, OutputParser, fold
+from gateway.request import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,16 @@ class Reader:
     def reads_reasoning(self) -> bool:
         return self.reasoning_format is not None
 
-    def parser(self, *, with_tools: bool, prompt_tail: str) -> OutputParser:
+    def parser(self, *, tools: Sequence[Tool], prompt_tail: str) -> OutputParser:
         """A parser for one output; reasoning may have been opened at the end of its prompt."""
-        tool_format = self.tool_format if with_tools else None
-        return OutputParser(tool_format, self.reasoning_format, prompt_tail=prompt_tail)
+        tool_format = self.tool_format if tools else None
+        return OutputParser(
+            tool_format, self.reasoning_format, prompt_tail=prompt_tail, tools=tools
+        )
 
     def read(self, text: str, prompt_tail: str) -> Message:
-        parser = self.parser(with_tools=True, prompt_tail=prompt_tail)
+        """What a recorded output says; which tools were offered is not known here."""
+        parser = OutputParser(self.tool_format, self.reasoning_format, prompt_tail=prompt_tail)
         return fold([*parser.feed(text), *parser.finish()])
 
     def agree(self, rendered: str, sampled: str, prompt_tail: str) -> bool:

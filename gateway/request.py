@@ -93,7 +93,6 @@ class Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int
-    reasoning_tokens: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

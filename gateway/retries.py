@@ -51,7 +51,7 @@ class RunningTurns:
     async def join(self, project: str, episode_id: str, retry: Retry) -> AsyncIterator[Running]:
         """Wait for the same call if it is running; otherwise be the one that runs."""
         place = (project, episode_id, retry.key, retry.body_digest)
-        if retry.is_repeat and place in self._replies:
+        while retry.is_repeat and place in self._replies:
             reply = await _shielded(self._replies[place])
             if reply is not None:
                 yield Running(reply)

@@ -3,13 +3,14 @@
 A successor gets the prompt and every token so far, so the caller sees a pause and the version intervals say who sampled what.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import orjson
 
 from gateway.output import OutputBuilder, Piece
+from rollout.engine import Engine
 from rollout.episode import OutputFlags
 from rollout.errors import (
     EngineAborted,
@@ -26,6 +27,7 @@ MAX_ENGINES = 3
 _ENGINE_FAULTS = (EngineUnreachable, EngineTimeout, EngineGarbled, EngineAborted)
 
 Emit = Callable[[Piece, Chunk], Awaitable[None]]
+Ask = Callable[[Engine, GenerateRequest], AsyncGenerator[Chunk]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Job:
         parameters = {**self.parameters, "max_new_tokens": self.max_tokens - len(builder.ids)}
         seed = parameters.get("sampling_seed")
         if isinstance(seed, int):
-            parameters["sampling_seed"] = seed + builder.index
+            parameters["sampling_seed"] = (seed + builder.index) % 2**63  # an int64 in the engine
         least = parameters.get("min_new_tokens")
         if isinstance(least, int):
             parameters["min_new_tokens"] = max(0, least - len(builder.ids))
@@ -75,29 +77,25 @@ class Sampler:
 
     async def stream(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
         """Sample an output and emit its pieces as they come."""
+        await self._sample(job, builder, emit, Engine.stream)
+
+    async def whole(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
+        """Sample an output and emit it as one piece."""
+        await self._sample(job, builder, emit, _whole)
+
+    async def _sample(self, job: Job, builder: OutputBuilder, emit: Emit, ask: Ask) -> None:
+        failed: list[str] = []
         for attempt in range(MAX_ENGINES):
             try:
                 async with (
-                    self._pool.lease(job.affinity, job.num_prompt_tokens) as engine,
-                    aclosing(engine.stream(job.request(builder, attempt))) as chunks,
+                    self._pool.lease(job.affinity, job.num_prompt_tokens, avoid=failed) as engine,
+                    aclosing(ask(engine, job.request(builder, attempt))) as chunks,
                 ):
                     async for chunk in chunks:
                         await emit(builder.add(chunk), chunk)
                 return
             except _ENGINE_FAULTS as fault:
-                await self._recover(job, builder, emit, fault, attempt)
-                if builder.finish is not None:
-                    return
-
-    async def whole(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
-        """Sample an output and emit it as one piece."""
-        for attempt in range(MAX_ENGINES):
-            try:
-                async with self._pool.lease(job.affinity, job.num_prompt_tokens) as engine:
-                    chunk = await engine.generate(job.request(builder, attempt))
-                await emit(builder.add(chunk), chunk)
-                return
-            except _ENGINE_FAULTS as fault:
+                failed.append(fault.engine)
                 await self._recover(job, builder, emit, fault, attempt)
                 if builder.finish is not None:
                     return
@@ -106,6 +104,8 @@ class Sampler:
         self, job: Job, builder: OutputBuilder, emit: Emit, fault: EngineError, attempt: int
     ) -> None:
         """Keep what the engine sampled before it failed; give up if no other may go on."""
+        if builder.finish is not None:
+            return  # only the end of the connection is missing
         if fault.partial is not None:
             rest = builder.missing(fault.partial)
             await emit(builder.add(rest), rest)
@@ -116,6 +116,10 @@ class Sampler:
         if ending is not None:
             last = Chunk(ids=[], logprobs=[], finish=ending)
             await emit(builder.add(last), last)
+
+
+async def _whole(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chunk]:
+    yield await engine.generate(request)
 
 
 def _ending(job: Job, builder: OutputBuilder) -> Finish | None:

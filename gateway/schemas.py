@@ -5,22 +5,43 @@ Times are integer seconds; every resource says its `object`; lists are objects w
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 # Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
-RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+# Bounded: beyond 1e15 the variance of a group no longer fits the trainer's float32.
+RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15, le=1e15)]
 RewardName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^|]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}$")]
+# As long as the ledger's column, and without the control characters that PostgreSQL and our own errors refuse.
+TaskId = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Scope = Literal["infer", "reward", "read", "admin"]
 
 
+def writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Refuse what can be read from JSON but not be written: huge integers, half of a surrogate pair."""
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 class EpisodeWish(BaseModel):
-    task_id: Annotated[str, StringConstraints(max_length=256)] | None = None
+    task_id: TaskId | None = None
     group_id: Identifier | None = None
     group_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    reward_deadline_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    metadata: dict[str, JsonValue] = {}
+    reward_deadline_seconds: Annotated[float, Field(gt=0, le=31_536_000)] | None = None  # a year
+    metadata: Annotated[dict[str, JsonValue], AfterValidator(writable)] = {}
 
 
 class OpenedEpisode(BaseModel):
@@ -35,7 +56,7 @@ class OpenedEpisode(BaseModel):
 class RewardBody(BaseModel):
     value: RewardValue
     name: RewardName = "reward"
-    turn_id: str | None = None
+    turn_id: Annotated[str, StringConstraints(min_length=1)] | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     complete: bool = False  # seal the episode in the same call
 

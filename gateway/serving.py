@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.app import create_app
+from gateway.app import create_app, create_model_endpoints
 from gateway.background import in_background
 from gateway.health import read_snapshot
 from gateway.metrics import Metrics
@@ -63,8 +63,10 @@ async def gateway(settings: Settings) -> AsyncIterator["Running"]:
     host, port = listener.getsockname()[:2]
     address = Address(host, port, scraped.getsockname()[1])
     async with open_services(settings, Metrics()) as services, in_background(services):
+        endpoints = create_model_endpoints(services)
         edge = Edge(
-            create_app(services),
+            create_app(services, endpoints),
+            model_endpoints=endpoints,
             metrics=services.metrics,
             max_body_bytes=settings.max_body_bytes,
         )
@@ -84,6 +86,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, round(shutdown_seconds)),

@@ -65,10 +65,11 @@ class Turns:
                 return recorded
             turn = self._plan(call, history, sink)
             await self._sample(turn, history, is_streamed=sink is not None)
-            running.reply = turn.reply()
-            await self._commit(turn, running.reply, history)
-            self._count(turn, running.reply)
-            return running.reply
+            reply = turn.reply()
+            await self._commit(turn, reply, history)
+            running.reply = reply  # only now: who joined is told of no turn that does not exist
+            self._count(turn, reply)
+            return reply
 
     async def _begin(self, call: Call) -> tuple[History, Reply | None]:
         """Open the episode if it is new, and read what other gateways added to it."""
@@ -88,7 +89,7 @@ class Turns:
             if history is not None:
                 reply = msgspec.msgpack.decode(began.reply, type=Reply) if began.reply else None
                 return history, reply
-            since = 0  # what was remembered belongs to an episode that is gone
+            since = 0  # what was remembered is gone, or belongs to an episode that is
 
     def _plan(self, call: Call, history: History, sink: Sink | None) -> RunningTurn:
         request = call.request
@@ -103,9 +104,7 @@ class Turns:
                 index,
                 request=request,
                 tokenizer=self._tokenizer,
-                parser=self._reader.parser(
-                    with_tools=bool(request.offered_tools), prompt_tail=tail
-                ),
+                parser=self._reader.parser(tools=request.offered_tools, prompt_tail=tail),
                 flags=job.flags,
             )
             for index in range(request.num_outputs)

@@ -17,13 +17,14 @@ from gateway.schemas import (
 from rollout.episode import OutputFlags, Turn
 from rollout.group import GroupView
 from rollout.header import EpisodeHeader, EpisodeView
+from rollout.ledger_records import LedgerEpisode
 from rollout.reward import Rewards
 from rollout.sequences import is_trainable, linearize
 from rollout.tokenizer import Tokenizer
 from rollout.trie import Span, Trie
 
 
-def episode_fields(header: EpisodeHeader) -> dict[str, Any]:
+def episode_fields(header: EpisodeHeader | LedgerEpisode) -> dict[str, Any]:
     """What every view of an episode says first."""
     return {
         "id": header.id,
@@ -51,6 +52,11 @@ def detail(episode: EpisodeView) -> EpisodeDetail:
         rewards=_rewards(rewards),
         reward=rewards.total if rewards.values else None,
     )
+
+
+def remembered(episode: LedgerEpisode) -> EpisodeDetail:
+    """An episode of which only the end is known."""
+    return EpisodeDetail(**episode_fields(episode), turns=[], rewards=[], reward=episode.reward)
 
 
 def tokens(episode: EpisodeView, tokenizer: Tokenizer) -> TokensView:

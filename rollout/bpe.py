@@ -6,7 +6,7 @@ import codecs
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import regex
 import tiktoken
@@ -66,8 +66,8 @@ class ByteLevelCodec:
     def token_bytes(self, token: int) -> bytes:
         return self._bytes[token]
 
-    def stream_decoder(self) -> ByteStreamDecoder:
-        return ByteStreamDecoder(self._visible)
+    def stream_decoder(self, shown: Sequence[int]) -> ByteStreamDecoder:
+        return ByteStreamDecoder(self._visible, {token: self._bytes[token] for token in shown})
 
     def _encode_plain(self, text: str) -> list[int]:
         if self._form is not None and not text.isascii():
@@ -85,15 +85,17 @@ class ByteLevelCodec:
 
 
 class ByteStreamDecoder:
-    """Holds back the bytes of a character that is not whole yet."""
+    """Holds back the bytes of a character that is not whole yet; `shown` is what else is visible here."""
 
-    def __init__(self, visible: list[bytes]) -> None:
+    def __init__(self, visible: list[bytes], shown: Mapping[int, bytes]) -> None:
         self._visible = visible
+        self._shown = shown
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, ids: Sequence[int]) -> str:
-        visible = self._visible
-        return self._decoder.decode(b"".join([visible[token] for token in ids]))
+        visible, shown = self._visible, self._shown
+        text = b"".join([visible[token] or shown.get(token, b"") for token in ids])
+        return self._decoder.decode(text)
 
     def finish(self) -> str:
         """The replacement of a character that never became whole."""

@@ -11,11 +11,16 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from rollout.errors import StoreUnavailable
+
 
 def connect(url: str) -> Redis:
     """A client that connects when it must, and once more when a connection turns out to be broken."""
     retry = Retry(NoBackoff(), 1)
-    pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, retry=retry)
+    try:
+        pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, retry=retry)
+    except ValueError as error:
+        raise StoreUnavailable(f"TURNGATE_REDIS_URL: {error}") from error
     pool.connection_class = with_packing(pool.connection_class)
     return Redis.from_pool(pool)
 

@@ -9,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Select, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from rollout.errors import LedgerUnavailable
@@ -31,7 +32,13 @@ class Database:
     @classmethod
     def connect(cls, url: str) -> "Database":
         """`sqlite:///path` or `postgresql://user@host/name`; nothing is opened yet."""
-        parsed = make_url(url)
+        try:
+            return cls._connect(make_url(url))
+        except ArgumentError as error:
+            raise LedgerUnavailable(str(error)) from error
+
+    @classmethod
+    def _connect(cls, parsed: URL) -> "Database":
         driver = DRIVERS.get(parsed.drivername, parsed.drivername)
         is_sqlite = driver.startswith("sqlite")
         limits = {"timeout": CALL_SECONDS} | (
@@ -53,7 +60,7 @@ class Database:
                 yield connection
         except (OperationalError, InterfaceError) as error:
             raise LedgerUnavailable(str(error.orig)) from error
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, PoolTimeoutError) as error:
             raise LedgerUnavailable(str(error) or "no answer in time") from error
 
     async def upsert(

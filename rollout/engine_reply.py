@@ -58,9 +58,10 @@ _decoder = msgspec.json.Decoder(_Event)
 class Reply:
     """An answer as far as it has arrived, checked against itself; contradictions are errors, never repaired."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, *, vocab_size: int | None = None) -> None:
         self.engine = engine
         self.is_finished = False
+        self._vocab_size = vocab_size
         self._ids: list[int] = []
         self._logprobs: list[float] = []
         self._top_logprobs: list[list[TopLogprob]] | None = None
@@ -129,10 +130,29 @@ class Reply:
         logprobs = meta.output_token_logprobs[-new:]
         if [logprob.token for logprob in logprobs] != ids[known:]:
             raise self.garbled("the logprobs are of other tokens than the ids")
+        self._check_ids(ids[known:])
+        self._check_details(meta, new)
         self._ids += ids[known:]
         self._logprobs += [logprob.value for logprob in logprobs]
         self._extend_details(meta, new)
         self._extend_versions(policy_version(meta.weight_version))
+
+    def _check_ids(self, ids: list[int]) -> None:
+        """One id outside the vocabulary, sent back in the next prompt, would bring an engine down."""
+        limit = self._vocab_size
+        if limit is not None and not (min(ids) >= 0 and max(ids) < limit):
+            raise self.garbled(f"a sampled id is outside the vocabulary of {limit}")
+
+    def _check_details(self, meta: _Meta, new: int) -> None:
+        """Every token has what the first one has."""
+        for known, values in (
+            (self._top_logprobs, meta.output_top_logprobs),
+            (self._sampling_logprobs, meta.output_token_sampling_logprobs),
+        ):
+            if self._ids and (known is None) != (values is None):
+                raise self.garbled("only some tokens have extra logprobs")
+            if values is not None and len(values) < new:
+                raise self.garbled(f"{len(values)} extra logprobs for {new} tokens")
 
     def _extend_details(self, meta: _Meta, new: int) -> None:
         if meta.output_top_logprobs is not None:
@@ -157,10 +177,7 @@ class Reply:
     def _end(self, ending: _Ending, spans: list[_Span]) -> None:
         self.is_finished = True
         if spans:
-            self._versions = [
-                VersionInterval(policy_version(s.version), s.start, s.end) for s in spans
-            ]
-        self._check_complete()
+            self._versions = self._checked_versions(spans)
         if ending.type == "abort":
             code = ending.status_code or 0
             if 400 <= code < 500:
@@ -168,14 +185,13 @@ class Reply:
             raise EngineAborted(self.engine, ending.message, self.partial)
         self._finish = Finish(ending.type, ending.matched)
 
-    def _check_complete(self) -> None:
-        bounds = [0, *(interval.end for interval in self._versions)]
-        starts = [interval.start for interval in self._versions]
-        if starts != bounds[:-1] or bounds[-1] != len(self._ids):
-            raise self.garbled(f"versions {self._versions} do not cover {len(self._ids)} tokens")
-        for values in (self._top_logprobs, self._sampling_logprobs):
-            if values is not None and len(values) != len(self._ids):
-                raise self.garbled(f"{len(values)} extra logprobs for {len(self._ids)} tokens")
+    def _checked_versions(self, spans: list[_Span]) -> list[VersionInterval]:
+        """Without a gap, from the first token to the last."""
+        versions = [VersionInterval(policy_version(s.version), s.start, s.end) for s in spans]
+        bounds = [0, *(interval.end for interval in versions)]
+        if [interval.start for interval in versions] != bounds[:-1] or bounds[-1] != len(self._ids):
+            raise self.garbled(f"versions {versions} do not cover {len(self._ids)} tokens")
+        return versions
 
     def _refusal(self, error: _Failure | str) -> EngineError:
         self.is_finished = True

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from rollout.episode import EpisodeStatus
+
 
 class Project(msgspec.Struct, frozen=True):
     """A tenant. Its episode keys are signed with the secret."""
@@ -69,6 +71,14 @@ class LedgerEpisode(msgspec.Struct, frozen=True):
     sealed_ms: int
     settled_ms: int
     sequence: int
+
+    @property
+    def status(self) -> EpisodeStatus:
+        """What the disposition says of it."""
+        if self.disposition == "requeued":
+            return EpisodeStatus.REWARDED
+        is_trained = self.disposition == EpisodeStatus.TRAINED
+        return EpisodeStatus.TRAINED if is_trained else EpisodeStatus.DISCARDED
 
 
 def key_digest(secret: str) -> str:

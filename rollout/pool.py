@@ -8,7 +8,7 @@ with the recorded policy; one that answers with another policy keeps serving for
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
@@ -105,9 +105,11 @@ class Pool:
         return [member.control for member in self._members.values()]
 
     @asynccontextmanager
-    async def lease(self, affinity_key: str, prompt_length: int) -> AsyncIterator[Engine]:
-        """An engine for one call. If the block loses the engine, the pool learns it at once."""
-        member = self._choose(affinity_key, prompt_length)
+    async def lease(
+        self, affinity_key: str, prompt_length: int, *, avoid: Collection[str] = ()
+    ) -> AsyncIterator[Engine]:
+        """An engine for one call, none of `avoid` if there is another. If the block loses it, the pool learns it at once."""
+        member = self._choose(affinity_key, prompt_length, avoid=avoid)
         member.in_flight += 1
         try:
             yield member.engine
@@ -120,9 +122,10 @@ class Pool:
             if member.is_removed and member.in_flight == 0:
                 await member.close()
 
-    def _choose(self, affinity_key: str, prompt_length: int) -> Member:
+    def _choose(self, affinity_key: str, prompt_length: int, *, avoid: Collection[str]) -> Member:
         """The first in the key's own order of engines that is not much busier than the least busy."""
         serving = self._serving()
+        serving = [member for member in serving if member.engine.url not in avoid] or serving
         key = stable_hash(affinity_key)
         serving.sort(key=lambda member: member.rank(key))
         busiest = min(m.in_flight for m in serving) + SLACK_CALLS

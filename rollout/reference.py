@@ -22,6 +22,8 @@ class ReferenceCodec:
             raise ModelFilesError(f"{path} is no tokenizer we know: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = frozenset(id_ for id_, token in added.items() if token.special)
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -38,20 +40,21 @@ class ReferenceCodec:
     def token_bytes(self, token: int) -> bytes:
         return self.decode([token]).encode()
 
-    def stream_decoder(self) -> ReferenceStreamDecoder:
-        return ReferenceStreamDecoder(self)
+    def stream_decoder(self, shown: Sequence[int]) -> ReferenceStreamDecoder:
+        return ReferenceStreamDecoder(self, self._special.difference(shown))
 
 
 class ReferenceStreamDecoder:
     """Decodes a sliding window: a token's text may depend on the one before it (a leading space, half a character)."""
 
-    def __init__(self, codec: ReferenceCodec) -> None:
+    def __init__(self, codec: ReferenceCodec, hidden: frozenset[int]) -> None:
         self._codec = codec
+        self._hidden = hidden
         self._window: list[int] = []
         self._num_context = 0
 
     def push(self, ids: Sequence[int]) -> str:
-        self._window += ids
+        self._window += [token for token in ids if token not in self._hidden]
         new = self._new_text()
         if new.endswith(UNFINISHED):
             return ""
@@ -67,5 +70,5 @@ class ReferenceStreamDecoder:
         return new
 
     def _new_text(self) -> str:
-        said = self._codec.visible_text(self._window[: self._num_context])
-        return self._codec.visible_text(self._window)[len(said) :]
+        said = self._codec.decode(self._window[: self._num_context])
+        return self._codec.decode(self._window)[len(said) :]

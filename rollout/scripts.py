@@ -10,12 +10,14 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from rollout import errors
 from rollout.batcher import Argument, Batcher
 
 FOLDER = Path(__file__).parent / "lua"
+# Disk or memory is full, or this is a replica: a script's first write is refused, so that nothing of it has happened.
+CANNOT_WRITE = re.compile(r"\b(MISCONF|OOM|READONLY)\b")
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -60,4 +62,6 @@ def translate(error: ResponseError) -> Exception:
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.StoreError):
         return kind(*arguments.split("\x1f"))
+    if isinstance(error, OutOfMemoryError | ReadOnlyError) or CANNOT_WRITE.search(str(error)):
+        return errors.StoreUnavailable(str(error))
     return error

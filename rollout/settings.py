@@ -41,6 +41,7 @@ class SharedSettings(BaseSettings):
     )
     project: str = Field(
         default="default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$",
         validation_alias="TURNGATE_PROJECT",
         description="the project whose episodes are trained",
     )

@@ -7,7 +7,7 @@ stream join to the decoded whole.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +37,7 @@ SAMPLED_TOKENS = 4000  # of the vocabulary, as further texts; encoding them take
 
 
 class StreamDecoder(Protocol):
-    """Turns ids that arrive in pieces into text, never half a character."""
+    """Turns ids that arrive in pieces into visible text, never half a character."""
 
     def push(self, ids: Sequence[int], /) -> str: ...
     def finish(self) -> str: ...
@@ -50,7 +50,7 @@ class Codec(Protocol):
     def decode(self, ids: Sequence[int], /) -> str: ...
     def visible_text(self, ids: Sequence[int], /) -> str: ...
     def token_bytes(self, token: int, /) -> bytes: ...
-    def stream_decoder(self) -> StreamDecoder: ...
+    def stream_decoder(self, shown: Sequence[int], /) -> StreamDecoder: ...
 
 
 class TokenFacts(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class Tokenizer:
         self.decode = codec.decode
         self.visible_text = codec.visible_text
         self.token_bytes = codec.token_bytes
-        self.stream_decoder = codec.stream_decoder
+        self._stream_decoder = codec.stream_decoder
         self.vocab_size = facts.vocab_size
         self.context_length = facts.context_length
         self.eos_ids = facts.eos_ids
@@ -85,6 +85,11 @@ class Tokenizer:
         files = ModelFiles(model_dir)
         facts = _read_facts(files)
         return cls(_fastest_exact_codec(files.tokenizer_path(), facts.vocab_size), facts)
+
+    def stream_decoder(self, shown: Iterable[str] = ()) -> StreamDecoder:
+        """Decodes one output; of the special tokens, the text has those `shown` (a parser's markup) and no others."""
+        added = self._added_ids
+        return self._stream_decoder([added[text] for text in shown if text in added])
 
     def token_id(self, text: str) -> int | None:
         """The id of the added token spelled like this."""

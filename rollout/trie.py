@@ -63,7 +63,6 @@ class Trie:
         self._outputs: list[list[Span]] = []
         self._roots: list[Span] = []
         self._chains: dict[str, list[Anchor]] = {}
-        self._prompts: dict[str, list[Anchor]] = {}
         for turn in turns:
             self.extend(turn)
 
@@ -109,18 +108,10 @@ class Trie:
         """The ends of the outputs after which the conversation hashes to this chain."""
         return self._chains.get(chain, [])
 
-    def find_prompt(self, chain: str) -> list[Anchor]:
-        """The ends of the contexts whose messages hash to this chain."""
-        return self._prompts.get(chain, [])
-
     def tokens(self, anchor: Anchor | None) -> "array[int]":
         """Every token from the root to the anchor."""
         pieces = [span.tokens[:end].tobytes() for span, end in path(self._place(anchor))]
         return array("i", b"".join(pieces))
-
-    def num_tokens_before(self, anchor: Anchor | None) -> int:
-        """How many tokens lie between the root and the anchor."""
-        return self._place(anchor).depth
 
     def longest_prefix(self, ids: "array[int] | NDArray[np.int32]") -> tuple[Anchor | None, int]:
         """Where a prompt leaves the trie, and how many of its tokens are known up to there."""
@@ -148,9 +139,6 @@ class Trie:
         return self._turns[span.turn].outputs[span.output]
 
     def _index(self, turn: Turn) -> None:
-        if turn.prompt_chain:
-            end = Anchor(turn.id, -1, len(turn.context_ids))
-            self._prompts.setdefault(turn.prompt_chain, []).append(end)
         for index, chain in enumerate(turn.output_chains):
             end = Anchor(turn.id, index, turn.outputs[index].num_tokens)
             self._chains.setdefault(chain, []).append(end)

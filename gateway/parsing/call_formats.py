@@ -79,7 +79,7 @@ TOOL_FORMATS: Mapping[str, CallFormat] = {
     "llama": CallFormat(
         opening=_opening(r"<\|python_tag\|>"),
         header=regex.compile(rf'\s*\{{\s*(?:"type"\s*:\s*"function"\s*,\s*)?{_JSON_NAME}'),
-        between=regex.compile(r"\s*;(?P<next>\s*(?=\{))"),
+        between=regex.compile(r"\s*(?:;\s*(?P<next>(?=\{))|(?P<next>(?=\{)))"),
         is_object=True,
         may_be_bare=True,
         markers=("<|python_tag|>",),
@@ -124,7 +124,7 @@ TOOL_FORMATS: Mapping[str, CallFormat] = {
             *("<|tool_call_begin|>", "<|tool_call_argument_begin|>"),
         ),
     ),
-    # [TOOL_CALLS] [{"name": "f", "arguments": {...}}, ...]
+    # an array of calls: [TOOL_CALLS] [{"name": "f", "arguments": {...}}, ...]
     "mistral": CallFormat(
         opening=_opening(r"\[TOOL_CALLS\]\s*\["),
         header=_JSON_HEADER,

@@ -154,7 +154,7 @@ class CallParser:
 
     def _read_members(self) -> bool:
         """The rest of an object whose arguments have been read."""
-        text, self._held = self._span.feed(self._held)
+        _, self._held = self._span.feed(self._held)
         if not self._span.is_closed and not self._is_last:
             return False
         if not self._span.is_valid:

@@ -17,7 +17,8 @@ MARKERS = (
     *("<|end|>", "<|return|>", "<|call|>"),
 )
 HEADER = regex.compile(
-    r"(?:<\|start\|>)?(?P<role>[^<]*)(?:<\|channel\|>(?P<channel>[^<]*))?(?:<\|constrain\|>[^<]*)?<\|message\|>"
+    r"(?:<\|start\|>)?(?:assistant)?\s*(?:to=[^\s<]+\s*)?"
+    r"(?:<\|channel\|>(?P<channel>[^<]*))?(?:<\|constrain\|>[^<]*)?<\|message\|>"
 )
 RECIPIENT = regex.compile(r"\bto=(?P<name>[^\s<]+)")
 END = regex.compile(r"<\|(?:end|return|call)\|>|(?=<\|(?:start|channel)\|>)")
@@ -54,7 +55,9 @@ class HarmonyReasoning:
             return False
         self._in_body = True
         self._thinks = self._calls = False
-        if found is None:  # words without a header are said
+        if found is None:  # words without a header are said, a tag that begins none too
+            self._speech.append(self._held[0])
+            self._held = self._held[1:]
             return True
         self._held = self._held[found.end() :]
         recipient = RECIPIENT.search(found[0])

@@ -7,6 +7,14 @@ import msgspec
 Types = frozenset[str]
 ANY: Types = frozenset()
 STRING: Types = frozenset({"string"})
+JSON_TYPES: Mapping[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
 PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}  # as templates spell them
 
 
@@ -53,21 +61,9 @@ def quoted(text: str) -> str:
 
 
 def _type_of(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "integer" if value.is_integer() else "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
+    if isinstance(value, float):
+        return "integer" if value.is_integer() else "number"
+    return JSON_TYPES[type(value)]
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -51,6 +51,13 @@ class Length:
 
 
 @dataclass(frozen=True)
+class End:
+    """Say in a stream why the output ends, and go on with the script."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Abort:
     """End as an engine ends a request that it gives up."""
 
@@ -77,7 +84,7 @@ class Refuse:
     message: str
 
 
-Step = Tokens | Wait | Version | Stop | Length | Abort | Die | Garbage | Refuse
+Step = Tokens | Wait | Version | Stop | Length | End | Abort | Die | Garbage | Refuse
 
 
 class ScriptedEngine:
@@ -191,6 +198,8 @@ class _Reply:
                     return await self._end({"type": "stop", "matched": matched})
                 case Length():
                     return await self._end({"type": "length", "length": len(self._ids)})
+                case End(reason=reason):
+                    await self._send(self._event({"type": reason}))
                 case Abort(message=message):
                     return await self._end({"type": "abort", "message": message})
                 case Die():

@@ -1,6 +1,7 @@
 """Every wrong request gets a clear error in OpenAI's shape, and nothing is lost."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,10 +9,11 @@ import httpx
 import pytest
 
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import Gateway, StartGateway, end_of_turn
+from tests.gateway.conftest import ADMIN_KEY, Gateway, StartGateway, end_of_turn, eventually
 from tests.gateway.scripted_engine import (
     Die,
     Garbage,
+    Length,
     Refuse,
     ScriptedEngine,
     Tokens,
@@ -40,6 +42,10 @@ def assert_error(answer: httpx.Response, status: int, *, param: str | None = Non
     return str(error["message"])
 
 
+TOOL: Any = {"type": "function", "function": {"name": "f"}}
+HUGE = 2**70  # can be read, but neither written again nor recorded
+DEEP: Any = json.loads("[" * 300 + "]" * 300)
+BIG_CALL: Any = {"name": "f", "arguments": {"x": HUGE}}
 WRONG_FIELDS: Any = (
     ({"messages": []}, "messages"),
     ({"messages": "Hi"}, "messages"),
@@ -72,6 +78,22 @@ WRONG_FIELDS: Any = (
     ({"stop_token_ids": [-1]}, "stop_token_ids"),
     ({"logit_bias": {"10000000": 1}}, "logit_bias"),
     ({"logit_bias": {"melon": 1}}, "logit_bias"),
+    ({"logit_bias": {"1" * 5000: 1}}, "logit_bias"),
+    ({"messages": [{"role": [], "content": "x"}]}, "messages[0].role"),
+    ({"tools": [TOOL], "tool_choice": {"function": {"name": []}}}, "tool_choice"),
+    ({"seed": HUGE}, "seed"),
+    ({"min_tokens": HUGE}, "min_tokens"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "minimum": HUGE}}]}, "tools[0]"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "enum": DEEP}}]}, "tools[0]"),
+    ({"chat_template_kwargs": {"x": HUGE}}, "chat_template_kwargs"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"x": HUGE}}}},
+        "response_format",
+    ),
+    (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": BIG_CALL}]}]},
+        "messages[0].tool_calls[0].function.arguments",
+    ),
 )
 
 
@@ -82,7 +104,18 @@ async def test_a_wrong_field_is_named(served: Gateway, scripted: ScriptedEngine)
     assert scripted.requests == []
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"\xff\xfe", b'{"messages": NaN}'])
+MALFORMED = (
+    b"",
+    b"{",
+    b"[1]",
+    b"\xff\xfe",
+    b'{"messages": NaN}',
+    b'{"messages": "\\ud800"}',
+    b'{"messages": [{"x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}]}",
+)
+
+
+@pytest.mark.parametrize("data", MALFORMED)
 @pytest.mark.parametrize("path", [CHAT, "/v1/rewards"])
 async def test_malformed_json(served: Gateway, data: bytes, path: str) -> None:
     """A body that is not a JSON object of the right kind is refused, never a 500."""
@@ -100,14 +133,29 @@ async def test_a_huge_body_is_refused_by_its_length(served: Gateway, path: str) 
     assert (await served.admin.post(CHAT, json=BODY)).status_code == 200
 
 
-async def test_a_huge_body_of_unknown_length(served: Gateway) -> None:
+@pytest.mark.parametrize("path", [CHAT, "/v1/rewards"])
+async def test_a_huge_body_of_unknown_length(served: Gateway, path: str) -> None:
     """A chunked body is cut off where it passes the limit."""
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(50):
             yield b" " * 1_000_000
 
-    assert_error(await served.admin.post(CHAT, content=endless()), 413)
+    assert_error(await served.admin.post(path, content=endless()), 413)
+
+
+async def test_a_client_that_leaves_in_mid_body_is_no_error(served: Gateway) -> None:
+    """Nobody is answered, and the request counts as one that its client gave up."""
+    _, writer = await asyncio.open_connection(*served.url.removeprefix("http://").split(":"))
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN_KEY}\r\n"
+    writer.write(f'{head}content-length: 100\r\n\r\n{{"messages": '.encode())
+    await writer.drain()
+    writer.close()
+
+    async def counted() -> dict[str, float]:
+        return await served.metric("turngate_requests_total")
+
+    assert await eventually(counted) == {f'{{route="{CHAT}",status="499"}}': 1}
 
 
 async def test_a_prompt_over_the_context(
@@ -144,10 +192,13 @@ async def test_what_is_not_there(served: Gateway) -> None:
         assert_error(await served.admin.request(method, path), status)
 
 
+UNBOUNDED = ("-Infinity", "Infinity", "1e300", "-1e16")
+
+
 async def test_a_reward_is_a_finite_number(served: Gateway) -> None:
     """NaN, infinity and everything that is no number is refused before it can reach a batch."""
     await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_1"})
-    for value in ('"1.0"', "null", "true", "[]", "{}", "NaN", "1e999", "-Infinity", "Infinity"):
+    for value in (*('"1.0"', "null", "true", "[]", "{}", "NaN", "1e999"), *UNBOUNDED):
         for path in ("/v1/episodes/ep_1/rewards", "/v1/rewards"):
             answer = await served.admin.post(
                 path,
@@ -161,9 +212,43 @@ async def test_a_reward_is_a_finite_number(served: Gateway) -> None:
 
 async def test_an_episode_id_has_a_small_alphabet(served: Gateway) -> None:
     """An id that cannot be a key is refused wherever it comes from."""
-    for episode_id in ("a b", "../x", "é", "x" * 200, "{}"):
+    for episode_id in ("a b", "../x", "é", "x" * 200, "{}", "ep_1\n"):
         body = BODY | {"metadata": {"episode_id": episode_id}}
         assert_error(await served.admin.post(CHAT, json=body), 400, param="episode_id")
+    in_path = await served.admin.post("/e/ep_1%0A/v1/chat/completions", json=BODY)
+    assert_error(in_path, 400, param="episode_id")
+
+
+WRONG_WISHES: Any = (
+    ({"metadata": {"x": HUGE}}, "metadata"),
+    ({"task_id": "x" * 201}, "task_id"),
+    ({"task_id": "a\0b"}, "task_id"),
+    ({"group_size": 0}, "group_size"),
+    ({"reward_deadline_seconds": 1e300}, "reward_deadline_seconds"),
+    ({"reward_deadline_seconds": 0}, "reward_deadline_seconds"),
+)
+
+
+async def test_an_episode_that_could_not_be_kept_is_not_opened(served: Gateway) -> None:
+    """What neither Redis nor the ledger could hold is refused by name before it is anywhere."""
+    for wish, param in WRONG_WISHES:
+        assert_error(await served.admin.post("/v1/episodes", json=wish), 422, param=param)
+    half = await served.admin.post(
+        "/v1/episodes",
+        content=rb'{"metadata": {"x": "\ud800"}}',
+        headers={"content-type": "application/json"},
+    )
+    assert_error(half, 422, param="metadata")
+    assert (await served.store.totals()).opened == 0
+
+
+async def test_numbers_too_long_to_read(served: Gateway) -> None:
+    """Where a number is text, thousands of digits are refused like any other wrong one."""
+    digits = "1" * 5000
+    model = await served.admin.post(CHAT, json=BODY | {"model": f"policy@{digits}"})
+    size = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Group-Size": digits})
+    assert_error(model, 404, param="model")
+    assert_error(size, 400, param="X-Turngate-Group-Size")
 
 
 async def test_carriers_must_agree(served: Gateway) -> None:
@@ -196,6 +281,7 @@ async def test_rewards_that_cannot_land(served: Gateway) -> None:
     for path, body, status in (
         ("/v1/episodes/ep_none/rewards", {"value": 1}, 404),
         ("/v1/episodes/ep_1/rewards", {"value": 1, "turn_id": "turn_none"}, 404),
+        ("/v1/episodes/ep_1/rewards", {"value": 1, "turn_id": ""}, 422),
         ("/v1/rewards", {"value": 1, "completion_id": "chatcmpl-turn_none"}, 404),
         ("/v1/rewards", {"value": 1}, 422),
         ("/v1/rewards", {"value": 1, "episode_id": "ep_1", "completion_id": "x"}, 422),
@@ -229,6 +315,17 @@ async def test_an_engine_that_answers_garbage(served: Gateway, scripted: Scripte
     for _ in range(3):
         scripted.script(Garbage())
     assert_error(await served.admin.post(CHAT, json=BODY), 503)
+
+
+async def test_an_engine_that_samples_what_does_not_exist(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """Ids outside the vocabulary are not recorded, from where they would reach the engine again."""
+    for _ in range(3):
+        scripted.script(Tokens([10_000_000]), Length())
+    headers = {"X-Turngate-Episode": "ep_1"}
+    assert_error(await served.admin.post(CHAT, json=BODY, headers=headers), 503)
+    assert await served.store.turns("ep_1") == []
 
 
 async def test_an_engine_that_refuses(served: Gateway, scripted: ScriptedEngine) -> None:

@@ -1,13 +1,16 @@
 """Episodes, rewards and groups over HTTP, from opening to what the trainer would receive."""
 
 import asyncio
+import time
 from typing import Any
 
 from openai import AsyncOpenAI
 
 from rollout.episode import DiscardReason
+from rollout.store import Store
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import Gateway, end_of_turn, spell
+from rollout.transitions import Timings
+from tests.gateway.conftest import Gateway, end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import ScriptedEngine, Version
 
 CHAT = "/v1/chat/completions"
@@ -169,6 +172,49 @@ async def test_groups_by_header(served: Gateway) -> None:
     assert before["deadline"] is not None
     assert (after["status"], after["num_rewarded"]) == ("ready", 2)
     assert {member["id"] for member in after["members"]} == {"ep_a", "ep_b"}
+
+
+async def test_an_episode_may_open_its_group(served: Gateway) -> None:
+    """A size without a group makes one of that size; its id takes the others, and no more than fit."""
+    first = await open_episode(served, group_size=2)
+    second = await open_episode(served, group_id=first["group_id"], group_size=2)
+    group = (await served.admin.get(f"/v1/groups/{first['group_id']}")).json()
+    third = await served.admin.post("/v1/episodes", json={"group_id": first["group_id"]})
+    assert group["size"] == 2
+    assert {member["id"] for member in group["members"]} == {first["id"], second["id"]}
+    assert (third.status_code, third.json()["error"]["code"]) == (409, "group_closed")
+
+
+async def test_opening_needs_no_body(served: Gateway) -> None:
+    """Everything about an episode is optional, so an empty POST opens one in a group of its own."""
+    opened = (await served.admin.post("/v1/episodes")).json()
+    group = (await served.admin.get(f"/v1/groups/{opened['group_id']}")).json()
+    assert group["size"] == 1
+
+
+async def test_an_episode_outlives_its_data(served: Gateway, redis_url: str) -> None:
+    """When its data has expired from Redis, how it ended is still told; its tokens are gone."""
+    opened = await open_episode(served, task_id="t1", metadata={"seed": 3})
+    path = f"/v1/episodes/{opened['id']}"
+    await play(served, opened["id"])
+    await served.admin.post(f"{path}/rewards", json={"value": 2})
+    before = (await served.admin.post(f"{path}/complete", json={"status": "aborted"})).json()
+
+    async def expired() -> bool:
+        await later.sweep()  # the ledger has to hear of it first
+        return await served.store.episode(opened["id"]) is None
+
+    later = Store.connect(
+        redis_url, project=served.project, clock=lambda: time.time() + 2 * Timings().retention
+    )
+    await eventually(expired)
+    await later.close()
+    shown = (await served.admin.get(path)).json()
+    tokens = await served.admin.get(f"{path}?view=tokens")
+    assert {name: shown[name] for name in before} == before
+    assert (shown["status"], shown["disposition"]) == ("discarded", "aborted")
+    assert (shown["reward"], shown["turns"]) == (2, [])
+    assert tokens.status_code == 404
 
 
 async def test_a_side_call_never_trains(served: Gateway) -> None:

@@ -92,6 +92,20 @@ async def test_a_policy_is_activated_and_released(
     assert (await served.metric("turngate_policy_version")) == {"": 1}
 
 
+async def test_a_damaged_policy_is_not_activated(
+    served: Gateway, scripted: ScriptedEngine, tmp_path: Path, model_dir: Path
+) -> None:
+    """A half-written directory is 409 with the file's name; nothing is pinned and no engine is paused."""
+    starter = PolicyStore(tmp_path / "weights").adopt(model_dir, created=1)
+    await served.store.record_policy(starter)
+    (tmp_path / "weights" / "v00000000" / "config.json").unlink()
+    answer = await served.admin.post("/v1/policies/0/activate")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "policy_damaged")
+    assert "config.json is missing" in answer.json()["error"]["message"]
+    assert await served.store.pinned() is False
+    assert "pause" not in scripted.calls
+
+
 async def test_training_is_paused_and_resumed(served: Gateway) -> None:
     """The trainer's state is shown, and pausing it is remembered until it is resumed."""
     await served.store.set_training({"step": 12, "staleness": 1.5, "loss": 0.25})
@@ -142,6 +156,7 @@ def run_gateway(environment: dict[str, str]) -> subprocess.CompletedProcess[str]
         ({"TURNGATE_GATEWAY_PORT": "many"}, "TURNGATE_GATEWAY_PORT"),
         ({"TURNGATE_GATEWAY_ADMIN_KEY": "short"}, "TURNGATE_GATEWAY_ADMIN_KEY"),
         ({"TURNGATE_ENGINES": ""}, "TURNGATE_ENGINES"),
+        ({"TURNGATE_PROJECT": "a/b"}, "TURNGATE_PROJECT"),
         ({}, "Hugging Face"),
     ],
 )
@@ -161,6 +176,16 @@ def test_redis_down_at_start(tmp_path: Path, model_dir: Path) -> None:
     assert done.returncode == 2
     assert "Redis" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_url_ends_the_start(tmp_path: Path, model_dir: Path, redis_url: str) -> None:
+    """A URL that no client could open is named in one line."""
+    valid = {"TURNGATE_MODEL_DIR": str(model_dir), "TURNGATE_REDIS_URL": redis_url}
+    for name in ("TURNGATE_REDIS_URL", "TURNGATE_DATABASE_URL"):
+        done = run_gateway(gateway_environment(tmp_path, **valid | {name: "nonsense"}))
+        assert done.returncode == 2
+        assert name in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 async def test_a_port_in_use(served: Gateway, tmp_path: Path) -> None:
@@ -214,6 +239,8 @@ async def test_a_process_serves_and_stops(
     assert answer.json()["choices"][0]["message"]["content"] == "finished"
     assert process.returncode == 0, log.decode()
     assert b"Traceback" not in log
+    assert f"engine up engine={scripted.url} policy_version=0".encode() in log
+    assert b"httpx" not in log  # it would tell of every probe
 
 
 async def contents(file: Path) -> str:

@@ -264,10 +264,10 @@ def test_long_malformed_header_costs_linear_time() -> None:
     [
         ("<tool_call>{{ x }} </think>", OutputFormat("hermes", "think")),
         ("<tool_call>", OutputFormat("hermes", None)),
-        ("<tool_call><arg_key> <think></think>", OutputFormat(None, "think")),
+        ("<|tool_call_start|> <think></think>", OutputFormat(None, "think")),
         ("{{ messages }}", OutputFormat(None, None)),
     ],
 )
 def test_formats_are_detected_from_the_template(source: str, expected: OutputFormat) -> None:
-    """A template tells how its model writes; unknown contents in known tags are left as text."""
+    """A template tells how its model writes; unknown markup is left as text."""
     assert OutputFormat.detect(source) == expected

@@ -1,6 +1,7 @@
 """Pure parts of the gateway, over all inputs that hypothesis can think of."""
 
 import json
+from functools import partial
 from itertools import pairwise
 
 from hypothesis import given
@@ -8,9 +9,12 @@ from hypothesis import strategies as st
 
 from gateway.conversation import assistant_message, chains_of, projection, seed
 from gateway.encoding import PieceEncoder
+from gateway.history import Histories
 from gateway.request import ToolCall
 from gateway.stop_text import StopText
+from rollout.episode import encode_turn
 from rollout.tokenizer import Tokenizer
+from tests.rollout.turns import output, turn
 
 WORDS = st.text(alphabet="abSTOP ", max_size=40)
 STOPS = st.lists(st.text(alphabet="abSTOP", min_size=1, max_size=5), max_size=3).map(tuple)
@@ -54,6 +58,22 @@ def test_a_chain_depends_on_everything_before_it(messages: list[tuple[str, str]]
     assert chains_of(start, said)[: len(said)] == chains_of(start, said[:-1])[: len(said)]
     assert len(set(chains_of(start, said))) == len(said) + 1
     assert not set(chains_of(start, said)) & set(chains_of(other, said))
+
+
+def test_a_history_that_lost_its_beginning_is_read_again() -> None:
+    """Turns are added only behind those they follow, whatever was dropped or read in between."""
+    log = [encode_turn(turn(f"t{n}", [n], output([n]))) for n in range(6)]
+    histories = Histories(capacity=1)
+    read = partial(histories.bring_up_to_date, "project", "ep_1", created_ms=1)
+    assert read(since=0, turns=log[:5]) is not None
+    histories.bring_up_to_date("project", "ep_2", created_ms=1, since=0, turns=[])
+    early = read(since=0, turns=log[:3])  # it began before the others were committed
+    assert early is not None
+    assert read(since=5, turns=log[5:]) is None
+    whole = read(since=0, turns=log)
+    assert whole is early
+    assert [t.id for t in whole.trie.turns] == [f"t{n}" for n in range(6)]
+    assert histories.bring_up_to_date("project", "ep_1", created_ms=2, since=6, turns=[]) is None
 
 
 def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:

@@ -26,6 +26,8 @@ async def test_every_way_of_sampling_is_accepted(start_gateway: StartGateway, en
         {"frequency_penalty": 0.5, "presence_penalty": 0.5, "logit_bias": {"5": 1}},
         {"stop": ["a", "e"]},
         {"seed": 7, "n": 2},
+        {"seed": 2**63 - 1, "n": 2},
+        {"seed": -(2**63)},
         {"logprobs": True, "top_logprobs": 3},
         {"extra_body": {"regex": "[a-z]{1,8}"}},
         {
@@ -34,6 +36,8 @@ async def test_every_way_of_sampling_is_accepted(start_gateway: StartGateway, en
                 "json_schema": {"name": "n", "schema": schema},
             }
         },
+        {"response_format": {"type": "json_object"}, "logprobs": True, "top_logprobs": 3},
+        {"top_p": 0.9, "logprobs": True, "top_logprobs": 3},
         {"tools": [PRICE], "tool_choice": "required"},
     ]
     async with start_gateway(engine) as served, served.openai() as client:

@@ -1,8 +1,10 @@
 """A turn's life through the gateway: history reused token by token, engines that die, retries, swaps."""
 
 import asyncio
+import json
 from typing import Any
 
+import httpx
 import pytest
 
 from rollout.episode import VersionInterval
@@ -13,8 +15,10 @@ from tests.gateway.conftest import Gateway, StartGateway, end_of_turn, spell
 from tests.gateway.scripted_engine import (
     Abort,
     Die,
+    End,
     Garbage,
     Length,
+    Refuse,
     ScriptedEngine,
     Tokens,
     Version,
@@ -135,14 +139,45 @@ async def test_a_turn_survives_its_engine(
         first.script(Tokens(begun), fault)
         answer = await said(served, streamed=streamed)
         _, turn = await served.store.turns("ep_1")
-    successor = second if isinstance(fault, Die) else first
     # An engine that broke off an unstreamed answer never told what it had sampled.
     kept = begun if streamed or isinstance(fault, Abort) else []
     assert answer == tokenizer.decode(kept + rest)
-    assert successor.requests[-1]["input_ids"] == first.requests[0]["input_ids"] + kept
+    assert second.requests[-1]["input_ids"] == first.requests[0]["input_ids"] + kept
     assert turn.outputs[0].ids.tolist()[:-1] == kept + rest
     versions = [turn.outputs[0].versions[0].version, turn.outputs[0].versions[-1].version]
-    assert versions == [first.version if kept else successor.version, successor.version]
+    assert versions == [first.version if kept else second.version, second.version]
+
+
+async def test_an_answer_is_whole_although_its_connection_breaks(
+    start_gateway: StartGateway, tokenizer: Tokenizer
+) -> None:
+    """Once the engine has said how an output ended nothing is asked again, also where a grammar forbids to go on."""
+    async with running_engine() as engine, start_gateway(engine) as served:
+        engine.script(*spell(tokenizer, "{}"), End("stop"), Die())
+        body = {"messages": [USER], "stream": True, "response_format": {"type": "json_object"}}
+        answer = await served.admin.post("/v1/chat/completions", json=body, headers=EPISODE)
+        assert answer.text.endswith("data: [DONE]\n\n")
+        assert len(engine.requests) == 1
+        (turn,) = await served.store.turns("ep_1")
+    assert turn.outputs[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [[], [{"version": "1", "start": 0, "end": 1}], [{"version": "1", "start": 1, "end": 9}]],
+)
+async def test_versions_that_leave_a_gap_cost_a_retry(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer, spans: Any
+) -> None:
+    """An engine that cannot say who sampled what is asked again, and what is recorded adds up."""
+    event = {"output_ids": [5, 6], "meta_info": {"completion_tokens": 2, "weight_versions": spans}}
+    event["meta_info"]["output_token_logprobs"] = [[-0.5, 5, None], [-0.5, 6, None]]
+    event["meta_info"]["finish_reason"] = {"type": "length" if spans else "abort"}
+    scripted.script(Garbage(json.dumps(event).encode()))
+    await ask(served, [USER])
+    (turn,) = await served.store.turns("ep_1")
+    assert turn.outputs[0].ids[:2].tolist() == [5, 6]
+    assert turn.outputs[0].versions[-1].end == turn.outputs[0].num_tokens
 
 
 async def said(served: Gateway, *, streamed: bool) -> str:
@@ -223,6 +258,50 @@ async def test_an_idempotency_key_is_one_sample(
     other = await served.admin.post(path, json=body | {"n": 2}, headers=headers)
     assert other.status_code == 409
     assert other.headers["x-should-retry"] == "false"
+
+
+async def test_a_joined_call_is_not_told_of_a_turn_that_was_never_recorded(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """When the commit is refused, whoever joined the call is refused too."""
+    wait = Wait(asyncio.Event())
+    scripted.script(wait, *spell(tokenizer, "lost"), end_of_turn(tokenizer))
+    calls = await start_joined(served, wait, num_joined=1)
+    await served.admin.delete("/v1/episodes/ep_1")
+    wait.event.set()
+    assert [(await call).status_code for call in calls] == [409, 409]
+
+
+async def test_of_several_joined_calls_one_goes_on(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """When the call they joined fails, one of them samples and the others get its reply."""
+    wait = Wait(asyncio.Event())
+    scripted.script(wait, Refuse(400, "no"))
+    calls = await start_joined(served, wait, num_joined=3)
+    wait.event.set()
+    first, *joined = [await call for call in calls]
+    assert first.status_code == 400
+    assert len({answer.json()["id"] for answer in joined}) == 1
+    assert len(scripted.requests) == 2
+
+
+async def start_joined(
+    served: Gateway, wait: Wait, *, num_joined: int
+) -> list[asyncio.Task[httpx.Response]]:
+    """A call that waits in the engine, and others with its key that wait for it."""
+    headers = {**EPISODE, "Idempotency-Key": "k1"}
+    body = {"model": "policy", "messages": [USER]}
+
+    def start() -> asyncio.Task[httpx.Response]:
+        post = served.admin.post("/v1/chat/completions", json=body, headers=headers)
+        return asyncio.create_task(post)
+
+    calls = [start()]
+    await wait.reached.wait()
+    calls += [start() for _ in range(num_joined)]
+    await asyncio.sleep(0.2)  # nobody announces that a call has joined
+    return calls
 
 
 async def test_concurrent_calls_of_one_episode_all_count(

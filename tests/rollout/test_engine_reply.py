@@ -90,8 +90,39 @@ def test_the_versions_of_the_last_event_are_the_truth() -> None:
 def test_an_answer_that_contradicts_itself_is_refused(meta: dict[str, Any], complaint: str) -> None:
     """A missing logprob, a gap in tokens or versions, is never filled in."""
     whole = {"finish_reason": {"type": "stop"}} | meta
-    with pytest.raises(EngineGarbled, match=complaint):
+    with pytest.raises(EngineGarbled, match=complaint) as raised:
         Reply("e").add(_event([1, 2], 0, 2, **whole))
+    assert_consistent(raised.value.partial)
+
+
+def assert_consistent(partial: Chunk | None) -> None:
+    """Each token of a partial answer has its logprob and its version, so that another engine can go on."""
+    assert partial is not None
+    number = len(partial.ids)
+    assert len(partial.logprobs) == number
+    assert sum(v.end - v.start for v in partial.versions) == number
+    for extra in (partial.top_logprobs, partial.sampling_logprobs):
+        assert extra is None or len(extra) == number
+
+
+def test_extra_logprobs_come_for_every_token_or_for_none() -> None:
+    """An event that leaves them out where others had them is refused, and what came before stands."""
+    reply = Reply("e")
+    reply.add(_event([1, 2], 0, 1, output_token_sampling_logprobs=[-0.5]))
+    with pytest.raises(EngineGarbled, match="only some tokens") as raised:
+        reply.add(_event([1, 2], 1, 2))
+    assert_consistent(raised.value.partial)
+    assert raised.value.partial.ids == [1]
+
+
+@pytest.mark.parametrize("token", [-1, 10])
+def test_a_sampled_id_outside_the_vocabulary_is_refused(token: int) -> None:
+    """Kept, it would be sent back with the next prompt."""
+    reply = Reply("e", vocab_size=10)
+    reply.add(_event([9, token], 0, 1))
+    with pytest.raises(EngineGarbled, match="outside the vocabulary of 10") as raised:
+        reply.add(_event([9, token], 1, 2))
+    assert raised.value.partial.ids == [9]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b"{}", b'{"meta_info": {}}', b"\xff"])

@@ -119,6 +119,20 @@ async def test_a_much_busier_engine_loses_its_affinity(pool: Pool) -> None:
     assert await _choice(pool, "key") == first.url
 
 
+async def test_an_engine_to_avoid_is_taken_only_if_there_is_no_other(
+    scripted: list[ScriptedEngine], pool: Pool
+) -> None:
+    """A call that one engine failed goes to another, although the engine is up."""
+    urls = [engine.url for engine in scripted]
+    failed: list[str] = []
+    for _ in urls:
+        async with pool.lease("key", 0, avoid=failed) as engine:
+            failed.append(engine.url)
+    assert sorted(failed) == sorted(urls)
+    async with pool.lease("key", 0, avoid=failed) as engine:
+        assert engine.url == failed[0]
+
+
 async def test_a_lost_engine_gets_no_more_calls(scripted: list[ScriptedEngine], pool: Pool) -> None:
     """The call that lost it takes it out at once; a probe that finds it well brings it back."""
     lost = await _choice(pool, "key")

@@ -114,7 +114,7 @@ def test_merging_pays_off_on_long_conversations() -> None:
         context = [1] * (6000 if ordinal == 0 else 750)
         trie.extend(turn(f"t{ordinal}", context, output([2] * 250), anchor=anchor))
         anchor = Anchor(f"t{ordinal}", 0, 250)
-    unmerged = sum(trie.num_tokens_before(Anchor(t.id, 0, 250)) for t in trie.turns)
+    unmerged = sum(len(trie.tokens(Anchor(t.id, 0, 250))) for t in trie.turns)
 
     merged = sum(len(row) for row in linearize(trie))
 

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -147,6 +147,39 @@ async def test_a_redis_that_hangs_does_not_hang_the_caller(server: Server) -> No
     assert time.monotonic() - started < 3
     server.process.send_signal(signal.SIGCONT)
     assert await commit(store, "ep_1", turn("t")) == 0
+    await store.close()
+
+
+def fill_memory(admin: redis.Redis, directory: Path) -> None:
+    admin.config_set("maxmemory", 1)
+
+
+def break_disk(admin: redis.Redis, directory: Path) -> None:
+    """Redis refuses writes after a snapshot failed, as on a full disk."""
+    (directory / "dump.rdb").mkdir()
+    admin.config_set("save", "3600 1000000")
+    admin.bgsave()
+    while admin.info("persistence")["rdb_last_bgsave_status"] == "ok":
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("fill", [fill_memory, break_disk])
+async def test_a_redis_that_is_full_is_unavailable(
+    server: Server, fill: Callable[[redis.Redis, Path], None]
+) -> None:
+    """It refuses every write whole, is read on, and takes the repetition when there is room again."""
+    store = Store.connect(server.url)
+    await store.open(OpenEpisode("ep_1"))
+    made = turn("t", [1], output([2]))
+    with redis.Redis.from_url(server.url) as admin:
+        fill(admin, server.directory)
+        for write in (commit(store, "ep_1", made), store.seal("ep_1"), store.sweep()):
+            with pytest.raises(StoreUnavailable, match="check Redis and retry"):
+                await write
+        assert (await store.episode("ep_1")).header.num_turns == 0
+        admin.config_set("maxmemory", 0)
+        admin.config_set("save", "")
+    assert await commit(store, "ep_1", made) == 0
     await store.close()
 
 

@@ -278,3 +278,20 @@ def test_neither_torch_nor_transformers_is_loaded() -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(["<|im_start|>", "<|im_end|>", "<tool_call>", " Hi", "é🙂", "\n"])),
+    st.sets(st.sampled_from(["<|im_start|>", "<|im_end|>", "<|unknown|>"])),
+)
+def test_a_parser_may_ask_for_special_tokens(
+    codecs: tuple[module.Tokenizer, ReferenceCodec], texts: list[str], shown: set[str]
+) -> None:
+    """Markup that is a special token is in the stream when asked for, whichever codec decodes."""
+    tokenizer, reference = codecs
+    visible = "".join(text for text in texts if not text.startswith("<|im_") or text in shown)
+    asked = [id_ for text in shown if (id_ := tokenizer.token_id(text)) is not None]
+    for decoder in (tokenizer.stream_decoder(shown), reference.stream_decoder(asked)):
+        pieces = [decoder.push([id_]) for id_ in tokenizer.encode("".join(texts))]
+        assert "".join([*pieces, decoder.finish()]) == visible

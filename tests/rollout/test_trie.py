@@ -83,12 +83,11 @@ def test_equal_contexts_are_shared_and_equal_outputs_are_not() -> None:
     assert Trie([turn("a", [1], output([5])), turn("b", [1], output([5]))]).num_tokens == 3
 
 
-def test_the_ends_of_outputs_and_prompts_are_found_by_their_chains() -> None:
+def test_the_ends_of_outputs_are_found_by_their_chains() -> None:
     """A conversation's hash leads to the place where its next turn attaches."""
     trie = Trie([turn("a", [1, 2], output([5]), output([6, 7]))])
 
     assert trie.find("after a 1") == [Anchor("a", 1, 2)]
-    assert trie.find_prompt("prompt a") == [Anchor("a", -1, 2)]
     assert trie.find("never heard") == []
 
 
