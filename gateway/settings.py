@@ -1,10 +1,13 @@
 """What `python -m gateway` reads from its environment, once, at start."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from gateway.parsing.call_formats import TOOL_FORMATS
+from gateway.parsing.formats import REASONING_FORMATS
 from rollout.settings import SharedSettings
 
 
@@ -41,3 +44,19 @@ class Settings(SharedSettings):
         if not engines:
             raise ValueError("name at least one engine")
         return engines
+
+    @field_validator("tool_format")
+    @classmethod
+    def _knows_the_tool_format(cls, name: str | None) -> str | None:
+        return _one_of(name, TOOL_FORMATS)
+
+    @field_validator("reasoning_format")
+    @classmethod
+    def _knows_the_reasoning_format(cls, name: str | None) -> str | None:
+        return _one_of(name, REASONING_FORMATS)
+
+
+def _one_of(name: str | None, known: Iterable[str]) -> str | None:
+    if name is not None and name not in known:
+        raise ValueError(f"{name} is not one of {', '.join(sorted(known))}")
+    return name

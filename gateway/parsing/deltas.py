@@ -34,7 +34,7 @@ Delta = ContentDelta | ReasoningDelta | ToolCallStart | ToolArgumentsDelta | Too
 
 
 class ParsedToolCall(msgspec.Struct, frozen=True):
-    """A call as the model wrote it; `arguments` is its JSON text, unchanged."""
+    """A call; `arguments` is its JSON text, unchanged where the model wrote JSON."""
 
     id: str
     name: str

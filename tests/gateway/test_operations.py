@@ -151,6 +151,7 @@ def run_gateway(environment: dict[str, str]) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"TURNGATE_GATEWAY_TOOL_FORMAT": "qwenn"}, "qwenn is not one of"),
         ({"TURNGATE_GATEWAY_PROT": "1"}, "TURNGATE_GATEWAY_PROT"),
         ({"TURNGATE_REDIS": "x"}, "TURNGATE_REDIS"),
         ({"TURNGATE_GATEWAY_PORT": "many"}, "TURNGATE_GATEWAY_PORT"),
