@@ -105,7 +105,7 @@ class Attacher:
             return None
         sampled = ids[:-1] if ids[-1] in self._tokenizer.eos_ids else ids
         tail = self._prompt_tail(anchor, history) if self._reader.reads_reasoning else ""
-        if not self._reader.agree(junction.output, self._tokenizer.decode(sampled), tail):
+        if not self._reader.agree(junction.output, self._shown(sampled), tail):
             return None
         return self._template.bridge(junction, ids[-1]).ids
 
@@ -129,10 +129,15 @@ class Attacher:
         anchor = anchors[-1]
         reasoning = history.reasoning.get(anchor)
         if reasoning is None:
-            text = self._tokenizer.decode(history.output_ids(anchor))
+            text = self._shown(history.output_ids(anchor))
             message_read = self._reader.read(text, self._prompt_tail(anchor, history))
             reasoning = history.reasoning[anchor] = message_read.reasoning
         return {**message, "reasoning_content": reasoning} if reasoning else message
+
+    def _shown(self, ids: list[int]) -> str:
+        """An output as its client saw it: of the special tokens only markup."""
+        decoder = self._tokenizer.stream_decoder(self._reader.markers)
+        return decoder.push(ids) + decoder.finish()
 
     def _prompt_tail(self, anchor: Anchor, history: History) -> str:
         prompt = history.trie.tokens(Anchor(anchor.turn_id, anchor.output, 0))

@@ -6,6 +6,7 @@ from typing import Self
 
 from gateway.conversation import parsed_arguments
 from gateway.parsing import Message, OutputFormat, OutputParser, fold
+from gateway.parsing.output import markers_of
 from gateway.request import Tool
 
 
@@ -27,6 +28,10 @@ class Reader:
     @property
     def reads_reasoning(self) -> bool:
         return self.reasoning_format is not None
+
+    @property
+    def markers(self) -> frozenset[str]:
+        return markers_of(self.tool_format, self.reasoning_format)
 
     def parser(self, *, tools: Sequence[Tool], prompt_tail: str) -> OutputParser:
         """A parser for one output; reasoning may have been opened at the end of its prompt."""

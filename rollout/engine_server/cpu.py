@@ -18,6 +18,7 @@ ARGUMENTS = (
     *("--device", "cpu", "--attention-backend", "torch_native"),
     # SGLang's own choice for a float32 model is float16, 1e-3 off the trainer.
     *("--dtype", "float32"),
+    "--sleep-on-idle",  # the scheduler would spin on a whole core, which others here need
     *("--max-total-tokens", "32768"),  # SGLang would take 71 % of the memory for its cache
 )
 

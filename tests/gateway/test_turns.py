@@ -59,6 +59,22 @@ async def test_sampled_ids_are_never_encoded_again(
     assert row.action_mask.sum() == len(odd) + 1 + len(spell(tokenizer, "Hello there.")) + 1
 
 
+async def test_an_output_with_a_special_token_is_continued(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """What a policy samples and no client sees stays in the ids, and is no reason to branch."""
+    hidden = tokenizer.token_id("<|im_start|>")
+    assert hidden is not None
+    sampled = [*tokenizer.encode("before"), hidden, *tokenizer.encode(" after")]
+    stop = end_of_turn(tokenizer)
+    scripted.script(Tokens(sampled), stop)
+    answer = await ask(served, [USER])
+    await ask(served, [USER, answer.model_dump(), USER])
+    first, second = (request["input_ids"] for request in scripted.requests)
+    assert answer.content == "before after"
+    assert second[len(first) :][: len(sampled) + 1] == [*sampled, stop.matched]
+
+
 async def test_a_tool_loop_is_one_sequence(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
