@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rollout.errors import RolloutError
+from rollout.logs import configure
 from rollout.settings import SettingsError
-from trainer import logs
 from trainer.job import Job
 from trainer.megatron.errors import LearnerError
 from trainer.portal import Portal, Stopped
@@ -24,7 +24,7 @@ CANNOT_START = 2  # a setting, a model or a checkpoint is wrong; starting again 
 
 
 def main() -> int:
-    logs.configure()
+    configure()
     with Portal.open() as portal, stopping_on_signals(portal):
         try:
             with Job.open(Settings.load(), portal) as job:
