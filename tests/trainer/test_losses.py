@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainer.rows import MASK, ROWS, SLOTS, close, random
 from trainer.algorithms import (
     cispo,
     decoupled_ppo,
@@ -30,29 +31,18 @@ from trainer.algorithms import (
     opsm,
     ppo_clip,
     prompt_mean,
-    reinforce_plus_plus,
     sapo,
     score_function,
     seq_mean_token_mean,
     seq_mean_token_sum,
     seq_mis,
     seq_tis,
-    terminal_rewards,
     tis,
     token_mean,
     traj_mean_token_mean,
-    value_loss,
-    whiten,
 )
 
-MASK = torch.tensor([[0, 1, 1, 0, 1, 0], [0, 0, 1, 1, 0, 0]], dtype=torch.bool)
-ROWS, SLOTS = MASK.shape
 PACKED = torch.tensor([0, SLOTS, 2 * SLOTS])
-
-
-def random(seed: int, scale: float = 0.3) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return -1 + scale * torch.randn(ROWS, SLOTS, generator=generator, dtype=torch.float64)
 
 
 CURRENT, PROXIMAL, BEHAVIOR = random(1), random(2), random(3)
@@ -75,10 +65,6 @@ def by_token(formula: Callable[[float, float, float], float], other: Tensor) -> 
         strict=True,
     )
     return torch.tensor([formula(*row) for row in rows], dtype=torch.float64).reshape(ROWS, SLOTS)
-
-
-def close(result: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_ppo_clip_is_the_papers() -> None:
@@ -329,75 +315,6 @@ def test_mean_modes_weigh_one_in_all() -> None:
         traj_mean_token_mean(MASK, groups),
     ):
         assert float(weights.double().sum()) == pytest.approx(1, abs=1e-6)
-
-
-def reference_gae(
-    rewards: list[float], values: list[float], *, gamma: float, lam: float, last: float
-) -> list[float]:
-    advantages, running, following = [], 0.0, last
-    for reward, value in reversed(list(zip(rewards, values, strict=True))):
-        running = reward + gamma * following - value + gamma * lam * running
-        following = value
-        advantages.append(running)
-    return advantages[::-1]
-
-
-def test_gae_steps_over_what_was_not_sampled() -> None:
-    """On a row with holes GAE is that of the compacted row, with the bootstrap after its last sampled token."""
-    rewards, values = random(5), random(6)
-    last = torch.tensor([0.4, 0.0], dtype=torch.float64)
-    advantages, returns = gae(rewards, values, action_mask=MASK, gamma=0.9, lam=0.8, bootstrap=last)
-    for row in range(ROWS):
-        chosen = MASK[row]
-        expected = reference_gae(
-            rewards[row][chosen].tolist(),
-            values[row][chosen].tolist(),
-            gamma=0.9,
-            lam=0.8,
-            last=float(last[row]),
-        )
-        close(advantages[row][chosen], torch.tensor(expected, dtype=torch.float64))
-    close(returns, torch.where(MASK, advantages + values, 0.0))
-    assert torch.equal(advantages[~MASK], torch.zeros_like(advantages[~MASK]))
-
-
-def test_without_a_critic_gae_broadcasts_the_reward() -> None:
-    """With gamma = lambda = 1 and V = 0 every sampled token gets the reward of its row."""
-    rewards = terminal_rewards(torch.tensor([2.0, -1.0]).double(), MASK)
-    advantages, _ = gae(rewards, torch.zeros_like(rewards), action_mask=MASK)
-    close(advantages, torch.tensor([[2.0], [-1.0]]).double() * MASK)
-
-
-def test_the_reward_lands_on_the_last_sampled_token() -> None:
-    """A row that ends in a tool's answer keeps its reward, on the token before."""
-    rewards = terminal_rewards(torch.tensor([2.0, -1.0]), MASK)
-    assert torch.nonzero(rewards).tolist() == [[0, 4], [1, 3]]
-
-
-def test_reinforce_plus_plus_reaches_back_over_tool_calls() -> None:
-    """The return is not reset by tokens that were not sampled, and is whitened over the batch."""
-    rewards = terminal_rewards(torch.tensor([2.0, -1.0]).double(), MASK)
-    result = reinforce_plus_plus(rewards, MASK)
-    returns = torch.tensor([[2.0], [-1.0]]).double().expand(ROWS, SLOTS)[MASK]
-    expected = (returns - returns.mean()) / (returns.var(correction=0) + 1e-8).sqrt()
-    close(result[MASK], expected)
-
-
-def test_whitening_is_over_sampled_tokens() -> None:
-    """Mean 0 and variance 1 over the mask, 0 elsewhere, all 0 for an empty mask."""
-    result = whiten(random(7), MASK)
-    assert float(result[MASK].mean()) == pytest.approx(0, abs=1e-12)
-    assert float(result[MASK].var(correction=0)) == pytest.approx(1, abs=1e-6)
-    assert torch.equal(result[~MASK], torch.zeros_like(result[~MASK]))
-    assert torch.equal(whiten(random(7), MASK & False), torch.zeros(ROWS, SLOTS).double())
-
-
-def test_value_loss_takes_the_worse_of_clipped_and_plain() -> None:
-    """0.5 max((V - R)^2, (V_old + clip(V - V_old) - R)^2)."""
-    result = value_loss(
-        torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), old_values=torch.tensor([0.0, 0.0])
-    )
-    close(result, torch.tensor([0.5, 0.5]))
 
 
 def test_packed_is_padded() -> None:
