@@ -1,14 +1,18 @@
-"""What every test may ask for: a real Redis, a model directory, and the real SGLang, each made once per run."""
+"""What every test may ask for: a real Redis, a model directory and the real SGLang, each made once per run, and gateways."""
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from deploy.demo.starter import create_untrained
+from rollout.tokenizer import Tokenizer
 from tests.engines import start_engine
+from tests.gateways import Gateway, StartGateway, running_gateway
 from tests.redis_server import running_redis
 
 # How long an example takes says how busy the machine is; a test that hangs meets pytest's own limit.
@@ -39,3 +43,25 @@ def engine(model_dir: Path) -> Iterator[str]:
     """The URL of a real SGLang that serves `model_dir`."""
     with start_engine(model_dir) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def tokenizer(model_dir: Path) -> Tokenizer:
+    return Tokenizer.load(model_dir)
+
+
+@pytest.fixture
+def start_gateway(redis_url: str, model_dir: Path, tmp_path: Path) -> StartGateway:
+    """Starts gateways of one Redis in front of these engines; settings may be overridden by name."""
+    defaults: dict[str, Any] = {
+        "redis_url": redis_url,
+        "database_url": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "weights_dir": tmp_path / "weights",
+        "model_dir": model_dir,
+    }
+
+    def start(*engines: Any, **overrides: Any) -> AbstractAsyncContextManager[Gateway]:
+        urls = tuple(engine if isinstance(engine, str) else engine.url for engine in engines)
+        return running_gateway(**(defaults | {"engines": urls} | overrides))
+
+    return start

@@ -11,8 +11,9 @@ from gateway.errors import TooMany
 from gateway.keys import episode_key, is_genuine, read_episode_key
 from gateway.limits import Limits
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import Gateway, end_of_turn
+from tests.gateway.conftest import end_of_turn
 from tests.gateway.scripted_engine import ScriptedEngine, Wait
+from tests.gateways import Gateway
 
 BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
 CHAT = "/v1/chat/completions"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import ADMIN_KEY, Gateway, StartGateway, end_of_turn, eventually
+from tests.gateway.conftest import end_of_turn, eventually
 from tests.gateway.scripted_engine import (
     Die,
     Garbage,
@@ -20,6 +20,7 @@ from tests.gateway.scripted_engine import (
     Wait,
     running_engine,
 )
+from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 
 CHAT = "/v1/chat/completions"
 USER: Any = [{"role": "user", "content": "Hi"}]

@@ -10,8 +10,9 @@ from rollout.episode import DiscardReason
 from rollout.store import Store
 from rollout.tokenizer import Tokenizer
 from rollout.transitions import Timings
-from tests.gateway.conftest import Gateway, end_of_turn, eventually, spell
+from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import ScriptedEngine, Version
+from tests.gateways import Gateway
 
 CHAT = "/v1/chat/completions"
 USER: Any = [{"role": "user", "content": "Hi"}]

@@ -15,15 +15,9 @@ import pytest
 
 from rollout.policies import PolicyStore
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import (
-    ADMIN_KEY,
-    Gateway,
-    StartGateway,
-    end_of_turn,
-    eventually,
-    spell,
-)
+from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import Refuse, ScriptedEngine, Wait
+from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 from tests.redis_server import spawn, wait_until_ready
 
 CHAT = "/v1/chat/completions"

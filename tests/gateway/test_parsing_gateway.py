@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import StartGateway, spell
+from tests.gateway.conftest import spell
 from tests.gateway.scripted_engine import ScriptedEngine, Stop
 from tests.gateway.written import harmony
+from tests.gateways import StartGateway
 from tests.rollout.families import source
 from tests.rollout.model_directory import (
     byte_level_bpe,

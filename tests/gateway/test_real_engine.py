@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import Gateway, StartGateway
 from tests.gateway.test_chat import PRICE
+from tests.gateways import Gateway, StartGateway
 
 pytestmark = pytest.mark.engine
 USER: Any = [{"role": "user", "content": "What does a melon cost?"}]

@@ -9,9 +9,10 @@ import pytest
 from rollout.sequences import linearize
 from rollout.tokenizer import Tokenizer
 from rollout.trie import Trie
-from tests.gateway.conftest import Gateway, StartGateway, end_of_turn, spell
+from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import ScriptedEngine
 from tests.gateway.test_chat import CALL, PRICE
+from tests.gateways import Gateway, StartGateway
 from tests.rollout.families import source
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 

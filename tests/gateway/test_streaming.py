@@ -8,7 +8,7 @@ import pytest
 from openai import APIError
 
 from rollout.tokenizer import Tokenizer
-from tests.gateway.conftest import Gateway, StartGateway, end_of_turn, eventually, spell
+from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import (
     Garbage,
     Refuse,
@@ -20,6 +20,7 @@ from tests.gateway.scripted_engine import (
     running_engine,
 )
 from tests.gateway.test_chat import CALL, PRICE
+from tests.gateways import Gateway, StartGateway
 
 USER: Any = [{"role": "user", "content": "Hi"}]
 

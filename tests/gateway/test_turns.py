@@ -11,7 +11,7 @@ from rollout.episode import VersionInterval
 from rollout.sequences import linearize
 from rollout.tokenizer import Tokenizer
 from rollout.trie import Trie
-from tests.gateway.conftest import Gateway, StartGateway, end_of_turn, spell
+from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import (
     Abort,
     Die,
@@ -26,6 +26,7 @@ from tests.gateway.scripted_engine import (
     running_engine,
 )
 from tests.gateway.test_chat import CALL, PRICE
+from tests.gateways import Gateway, StartGateway
 
 EPISODE = {"X-Turngate-Episode": "ep_1"}
 USER: Any = {"role": "user", "content": "Hi"}

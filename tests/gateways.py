@@ -1,0 +1,62 @@
+"""A gateway for tests: in this process, on free ports, as a caller sees it."""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from openai import AsyncOpenAI
+
+from gateway.serving import gateway
+from gateway.settings import Settings
+from rollout.store import Store
+
+ADMIN_KEY = "tg-admin-for-tests-only"
+
+
+@dataclass
+class Gateway:
+    """A running gateway as a caller sees it."""
+
+    url: str
+    metrics_url: str
+    project: str
+    store: Store
+    admin: httpx.AsyncClient
+
+    def openai(self, key: str = ADMIN_KEY, *, path: str = "/v1", **options: Any) -> AsyncOpenAI:
+        options.setdefault("max_retries", 0)
+        return AsyncOpenAI(base_url=self.url + path, api_key=key, **options)
+
+    async def metric(self, name: str) -> dict[str, float]:
+        """Samples of a metric by their label part."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            text = (await client.get(self.metrics_url)).text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(name)]
+        found = {key[len(name) :]: float(value) for key, value in lines}
+        return {k: v for k, v in found.items() if k == "" or k.startswith("{")}
+
+
+StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
+@asynccontextmanager
+async def running_gateway(**settings: Any) -> AsyncIterator[Gateway]:
+    """Serve while the block runs; settings may be overridden by name."""
+    values: dict[str, Any] = {
+        "project": f"test-{secrets.token_hex(4)}",
+        "admin_key": ADMIN_KEY,
+        "port": 0,
+        "metrics_port": 0,
+        "shutdown_seconds": 2.0,
+    }
+    chosen = Settings(**(values | settings))
+    async with gateway(chosen) as (address, _, services):
+        url = f"http://{address.host}:{address.port}"
+        async with httpx.AsyncClient(
+            base_url=url, headers={"authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False
+        ) as admin:
+            metrics_url = f"http://{address.host}:{address.metrics_port}/metrics"
+            yield Gateway(url, metrics_url, chosen.project, services.store, admin)
