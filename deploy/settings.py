@@ -21,6 +21,8 @@ SHARED = (
     "TURNGATE_ENGINES",
     "TURNGATE_ENGINE_ADMIN_KEY",
 )
+# What gateway and trainer read alike, and nobody but the user says.
+PASSED_ON = ("TURNGATE_FLAGGED_TOKENS",)
 
 
 class Settings(BaseSettings):
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | set(SHARED)
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | set(SHARED + PASSED_ON)
     mine = {name for name in environment if name.startswith(PREFIX)}
     unknown = {name for name in mine - known if not name.startswith(PROCESS_PREFIXES)}
     if unknown:
@@ -74,9 +76,10 @@ def override(environment: Mapping[str, str], assignments: list[str]) -> dict[str
 
 
 def passed_on(environment: Mapping[str, str], own_prefix: str | None) -> dict[str, str]:
-    """What a process gets of our environment: all that is not Turngate's, and of that only its own."""
+    """What a process gets of our environment: all that is not Turngate's, and of that only what it reads."""
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(PREFIX) or (own_prefix and name.startswith(own_prefix))
+        if not name.startswith(PREFIX)
+        or (own_prefix and (name.startswith(own_prefix) or name in PASSED_ON))
     }

@@ -11,16 +11,24 @@ from gateway.grammar import grammar
 from gateway.request import Request, SamplingOptions
 from gateway.sampler import Job
 from gateway.sampling import engine_parameters, is_truncated, request_flags
+from rollout.episode import FLAGGED
+from rollout.settings import FlaggedTokens
 from rollout.tokenizer import Tokenizer
 
 
 class Planner:
     def __init__(
-        self, tokenizer: Tokenizer, *, tool_format: str | None, max_output_tokens: int
+        self,
+        tokenizer: Tokenizer,
+        *,
+        tool_format: str | None,
+        max_output_tokens: int,
+        flagged_tokens: FlaggedTokens,
     ) -> None:
         self._tokenizer = tokenizer
         self._tool_format = tool_format
         self._max_output_tokens = max_output_tokens
+        self._refuses_flagged = flagged_tokens == "refuse"
 
     def job(self, request: Request, attachment: Attachment, *, turn_id: str, affinity: str) -> Job:
         """Raises BadRequest for what no engine could do."""
@@ -40,6 +48,16 @@ class Planner:
             is_constrained=bool(rules),
             stop_ids=self._stop_ids(request.sampling),
         )
+
+    def check_trainable(self, job: Job) -> None:
+        """Raises BadRequest for sampling that this deployment does not train on; a side call may sample as it likes."""
+        flags = [str(flag.name).lower() for flag in job.flags & FLAGGED]
+        if self._refuses_flagged and flags:
+            raise BadRequest(
+                f"tokens sampled so are not trained here ({', '.join(flags)}): leave out grammars, penalties, "
+                "top_p, top_k, min_p and temperature 0, or mark the call with X-Turngate-Turn-Kind: side",
+                code="sampling_not_trainable",
+            )
 
     def _stop_ids(self, options: SamplingOptions) -> frozenset[int]:
         ends = frozenset() if options.ignore_eos else self._tokenizer.eos_ids

@@ -87,6 +87,10 @@ def request_flags(request: Request, grammar: dict[str, str]) -> OutputFlags:
     has_penalty = options.frequency_penalty or options.presence_penalty
     if has_penalty or options.logit_bias or options.repetition_penalty not in (None, 1.0):
         flags |= OutputFlags.PENALIZED
+    if is_truncated(options):
+        flags |= OutputFlags.NARROWED
+    if options.temperature == 0:
+        flags |= OutputFlags.GREEDY
     return flags
 
 

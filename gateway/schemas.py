@@ -143,6 +143,7 @@ class SequenceObject(BaseModel):
     behavior_logprobs: list[float]
     versions: list[int]
     turns: list[int]
+    flags: list[int]  # bits of OutputFlags, per token
 
 
 class TokensView(BaseModel):

@@ -88,6 +88,7 @@ def _turns(
             tokenizer,
             tool_format=reader.tool_format,
             max_output_tokens=settings.max_output_tokens,
+            flagged_tokens=settings.flagged_tokens,
         ),
         sampler=Sampler(pool),
         metrics=metrics,

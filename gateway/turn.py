@@ -98,6 +98,8 @@ class Turns:
         job = self._planner.job(
             request, attachment, turn_id=new_turn_id(), affinity=call.address.episode_id
         )
+        if call.address.kind == "train":
+            self._planner.check_trainable(job)
         tail = self._attacher.tail(attachment.prompt)
         builders = [
             OutputBuilder(

@@ -78,6 +78,7 @@ def sequences(episode: EpisodeView) -> SequencesView:
             behavior_logprobs=row.behavior_logprobs.tolist(),
             versions=row.versions.tolist(),
             turns=row.turns.tolist(),
+            flags=row.flags.tolist(),
         )
         for row in linearize(Trie(episode.turns), episode.header.id)
     ]

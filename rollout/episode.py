@@ -75,6 +75,15 @@ class OutputFlags(IntFlag):
     FORCED = 16  # a forced tool choice or an assistant prefill preceded it
     PENALIZED = 32  # penalties or logit bias moved the distribution
     MALFORMED = 64  # a tool call in it did not parse
+    NARROWED = 128  # top-p, top-k or min-p left only some tokens possible
+    GREEDY = 256  # the likeliest token was taken; its logprob is what sampling would have given it
+
+
+# Not sampled from the policy's own distribution: what the setting TURNGATE_FLAGGED_TOKENS is about. What follows a prefill
+# is the policy's own choice, and a forced tool choice is flagged as the grammar that enforces it.
+FLAGGED = (
+    OutputFlags.CONSTRAINED | OutputFlags.PENALIZED | OutputFlags.NARROWED | OutputFlags.GREEDY
+)
 
 
 class VersionInterval(msgspec.Struct, frozen=True, array_like=True, gc=False):

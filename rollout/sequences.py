@@ -20,6 +20,7 @@ class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
     behavior_logprobs: NDArray[np.float32]  # 0 where the mask is false
     versions: NDArray[np.int32]  # policy version that sampled the token, -1 where the mask is false
     turns: NDArray[np.int32]  # ordinal of the turn that sampled the token, -1 likewise
+    flags: NDArray[np.int32]  # OutputFlags of the output it belongs to, 0 likewise
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -63,6 +64,7 @@ def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) ->
         behavior_logprobs=np.zeros(length, np.float32),
         versions=np.full(length, -1, np.int32),
         turns=np.full(length, -1, np.int32),
+        flags=np.zeros(length, np.int32),
     )
     for span, end in path(Place(leaf, len(leaf))):
         sequence.tokens[span.depth : span.depth + end] = span.tokens[:end]
@@ -80,6 +82,7 @@ def fill(sequence: Sequence, trie: Trie, span: Span, start: int, end: int) -> No
     sequence.action_mask[here] = True
     sequence.behavior_logprobs[here] = output.behavior_logprobs[start:end]
     sequence.turns[here] = span.turn
+    sequence.flags[here] = output.flags
     for interval in output.versions:
         first, last = max(interval.start, start), min(interval.end, end)
         if first < last:

@@ -8,12 +8,13 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "TURNGATE_"
+FlaggedTokens = Literal["train", "correct", "mask", "refuse"]
 PROCESS_PREFIXES = ("TURNGATE_GATEWAY_", "TURNGATE_TRAINER_", "TURNGATE_ENGINE_", "TURNGATE_DEMO_")
 
 
@@ -55,6 +56,12 @@ class SharedSettings(BaseSettings):
         default=None,
         validation_alias="TURNGATE_ENGINE_ADMIN_KEY",
         description="their admin key, if they have one",
+    )
+    flagged_tokens: FlaggedTokens = Field(
+        default="correct",
+        validation_alias="TURNGATE_FLAGGED_TOKENS",
+        description="tokens sampled under a grammar, penalties, top-p, top-k, min-p or greedily: train them as any, "
+        "correct them by their importance weight, mask them, or refuse calls that ask for such sampling",
     )
 
     @field_validator("engines", mode="before")

@@ -4,7 +4,7 @@ Advantages are taken per EPISODE and then spread over its sampled tokens; denomi
 of episodes without an advantage cannot move a weight, so they stay in the denominators and out of the microbatches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from rollout.sequences import Sequence as TokenSequence
 from rollout.sequences import linearize
 from rollout.trie import Trie
 from trainer.algorithms import RunningBaseline, grpo, token_mean
+from trainer.flagged import count_flagged
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.packing import pack
 
@@ -47,6 +48,7 @@ class Batch:
     advantages: tuple[float, ...]
     staleness: tuple[int, ...]  # per group: training version minus its oldest version
     num_sampled_tokens: int
+    num_flagged_tokens: Mapping[str, int]  # by flag
 
     @property
     def has_signal(self) -> bool:
@@ -88,6 +90,7 @@ def prepare(
         advantages=tuple(advantages),
         staleness=tuple(_staleness(claim, training_version) for claim in claims),
         num_sampled_tokens=sum(row.num_sampled for row in rows),
+        num_flagged_tokens=count_flagged(row.sequence for row in rows),
     )
 
 
@@ -142,6 +145,7 @@ def _microbatch(rows: Sequence[Row], weights: Sequence[Tensor]) -> Microbatch:
         proximal_logprobs=torch.zeros(len(mask)),
         weights=torch.cat(list(weights)),
         temperatures=_joined([row.temperatures for row in rows], torch.float32),
+        flags=_joined([s.flags for s in sequences], torch.int32),
     )
 
 

@@ -154,6 +154,7 @@ def objective(settings: Settings) -> Objective:
         correction=settings.correction,
         correction_low=settings.correction_low,
         correction_high=settings.correction_high,
+        flagged_tokens=settings.flagged_tokens,
     )
 
 

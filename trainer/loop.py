@@ -64,7 +64,7 @@ class Trainer:
                 token_budget=self.token_budget,
                 ranks=self.data_parallel,
             )
-        self.report.prepared(batch)
+        self.report.prepared(batch, flagged_tokens=self.objective.flagged_tokens)
         return batch
 
     def step(self, batch: Batch) -> StepMetrics:

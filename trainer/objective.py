@@ -10,8 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rollout.settings import FlaggedTokens
 from trainer.algorithms import clipped_high, clipped_low, decoupled_ppo, icepop, k3, tis
 from trainer.algorithms.ratio import ratio
+from trainer.flagged import flagged_weights
 from trainer.megatron.microbatch import Microbatch
 
 
@@ -22,6 +24,7 @@ class Objective:
     correction: Literal["icepop", "tis"] = "icepop"
     correction_low: float = 0.5
     correction_high: float = 5.0
+    flagged_tokens: FlaggedTokens = "correct"
 
     def __call__(
         self, current_logprobs: Tensor, entropies: Tensor, microbatch: Microbatch
@@ -42,10 +45,16 @@ class Objective:
 
     def importance_weights(self, microbatch: Microbatch) -> Tensor:
         kind = icepop if self.correction == "icepop" else tis
-        return kind(
-            microbatch.proximal_logprobs,
-            microbatch.behavior_logprobs,
-            low=self.correction_low,
+        proximal, behavior = microbatch.proximal_logprobs, microbatch.behavior_logprobs
+        weights = kind(proximal, behavior, low=self.correction_low, high=self.correction_high)
+        if microbatch.flags is None:
+            return weights
+        return flagged_weights(
+            weights,
+            proximal_logprobs=proximal,
+            behavior_logprobs=behavior,
+            flags=microbatch.flags,
+            handling=self.flagged_tokens,
             high=self.correction_high,
         )
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from rollout.settings import FlaggedTokens
 from trainer.batch import Batch
 from trainer.megatron.learner import StepMetrics
 
@@ -74,6 +75,12 @@ class Report:
         self._tokens = Counter(
             "turngate_training_tokens", "Tokens in forward and backward passes", registry=registry
         )
+        self._flagged = Counter(
+            "turngate_training_flagged_tokens",
+            "Sampled tokens that a grammar, penalties, truncation or greedy decoding had a say in",
+            ["flag", "handling"],
+            registry=registry,
+        )
         self._alerts = Counter(
             "turngate_training_alerts", "What needs an operator's eye", ["kind"], registry=registry
         )
@@ -119,8 +126,10 @@ class Report:
         fields = {name: round(value, 6) for name, value in summary.items()}
         log.info("step", extra={"step": step, "version": version, **fields})
 
-    def prepared(self, batch: Batch) -> None:
+    def prepared(self, batch: Batch, *, flagged_tokens: FlaggedTokens) -> None:
         """What a batch tells before it is trained, and even if it teaches nothing."""
+        for flag, count in batch.num_flagged_tokens.items():
+            self._flagged.labels(flag, flagged_tokens).inc(count)
         for versions in batch.staleness:
             self._staleness.observe(versions)
         self._gauges["zero_advantage_fraction"].set(batch.zero_advantage_fraction)

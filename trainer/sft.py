@@ -151,6 +151,7 @@ def _row(line: str, template: ChatTemplate, tokenizer: Tokenizer, *, where: str)
         behavior_logprobs=np.zeros(len(tokens), np.float32),
         versions=np.full(len(tokens), -1, np.int32),
         turns=np.full(len(tokens), -1, np.int32),
+        flags=np.zeros(len(tokens), np.int32),
         episode_id=where,
     )
     return Row(sequence, advantage=1.0, temperatures=np.ones(len(tokens), np.float32))

@@ -37,6 +37,16 @@ def test_a_process_gets_only_its_own_settings() -> None:
     }
 
 
+def test_what_both_processes_read_is_said_once() -> None:
+    """Gateway and trainer get a shared setting of the user's, the engine does not."""
+    environment = {"TURNGATE_FLAGGED_TOKENS": "mask"}
+    load_settings(environment)
+
+    assert passed_on(environment, "TURNGATE_GATEWAY_") == environment
+    assert passed_on(environment, "TURNGATE_TRAINER_") == environment
+    assert passed_on(environment, None) == {}
+
+
 @pytest.mark.parametrize(
     ("written", "understood"),
     [

@@ -31,6 +31,7 @@ class Microbatch:
     temperatures: Tensor | None = (
         None  # float32 [T], the sampling temperature of each token; None is 1
     )
+    flags: Tensor | None = None  # int32 [T], OutputFlags of each token; None is none
 
     def __post_init__(self) -> None:
         starts, end = self.cu_seqlens[:-1], self.cu_seqlens[-1]
