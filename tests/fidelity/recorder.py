@@ -1,0 +1,105 @@
+"""A proxy in front of an engine that changes nothing and keeps what each `/generate` was asked and what it answered.
+
+It is the independent witness of what was sampled: it knows neither the gateway's trie nor its store.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection"}
+
+
+@dataclass
+class EngineCall:
+    """One call: the prompt, and for each sampled token its id, its logprob and who sampled it."""
+
+    rid: str
+    prompt: list[int]
+    sampling: dict[str, Any]
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    finish: dict[str, Any] | None = None
+
+    def read(self, event: dict[str, Any]) -> None:
+        """Take in an answer or one event of it, which ends with token number `completion_tokens`."""
+        meta, new = event["meta_info"], event["output_ids"]
+        start = meta["completion_tokens"] - len(new)
+        self.ids[start:] = new
+        self.versions[start:] = [int(meta["weight_version"])] * len(new)
+        if new:
+            told = meta.get("output_token_sampling_logprobs") or [
+                logprob for logprob, *_ in meta["output_token_logprobs"]
+            ]
+            self.logprobs[start:] = told[-len(new) :]
+        for span in meta.get("weight_versions") or ():
+            length = span["end"] - span["start"]
+            self.versions[span["start"] : span["end"]] = [int(span["version"])] * length
+        self.finish = meta["finish_reason"]
+
+
+class Recorder:
+    def __init__(self, engine: str, session: aiohttp.ClientSession) -> None:
+        self.url = ""
+        self.calls: list[EngineCall] = []
+        self._engine = engine
+        self._session = session
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        """Pass a call on, and the answer back as it comes."""
+        body = await request.read()
+        call = self._call(body) if request.path == "/generate" else None
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in NOT_FORWARDED}
+        async with self._session.request(
+            request.method, self._engine + request.path_qs, data=body, headers=headers
+        ) as answer:
+            passed = {k: v for k, v in answer.headers.items() if k.lower() not in NOT_FORWARDED}
+            response = web.StreamResponse(status=answer.status, headers=passed)
+            await response.prepare(request)
+            rest = b""
+            async for data in answer.content.iter_any():
+                *events, rest = (rest + data).split(b"\n\n")
+                _read(call, events)
+                await response.write(data)
+            _read(call, [rest])
+            await response.write_eof()
+        return response
+
+    def _call(self, body: bytes) -> EngineCall:
+        asked = json.loads(body)
+        call = EngineCall(asked["rid"], asked["input_ids"], asked["sampling_params"])
+        self.calls.append(call)
+        return call
+
+
+def _read(call: EngineCall | None, events: list[bytes]) -> None:
+    """Events of a stream begin with `data:`; an answer that is not streamed is bare JSON."""
+    for event in events if call is not None else ():
+        data = event.strip().removeprefix(b"data:").strip()
+        if data and data != b"[DONE]":
+            answer = json.loads(data)
+            if "meta_info" in answer:
+                call.read(answer)
+
+
+@asynccontextmanager
+async def recording(engine: str) -> AsyncIterator[Recorder]:
+    """A recorder in front of this engine while the block runs."""
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        recorder = Recorder(engine, session)
+        app = web.Application(client_max_size=2**26)
+        app.router.add_route("*", "/{path:.*}", recorder.forward)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            recorder.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield recorder
+        finally:
+            await runner.cleanup()
