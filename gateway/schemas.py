@@ -144,6 +144,7 @@ class SequenceObject(BaseModel):
     versions: list[int]
     turns: list[int]
     flags: list[int]  # bits of OutputFlags, per token
+    advantages: list[float] | None  # null until a policy is trained on the episode
 
 
 class TokensView(BaseModel):

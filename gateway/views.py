@@ -14,6 +14,7 @@ from gateway.schemas import (
     TokensView,
     TurnObject,
 )
+from rollout.advantages import unpack_advantages
 from rollout.episode import OutputFlags, Turn
 from rollout.group import GroupView
 from rollout.header import EpisodeHeader, EpisodeView
@@ -70,8 +71,11 @@ def tokens(episode: EpisodeView, tokenizer: Tokenizer) -> TokensView:
 
 
 def sequences(episode: EpisodeView) -> SequencesView:
-    """What a trainer would receive if the episode were claimed now."""
-    rows = [
+    """What a trainer would receive if the episode were claimed now; of a trained one, with the credit its tokens got."""
+    rows = linearize(Trie(episode.turns), episode.header.id)
+    packed = episode.advantages
+    advantages = [None] * len(rows) if packed is None else unpack_advantages(packed, rows)
+    shown = [
         SequenceObject(
             ids=row.tokens.tolist(),
             action_mask=row.action_mask.tolist(),
@@ -79,10 +83,11 @@ def sequences(episode: EpisodeView) -> SequencesView:
             versions=row.versions.tolist(),
             turns=row.turns.tolist(),
             flags=row.flags.tolist(),
+            advantages=None if credit is None else credit.tolist(),
         )
-        for row in linearize(Trie(episode.turns), episode.header.id)
+        for row, credit in zip(rows, advantages, strict=True)
     ]
-    return SequencesView(id=episode.header.id, data=rows)
+    return SequencesView(id=episode.header.id, data=shown)
 
 
 def group(view: GroupView) -> GroupObject:

@@ -1,6 +1,6 @@
 """The life of a group from ready to trained, as the trainer drives it. Repeating any of these is safe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from rollout.episode import DiscardReason, EpisodeStatus
@@ -61,9 +61,22 @@ class ClaimTransitions(Transitions):
         """Give groups back unharmed; the delivery does not count."""
         await self._run("release", owner, *group_ids)
 
-    async def ack(self, owner: str, group_ids: Sequence[str], policy: Policy) -> None:
-        """Mark the groups trained into the policy and record the policy as current, or raise ClaimLost and do neither."""
-        await self._run("ack", owner, *policy_arguments(policy), *group_ids)
+    async def ack(
+        self,
+        owner: str,
+        group_ids: Sequence[str],
+        policy: Policy,
+        *,
+        advantages: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Mark the groups trained into the policy and record the policy as current, or raise ClaimLost and do neither.
+
+        `advantages` are kept with the episodes they are of, packed by `advantages.py`.
+        """
+        credit = [item for pair in (advantages or {}).items() for item in pair]
+        await self._run(
+            "ack", owner, *policy_arguments(policy), len(group_ids), *group_ids, *credit
+        )
 
     async def discard(self, owner: str, group_ids: Sequence[str], *, reason: DiscardReason) -> None:
         """Give up claimed groups for good. Raises ClaimLost and discards none if one is not held."""

@@ -62,6 +62,7 @@ class EpisodeView(msgspec.Struct, frozen=True, gc=False):
     header: EpisodeHeader
     turns: tuple[Turn, ...]
     rewards: Rewards
+    advantages: bytes | None = None  # of its trained tokens (`advantages.py`), once it is trained
 
 
 class Began(msgspec.Struct, frozen=True, gc=False):

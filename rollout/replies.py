@@ -12,12 +12,15 @@ Flat: TypeAlias = list[bytes]  # field, value, field, value, ...
 
 
 def parse_view(reply: object) -> EpisodeView:
-    """Header, turns, rewards and reward weights."""
-    header, turns, rewards, weights = cast("tuple[Header, list[bytes], Flat, Flat]", reply)
+    """Header, turns, rewards, reward weights and advantages."""
+    header, turns, rewards, weights, advantages = cast(
+        "tuple[Header, list[bytes], Flat, Flat, bytes | None]", reply
+    )
     return EpisodeView(
         parse_header(header),
         tuple(decode_turn(data) for data in turns),
         parse_rewards(rewards, weights),
+        advantages,
     )
 
 

@@ -11,6 +11,7 @@ ep:<id>:turn_ids       list    ids of the turns in the log                      
 ep:<id>:rewards        hash    "<turn or *>|<name>" -> value                          sweep, delete
 ep:<id>:reward_log     list    every reward ever recorded                             sweep, delete
 ep:<id>:reward_keys    hash    idempotency key -> what was answered                   sweep, delete
+ep:<id>:advantages     string float32 of the trained tokens, or of all at once       restore, sweep
 ep:<id>:replies        hash    retry key -> body digest and reply, the latest 32      sweep, delete
 ep:<id>:reply_keys     list    retry keys in the order they came                      sweep, delete
 turns                  hash    turn id -> episode id                                  sweep, delete

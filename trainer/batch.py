@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rollout.advantages import pack_advantages
 from rollout.episode import Turn
 from rollout.group import Claim
 from rollout.sequences import Sequence as TokenSequence
@@ -36,6 +37,11 @@ class Row:
     def num_sampled(self) -> int:
         return int(self.sequence.action_mask.sum())
 
+    @property
+    def advantages(self) -> NDArray[np.float32]:
+        """Per token, 0 where nothing trains."""
+        return np.where(self.sequence.action_mask, np.float32(self.advantage), np.float32(0))
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -49,6 +55,7 @@ class Batch:
     staleness: tuple[int, ...]  # per group: training version minus its oldest version
     num_sampled_tokens: int
     num_flagged_tokens: Mapping[str, int]  # by flag
+    packed_advantages: Mapping[str, bytes]  # by episode, of its trained tokens
 
     @property
     def has_signal(self) -> bool:
@@ -77,11 +84,11 @@ def prepare(
     sizes = [len(claim.episodes) for claim in claims]
     advantages, baseline = episode_advantages(rewards, sizes=sizes, baseline=baseline)
     episodes = [episode for claim in claims for episode in claim.episodes]
-    rows = [
-        row
+    rows_of = {
+        episode.header.id: episode_rows(episode.turns, advantage)
         for episode, advantage in zip(episodes, advantages, strict=True)
-        for row in episode_rows(episode.turns, advantage)
-    ]
+    }
+    rows = [row for its_rows in rows_of.values() for row in its_rows]
     return Batch(
         group_ids=tuple(claim.group_id for claim in claims),
         train=pack_rows(rows, token_budget=token_budget, ranks=ranks),
@@ -91,6 +98,12 @@ def prepare(
         staleness=tuple(_staleness(claim, training_version) for claim in claims),
         num_sampled_tokens=sum(row.num_sampled for row in rows),
         num_flagged_tokens=count_flagged(row.sequence for row in rows),
+        packed_advantages={
+            episode_id: pack_advantages(
+                row.advantages[row.sequence.action_mask] for row in its_rows
+            )
+            for episode_id, its_rows in rows_of.items()
+        },
     )
 
 
@@ -135,12 +148,11 @@ def _microbatch(rows: Sequence[Row], weights: Sequence[Tensor]) -> Microbatch:
     lengths = [0, *(len(row.sequence.tokens) for row in rows)]
     sequences = [row.sequence for row in rows]
     mask = _joined([s.action_mask for s in sequences], torch.bool)
-    advantages = [np.full(len(r.sequence.tokens), r.advantage, np.float32) for r in rows]
     return Microbatch(
         tokens=_joined([s.tokens for s in sequences], torch.int64),
         cu_seqlens=torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32),
         action_mask=mask,
-        advantages=_joined(advantages, torch.float32) * mask,
+        advantages=_joined([row.advantages for row in rows], torch.float32),
         behavior_logprobs=_joined([s.behavior_logprobs for s in sequences], torch.float32),
         proximal_logprobs=torch.zeros(len(mask)),
         weights=torch.cat(list(weights)),

@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -73,9 +73,18 @@ class Feed:
         while (claims := self._next_batch()) is not None:
             yield claims
 
-    def ack(self, claims: Sequence[Claim], policy: Policy) -> None:
-        """The claims are trained into `policy`, and `policy` is the one to serve: one transaction."""
-        self._settle(claims, lambda ids: self._store.ack(self.owner, ids, policy))
+    def ack(
+        self,
+        claims: Sequence[Claim],
+        policy: Policy,
+        *,
+        advantages: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """The claims are trained into `policy` with these advantages, and `policy` is the one to serve: one transaction."""
+        self._settle(
+            claims,
+            lambda ids: self._store.ack(self.owner, ids, policy, advantages=advantages),
+        )
         self.version = policy.version
 
     def discard(self, claims: Sequence[Claim], reason: DiscardReason) -> None:

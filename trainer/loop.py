@@ -47,7 +47,7 @@ class Trainer:
                 self.report.alert("not_finite", loss=metrics.loss, norm=metrics.gradient_norm)
                 self.feed.refuse(claims)
                 continue
-            policy = self.publish(claims, progress)
+            policy = self.publish(claims, batch, progress)
             progress = Progress(version=policy.version, baseline=batch.baseline)
             self.tell(batch, metrics, policy)
             if self.checkpoints.is_due(self.learner.steps):
@@ -74,11 +74,11 @@ class Trainer:
         with self.report.phase("step"):
             return self.learner.step(batch.train.with_proximal_logprobs(proximal), self.objective)
 
-    def publish(self, claims: Sequence[Claim], progress: Progress) -> Policy:
+    def publish(self, claims: Sequence[Claim], batch: Batch, progress: Progress) -> Policy:
         """Write, record together with what it was trained on, serve."""
         with self.report.phase("publish"):
             policy = self.publisher.write(self.learner, parent=progress.version)
-            self.feed.ack(claims, policy)
+            self.feed.ack(claims, policy, advantages=batch.packed_advantages)
         with self.report.phase("swap"):
             self.publisher.swap()
         return policy

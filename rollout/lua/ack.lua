@@ -1,19 +1,22 @@
 -- ack: the groups are trained into a policy, which becomes the current one; all of it or nothing.
--- args: owner, version, path, parent, digest, created, groups
+-- args: owner, version, path, parent, digest, created, how many groups, groups, then episode, advantages, ...
 -- needs: keys, alarm, episode, group, policy
-local owner, version, path, parent, digest, created = unpack(args, 1, 6)
+local owner, version, path, parent, digest, created, num_groups = unpack(args, 1, 7)
+local last_group = 7 + num_groups
+local advantages = {}
+for index = last_group + 1, #args, 2 do advantages[args[index]] = args[index + 1] end
 local lost = {}
-for index = 7, #args do
+for index = 8, last_group do
   local group = args[index]
   local is_done = call('ZSCORE', key('trained'), group) == version
   if not is_done and not holds(owner, group) then lost[#lost + 1] = group end
 end
 if #lost > 0 then return refuse('ClaimLost', unpack(lost)) end
 
-for index = 7, #args do
+for index = 8, last_group do
   local group = args[index]
   if holds(owner, group) then
-    for _, id in ipairs(members(group, 'claimed')) do train(id, version) end
+    for _, id in ipairs(members(group, 'claimed')) do train(id, version, advantages[id]) end
     finish(group, 'trained')
     call('ZADD', key('trained'), version, group)
   end

@@ -3,7 +3,7 @@
 local groups = call('ZRANGEBYSCORE', key('trained'), '(' .. args[1], '+inf')
 for _, group in ipairs(groups) do
   local ids = members(group, 'trained')
-  for _, id in ipairs(ids) do call('HDEL', episode_key(id), 'policy_version', 'settled') end
+  for _, id in ipairs(ids) do untrain(id) end
   call('ZREM', key('trained'), group)
   call('HSET', group_key(group), 'deliveries', 0)
   count('reserved', call('HGET', group_key(group), 'reserved'))

@@ -193,6 +193,36 @@ async def test_restoring_a_checkpoint_queues_what_it_has_not_seen(store: Store) 
     assert (await store.totals()).trained == 1
 
 
+async def test_advantages_live_as_long_as_the_training(store: Store) -> None:
+    """They come with the ack, stay with the episode they are of, and go when its training is undone."""
+    await play(store, "ep_1", group="g", size=2)
+    await play(store, "ep_2", group="g")
+    (claimed,) = await claim(store)
+    credit = {"ep_1": b"four", "ep_2": bytes(range(256))}
+    before = [episode.advantages for episode in claimed.episodes]
+    for again in ({}, {"ep_1": b"late"}):  # repeating an ack changes nothing
+        await store.ack("trainer", ["g"], policy(2), advantages=credit | again)
+    kept = {name: (await store.episode(name)).advantages for name in credit}
+
+    await store.restore(1)
+
+    assert before == [None, None]
+    assert kept == credit
+    assert {(await store.episode(name)).advantages for name in credit} == {None}
+
+
+async def test_a_batch_of_thousands_is_acknowledged_at_once(store: Store) -> None:
+    """More groups and advantages than Lua can unpack in one call still make one transaction."""
+    await play(store, "ep_1")
+    await claim(store)
+    credit = {f"ep_{n}": b"four" for n in range(1, 6000)}
+
+    await store.ack("trainer", ["grp_1"], policy(2), advantages=credit)
+
+    assert (await store.episode("ep_1")).advantages == b"four"
+    assert (await store.episode("ep_2")) is None
+
+
 async def test_checkpointed_data_expires_once_the_ledger_knows(store: Store, clock: Clock) -> None:
     """Nothing is forgotten that the ledger has not heard of, or that a restore might need."""
     await play(store, "ep_1")

@@ -32,17 +32,24 @@ local function discard(id, reason)
   tell_ledger(id)
 end
 
-local function train(id, version)
+local function train(id, version, advantages)
   move(id, 'claimed', 'trained')
   call('HSET', episode_key(id), 'policy_version', version, 'settled', now)
+  if advantages then call('SET', episode_key(id, ':advantages'), advantages) end
   tell_ledger(id)
+end
+
+-- A restored checkpoint has not seen it; its status is moved by whoever queues it again.
+local function untrain(id)
+  call('HDEL', episode_key(id), 'policy_version', 'settled')
+  call('DEL', episode_key(id, ':advantages'))
 end
 
 local function drop_data(id)
   local turn_ids = call('LRANGE', episode_key(id, ':turn_ids'), 0, -1)
   for _, turn in ipairs(turn_ids) do call('HDEL', key('turns'), turn) end
   for _, part in ipairs({':turns', ':turn_ids', ':rewards', ':reward_log', ':reward_keys',
-                         ':replies', ':reply_keys'}) do
+                         ':replies', ':reply_keys', ':advantages'}) do
     call('DEL', episode_key(id, part))
   end
 end

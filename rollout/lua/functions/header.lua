@@ -6,12 +6,13 @@ local function header(id)
     'rewards', 'outcome', 'truncated', 'reason', 'policy_version')
 end
 
--- Header, turns, rewards and weights, as parse_view in replies.py reads them.
+-- Header, turns, rewards, weights and advantages, as parse_view in replies.py reads them.
 local function view(id)
   return {
     header(id),
     call('LRANGE', episode_key(id, ':turns'), 0, -1),
     call('HGETALL', episode_key(id, ':rewards')),
     call('HGETALL', key('reward_weights')),
+    call('GET', episode_key(id, ':advantages')),
   }
 end

@@ -5,7 +5,8 @@ local prefix = KEYS[1]
 local now = tonumber(ARGV[1])
 local idle_ms, grace_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local retention_ms, reward_deadline_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
-local args = {unpack(ARGV, 6)}
+local args = {}  -- not by unpack, which Lua allows for 8000 values
+for index = 6, #ARGV do args[index - 5] = ARGV[index] end
 local call = redis.call
 
 local function key(name) return prefix .. name end
