@@ -3,14 +3,15 @@
 SDKs repeat a call without a key of their own but count the repeats in a header, so there the body is the key.
 """
 
-from asyncio import Future, get_running_loop
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from hashlib import blake2b
 
 import msgspec
 
 from gateway.request import Reply
+
+Place = tuple[str, str, str, str]  # project, episode, retry key, body digest
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -34,50 +35,55 @@ class Retry(msgspec.Struct, frozen=True):
         return cls("", digest, is_repeat=False)
 
 
-class Running:
-    """A turn in progress, or the reply of the one this call has joined."""
+class SharedTurn:
+    """A turn that several calls wait for; it is given up when the last of them has left."""
 
-    def __init__(self, reply: Reply | None = None) -> None:
-        self.reply = reply
+    def __init__(self, work: Coroutine[None, None, Reply]) -> None:
+        self._task = asyncio.create_task(work)
+        self._num_waiting = 0
+
+    async def ended(self) -> None:
+        """Wait until the turn has succeeded or failed."""
+        self._num_waiting += 1
+        try:
+            await asyncio.wait([self._task])
+        finally:
+            self._num_waiting -= 1
+            if self._num_waiting == 0 and not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task])  # the engine is told, and the record written
+
+    def reply(self) -> Reply:
+        """Its reply, or raise what it failed with."""
+        return self._task.result()
+
+    @property
+    def has_succeeded(self) -> bool:
+        return not self._task.cancelled() and self._task.exception() is None
 
 
 class RunningTurns:
     """The turns of this gateway that a repeated call may still join."""
 
     def __init__(self) -> None:
-        self._replies: dict[tuple[str, str, str, str], Future[Reply | None]] = {}
+        self._turns: dict[Place, SharedTurn] = {}
 
-    @asynccontextmanager
-    async def join(self, project: str, episode_id: str, retry: Retry) -> AsyncIterator[Running]:
+    async def take(
+        self, place: Place, run: Callable[[], Coroutine[None, None, Reply]], *, is_repeat: bool
+    ) -> Reply:
         """Wait for the same call if it is running; otherwise be the one that runs."""
-        place = (project, episode_id, retry.key, retry.body_digest)
-        while retry.is_repeat and place in self._replies:
-            reply = await _shielded(self._replies[place])
-            if reply is not None:
-                yield Running(reply)
-                return
-        if not retry.key:
-            yield Running()
-            return
-        future: Future[Reply | None] = get_running_loop().create_future()
-        self._replies[place] = future
-        running = Running()
+        while is_repeat and (turn := self._turns.get(place)) is not None:
+            await turn.ended()
+            if turn.has_succeeded:
+                return turn.reply()
+        turn = self._turns[place] = SharedTurn(self._run(place, run))
+        await turn.ended()
+        return turn.reply()
+
+    async def _run(self, place: Place, run: Callable[[], Coroutine[None, None, Reply]]) -> Reply:
+        turn = self._turns[place]
         try:
-            yield running
+            return await run()
         finally:
-            future.set_result(running.reply)
-            if self._replies.get(place) is future:
-                del self._replies[place]
-
-
-async def _shielded(future: Future[Reply | None]) -> Reply | None:
-    """A waiter that leaves must not cancel what others wait for."""
-    waiter: Future[None] = get_running_loop().create_future()
-
-    def wake(_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    future.add_done_callback(wake)
-    await waiter
-    return future.result()
+            if self._turns.get(place) is turn:
+                del self._turns[place]

@@ -57,19 +57,24 @@ class Turns:
 
     async def take(self, call: Call, sink: Sink | None) -> Reply:
         """Run a turn to its commit, telling `sink` as it goes; a retried call gets the reply it missed."""
-        async with self._running.join(call.project, call.address.episode_id, call.retry) as running:
-            if running.reply is not None:
-                return running.reply
-            history, recorded = await self._begin(call)
-            if recorded is not None:
-                return recorded
-            turn = self._plan(call, history, sink)
-            await self._sample(turn, history, is_streamed=sink is not None)
-            reply = turn.reply()
-            await self._commit(turn, reply, history)
-            running.reply = reply  # only now: who joined is told of no turn that does not exist
-            self._count(turn, reply)
-            return reply
+        retry = call.retry
+        if not retry.key:
+            return await self._take(call, sink)
+        place = (call.project, call.address.episode_id, retry.key, retry.body_digest)
+        return await self._running.take(
+            place, lambda: self._take(call, sink), is_repeat=retry.is_repeat
+        )
+
+    async def _take(self, call: Call, sink: Sink | None) -> Reply:
+        history, recorded = await self._begin(call)
+        if recorded is not None:
+            return recorded
+        turn = self._plan(call, history, sink)
+        await self._sample(turn, history, is_streamed=sink is not None)
+        reply = turn.reply()
+        await self._commit(turn, reply, history)
+        self._count(turn, reply)
+        return reply
 
     async def _begin(self, call: Call) -> tuple[History, Reply | None]:
         """Open the episode if it is new, and read what other gateways added to it."""
