@@ -1,6 +1,6 @@
 """Which episode a call belongs to: every carrier that names one must name the same (`api.md` §2).
 
-No carrier means a new episode of its own.
+A call without a carrier opens an episode of its own, which a repeat of the call finds by its key (`retries.py`).
 """
 
 import re
@@ -30,8 +30,9 @@ def address(
     key_episode: str | None,
     path_episode: str | None,
     body_episodes: Iterable[str],
+    otherwise: str,
 ) -> EpisodeAddress:
-    """Find the episode named by key, path, headers or body; two that disagree are an error."""
+    """Find the episode named by key, path, headers or body, or else `otherwise`; two that disagree are an error."""
     named = {
         "the episode key": key_episode,
         "the path": path_episode,
@@ -44,7 +45,7 @@ def address(
         said = ", ".join(f"{carrier} says {episode}" for carrier, episode in ids.items())
         raise BadRequest(f"the call names more than one episode: {said}", code="episode_conflict")
     return EpisodeAddress(
-        episode_id=checked_id(next(iter(ids.values())), "episode") if ids else new_episode_id(),
+        episode_id=checked_id(next(iter(ids.values())), "episode") if ids else otherwise,
         group_id=_group_id(headers),
         group_size=_group_size(headers),
         kind=turn_kind(headers),

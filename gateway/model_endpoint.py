@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from gateway.authentication import Authenticator, Caller
-from gateway.carriers import address
+from gateway.carriers import address, new_episode_id
 from gateway.errors import ApiError, NotFound, translate
 from gateway.limits import Limits
 from gateway.middleware import PATH_EPISODE, ROUTE, Receive, Scope, Send
@@ -89,11 +89,13 @@ class ModelEndpoint:
         request: Request,
         body: bytes,
     ) -> Call:
+        retry = Retry.of(headers, body)
         where = address(
             headers,
             key_episode=caller.episode_id,
             path_episode=scope.get(PATH_EPISODE),
             body_episodes=request.named_episodes,
+            otherwise=retry.episode_id(caller.key_id) or new_episode_id(),
         )
         return Call(
             request=request,
@@ -101,7 +103,7 @@ class ModelEndpoint:
             project=caller.project,
             key_id=caller.key_id,
             address=where,
-            retry=Retry.of(headers, body),
+            retry=retry,
         )
 
     async def _answer(self, call: Call, send: Send) -> None:

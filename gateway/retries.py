@@ -1,6 +1,8 @@
 """Calls that are repeated: the same key and body get the recorded reply or the one being made, never a second sample.
 
-SDKs repeat a call without a key of their own but count the repeats in a header, so there the body is the key.
+SDKs repeat a call without a key of their own but count the repeats in a header, so there the body is the key. Such a key
+names no caller: of two agents that start alike it cannot tell one's repeat from the other's first call, so only a key that
+the caller chose finds the episode of a call that names none.
 """
 
 import asyncio
@@ -33,6 +35,13 @@ class Retry(msgspec.Struct, frozen=True):
         if count is not None:
             return cls(f"body:{digest}", digest, is_repeat=count.strip() not in (b"", b"0"))
         return cls("", digest, is_repeat=False)
+
+    def episode_id(self, key_id: str) -> str | None:
+        """The episode of a call that names none, the same for every repeat; None if repeats cannot be told."""
+        if not self.key.startswith("key:"):
+            return None
+        digest = blake2b(self.key.encode(), key=key_id.encode()[:64], digest_size=12)
+        return f"ep_{digest.hexdigest()}"
 
 
 class SharedTurn:

@@ -63,7 +63,9 @@ async def test_a_streamed_turn_outlives_its_client_too(
 ) -> None:
     """What a client had begun to read goes on for its retry, which is told all of it."""
     wait = Wait(asyncio.Event())
-    scripted.script(*spell(tokenizer, "first"), wait, *spell(tokenizer, ", rest"), end_of_turn(tokenizer))
+    scripted.script(
+        *spell(tokenizer, "first"), wait, *spell(tokenizer, ", rest"), end_of_turn(tokenizer)
+    )
     headers = {**EPISODE, "Idempotency-Key": "k1"}
     body = BODY | {"stream": True}
     async with served.admin.stream("POST", PATH, json=body, headers=headers) as opened:
@@ -78,3 +80,30 @@ async def test_a_streamed_turn_outlives_its_client_too(
     (turn,) = await served.store.turns("ep_1")
     assert not turn.outputs[0].is_abandoned
     assert len(scripted.requests) == 1
+
+
+async def test_a_key_without_an_episode_is_one_episode(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """A call that names no episode and is repeated under its key is answered from the episode it opened."""
+    headers = {"Idempotency-Key": "order 66/7"}
+    first, again = [await served.admin.post(PATH, json=BODY, headers=headers) for _ in range(2)]
+    assert first.json() == again.json()
+    assert first.headers["x-turngate-episode"] == again.headers["x-turngate-episode"]
+    assert len(scripted.requests) == 1
+    other = await served.admin.post(PATH, json=BODY, headers={"Idempotency-Key": "order 67"})
+    assert other.headers["x-turngate-episode"] != first.headers["x-turngate-episode"]
+
+
+async def test_a_key_is_of_the_api_key_that_sent_it(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """Two agents that happen to choose the same key do not get each other's episodes."""
+    headers = {"Idempotency-Key": "1"}
+    mine = await served.admin.post(PATH, json=BODY, headers=headers)
+    made = (await served.admin.post("/v1/keys", json={"scopes": ["infer"]})).json()
+    theirs = await served.admin.post(
+        PATH, json=BODY, headers=headers | {"authorization": f"Bearer {made['key']}"}
+    )
+    assert mine.headers["x-turngate-episode"] != theirs.headers["x-turngate-episode"]
+    assert len(scripted.requests) == 2
