@@ -52,7 +52,7 @@ class Engine:
 
     async def generate(self, request: GenerateRequest) -> Chunk:
         """The whole answer at once."""
-        reply = Reply(self.url, vocab_size=self._vocab_size)
+        reply = self._reply(request)
         seconds = self._deadlines.whole_reply
         async with self._call(request, reply, stream=False, seconds=seconds) as response:
             async with asyncio.timeout(seconds):
@@ -64,7 +64,7 @@ class Engine:
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
         """The answer as it is sampled; what arrives together is one chunk. Close it with `aclosing`."""
-        reply = Reply(self.url, vocab_size=self._vocab_size)
+        reply = self._reply(request)
         seconds, rest = self._deadlines.first_token, b""
         async with self._call(request, reply, stream=True, seconds=seconds) as response:
             while not reply.is_finished:
@@ -90,6 +90,13 @@ class Engine:
             raise EngineTimeout(self.url, "did not answer an abort") from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(self.url, _why(error)) from error
+
+    def _reply(self, request: GenerateRequest) -> Reply:
+        return Reply(
+            self.url,
+            vocab_size=self._vocab_size,
+            needs_sampling_logprobs=request.sampling_logprobs,
+        )
 
     @asynccontextmanager
     async def _call(

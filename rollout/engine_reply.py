@@ -58,10 +58,17 @@ _decoder = msgspec.json.Decoder(_Event)
 class Reply:
     """An answer as far as it has arrived, checked against itself; contradictions are errors, never repaired."""
 
-    def __init__(self, engine: str, *, vocab_size: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: str,
+        *,
+        vocab_size: int | None = None,
+        needs_sampling_logprobs: bool = False,
+    ) -> None:
         self.engine = engine
         self.is_finished = False
         self._vocab_size = vocab_size
+        self._needs_sampling_logprobs = needs_sampling_logprobs
         self._ids: list[int] = []
         self._logprobs: list[float] = []
         self._top_logprobs: list[list[TopLogprob]] | None = None
@@ -144,7 +151,11 @@ class Reply:
             raise self.garbled(f"a sampled id is outside the vocabulary of {limit}")
 
     def _check_details(self, meta: _Meta, new: int) -> None:
-        """Every token has what the first one has."""
+        """Every token has what was asked for, and what the first one has."""
+        if self._needs_sampling_logprobs and meta.output_token_sampling_logprobs is None:
+            raise self.garbled(
+                "no sampling logprobs, and under truncation the others are of another distribution"
+            )
         for known, values in (
             (self._top_logprobs, meta.output_top_logprobs),
             (self._sampling_logprobs, meta.output_token_sampling_logprobs),

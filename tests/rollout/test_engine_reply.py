@@ -45,6 +45,17 @@ def test_any_cut_into_events_gives_the_same_answer(ids: list[int], data: st.Data
     assert chunks[-1].versions == (VersionInterval(3, 0, len(ids)),)
 
 
+def test_a_plain_logprob_never_stands_for_one_under_truncation() -> None:
+    """Asked for the logprobs of a truncated distribution, an engine that gives only plain ones is refused."""
+    reply = Reply("e", needs_sampling_logprobs=True)
+    with pytest.raises(EngineGarbled, match="no sampling logprobs"):
+        reply.add(_event([1, 2], 0, 2))
+
+    assert reply.partial.ids == []
+    reply.add(_event([1, 2], 0, 2, output_token_sampling_logprobs=[-0.5, -0.25]))
+    assert reply.partial.sampling_logprobs == [-0.5, -0.25]
+
+
 def test_an_abort_that_repeats_the_last_token_adds_none() -> None:
     """SGLang shows the last token again when it aborts a request that waits, with every logprob."""
     ids = [5, 6, 7]
