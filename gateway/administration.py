@@ -17,6 +17,7 @@ from gateway.schemas import (
     ProjectObject,
     ProjectWish,
 )
+from gateway.services import Services
 from rollout.ledger_records import Key, Project
 
 router = APIRouter(prefix="/v1", tags=["administration"])
@@ -62,14 +63,17 @@ async def delete_key(
 
 @router.post("/projects", status_code=201)
 async def create_project(wish: ProjectWish, services: ServicesDep, caller: Admin) -> ProjectObject:
-    """Make a project; one that exists is returned as it is."""
-    return _project(await services.ledger.project(wish.name))
+    """Make a project, or change the history policy of one that exists."""
+    project = await services.ledger.project(wish.name)
+    if wish.history is not None:
+        await services.stores.of(project.name).set_history(wish.history)
+    return await _project(project, services)
 
 
 @router.get("/projects")
 async def list_projects(services: ServicesDep, caller: Admin) -> ProjectList:
     """List all projects."""
-    return ProjectList(data=[_project(project) for project in await services.ledger.projects()])
+    return ProjectList(data=[await _project(p, services) for p in await services.ledger.projects()])
 
 
 def _key(key: Key) -> KeyObject:
@@ -85,8 +89,11 @@ def _key(key: Key) -> KeyObject:
     )
 
 
-def _project(project: Project) -> ProjectObject:
-    return ProjectObject(id=project.name, name=project.name, created=project.created)
+async def _project(project: Project, services: Services) -> ProjectObject:
+    history = await services.stores.of(project.name).history()
+    return ProjectObject(
+        id=project.name, name=project.name, created=project.created, history=history
+    )
 
 
 def _no_project(name: str) -> NotFound:

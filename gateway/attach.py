@@ -17,7 +17,7 @@ from gateway.encoding import Ids, PieceEncoder
 from gateway.history import History
 from gateway.reader import Reader
 from gateway.request import ChatMessage, Request, Tool
-from rollout.episode import TOKEN, Anchor
+from rollout.episode import TOKEN, Anchor, HistoryPolicy
 from rollout.template import ChatTemplate
 from rollout.tokenizer import Tokenizer
 
@@ -114,7 +114,7 @@ class Attacher:
     ) -> list[ChatMessage]:
         """Give recorded reasoning back to messages whose client dropped it; the template decides whether it shows."""
         messages = conversation.messages
-        if not self._reader.reads_reasoning:
+        if not self._reader.reads_reasoning or history.policy is HistoryPolicy.VERBATIM:
             return messages
         known = [
             self._recall(message, chain, history)
@@ -123,7 +123,9 @@ class Attacher:
         return known + messages[num_known:]
 
     def _recall(self, message: ChatMessage, chain: str, history: History) -> ChatMessage:
-        anchors = history.trie.find(chain) if message["role"] == "assistant" else []
+        if message["role"] != "assistant" or "reasoning_content" in message:
+            return message
+        anchors = history.trie.find(chain)
         if not anchors:
             return message
         anchor = anchors[-1]

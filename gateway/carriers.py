@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.errors import BadRequest
+from rollout.episode import HistoryPolicy
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
 _MAX_GROUP_SIZE = 65_536
@@ -22,6 +23,7 @@ class EpisodeAddress(msgspec.Struct, frozen=True):
     group_id: str | None = None
     group_size: int | None = None
     kind: str = "train"
+    history: HistoryPolicy | None = None
 
 
 def address(
@@ -49,6 +51,7 @@ def address(
         group_id=_group_id(headers),
         group_size=_group_size(headers),
         kind=turn_kind(headers),
+        history=_history(headers),
     )
 
 
@@ -94,6 +97,20 @@ def turn_kind(headers: Mapping[bytes, bytes]) -> str:
             code="invalid_value",
         )
     return kind
+
+
+def _history(headers: Mapping[bytes, bytes]) -> HistoryPolicy | None:
+    named = _header(headers, b"x-turngate-history")
+    if named is None:
+        return None
+    try:
+        return HistoryPolicy(named)
+    except ValueError:
+        raise BadRequest(
+            f"X-Turngate-History must be {' or '.join(HistoryPolicy)}",
+            param="X-Turngate-History",
+            code="invalid_value",
+        ) from None
 
 
 def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

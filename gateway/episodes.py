@@ -46,6 +46,7 @@ async def open_episode(
             kind=turn_kind(dict(request.scope["headers"])),
             metadata_json=orjson.dumps(wish.metadata).decode() if wish.metadata else "",
             key_id=caller.key_id,
+            history=wish.history,
         )
     )
     secret = await services.authenticator.episode_secret(caller.project)
@@ -56,6 +57,7 @@ async def open_episode(
         base_url=f"{_base_url(request, services)}/e/{header.id}/v1",
         group_id=header.group_id,
         status=header.status.value,
+        history=header.history,
     )
 
 

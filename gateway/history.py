@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from rollout.episode import Anchor, Turn, decode_turn
+from rollout.header import EpisodeHeader
 from rollout.trie import Trie
 
 # About 12 bytes a token: 4,096 episodes of 20k tokens are 1 GB, of 2k tokens (the usual) a tenth of that.
@@ -16,8 +17,9 @@ MAX_HISTORIES = 4096
 class History:
     """One episode's trie, as far as this gateway has read it."""
 
-    def __init__(self, created_ms: int) -> None:
-        self.created_ms = created_ms
+    def __init__(self, header: EpisodeHeader) -> None:
+        self.created_ms = header.created_ms
+        self.policy = header.history
         self.trie = Trie()
         self.reasoning: dict[Anchor, str] = {}  # of outputs that had to be read again
 
@@ -49,16 +51,16 @@ class Histories:
         return history.trie.num_turns if history is not None else 0
 
     def bring_up_to_date(
-        self, project: str, episode_id: str, *, created_ms: int, since: int, turns: Sequence[bytes]
+        self, project: str, header: EpisodeHeader, *, since: int, turns: Sequence[bytes]
     ) -> History | None:
         """Give the history with `turns` read; None if turns before them are missing.
 
         They are if what was known belongs to an earlier episode of that id, or was dropped meanwhile.
         """
-        key = (project, episode_id)
+        key = (project, header.id)
         history = self._entries.get(key)
-        if history is None or history.created_ms != created_ms:
-            history = self._entries[key] = History(created_ms)
+        if history is None or history.created_ms != header.created_ms:
+            history = self._entries[key] = History(header)
         self._entries.move_to_end(key)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)

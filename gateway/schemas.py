@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from rollout.episode import HistoryPolicy
+
 # Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
 # Bounded: beyond 1e15 the variance of a group no longer fits the trainer's float32.
 RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15, le=1e15)]
@@ -42,6 +44,7 @@ class EpisodeWish(BaseModel):
     group_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     reward_deadline_seconds: Annotated[float, Field(gt=0, le=31_536_000)] | None = None  # a year
     metadata: Annotated[dict[str, JsonValue], AfterValidator(writable)] = {}
+    history: HistoryPolicy | None = None  # the project's by default
 
 
 class OpenedEpisode(BaseModel):
@@ -51,6 +54,7 @@ class OpenedEpisode(BaseModel):
     base_url: str
     group_id: str
     status: str
+    history: HistoryPolicy
 
 
 class RewardBody(BaseModel):
@@ -121,6 +125,7 @@ class EpisodeDetail(EpisodeObject):
     turns: list[TurnObject]
     rewards: list[dict[str, JsonValue]]
     reward: float | None  # all of them, weighted and added up
+    history: HistoryPolicy | None  # None once the episode's data has expired
 
 
 class SpanObject(BaseModel):
@@ -224,6 +229,7 @@ class KeyList(BaseModel):
 
 class ProjectWish(BaseModel):
     name: Name
+    history: HistoryPolicy | None = None  # None leaves it as it is, sticky at first
 
 
 class ProjectObject(BaseModel):
@@ -231,6 +237,7 @@ class ProjectObject(BaseModel):
     id: str
     name: str
     created: int
+    history: HistoryPolicy  # of episodes that name none
 
 
 class ProjectList(BaseModel):

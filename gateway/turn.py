@@ -87,9 +87,8 @@ class Turns:
                 retry_key=call.retry.key if call.retry.is_repeat else "",
                 body_digest=call.retry.body_digest,
             )
-            created_ms = began.header.created_ms
             history = self._histories.bring_up_to_date(
-                project, episode_id, created_ms=created_ms, since=since, turns=began.turns
+                project, began.header, since=since, turns=began.turns
             )
             if history is not None:
                 reply = msgspec.msgpack.decode(began.reply, type=Reply) if began.reply else None
@@ -191,4 +190,5 @@ def _wish(call: Call) -> OpenEpisode:
         group_size=address.group_size,
         kind=address.kind,
         key_id=call.key_id,
+        history=address.history,
     )

@@ -52,12 +52,15 @@ def detail(episode: EpisodeView) -> EpisodeDetail:
         turns=[_turn(turn) for turn in episode.turns],
         rewards=_rewards(rewards),
         reward=rewards.total if rewards.values else None,
+        history=episode.header.history,
     )
 
 
 def remembered(episode: LedgerEpisode) -> EpisodeDetail:
     """An episode of which only the end is known."""
-    return EpisodeDetail(**episode_fields(episode), turns=[], rewards=[], reward=episode.reward)
+    return EpisodeDetail(
+        **episode_fields(episode), turns=[], rewards=[], reward=episode.reward, history=None
+    )
 
 
 def tokens(episode: EpisodeView, tokenizer: Tokenizer) -> TokensView:

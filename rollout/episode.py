@@ -64,6 +64,13 @@ LEGAL_MOVES: dict[EpisodeStatus, frozenset[EpisodeStatus]] = {
 }
 
 
+class HistoryPolicy(StrEnum):
+    """What a prompt holds of reasoning that was sampled and that the client did not send back."""
+
+    STICKY = "sticky"  # what was sampled, as stored: the model goes on from its own thoughts
+    VERBATIM = "verbatim"  # what the client sent and nothing else, which makes a branch
+
+
 class OutputFlags(IntFlag):
     """What a reader must know about an output before training on it."""
 

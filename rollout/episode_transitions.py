@@ -138,5 +138,5 @@ def opening(wish: OpenEpisode) -> tuple[str | int, ...]:
     return (
         *(wish.id, wish.group_id or "", wish.group_size or 0, wish.task_id),
         "" if deadline is None else milliseconds(deadline),
-        *(wish.kind, wish.metadata_json, wish.key_id),
+        *(wish.kind, wish.metadata_json, wish.key_id, wish.history or ""),
     )

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from rollout.episode import DiscardReason, EpisodeStatus, Turn
+from rollout.episode import DiscardReason, EpisodeStatus, HistoryPolicy, Turn
 from rollout.reward import Rewards
 
 
@@ -17,6 +17,7 @@ class OpenEpisode(msgspec.Struct, frozen=True, gc=False):
     kind: str = "train"
     metadata_json: str = ""
     key_id: str = ""
+    history: HistoryPolicy | None = None  # None: the project's
 
 
 class EpisodeHeader(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +44,7 @@ class EpisodeHeader(msgspec.Struct, frozen=True, gc=False):
     truncated: bool
     reason: DiscardReason | None
     policy_version: int | None  # the version it was trained into
+    history: HistoryPolicy
 
     @property
     def is_open(self) -> bool:
@@ -109,6 +111,7 @@ def parse_header(values: list[bytes | None]) -> EpisodeHeader:
         truncated=text[18] == "1",
         reason=DiscardReason(text[19]) if text[19] else None,
         policy_version=_optional(text[20]),
+        history=HistoryPolicy(text[21] or HistoryPolicy.STICKY),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from rollout.claim_transitions import MAX_DELIVERIES, policy_arguments
+from rollout.episode import HistoryPolicy
 from rollout.header import SettledEpisode, parse_header
 from rollout.policies import Policy
 from rollout.replies import Flat, Header, pairs, parse_rewards
@@ -69,6 +70,15 @@ class ProjectTransitions(Transitions):
         """Replace the weights by which rewards of several names add up; a name without one counts once."""
         flat = [item for name, weight in weights.items() for item in (name, repr(float(weight)))]
         await self._run("weigh_rewards", *flat)
+
+    async def set_history(self, policy: HistoryPolicy) -> None:
+        """Decide for episodes opened from now on that name no history policy of their own."""
+        await self._run("set_history", policy)
+
+    async def history(self) -> HistoryPolicy:
+        """The history policy of episodes that name none."""
+        reply = cast("bytes | None", await self._run("history"))
+        return HistoryPolicy(reply.decode()) if reply else HistoryPolicy.STICKY
 
     async def totals(self) -> Totals:
         """The counts, read at one moment."""

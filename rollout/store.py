@@ -30,6 +30,7 @@ training               hash    what the trainer says of itself, admission limit 
 policy, pinned         hash    the policy recorded last, the one to serve instead     never, unpin
 version                string  the last policy version given out                      never
 reward_weights         hash    reward name -> weight                                  weigh_rewards
+history                string  the history policy of episodes that name none          never
 alarm                  string  the deadline sweepers sleep until                      sweep
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -

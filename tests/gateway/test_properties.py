@@ -13,6 +13,7 @@ from gateway.history import Histories
 from gateway.request import ToolCall
 from gateway.stop_text import StopText
 from rollout.episode import encode_turn
+from rollout.header import EpisodeHeader, parse_header
 from rollout.tokenizer import Tokenizer
 from tests.rollout.turns import output, turn
 
@@ -64,16 +65,17 @@ def test_a_history_that_lost_its_beginning_is_read_again() -> None:
     """Turns are added only behind those they follow, whatever was dropped or read in between."""
     log = [encode_turn(turn(f"t{n}", [n], output([n]))) for n in range(6)]
     histories = Histories(capacity=1)
-    read = partial(histories.bring_up_to_date, "project", "ep_1", created_ms=1)
+    read = partial(histories.bring_up_to_date, "project", opened("ep_1", created_ms=1))
     assert read(since=0, turns=log[:5]) is not None
-    histories.bring_up_to_date("project", "ep_2", created_ms=1, since=0, turns=[])
+    histories.bring_up_to_date("project", opened("ep_2", created_ms=1), since=0, turns=[])
     early = read(since=0, turns=log[:3])  # it began before the others were committed
     assert early is not None
     assert read(since=5, turns=log[5:]) is None
     whole = read(since=0, turns=log)
     assert whole is early
     assert [t.id for t in whole.trie.turns] == [f"t{n}" for n in range(6)]
-    assert histories.bring_up_to_date("project", "ep_1", created_ms=2, since=6, turns=[]) is None
+    another = opened("ep_1", created_ms=2)
+    assert histories.bring_up_to_date("project", another, since=6, turns=[]) is None
 
 
 def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
@@ -92,3 +94,9 @@ def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
     ]
     for text in texts * 2:
         assert encoder.encode(text).tolist() == tokenizer.encode(text)
+
+
+def opened(episode_id: str, *, created_ms: int) -> EpisodeHeader:
+    """What the store says of an episode that has just begun."""
+    fields: dict[int, bytes] = {0: episode_id.encode(), 1: b"open", 7: str(created_ms).encode()}
+    return parse_header([fields.get(place) for place in range(22)])

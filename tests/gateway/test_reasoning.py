@@ -1,10 +1,12 @@
 """A reasoning model with the real Qwen3 template: what it thought is streamed apart, reused, or branched away from."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import BadRequestError
 
 from rollout.sequences import linearize
 from rollout.tokenizer import Tokenizer
@@ -91,6 +93,90 @@ async def test_a_tool_loop_keeps_its_reasoning(
     sampled = (await thinking.store.turns("ep_1"))[0].outputs[0].ids.tolist()
     assert second[: len(first) + len(sampled)] == first + sampled
     assert len(linearize(Trie(await thinking.store.turns("ep_1")))) == 1
+
+
+THOUGHT = f"<think>\nI look it up.\n</think>\n\n{CALL}"
+
+
+@pytest.mark.parametrize("carrier", ["header", "episode", "project"])
+async def test_verbatim_shows_what_the_client_sent(
+    thinking: Gateway, scripted: ScriptedEngine, qwen3: Tokenizer, carrier: str
+) -> None:
+    """A client that drops the reasoning gets a prompt without it and the episode a branch, whoever chose so."""
+    episode, headers = await choose(thinking, carrier)
+    scripted.script(*spell(qwen3, THOUGHT), end_of_turn(qwen3))
+    scripted.script(*spell(qwen3, "Four."), end_of_turn(qwen3))
+
+    await tool_loop(thinking, episode, headers, reasoning=None)
+
+    assert "I look it up." not in qwen3.decode(scripted.requests[1]["input_ids"])
+    assert len(linearize(Trie(await thinking.store.turns(episode)))) == 2
+    shown = (await thinking.admin.get(f"/v1/episodes/{episode}")).json()
+    assert shown["history"] == "verbatim"
+
+
+@pytest.mark.parametrize("policy", ["sticky", "verbatim"])
+@pytest.mark.parametrize(("reasoning", "num_rows"), [("I look it up.", 1), ("I guess.", 2)])
+async def test_reasoning_sent_back_is_taken_at_its_word(
+    thinking: Gateway,
+    scripted: ScriptedEngine,
+    qwen3: Tokenizer,
+    *,
+    policy: str,
+    reasoning: str,
+    num_rows: int,
+) -> None:
+    """Under either policy the same reasoning goes on from the stored ids, and an edited one is a branch that shows it."""
+    scripted.script(*spell(qwen3, THOUGHT), end_of_turn(qwen3))
+    scripted.script(*spell(qwen3, "Four."), end_of_turn(qwen3))
+
+    await tool_loop(thinking, "ep_1", {"X-Turngate-History": policy}, reasoning=reasoning)
+
+    assert reasoning in qwen3.decode(scripted.requests[1]["input_ids"])
+    assert len(linearize(Trie(await thinking.store.turns("ep_1")))) == num_rows
+
+
+async def test_an_unknown_history_policy_is_refused(thinking: Gateway) -> None:
+    """The error names the header and what it may say; a project keeps its policy until it is told another."""
+    async with thinking.openai() as client:
+        with pytest.raises(BadRequestError, match="sticky or verbatim"):
+            await client.chat.completions.create(
+                model="policy", messages=[USER], extra_headers={"X-Turngate-History": "loose"}
+            )
+    await thinking.admin.post("/v1/projects", json={"name": "p", "history": "verbatim"})
+    again = await thinking.admin.post("/v1/projects", json={"name": "p"})
+    assert again.json()["history"] == "verbatim"
+
+
+async def choose(served: Gateway, carrier: str) -> tuple[str, dict[str, str]]:
+    """An episode that is verbatim by a call's header, by its own opening or by its project."""
+    if carrier == "header":
+        return "ep_1", {"X-Turngate-History": "verbatim"}
+    if carrier == "project":
+        project = {"name": served.project, "history": "verbatim"}
+        (await served.admin.post("/v1/projects", json=project)).raise_for_status()
+        return "ep_1", {}
+    opened = await served.admin.post("/v1/episodes", json={"history": "verbatim"})
+    assert opened.json()["history"] == "verbatim"
+    return opened.json()["id"], {}
+
+
+async def tool_loop(
+    served: Gateway, episode: str, headers: dict[str, str], *, reasoning: str | None
+) -> None:
+    """A call and its result; the client sends this reasoning back, or none."""
+    async with served.openai(path=f"/e/{episode}/v1") as client:
+        ask = partial(
+            client.chat.completions.create, model="policy", tools=[PRICE], extra_headers=headers
+        )
+        completion = await ask(messages=[USER])
+        answer = completion.choices[0].message.model_dump()
+        for name in ("reasoning", "reasoning_content"):
+            del answer[name]
+        if reasoning is not None:
+            answer["reasoning_content"] = reasoning
+        result: Any = {"role": "tool", "tool_call_id": "x", "content": "4"}
+        await ask(messages=[USER, answer, result])
 
 
 async def test_a_new_question_strips_the_reasoning(

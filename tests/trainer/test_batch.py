@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rollout.episode import (
     Anchor,
     EpisodeStatus,
+    HistoryPolicy,
     Output,
     Sampling,
     Turn,
@@ -79,6 +80,7 @@ def header(episode_id: str, min_version: int) -> EpisodeHeader:
         truncated=False,
         reason=None,
         policy_version=None,
+        history=HistoryPolicy.STICKY,
     )
 
 

@@ -3,7 +3,7 @@ local function header(id)
   return call('HMGET', episode_key(id),
     'id', 'status', 'kind', 'group', 'task', 'key', 'metadata', 'created', 'sealed', 'settled',
     'turns', 'trainable_turns', 'trainable_tokens', 'output_tokens', 'min_version', 'max_version',
-    'rewards', 'outcome', 'truncated', 'reason', 'policy_version')
+    'rewards', 'outcome', 'truncated', 'reason', 'policy_version', 'history')
 end
 
 -- Header, turns, rewards, weights and advantages, as parse_view in replies.py reads them.

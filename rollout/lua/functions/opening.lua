@@ -1,5 +1,5 @@
 -- Opens an episode that does not exist. Returns a refusal, or nothing.
--- args[1..8]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key
+-- args[1..9]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or ''
 local function admit(group, size, deadline)
   local reserve = math.max(size, 1)
   local limit = tonumber(call('HGET', key('training'), 'max_live_episodes') or 0)
@@ -31,8 +31,9 @@ local function enter(group, size)
 end
 
 local function open_episode()
-  local id, group, size, task, deadline, kind, metadata, owner_key = unpack(args, 1, 8)
+  local id, group, size, task, deadline, kind, metadata, owner_key, history = unpack(args, 1, 9)
   size = tonumber(size)
+  if history == '' then history = call('GET', key('history')) or 'sticky' end
   if kind == 'side' then
     group = ''
   else
@@ -44,7 +45,7 @@ local function open_episode()
     call('ZADD', group_key(group, ':members'), now, id)
   end
   call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
-    'task', task, 'key', owner_key, 'metadata', metadata, 'created', now, 'turns', 0,
+    'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'turns', 0,
     'trainable_turns', 0, 'rewards', 0)
   call('ZADD', key('episodes'), now, id)
   call('ZADD', key('idle'), now + idle_ms, id)
