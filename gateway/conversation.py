@@ -4,12 +4,14 @@ The hash is only an index to where a call attaches; the tokens decide (`attach.p
 way (tool-call ids, `index`, null or empty content, whitespace at the ends, how JSON is spelt, reasoning left out) is not in it.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import orjson
 
 from gateway.request import ChatMessage, ToolCall
+from rollout.conversation import parsed_arguments
 
 _DIGEST_BYTES = 12
 
@@ -42,7 +44,11 @@ def projection(message: ChatMessage) -> bytes:
     text = content.strip() if isinstance(content, str) else ""
     calls = message.get("tool_calls")
     called = [_call(call) for call in calls] if isinstance(calls, list) else []
-    return orjson.dumps([message["role"], text, called], option=orjson.OPT_SORT_KEYS)
+    parts = [message["role"], text, called]
+    try:
+        return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer of more than 64 bits
+        return json.dumps(parts, sort_keys=True).encode()
 
 
 def assistant_message(
@@ -69,15 +75,3 @@ def _call(call: object) -> list[object]:
     assert isinstance(call, dict)
     function = call["function"]
     return [function["name"], parsed_arguments(function["arguments"])]
-
-
-def parsed_arguments(arguments: object) -> object:
-    """Arguments travel as JSON text; equal values may be spelt differently. Text that is no JSON stays text."""
-    if arguments is None or arguments == "":
-        return {}
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return arguments

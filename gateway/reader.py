@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from gateway.conversation import parsed_arguments
 from gateway.parsing import Message, OutputFormat, OutputParser, fold
 from gateway.parsing.output import markers_of
 from gateway.request import Tool
+from rollout.conversation import parsed_arguments
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,9 @@ from rollout.rendering import TemplateError
 
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
+
+MAX_NESTING = 200  # levels; orjson writes 254, with those around the arguments
+LONG_NUMBER = re.compile(r"\d{18}")
 
 
 def for_template(message: Message, *, knows_developer: bool) -> dict[str, Any]:
@@ -65,12 +70,34 @@ def _with_parsed_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parsed(arguments: Any) -> Any:
     """A JSON object as a mapping; what a model got wrong stays the text it wrote."""
-    if not arguments:
+    parsed = parsed_arguments(arguments)
+    return arguments if isinstance(arguments, str) and not isinstance(parsed, dict) else parsed
+
+
+def parsed_arguments(arguments: object) -> object:
+    """Arguments travel as JSON text; what is no JSON, or too deep to be written again, stays text."""
+    if arguments is None or arguments == "":
         return {}
     if not isinstance(arguments, str):
         return arguments
     try:
         parsed = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
+        if LONG_NUMBER.search(arguments):
+            parsed = json.loads(arguments)  # orjson rounds what is longer than 64 bits
+    except (ValueError, RecursionError):
         return arguments
-    return parsed if isinstance(parsed, dict) else arguments
+    is_short = arguments.count("{") + arguments.count("[") <= MAX_NESTING
+    return parsed if is_short or _depth(parsed) <= MAX_NESTING else arguments
+
+
+def _depth(value: object) -> int:
+    level, depth = [value], 0
+    while level := [inner for each in level for inner in _items(each)]:
+        depth += 1
+    return depth
+
+
+def _items(value: object) -> Sequence[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else ()

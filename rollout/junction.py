@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import orjson
 
 from rollout.conversation import Tool, reasoning_of
 from rollout.prompt import Normalized, PromptRenderer
@@ -78,7 +77,7 @@ class JunctionCutter:
             prompt = self._renderer.prompt(before, tools, extra)
         except TemplateError:
             return None
-        spoken = orjson.dumps(message).decode()
+        spoken = repr(message)
         if not text.startswith(prompt) or any(mark in spoken for mark in self._marks):
             return None
         begin = len(prompt)

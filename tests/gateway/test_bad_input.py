@@ -105,6 +105,17 @@ async def test_a_wrong_field_is_named(served: Gateway, scripted: ScriptedEngine)
     assert scripted.requests == []
 
 
+async def test_arguments_of_any_depth_are_answered(served: Gateway) -> None:
+    """Arguments that nest deeper than JSON can be written again stay the text they are, in the template and the index."""
+    for depth in (100, 199, 200, 201, 254, 300):
+        function = {"name": "f", "arguments": '{"a":' * depth + str(HUGE) + "}" * depth}
+        called = {"role": "assistant", "tool_calls": [{"id": "c1", "function": function}]}
+        result = {"role": "tool", "tool_call_id": "c1", "content": "done"}
+        body = BODY | {"messages": [*USER, called, result]}
+        answer = await served.admin.post(CHAT, json=body)
+        assert answer.status_code == 200, (depth, answer.text)
+
+
 MALFORMED = (
     b"",
     b"{",

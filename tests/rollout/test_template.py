@@ -230,6 +230,7 @@ def test_arguments_are_mappings_for_the_template_only(shipped: families.Families
     assert rendered('{"a": ') == '{"a": '
     assert rendered("[1]") == "[1]"
     assert rendered("") == rendered(None) == "{}"
+    assert rendered('{"wei":123456789012345678901}') == '{"wei": 123456789012345678901}'
 
 
 def test_contents_become_text(shipped: families.Families) -> None:
