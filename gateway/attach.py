@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import orjson
 
+from gateway.breaks import Break, break_of
 from gateway.conversation import chains_of, seed
 from gateway.encoding import Ids, PieceEncoder
 from gateway.history import History
@@ -38,6 +39,7 @@ class Attachment:
     prefill: str
     forced: int  # tokens at the end of the context that the caller put in the model's mouth
     how: How
+    break_class: Break | None  # why a call on an episode with turns is not bridged
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Attacher:
         """Continue a recorded output if the request does so, or else branch."""
         conversation = self._conversation(request)
         forced = self._tokenizer.encode(conversation.prefill) if conversation.prefill else []
-        anchor, context, how = self._context(conversation, history)
+        anchor, context, how, break_class = self._context(conversation, history)
         if forced:
             context = np.concatenate([context, np.array(forced, TOKEN)])
         stored = history.trie.tokens(anchor) if anchor is not None else ()
@@ -75,23 +77,31 @@ class Attacher:
             prefill=conversation.prefill,
             forced=len(forced),
             how=how,
+            break_class=break_class,
         )
 
     def _context(
         self, conversation: _Conversation, history: History
-    ) -> tuple[Anchor | None, Ids, How]:
+    ) -> tuple[Anchor | None, Ids, How, Break | None]:
+        breaks: list[Break] = []
         for num_known, anchor in _candidates(conversation, history):
-            context = self._bridge(conversation, num_known, anchor, history)
-            if context is not None:
-                return anchor, np.array(context, TOKEN), "bridged"
-        prompt = self._encoder.encode(self._render(conversation))
+            bridge = self._bridge(conversation, num_known, anchor, history)
+            if not isinstance(bridge, Break):
+                return anchor, np.array(bridge, TOKEN), "bridged", None
+            breaks.append(bridge)
+        rendered = self._render(conversation)
+        prompt = self._encoder.encode(rendered)
         branch, num_shared = history.trie.longest_prefix(prompt)
-        return branch, prompt[num_shared:], "branched" if num_shared else "root"
+        if history.trie.num_turns and not breaks:
+            known = self._tokenizer.decode(prompt[:num_shared].tolist())
+            breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
+        how: How = "branched" if num_shared else "root"
+        return branch, prompt[num_shared:], how, breaks[0] if breaks else None
 
     def _bridge(
         self, conversation: _Conversation, num_known: int, anchor: Anchor, history: History
-    ) -> list[int] | None:
-        r"""Ids to add after a recorded output, or None if the template tells the story differently.
+    ) -> list[int] | Break:
+        r"""Ids to add after a recorded output, or why the template tells the story differently.
 
         recorded  ...assistant\n Hi<end>
         rendered  ...assistant\n Hi<end>\n<start>user\n Bye<end>\n<start>assistant\n
@@ -102,11 +112,11 @@ class Attacher:
         junction = self._template.suffix(messages, tools, num_known, extra=extra)
         ids = history.output_ids(anchor)
         if junction is None or not ids:
-            return None
+            return Break.TEMPLATE
         sampled = ids[:-1] if ids[-1] in self._tokenizer.eos_ids else ids
         tail = self._prompt_tail(anchor, history) if self._reader.reads_reasoning else ""
         if not self._reader.agree(junction.output, self._shown(sampled), tail):
-            return None
+            return Break.READING
         return self._template.bridge(junction, ids[-1]).ids
 
     def _with_reasoning(

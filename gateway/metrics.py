@@ -10,9 +10,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from rollout.episode import Turn
 from rollout.totals import Totals
 
 _LATENCIES = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+ORPHANS = ("abandoned", "side")  # why an output will not train
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,30 @@ class Metrics:
         self.cached_tokens = self._counter("cached_tokens", "Prompt tokens found in a prefix cache")
         self.output_tokens = self._counter("output_tokens", "Tokens sampled")
         self.calls_attached = self._counter("calls_attached", "How calls met their trie", "how")
+        self.breaks = self._counter(
+            "breaks", "Calls that continue no output of their episode", "class", "client"
+        )
+        self._orphaned_spans = self._counter(
+            "orphaned_spans", "Outputs that no training sequence contains", "reason"
+        )
+        self._orphaned_tokens = self._counter(
+            "orphaned_tokens", "Tokens of orphaned spans", "reason"
+        )
+        for reason in ORPHANS:
+            self._orphaned_spans.labels(reason)
+            self._orphaned_tokens.labels(reason)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
+
+    def observe_record(self, turn: Turn) -> None:
+        """Count what was sampled in a recorded turn and will never train."""
+        for output in turn.outputs:
+            reason = "abandoned" if output.is_abandoned else turn.kind
+            if output.num_tokens and reason in ORPHANS:
+                self._orphaned_spans.labels(reason).inc()
+                self._orphaned_tokens.labels(reason).inc(output.num_tokens)
 
     def exposition(self) -> bytes:
         return generate_latest(self._registry)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from gateway.authentication import Authenticator, Caller
+from gateway.breaks import client_of
 from gateway.carriers import address, new_episode_id
 from gateway.errors import ApiError, NotFound, translate
 from gateway.limits import Limits
@@ -104,6 +105,7 @@ class ModelEndpoint:
             key_id=caller.key_id,
             address=where,
             retry=retry,
+            client=client_of(headers),
         )
 
     async def _answer(self, call: Call, send: Send) -> None:

@@ -31,6 +31,7 @@ class Call:
     key_id: str
     address: EpisodeAddress
     retry: Retry
+    client: str  # its product, as breaks are counted
 
 
 def new_turn_id() -> str:

@@ -99,6 +99,8 @@ class Turns:
         request = call.request
         attachment = self._attacher.attach(request, history)
         self._metrics.calls_attached.labels(attachment.how).inc()
+        if attachment.break_class is not None:
+            self._metrics.breaks.labels(attachment.break_class, call.client).inc()
         job = self._planner.job(
             request, attachment, turn_id=new_turn_id(), affinity=call.address.episode_id
         )
@@ -138,8 +140,7 @@ class Turns:
         """Make the turn exist, and with it what a retry will be told."""
         record = turn.record()
         told = msgspec.msgpack.encode(reply) if record.retry_key else b""
-        ordinal = await _commit(turn.call.store, turn.episode_id, record, told)
-        history.add(record, ordinal)
+        await self._keep(turn, record, told, history)
         for choice, output in zip(reply.choices, record.outputs, strict=True):
             end = Anchor(record.id, choice.index, output.num_tokens)
             history.reasoning[end] = choice.reasoning or ""
@@ -150,8 +151,12 @@ class Turns:
             return
         record = turn.abandoned_record()
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
-            ordinal = await _commit(turn.call.store, turn.episode_id, record, b"")
-            history.add(record, ordinal)
+            await self._keep(turn, record, b"", history)
+
+    async def _keep(self, turn: RunningTurn, record: Turn, told: bytes, history: History) -> None:
+        ordinal = await _commit(turn.call.store, turn.episode_id, record, told)
+        history.add(record, ordinal)
+        self._metrics.observe_record(record)
 
     def _count(self, turn: RunningTurn, reply: Reply) -> None:
         self._metrics.turns.labels(turn.call.address.kind).inc()

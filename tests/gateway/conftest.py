@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from rollout.tokenizer import Tokenizer
 from tests.gateway.scripted_engine import ScriptedEngine, Stop, Tokens, running_engine
 from tests.gateways import Gateway, StartGateway
+from tests.rollout.families import source
+from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 
 T = TypeVar("T")
 
@@ -24,6 +27,33 @@ async def scripted(tokenizer: Tokenizer) -> AsyncIterator[ScriptedEngine]:
 @pytest.fixture
 async def served(start_gateway: StartGateway, scripted: ScriptedEngine) -> AsyncIterator[Gateway]:
     async with start_gateway(scripted) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def qwen3_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reasoning model's template, the real one of Qwen3."""
+    bpe = byte_level_bpe()
+    return write_model_directory(
+        tmp_path_factory.mktemp("qwen3"),
+        bpe,
+        chat_template=source("qwen3"),
+        eos="<|im_end|>",
+        config={"eos_token_id": [bpe.token_to_id("<|im_end|>")]},
+        bos="<|endoftext|>",
+    )
+
+
+@pytest.fixture(scope="session")
+def qwen3(qwen3_dir: Path) -> Tokenizer:
+    return Tokenizer.load(qwen3_dir)
+
+
+@pytest.fixture
+async def thinking(
+    start_gateway: StartGateway, scripted: ScriptedEngine, qwen3_dir: Path
+) -> AsyncIterator[Gateway]:
+    async with start_gateway(scripted, model_dir=qwen3_dir) as running:
         yield running
 
 

@@ -1,8 +1,6 @@
 """A reasoning model with the real Qwen3 template: what it thought is streamed apart, reused, or branched away from."""
 
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,38 +12,10 @@ from rollout.trie import Trie
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import ScriptedEngine
 from tests.gateway.test_chat import CALL, PRICE
-from tests.gateways import Gateway, StartGateway
-from tests.rollout.families import source
-from tests.rollout.model_directory import byte_level_bpe, write_model_directory
+from tests.gateways import Gateway
 
 USER: Any = {"role": "user", "content": "What does a melon cost?"}
 EPISODE = {"X-Turngate-Episode": "ep_1"}
-
-
-@pytest.fixture(scope="module")
-def qwen3_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bpe = byte_level_bpe()
-    return write_model_directory(
-        tmp_path_factory.mktemp("qwen3"),
-        bpe,
-        chat_template=source("qwen3"),
-        eos="<|im_end|>",
-        config={"eos_token_id": [bpe.token_to_id("<|im_end|>")]},
-        bos="<|endoftext|>",
-    )
-
-
-@pytest.fixture(scope="module")
-def qwen3(qwen3_dir: Path) -> Tokenizer:
-    return Tokenizer.load(qwen3_dir)
-
-
-@pytest.fixture
-async def thinking(
-    start_gateway: StartGateway, scripted: ScriptedEngine, qwen3_dir: Path
-) -> AsyncIterator[Gateway]:
-    async with start_gateway(scripted, model_dir=qwen3_dir) as running:
-        yield running
 
 
 async def ask(served: Gateway, messages: list[Any]) -> Any:

@@ -1,0 +1,88 @@
+"""What the metrics say of calls that did not continue their episode, and of tokens that will not train, counted by hand."""
+
+import asyncio
+from typing import Any
+
+from rollout.tokenizer import Tokenizer
+from tests.gateway.conftest import end_of_turn, eventually, spell
+from tests.gateway.scripted_engine import ScriptedEngine, Tokens, Wait
+from tests.gateway.test_chat import CALL, PRICE
+from tests.gateways import Gateway
+
+PATH = "/e/ep_1/v1/chat/completions"
+USER: Any = {"role": "user", "content": "What does a melon cost?"}
+MORE: Any = {"role": "user", "content": "And two?"}
+SYSTEM: Any = {"role": "system", "content": "Today is Monday."}
+
+
+async def ask(served: Gateway, messages: list[Any], *, client: str = "curl/8", **body: Any) -> Any:
+    """One call by the client with this user agent; the answer's message."""
+    reply = await served.admin.post(
+        PATH, json={"messages": messages, **body}, headers={"User-Agent": client}
+    )
+    assert reply.status_code == 200, reply.text
+    return reply.json()["choices"][0]["message"]
+
+
+async def test_every_break_is_counted_once_by_class_and_client(
+    thinking: Gateway, scripted: ScriptedEngine, qwen3: Tokenizer
+) -> None:
+    """Of nine calls one opens the episode, two continue it, and six break for the five reasons there are."""
+    called = {"role": "tool", "tool_call_id": "x", "content": "4"}
+    python, claude = "AsyncOpenAI/Python 2.9.0", "claude-cli/2.0.1 (external, cli)"
+    thought = f"<think>\nI look it up.\n</think>\n\n{CALL}"
+    plain = "<think>\n\n</think>\n\nFour."
+    scripted.script(*spell(qwen3, thought), end_of_turn(qwen3))
+    scripted.default = (*spell(qwen3, plain), end_of_turn(qwen3))
+
+    answer = await ask(thinking, [USER], tools=[PRICE], client=python)
+    tool_loop = [USER, answer, called]
+    final = await ask(thinking, tool_loop, tools=[PRICE], client=python)
+    again = {**answer, "reasoning_content": "I guess.", "reasoning": None}
+    await ask(thinking, [USER, again, called], tools=[PRICE], client=python)  # reading
+    await ask(thinking, [*tool_loop, final, MORE], tools=[PRICE], client=python)  # template
+    await ask(thinking, [*tool_loop, final, MORE], client=claude)  # prompt: no tools
+    await ask(thinking, [SYSTEM, USER, answer, called], tools=[PRICE], client=claude)  # prompt
+    made_up = {"role": "assistant", "content": "It is free."}
+    await ask(thinking, [USER, made_up, MORE], tools=[PRICE])  # history
+    await ask(thinking, [MORE], tools=[PRICE])  # start
+    await ask(thinking, [*tool_loop], tools=[PRICE])
+
+    assert await thinking.metric("turngate_breaks_total") == {
+        '{class="reading",client="openai-python"}': 1.0,
+        '{class="template",client="openai-python"}': 1.0,
+        '{class="prompt",client="claude-code"}': 2.0,
+        '{class="history",client="other"}': 1.0,
+        '{class="start",client="other"}': 1.0,
+    }
+    attached = await thinking.metric("turngate_calls_attached_total")
+    assert attached['{how="bridged"}'] == 2.0
+    assert sum(attached.values()) == 9.0
+
+
+async def test_tokens_that_will_not_train_are_counted(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A side call and a call whose client left leave one orphaned span each, with as many tokens as were sampled."""
+    sampled = tokenizer.encode("so far")
+    scripted.script(*spell(tokenizer, "A title"), end_of_turn(tokenizer))
+    scripted.script(Tokens(sampled), Wait(asyncio.Event()), end_of_turn(tokenizer))
+    side = {"X-Turngate-Turn-Kind": "side"}
+    await served.admin.post(PATH, json={"messages": [USER]}, headers=side)
+    async with served.admin.stream("POST", PATH, json={"messages": [USER], "stream": True}) as left:
+        async for line in left.aiter_lines():
+            if tokenizer.decode(sampled) in line:
+                break
+
+    async def has_left() -> bool:
+        return (await served.metric(spans))['{reason="abandoned"}'] > 0
+
+    spans = "turngate_orphaned_spans_total"
+    await eventually(has_left)
+    await ask(served, [USER])
+
+    assert await served.metric(spans) == {'{reason="abandoned"}': 1.0, '{reason="side"}': 1.0}
+    assert await served.metric("turngate_orphaned_tokens_total") == {
+        '{reason="abandoned"}': len(sampled),
+        '{reason="side"}': len(tokenizer.encode("A title")) + 1,
+    }
