@@ -1,4 +1,4 @@
-"""OpenAI messages as templates want them, and nowhere else: arguments parsed, contents as text, no nulls."""
+"""What OpenAI's messages hold: contents as text, reasoning, arguments as values."""
 
 from __future__ import annotations
 
@@ -18,28 +18,16 @@ MAX_NESTING = 200  # levels; orjson writes 254, with those around the arguments
 LONG_NUMBER = re.compile(r"\d{18}")
 
 
-def for_template(message: Message, *, knows_developer: bool) -> dict[str, Any]:
-    """One message as Hugging Face's templates expect it; the message itself is left as it is."""
-    plain = {name: value for name, value in message.items() if value is not None}
-    if plain.get("role") == "developer" and not knows_developer:
-        plain["role"] = "system"
-    plain["content"] = _text(plain.get("content"))
-    if reasoning := plain.pop("reasoning", None):
-        plain.setdefault("reasoning_content", reasoning)
-    if calls := plain.pop("tool_calls", None):
-        plain["tool_calls"] = [_with_parsed_arguments(call) for call in calls]
-    return plain
-
-
 def reasoning_of(message: Message) -> str:
     """The reasoning an assistant message carries, in its own field or inside its content."""
     if reasoning := message.get("reasoning_content"):
         return str(reasoning).strip()
-    before, closed, _ = message["content"].partition("</think>")
+    before, closed, _ = (message["content"] or "").partition("</think>")
     return before.replace("<think>", "").strip() if closed else ""
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """A message's content, which may be null or come in parts."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -58,20 +46,6 @@ def _part_text(part: Any) -> str:
         if isinstance(part, Mapping) and isinstance(part.get(name), str):
             return str(part[name])
     raise TemplateError("this model reads text only; send content parts of type text")
-
-
-def _with_parsed_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, Mapping):
-        return dict(call)
-    arguments = _parsed(function.get("arguments"))
-    return {**call, "function": {**function, "arguments": arguments}}
-
-
-def _parsed(arguments: Any) -> Any:
-    """A JSON object as a mapping; what a model got wrong stays the text it wrote."""
-    parsed = parsed_arguments(arguments)
-    return arguments if isinstance(arguments, str) and not isinstance(parsed, dict) else parsed
 
 
 def parsed_arguments(arguments: object) -> object:

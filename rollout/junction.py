@@ -28,14 +28,14 @@ class Junction(msgspec.Struct, frozen=True):
 
 
 class JunctionCutter:
-    """Knows how one template ends an assistant's message: by `end_of_turn`, or with what may open the next one."""
+    """Knows how one template ends an assistant's message: by one of `ends`, or with what may open the next one."""
 
     def __init__(
-        self, renderer: PromptRenderer, *, end_of_turn: str, openers: Collection[str]
+        self, renderer: PromptRenderer, *, ends: Collection[str], openers: Collection[str]
     ) -> None:
         self._renderer = renderer
-        self._end_of_turn = end_of_turn
-        self._marks = [end_of_turn] if end_of_turn else list(openers)
+        self._ends = ends
+        self._marks = list(ends or openers)
 
     def cut(
         self,
@@ -50,13 +50,14 @@ class JunctionCutter:
         if output is None:
             return None
         begin, end = output
-        return Junction(text[begin:end], self._end_of_turn, text[end + len(self._end_of_turn) :])
+        end_of_turn = next((mark for mark in self._ends if text.startswith(mark, end)), "")
+        return Junction(text[begin:end], end_of_turn, text[end + len(end_of_turn) :])
 
     def outputs(
         self, text: str, messages: Normalized, tools: Sequence[Tool] | None
     ) -> Iterator[tuple[int, int]]:
         """Begin and end of each output in the rendered conversation, with the token that ended it if there is one."""
-        closed = text if self._end_of_turn else text + "".join(self._marks[:1])
+        closed = text if self._ends else text + "".join(self._marks[:1])
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue

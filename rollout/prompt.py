@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rollout.conversation import Message, Tool, for_template
+from rollout.conversation import Message, Tool
+from rollout.message_form import MessageForm
 from rollout.rendering import MiniJinjaRenderer, ReferenceRenderer, Renderer, TemplateError
 from rollout.sample_chats import CONVERSATIONS
 
@@ -21,13 +22,13 @@ class PromptRenderer:
     """Renders normalized messages; the template's own variables go in `extra`."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        self._knows_developer = "developer" in source
         self._special_tokens = special_tokens
         self._reference = ReferenceRenderer(source)
+        self.form = MessageForm.fitting(source, self._reference_prompt)
         self._renderer = self._fastest_exact(source)
 
     def normalized(self, messages: Sequence[Message]) -> Normalized:
-        return [for_template(each, knows_developer=self._knows_developer) for each in messages]
+        return self.form.messages(messages)
 
     def conversation(
         self,
@@ -98,6 +99,9 @@ class PromptRenderer:
             reason = f"texts differ for {len(differs['messages'])} messages"
         log.warning("chat template falls back to jinja2", extra={"reason": reason})
         return self._reference
+
+    def _reference_prompt(self, messages: Normalized) -> str:
+        return self._reference.render(self._context(messages, None, None, prompt=True))
 
     def _differ(self, fast: Renderer, context: Mapping[str, Any]) -> bool:
         return _text_or_none(fast, context) != _text_or_none(self._reference, context)

@@ -12,6 +12,7 @@ import msgspec
 
 from rollout.conversation import Message, Tool
 from rollout.junction import Junction, JunctionCutter
+from rollout.message_form import probe
 from rollout.model_files import ModelFiles
 from rollout.prompt import PromptRenderer
 from rollout.rendering import TemplateError
@@ -36,11 +37,12 @@ class ChatTemplate:
         self.digest = hashlib.sha256(source.encode()).hexdigest()[:16]
         self._tokenizer = tokenizer
         self._renderer = PromptRenderer(source, tokenizer.special_tokens)
+        self.form = self._renderer.form
         self.end_of_turn = _end_of_turn(self._renderer, tokenizer)
         self.end_of_turn_ids = tokenizer.encode(self.end_of_turn)
         self._cutter = JunctionCutter(
             self._renderer,
-            end_of_turn=self.end_of_turn,
+            ends=_ends(self._renderer, tokenizer, self.end_of_turn),
             openers=_openers(self._renderer, tokenizer),
         )
         self._junctions = JunctionFinder(self._renderer, self._cutter)
@@ -138,6 +140,16 @@ def _end_of_turn(renderer: PromptRenderer, tokenizer: Tokenizer) -> str:
             "the chat template does not show a text message; is it for images only?"
         )
     return _leading_token(tail, tokenizer)
+
+
+def _ends(renderer: PromptRenderer, tokenizer: Tokenizer, end_of_turn: str) -> list[str]:
+    """Every token that ends a message: that of text, and that of a call where it is another (gpt-oss)."""
+    with contextlib.suppress(TemplateError):
+        text = renderer.conversation(renderer.normalized(probe(None)[:2])).rstrip()
+        last = tokenizer.encode(text)[-1]
+        if last in tokenizer.eos_ids and (end_of_call := tokenizer.decode([last])) != end_of_turn:
+            return [end_of_turn, end_of_call] if end_of_turn else []
+    return [end_of_turn] if end_of_turn else []
 
 
 def _openers(renderer: PromptRenderer, tokenizer: Tokenizer) -> set[str]:

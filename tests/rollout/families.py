@@ -22,7 +22,7 @@ ENDS: dict[str, str | tuple[str, ...]] = {
     "deepseek": "<｜end▁of▁sentence｜>",
     "phi": "<|end|>",
     "cohere": "<|END_OF_TURN_TOKEN|>",
-    "gptoss": "<|return|>",
+    "gptoss": ("<|return|>", "<|call|>"),
     "muse": "<|eot|>",
 }
 IMAGES_ONLY = ("idefics3", "llava_next", "smolvlm")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollout.conversation import for_template
 from rollout.model_files import ModelFilesError
 from rollout.sample_chats import ONE_CALL_EACH, PARALLEL_CALLS, TOOLS
 from rollout.template import ChatTemplate, TemplateError, encode_chat
@@ -56,11 +55,10 @@ def test_text_equals_transformers(
     template, tokenizer = shipped.load(name)
     extra = {} if thinking is None else {"enable_thinking": thinking}
     oracle = families.hugging_face_template(families.source(name))
-    knows_developer = "developer" in template.source
     context = {
         **tokenizer.special_tokens,
         **extra,
-        "messages": [for_template(each, knows_developer=knows_developer) for each in messages],
+        "messages": template.form.messages(messages),
         "tools": tools,
         "documents": None,
         "add_generation_prompt": prompt,
@@ -125,7 +123,16 @@ def test_plain_turns_never_branch(shipped: families.Families, name: str) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["qwen2_5", "qwen3", "qwen3_instruct_2507", "qwen3_6", "llama3_1", "llama3_2", "glm4moe"],
+    [
+        "qwen2_5",
+        "qwen3",
+        "qwen3_instruct_2507",
+        "qwen3_6",
+        "llama3_1",
+        "llama3_2",
+        "glm4moe",
+        "gptoss",
+    ],
 )
 def test_tool_loops_never_branch(shipped: families.Families, name: str) -> None:
     """Within a tool loop every turn continues from stored ids."""
@@ -233,6 +240,53 @@ def test_arguments_are_mappings_for_the_template_only(shipped: families.Families
     assert rendered('{"wei":123456789012345678901}') == '{"wei": 123456789012345678901}'
 
 
+CALLED: list[Message] = [
+    {"role": "user", "content": "Hi"},
+    {
+        "role": "assistant",
+        "content": None,
+        "reasoning": "Look it up.",
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "price", "arguments": '{"a":1}'}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "33"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("deepseekv3", '<｜tool▁sep｜>price\n```json\n{"a":1}\n```'),
+        ("deepseek_r1_distill", '<｜tool▁sep｜>price\n```json\n{"a":1}\n```'),
+        ("gptoss", "<|channel|>analysis<|message|>Look it up.<|end|><|start|>assistant to=functions.price"),
+        ("qwen3", '<think>\nLook it up.\n</think>\n\n<tool_call>\n{"name": "price", "arguments": {"a": 1}}'),
+    ],
+)  # fmt: skip
+def test_a_call_is_given_as_the_template_reads_it(
+    shipped: families.Families, name: str, shown: str
+) -> None:
+    """Arguments as text or mapping, content null or empty, the thought by either name: what shows the call is taken."""
+    template, _ = shipped.load(name)
+    assert shown in template.render(CALLED, TOOLS)
+
+
+def test_what_a_template_cannot_show_together_is_not_refused(shipped: families.Families) -> None:
+    """gpt-oss's template raises at a thought beside text before a call; the text is what a client sees."""
+    template, _ = shipped.load("gptoss")
+    spoken = [CALLED[0], {**CALLED[1], "content": "One moment."}, CALLED[2]]
+    assert "One moment.<|end|><|start|>assistant to=functions.price" in template.render(spoken)
+    assert template.suffix(spoken, None, 2) is None
+
+
+def test_a_result_is_named_where_the_template_asks_for_it(tokenizer_dir: Path) -> None:
+    """OpenAI's tool messages have an id only; Hermes's template wants the function's name."""
+    template = ChatTemplate(NAMED_RESULTS, Tokenizer.load(tokenizer_dir))
+    assert "price: 33" in template.render(CALLED)
+    nameless = ChatTemplate(CHATML, Tokenizer.load(tokenizer_dir))
+    assert "name" not in nameless.form.messages(CALLED)[2]
+
+
 def test_contents_become_text(shipped: families.Families) -> None:
     """Null is nothing, parts are joined, and a part that is no text is refused with the remedy."""
     template, _ = shipped.load("qwen3")
@@ -320,6 +374,12 @@ def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+NAMED_RESULTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{{ m.tool_calls[0].function.arguments if m.tool_calls }}"
+    "{% if m.role == 'tool' %}{% if m.name is not defined %}{{ raise_exception('no name') }}{% endif %}{{ m.name }}: {{ m.content }}"
+    "{% endif %}<|im_end|>\n{% endfor %}"
 )
 
 
