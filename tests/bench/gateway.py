@@ -7,39 +7,20 @@ counts, and a busy machine changes it little. Targets alternate within a round; 
 
 import asyncio
 import contextlib
-import os
 import secrets
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
-import psutil
+from rich.table import Table
 
 from tests.bench import bodies, load
-from tests.bench.gateway_model import VOCABULARY, write_gateway_model
-from tests.redis_server import running_redis
+from tests.bench.stand import Target, nginx, stand
 
 OUTPUT_TOKENS = 300
 ROUNDS = 3
-ADMIN_KEY = "bench-admin-key"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    name: str
-    port: int
-    process: psutil.Process
-    headers: dict[str, str]
-    path: str = "/v1/chat/completions"
-
 
 Requests = Iterator[bytes]
 
@@ -111,116 +92,16 @@ WORKS = (
 WARM_UP = Work("warm-up", 200, 16, first_turns)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
-def process(command: list[str], log: Path, **environment: str) -> Iterator[psutil.Process]:
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=output,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        )
-    try:
-        yield psutil.Process(child.pid)
-    finally:
-        child.terminate()
-        child.wait(timeout=20)
-
-
-def wait_for_port(port: int, log: Path, timeout_seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def responder(directory: Path) -> Iterator[int]:
-    port, log = free_port(), directory / "responder.log"
-    command = [
-        sys.executable,
-        "-m",
-        "tests.bench.responder",
-        str(port),
-        str(OUTPUT_TOKENS),
-        str(VOCABULARY),
-    ]
-    with process(command, log):
-        wait_for_port(port, log)
-        yield port
-
-
-@contextlib.contextmanager
-def gateway(directory: Path, redis_url: str, engine_port: int) -> Iterator[Target]:
-    port, log = free_port(), directory / "gateway.log"
-    environment = {
-        "TURNGATE_REDIS_URL": redis_url,
-        "TURNGATE_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/ledger.db",
-        "TURNGATE_MODEL_DIR": str(directory),
-        "TURNGATE_WEIGHTS_DIR": str(directory / "weights"),
-        "TURNGATE_ENGINES": f"http://127.0.0.1:{engine_port}",
-        "TURNGATE_GATEWAY_PORT": str(port),
-        "TURNGATE_GATEWAY_METRICS_PORT": "0",
-        "TURNGATE_GATEWAY_ADMIN_KEY": ADMIN_KEY,
-    }
-    with process([sys.executable, "-m", "gateway"], log, **environment) as running:
-        wait_for_port(port, log)
-        admin = {"authorization": f"Bearer {ADMIN_KEY}"}
-        request = {"project": "default", "name": "bench", "scopes": ["infer"]}
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}/v1/keys", headers=admin, json=request, timeout=30
-        )
-        answer.raise_for_status()
-        key = answer.json()["key"]
-        yield Target("turngate", port, running, {"authorization": f"Bearer {key}"})
-
-
-@contextlib.contextmanager
-def nginx(directory: Path, engine_port: int) -> Iterator[Target]:
-    """nginx proxying straight to the engine: no rendering, no tokens, no record."""
-    port, log, configuration = free_port(), directory / "nginx.log", directory / "nginx.conf"
-    configuration.write_text(
-        f"""daemon off; master_process off; pid {directory}/nginx.pid; error_log {log};
-        events {{}}
-        http {{
-          access_log off; client_body_buffer_size 64k; client_body_temp_path {directory}; proxy_temp_path {directory};
-          upstream engine {{ server 127.0.0.1:{engine_port}; keepalive 64; }}
-          server {{
-            listen 127.0.0.1:{port};
-            location / {{
-              proxy_pass http://engine; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
-            }}
-          }}
-        }}"""
-    )
-    with process(["nginx", "-c", str(configuration)], log) as running:
-        wait_for_port(port, log)
-        yield Target("nginx, plain proxy", port, running, {}, path="/generate")
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 async def measure(target: Target, work: Work) -> Figure:
     requests = await work.prepare(target, work.requests)
-    before = cpu_seconds(target.process)
+    before = target.cpu_seconds()
     result = await load.run(
         target.port, requests, requests=work.requests, concurrency=work.concurrency
     )
     assert result.failures == 0, (
         f"{target.name} failed {result.failures} of {work.requests} requests"
     )
-    cpu = cpu_seconds(target.process) - before
+    cpu = target.cpu_seconds() - before
     return Figure(
         target=target.name,
         work=work.name,
@@ -249,11 +130,28 @@ async def compare(targets: list[Target], works: tuple[Work, ...]) -> list[Figure
 
 def run() -> list[Figure]:
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tg-bench-")))
-        write_gateway_model(directory)
-        engine_port = stack.enter_context(responder(directory))
-        redis_url = stack.enter_context(running_redis(directory))
-        targets = [stack.enter_context(gateway(directory, redis_url, engine_port))]
+        surroundings = stack.enter_context(stand(OUTPUT_TOKENS))
+        targets = [surroundings.gateway]
         if shutil.which("nginx"):
-            targets.append(stack.enter_context(nginx(directory, engine_port)))
+            proxy = nginx(surroundings.directory, surroundings.engine_port)
+            targets.append(stack.enter_context(proxy))
         return asyncio.run(compare(targets, WORKS))
+
+
+def table(figures: list[Figure]) -> Table:
+    rows = Table(title="Gateway: CPU time of one recorded turn (durable write included)")
+    for column in ("work", "target"):
+        rows.add_column(column)
+    for column in ("CPU us/turn", "turns/s/core", "CPU us/event", "p50 ms", "p99 ms"):
+        rows.add_column(column, justify="right")
+    for figure in figures:
+        rows.add_row(
+            figure.work,
+            figure.target,
+            f"{figure.cpu_us:.0f}",
+            f"{figure.turns_per_second_per_core:,.0f}",
+            f"{figure.event_us:.0f}" if figure.event_us else "",
+            f"{figure.p50_ms:.1f}",
+            f"{figure.p99_ms:.1f}",
+        )
+    return rows

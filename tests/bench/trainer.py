@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 ROUNDS = 5
 
 
@@ -163,3 +165,15 @@ def measure(shape: Shape, precision: str) -> Figure:
 def run() -> list[Figure]:
     os.environ["OMP_NUM_THREADS"] = "1"
     return [measure(shape, precision) for shape in SHAPES for precision in ("float32", "bfloat16")]
+
+
+def table(figures: list[Figure]) -> Table:
+    rows = Table(title="Trainer: tokens per CPU second of one optimizer step, one thread")
+    for column in ("shape", "precision"):
+        rows.add_column(column)
+    for column in ("Megatron-Core", "PyTorch + SDPA", "ratio"):
+        rows.add_column(column, justify="right")
+    for figure in figures:
+        ours, plain = f"{figure.tokens_per_second:,.0f}", f"{figure.plain_tokens_per_second:,.0f}"
+        rows.add_row(figure.shape, figure.precision, ours, plain, f"{figure.ratio:.2f}")
+    return rows
