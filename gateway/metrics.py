@@ -114,6 +114,10 @@ def _store_families(totals: Totals | None) -> Iterable[Metric]:
     yield CounterMetricFamily(
         "turngate_episode_reward_count", "Episodes in that sum", totals.reward_count
     )
+    yield _labeled(CounterMetricFamily, "settled_tokens", "disposition", totals.settled_tokens)
+    yield CounterMetricFamily(
+        "turngate_delivered_tokens", "Settled tokens that were trained", totals.delivered_tokens
+    )
     yield _labeled(GaugeMetricFamily, "backlog_groups", "state", totals.groups)
 
 

@@ -25,7 +25,7 @@ claimed                zset    group -> lease expiry                            
 trained                zset    group -> policy version it was trained into            checkpointed, restore
 expiring               zset    settled episode -> when its data goes                  sweep
 settled                zset    episode -> sequence: outbox for the ledger             settle_done
-totals                 hash    counts by status and by disposition, reward sums       never
+totals                 hash    counts by status and disposition, tokens, reward sums  never
 training               hash    what the trainer says of itself, admission limit       never
 policy, pinned         hash    the policy recorded last, the one to serve instead     never, unpin
 version                string  the last policy version given out                      never

@@ -16,6 +16,8 @@ class Totals(msgspec.Struct, frozen=True, gc=False):
     discarded: Mapping[DiscardReason, int]
     reward_sum: float
     reward_count: int
+    settled_tokens: Mapping[str, int]  # sampled in settled episodes, by disposition
+    delivered_tokens: int  # of them, those that training took a gradient of
     groups: Mapping[str, int]
     reserved_episodes: int
 
@@ -26,6 +28,7 @@ class Totals(msgspec.Struct, frozen=True, gc=False):
 
 
 LIVE = [status for status in EpisodeStatus if status.is_live]
+DISPOSITIONS = ["trained", *(reason.value for reason in DiscardReason)]
 
 
 def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int) -> Totals:
@@ -37,6 +40,8 @@ def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int) -> Tota
         discarded={reason: int(counts.get(reason, 0)) for reason in DiscardReason},
         reward_sum=float(counts.get("reward_sum", 0)),
         reward_count=int(counts.get("reward_count", 0)),
+        settled_tokens={name: int(counts.get(f"tokens {name}", 0)) for name in DISPOSITIONS},
+        delivered_tokens=int(counts.get("delivered_tokens", 0)),
         groups={"ready": ready, "claimed": claimed},
         reserved_episodes=int(counts.get("reserved", 0)),
     )

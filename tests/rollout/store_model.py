@@ -12,6 +12,7 @@ from rollout.transitions import Timings
 Refusal = type[errors.StoreError] | None
 TERMINAL = ("trained", "discarded")
 MAX_DELIVERIES = 3
+TOKENS_A_TURN = 2
 
 
 @dataclass
@@ -74,6 +75,8 @@ class Model:
         self.opened = 0
         self.reward_sum = 0.0
         self.reward_count = 0
+        self.settled_tokens: Counter[str] = Counter()
+        self.delivered_tokens = 0
 
     # one episode
 
@@ -212,6 +215,7 @@ class Model:
         for group in (self.groups[name] for name in ids):
             for episode in self._members(group, "claimed"):
                 episode.status, episode.policy_version = "trained", version
+                self._count_tokens(episode, "trained", 1)
                 self._tell(episode)
             group.status, group.version, group.restorable = "trained", version, True
         return None
@@ -231,6 +235,7 @@ class Model:
         for group in again:
             for episode in self._members(group, "trained"):
                 episode.policy_version = None
+                self._count_tokens(episode, "trained", -1)
                 self._tell(episode)
             group.restorable, group.deliveries = False, 0
             self._requeue(group, "trained")
@@ -293,6 +298,11 @@ class Model:
     def _tell(self, episode: Episode) -> None:
         episode.in_outbox = True
 
+    def _count_tokens(self, episode: Episode, disposition: str, by: int) -> None:
+        self.settled_tokens[disposition] += by * TOKENS_A_TURN * episode.num_turns
+        if disposition == "trained":
+            self.delivered_tokens += by * TOKENS_A_TURN * len(episode.versions)
+
     def _become_rewarded(self, episode: Episode) -> None:
         episode.status = "rewarded"
         self.groups[episode.group].rewarded += 1
@@ -315,6 +325,7 @@ class Model:
             group.discarded += 1
             group.rewarded -= episode.status in ("rewarded", "claimed")
         episode.status, episode.reason = "discarded", reason
+        self._count_tokens(episode, reason, 1)
         episode.forget_at = self.now + self.timings.retention
         self._tell(episode)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -24,12 +25,13 @@ from rollout.reward import Reward
 from rollout.store import Store
 from rollout.transitions import Timings
 from tests.rollout.clock import Clock
-from tests.rollout.store_model import Model
+from tests.rollout.store_model import TOKENS_A_TURN, Model
 from tests.rollout.turns import output, turn
 
 T = TypeVar("T")
 TIMINGS = Timings(idle=100, grace=10, retention=150, reward_deadline=60)
 LIMIT = 14
+OUTPUT = range(2, 2 + TOKENS_A_TURN)
 
 picks = st.integers(0, 5)  # which of the episodes there are, counted from the newest
 group_ids = st.sampled_from([None, "g1", "g2", "g3", "g4"])
@@ -126,7 +128,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.try_commit(self.pick(pick), ordinal, version, kind)
 
     def try_commit(self, name: str, ordinal: int, version: int, kind: str) -> None:
-        made = turn(f"{name}-{ordinal}", [1], output([2, 3], version=version), kind=kind)
+        made = turn(f"{name}-{ordinal}", [1], output(OUTPUT, version=version), kind=kind)
         expected = self.model.commit(name, made.id, version if kind == "train" else None)
         answer = self.do(self.store.commit(name, made, encoded=encode_turn(made)))
         if expected is None:
@@ -259,6 +261,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert totals.reserved_episodes == self.model.reserved
         assert totals.reward_sum == pytest.approx(self.model.reward_sum)
         assert totals.reward_count == self.model.reward_count
+        assert Counter(totals.settled_tokens) == self.model.settled_tokens
+        assert totals.delivered_tokens == self.model.delivered_tokens
 
     def agree(self, call: Awaitable[object], expected: type[StoreError] | None) -> None:
         answer = self.do(call)

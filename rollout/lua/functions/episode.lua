@@ -16,11 +16,19 @@ local function expire_later(id)
   arm(now + retention_ms)
 end
 
+-- What settles, or is unsettled with by = -1, counts the tokens sampled for it; training, those that got a gradient.
+local function count_tokens(id, disposition, by)
+  local sampled, trained = unpack(call('HMGET', episode_key(id), 'output_tokens', 'trainable_tokens'))
+  count('tokens ' .. disposition, by * (sampled or 0))
+  if disposition == 'trained' then count('delivered_tokens', by * (trained or 0)) end
+end
+
 local function discard(id, reason)
   local was, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
   call('HSET', episode_key(id), 'status', 'discarded', 'reason', reason, 'settled', now)
   count(was, -1)
   count(reason, 1)
+  count_tokens(id, reason, 1)
   call('ZREM', key('idle'), id)
   if group ~= '' then
     call('HINCRBY', group_key(group), 'discarded', 1)
@@ -34,6 +42,7 @@ end
 
 local function train(id, version, advantages)
   move(id, 'claimed', 'trained')
+  count_tokens(id, 'trained', 1)
   call('HSET', episode_key(id), 'policy_version', version, 'settled', now)
   if advantages then call('SET', episode_key(id, ':advantages'), advantages) end
   tell_ledger(id)
@@ -43,6 +52,7 @@ end
 local function untrain(id)
   call('HDEL', episode_key(id), 'policy_version', 'settled')
   call('DEL', episode_key(id, ':advantages'))
+  count_tokens(id, 'trained', -1)
 end
 
 local function drop_data(id)

@@ -1,4 +1,4 @@
-"""What the metrics say of calls that did not continue their episode, and of tokens that will not train, counted by hand."""
+"""What the metrics say of calls that did not continue their episode, and of what became of tokens, counted by hand."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,8 @@ from rollout.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import ScriptedEngine, Tokens, Wait
 from tests.gateway.test_chat import CALL, PRICE
-from tests.gateways import Gateway
+from tests.gateways import Gateway, StartGateway
+from tests.rollout.play import claim, policy
 
 PATH = "/e/ep_1/v1/chat/completions"
 USER: Any = {"role": "user", "content": "What does a melon cost?"}
@@ -86,3 +87,34 @@ async def test_tokens_that_will_not_train_are_counted(
         '{reason="abandoned"}': len(sampled),
         '{reason="side"}': len(tokenizer.encode("A title")) + 1,
     }
+
+
+async def test_the_delivered_fraction_is_exact(
+    start_gateway: StartGateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """Of five outputs in settled episodes two were trained; a gateway that starts later says the same."""
+    size = len(tokenizer.encode("Hello there.")) + 1
+    side = {"X-Turngate-Turn-Kind": "side"}
+    async with start_gateway(scripted) as served:
+        for episode, headers in (
+            *(("ep_1", {}), ("ep_1", {}), ("ep_1", side)),  # trained, but for its side call
+            *(("ep_2", side), ("ep_3", {}), ("ep_4", {})),  # no signal, aborted, still open
+        ):
+            path = f"/e/{episode}/v1/chat/completions"
+            await served.admin.post(path, json={"messages": [USER]}, headers=headers)
+        await served.admin.post("/v1/episodes/ep_1/rewards", json={"value": 1, "complete": True})
+        await served.admin.post("/v1/episodes/ep_2/complete")
+        await served.admin.post("/v1/episodes/ep_3/complete", json={"status": "aborted"})
+        (claimed,) = await claim(served.store)
+        await served.store.ack("trainer", [claimed.group_id], policy(1))
+
+    async with start_gateway(scripted, project=served.project) as later:
+        settled = await later.metric("turngate_settled_tokens_total")
+        delivered = await later.metric("turngate_delivered_tokens_total")
+
+    assert {name: tokens for name, tokens in settled.items() if tokens} == {
+        '{disposition="trained"}': 3 * size,
+        '{disposition="no_signal"}': size,
+        '{disposition="aborted"}': size,
+    }
+    assert delivered == {"": 2 * size}
