@@ -6,6 +6,7 @@ with everything the engine had read and sampled before it. Ids, order, prefix, l
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,17 @@ async def assert_exact(
     sampled = Counter(token for call in calls for token in sampled_by(call))
     assert received == sampled
     return rows
+
+
+async def assert_one_row(
+    served: Gateway, calls: Sequence[EngineCall], episode_id: str = EPISODE
+) -> Row:
+    """Exact, and every call went on with the ids of all calls before it."""
+    (row,) = await assert_exact(served, calls, episode_id)
+    for earlier, later in pairwise(calls):
+        known = [*earlier.prompt, *earlier.ids]
+        assert later.prompt[: len(known)] == known
+    return row
 
 
 def trained(row: Row, turns: Sequence[Turn]) -> Iterator[Sampled]:

@@ -4,23 +4,92 @@ import pytest
 
 from rollout.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, USER, ask, saying
-from tests.fidelity.received import assert_exact
+from tests.fidelity.conftest import ModelWith
+from tests.fidelity.received import EPISODE, assert_one_row
 from tests.fidelity.recorder import Recorder
-from tests.gateways import Gateway
+from tests.gateways import Gateway, StartGateway
 
 pytestmark = pytest.mark.engine
+TRIMMING = """
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' + message.content | trim + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 
 
 async def test_ids_that_are_not_the_encoding_of_their_text_are_kept(
     served: Gateway, recorder: Recorder, tokenizer: Tokenizer
 ) -> None:
     """Case 1: an output in other pieces than the tokenizer's own goes on, and trains, as it was sampled."""
-    text = "the price of the melon"
+    text = " ".join(["melon"] * 12)  # each could have been one token, or several
     answer = await ask(served, [USER], **saying(text))
-    assert answer["message"]["content"] == text
     await ask(served, [USER, answer["message"], NEXT])
-    first, second = recorder.calls
-    assert first.ids[:-1] != tokenizer.encode(text)
-    assert second.prompt[: len(first.prompt + first.ids)] == first.prompt + first.ids
-    (row,) = await assert_exact(served, recorder.calls)
-    assert row.tokens[: len(first.prompt + first.ids)].tolist() == first.prompt + first.ids
+    assert answer["message"]["content"] == text
+    assert recorder.calls[0].ids[:-1] != tokenizer.encode(text)
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_nothing_merges_across_the_beginning_of_an_output(
+    served: Gateway, recorder: Recorder, tokenizer: Tokenizer
+) -> None:
+    """Case 2: the newline that ends a prompt stays apart from an output whose text would merge with it."""
+    answer = await ask(served, [USER], **saying('{"name": "price", "arguments": {"item": "fig"}}'))
+    await ask(served, [USER, answer["message"], NEXT])
+    first = recorder.calls[0]
+    whole = tokenizer.encode(tokenizer.decode(first.prompt + first.ids))
+    assert whole[: len(first.prompt)] != first.prompt
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_half_a_character_is_kept_and_shown_as_a_replacement(
+    served: Gateway, recorder: Recorder
+) -> None:
+    """Case 3: an output cut inside a character reads as U+FFFD, which is sent back, and trains as its bytes."""
+    answer = await ask(served, [USER], **saying("née"), max_tokens=2)
+    await ask(served, [USER, answer["message"], NEXT])
+    assert answer["message"]["content"] == "n\N{REPLACEMENT CHARACTER}"
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_a_stream_holds_half_a_character_back(
+    served: Gateway, recorder: Recorder, tokenizer: Tokenizer
+) -> None:
+    """Case 3: a character whose bytes are several tokens arrives whole."""
+    text = "née 한국어 🙂"
+    async with served.openai() as client:
+        stream = await client.chat.completions.create(
+            model="policy",
+            messages=[USER],
+            stream=True,
+            max_tokens=48,
+            extra_headers={"X-Turngate-Episode": EPISODE},
+            extra_body=saying(text),
+        )
+        deltas = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+    await ask(served, [USER, {"role": "assistant", "content": "".join(deltas)}, NEXT])
+    assert "".join(deltas) == text
+    assert "\N{REPLACEMENT CHARACTER}" not in "".join(deltas)
+    assert "\N{REPLACEMENT CHARACTER}" in tokenizer.decode(recorder.calls[0].ids[:2])
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_whitespace_that_a_client_trims_stays_sampled(
+    served: Gateway, recorder: Recorder
+) -> None:
+    """Case 13: a client that strips its history continues the output with its spaces."""
+    answer = await ask(served, [USER], **saying("  Four. \n"))
+    stripped = {"role": "assistant", "content": answer["message"]["content"].strip()}
+    await ask(served, [USER, stripped, NEXT])
+    assert answer["message"]["content"] == "  Four. \n"
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_whitespace_that_the_template_trims_stays_sampled(
+    start_gateway: StartGateway, recorder: Recorder, model_with: ModelWith
+) -> None:
+    """Case 13: a template that strips messages continues the output with its spaces."""
+    async with start_gateway(recorder, model_dir=model_with(TRIMMING)) as served:
+        answer = await ask(served, [USER], **saying("  Four. \n"))
+        await ask(served, [USER, answer["message"], NEXT])
+        assert answer["message"]["content"] == "  Four. \n"
+        await assert_one_row(served, recorder.calls)
