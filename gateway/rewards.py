@@ -1,4 +1,7 @@
-"""Rewards over HTTP, addressed by episode, by turn, or by the completion id the SDK got back (`api.md` §3)."""
+"""Rewards over HTTP, addressed by episode, by turn, or by the completion id the SDK got back (`api.md` §3).
+
+Of a turn with several choices, `choice_index` addresses one.
+"""
 
 from typing import Annotated
 
@@ -6,7 +9,7 @@ from fastapi import APIRouter, Body, Path
 
 from gateway.carriers import checked_id
 from gateway.dependencies import Rewarder, ServicesDep
-from gateway.errors import NotFound
+from gateway.errors import BadRequest, NotFound
 from gateway.schemas import AddressedReward, RewardBody, RewardList, RewardObject
 from rollout.reward import Reward
 from rollout.store import Store
@@ -64,17 +67,34 @@ def turn_of_completion(completion_id: str) -> str:
     return completion_id[max(0, completion_id.find("turn_")) :]
 
 
+async def _check_choice(store: Store, address: Address, choice: int) -> None:
+    """A reward for a choice that was never sampled would reach nothing."""
+    episode_id, turn_id = address
+    if turn_id is None:
+        raise BadRequest("choice_index needs a turn_id or a completion_id", param="choice_index")
+    turns = {turn.id: turn for turn in await store.turns(episode_id)}
+    if turn_id in turns and choice >= len(turns[turn_id].outputs):
+        raise NotFound(
+            f"{turn_id} has {len(turns[turn_id].outputs)} choices; choice_index counts from 0",
+            param="choice_index",
+            code="choice_not_found",
+        )
+
+
 async def _reward(store: Store, address: Address, body: RewardBody) -> RewardObject:
     episode_id, turn_id = address
+    if body.choice_index is not None:
+        await _check_choice(store, address, body.choice_index)
     answer = await store.reward(
         episode_id,
-        Reward(body.value, body.name, turn_id, body.idempotency_key),
+        Reward(body.value, body.name, turn_id, body.idempotency_key, body.choice_index),
         complete=body.complete,
     )
     return RewardObject(
         episode_id=answer.episode_id,
-        turn_id=answer.turn_id,
-        name=answer.name,
+        turn_id=answer.place.turn_id,
+        choice_index=answer.place.choice,
+        name=answer.place.name,
         value=answer.value,
         created=answer.created_ms // 1000,
         amended=answer.amended,

@@ -62,6 +62,7 @@ class RewardBody(BaseModel):
     name: RewardName = "reward"
     turn_id: Annotated[str, StringConstraints(min_length=1)] | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    choice_index: Annotated[int, Field(strict=True, ge=0, lt=128)] | None = None  # of n > 1 choices
     complete: bool = False  # seal the episode in the same call
 
 
@@ -80,6 +81,7 @@ class RewardObject(BaseModel):
     object: Literal["reward"] = "reward"
     episode_id: str
     turn_id: str | None
+    choice_index: int | None
     name: str
     value: float
     created: int

@@ -65,7 +65,7 @@ def remembered(episode: LedgerEpisode) -> EpisodeDetail:
 
 def tokens(episode: EpisodeView, tokenizer: Tokenizer) -> TokensView:
     """Each distinct token once, as the tree of spans they are stored in."""
-    trie = Trie(episode.turns)
+    trie = episode.trie()
     spans = list(trie.spans())
     ids = {span: f"span_{i}" for i, span in enumerate(spans)}
     return TokensView(
@@ -75,7 +75,7 @@ def tokens(episode: EpisodeView, tokenizer: Tokenizer) -> TokensView:
 
 def sequences(episode: EpisodeView) -> SequencesView:
     """What a trainer would receive if the episode were claimed now; of a trained one, with the credit its tokens got."""
-    rows = linearize(Trie(episode.turns), episode.header.id)
+    rows = linearize(episode.trie(), episode.header.id)
     packed = episode.advantages
     advantages = [None] * len(rows) if packed is None else unpack_advantages(packed, rows)
     shown = [
@@ -122,8 +122,13 @@ def _turn(turn: Turn) -> TurnObject:
 
 def _rewards(rewards: Rewards) -> list[dict[str, Any]]:
     return [
-        {"turn_id": turn_id, "name": name, "value": value}
-        for (turn_id, name), value in rewards.values.items()
+        {
+            "turn_id": place.turn_id,
+            "choice_index": place.choice,
+            "name": place.name,
+            "value": value,
+        }
+        for place, value in rewards.values.items()
     ]
 
 

@@ -8,7 +8,7 @@ from rollout.episode import EpisodeStatus, Turn, decode_turn
 from rollout.errors import NoSuchEpisode
 from rollout.header import Began, EpisodeHeader, EpisodeView, OpenEpisode, parse_header
 from rollout.replies import Header, parse_view
-from rollout.reward import Reward, RewardAnswer, Rewards
+from rollout.reward import Reward, RewardAnswer, RewardPlace, Rewards
 from rollout.transitions import Transitions, milliseconds
 
 Outcome: TypeAlias = Literal["succeeded", "failed", "aborted"]
@@ -61,7 +61,7 @@ class EpisodeTransitions(Transitions):
             "reward",
             *(
                 episode_id,
-                reward.field,
+                reward.place.field,
                 reward.turn_id or "",
                 reward.name,
                 repr(float(reward.value)),
@@ -69,9 +69,7 @@ class EpisodeTransitions(Transitions):
             *(reward.idempotency_key or "", int(complete)),
         )
         created_ms, amended = cast("tuple[bytes, int]", reply)
-        return RewardAnswer(
-            episode_id, reward.turn_id, reward.name, reward.value, int(created_ms), bool(amended)
-        )
+        return RewardAnswer(episode_id, reward.place, reward.value, int(created_ms), bool(amended))
 
     async def seal(
         self, episode_id: str, *, outcome: Outcome = "succeeded", truncated: bool = False
@@ -109,12 +107,12 @@ class EpisodeTransitions(Transitions):
     async def reward_history(self, episode_id: str) -> list[RewardAnswer]:
         """Every reward ever recorded, amended ones included, oldest first."""
         reply = cast("list[bytes]", await self._run("reward_history", episode_id))
-        events = [
-            msgspec.msgpack.decode(data, type=tuple[str, str, str, str, int]) for data in reply
-        ]
+        events = [msgspec.msgpack.decode(data, type=tuple[str, str, str, int]) for data in reply]
         return [
-            RewardAnswer(episode_id, turn or None, name, float(value), int(created), bool(amended))
-            for created, turn, name, value, amended in events
+            RewardAnswer(
+                episode_id, RewardPlace.parse(field), float(value), int(created), bool(amended)
+            )
+            for created, field, value, amended in events
         ]
 
     async def episodes(

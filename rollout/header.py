@@ -4,6 +4,7 @@ import msgspec
 
 from rollout.episode import DiscardReason, EpisodeStatus, HistoryPolicy, Turn
 from rollout.reward import Rewards
+from rollout.trie import Trie
 
 
 class OpenEpisode(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +66,10 @@ class EpisodeView(msgspec.Struct, frozen=True, gc=False):
     turns: tuple[Turn, ...]
     rewards: Rewards
     advantages: bytes | None = None  # of its trained tokens (`advantages.py`), once it is trained
+
+    def trie(self) -> Trie:
+        """Its turns as a trie that knows which outputs the rewards name."""
+        return Trie(self.turns, rewarded=self.rewards.choices)
 
 
 class Began(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ from typing import TypeAlias, cast
 
 from rollout.episode import decode_turn
 from rollout.header import EpisodeView, parse_header
-from rollout.reward import Rewards
+from rollout.reward import RewardPlace, Rewards
 
 Header: TypeAlias = list[bytes | None]
 Flat: TypeAlias = list[bytes]  # field, value, field, value, ...
@@ -25,11 +25,8 @@ def parse_view(reply: object) -> EpisodeView:
 
 
 def parse_rewards(rewards: Flat, weights: Flat) -> Rewards:
-    """Rewards keyed `<turn or *>|<name>`, weights by name."""
-    values: dict[tuple[str | None, str], float] = {}
-    for field, value in pairs(rewards):
-        turn, _, name = field.partition("|")
-        values[None if turn == "*" else turn, name] = float(value)
+    """Rewards by the fields of their places, weights by name."""
+    values = {RewardPlace.parse(field): float(value) for field, value in pairs(rewards)}
     return Rewards(values, {name: float(weight) for name, weight in pairs(weights)})
 
 

@@ -5,17 +5,40 @@ Names are weighted in one place, here, with weights the project keeps in the sto
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
 
+class RewardPlace(NamedTuple):
+    """What a reward is for; a new value for the same place amends the old one."""
+
+    turn_id: str | None  # None: the whole episode
+    choice: int | None  # one output of a turn that has several; None: the turn
+    name: str
+
+    @classmethod
+    def parse(cls, field: str) -> "RewardPlace":
+        """Read what `field` writes."""
+        address, _, name = field.partition("|")
+        turn_id, _, choice = address.partition("#")
+        return cls(None if turn_id == "*" else turn_id, int(choice) if choice else None, name)
+
+    @property
+    def field(self) -> str:
+        """`*|<name>`, `<turn>|<name>` or `<turn>#<choice>|<name>`."""
+        choice = "" if self.choice is None else f"#{self.choice}"
+        return f"{self.turn_id or '*'}{choice}|{self.name}"
+
+
 class Reward(msgspec.Struct, frozen=True, gc=False):
-    """One reward, for the whole episode or for one of its turns."""
+    """One reward, for the whole episode, for one of its turns or for one choice of a turn."""
 
     value: float
     name: str = "reward"
     turn_id: str | None = None
     idempotency_key: str | None = None
+    choice: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.value, bool) or not math.isfinite(self.value):
@@ -24,50 +47,58 @@ class Reward(msgspec.Struct, frozen=True, gc=False):
             raise ValueError(f"reward name {self.name!r} must be non-empty and without '|'")
 
     @property
-    def field(self) -> str:
-        """The reward's place among the episode's rewards; a new value for it amends the old one."""
-        return f"{self.turn_id or '*'}|{self.name}"
+    def place(self) -> RewardPlace:
+        return RewardPlace(self.turn_id, self.choice, self.name)
 
 
 class RewardAnswer(msgspec.Struct, frozen=True, gc=False):
     """What was recorded; repeating an idempotency key gives the same answer again."""
 
     episode_id: str
-    turn_id: str | None
-    name: str
+    place: RewardPlace
     value: float
     created_ms: int
     amended: bool
 
 
 class Rewards(msgspec.Struct, frozen=True, gc=False):
-    """An episode's rewards as they stand, by (turn id or None, name)."""
+    """An episode's rewards as they stand."""
 
-    values: Mapping[tuple[str | None, str], float] = {}
+    values: Mapping[RewardPlace, float] = {}
     weights: Mapping[str, float] = {}
 
     @property
     def turns(self) -> dict[str, float]:
-        """Weighted reward of each turn that got one."""
+        """Weighted reward of each turn that got one, its choices included."""
         totals: dict[str, float] = {}
-        for (turn_id, name), value in self.values.items():
-            if turn_id is not None:
-                totals[turn_id] = totals.get(turn_id, 0.0) + self._weighted(name, value)
+        for place, value in self.values.items():
+            if place.turn_id is not None:
+                earned = self._weighted(place.name, value)
+                totals[place.turn_id] = totals.get(place.turn_id, 0.0) + earned
         return totals
+
+    @property
+    def choices(self) -> frozenset[tuple[str, int]]:
+        """The choices that a reward names, by turn."""
+        return frozenset(
+            (place.turn_id, place.choice)
+            for place in self.values
+            if place.turn_id is not None and place.choice is not None
+        )
 
     @property
     def episode(self) -> float:
         """Weighted reward given to the episode as a whole."""
         return math.fsum(
-            self._weighted(name, value)
-            for (turn, name), value in self.values.items()
-            if turn is None
+            self._weighted(place.name, value)
+            for place, value in self.values.items()
+            if place.turn_id is None
         )
 
     @property
     def total(self) -> float:
         """Everything the episode earned, turns included."""
-        return math.fsum(self._weighted(name, value) for (_, name), value in self.values.items())
+        return math.fsum(self._weighted(place.name, v) for place, v in self.values.items())
 
     def _weighted(self, name: str, value: float) -> float:
         return self.weights.get(name, 1.0) * value

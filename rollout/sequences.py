@@ -2,6 +2,10 @@
 
 Rows are the leaves of the trie, longest first. A sampled span that several rows share trains in the first of them and is
 context in the others, so that every sampled, trainable token trains exactly once.
+
+Of a turn with several outputs (`n` > 1) the agent goes on with one, and the episode's reward is for that one. An output is
+TAKEN if the prompt of a later turn that trains holds all of it, or if a reward names it. Once some of a turn's outputs are
+taken the others do not train. Where none is, nothing says which the agent used, as in a vote among all: they all train.
 """
 
 import msgspec
@@ -48,10 +52,34 @@ def leaves(trie: Trie) -> list[Span]:
 
 
 def is_trainable(trie: Trie, span: Span) -> bool:
-    """Sampled, not abandoned, of a turn that trains, and not empty."""
+    """Sampled, not abandoned, of a turn that trains, not empty, and not passed over for another choice."""
     if span.is_context or not len(span) or trie.turn_at(span.turn).kind != "train":
         return False
-    return not trie.sampled(span).is_abandoned
+    return not trie.sampled(span).is_abandoned and not is_passed_over(trie, span)
+
+
+def is_passed_over(trie: Trie, span: Span) -> bool:
+    """Whether other outputs of its turn were taken and this one was not.
+
+    Turns (P1, O1 | O2), (P1 O2 P2, O3)  ->  O1 is; with a reward for O1 it is not.
+    """
+    siblings = trie.siblings(span)
+    if len(siblings) == 1 or is_taken(trie, span):
+        return False
+    return any(is_taken(trie, sibling) for sibling in siblings)
+
+
+def is_taken(trie: Trie, span: Span) -> bool:
+    """Whether a reward names this output, or a later turn that trains was prompted with all of it."""
+    if (trie.turn_at(span.turn).id, span.output) in trie.rewarded:
+        return True
+    below = [child for child in span.children if child.offset == len(span)]
+    while below:
+        reached = below.pop()
+        if not reached.is_context and trie.turn_at(reached.turn).kind == "train":
+            return True
+        below += reached.children
+    return False
 
 
 def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) -> Sequence:

@@ -8,7 +8,7 @@ key                    type    meaning                                          
 ep:<id>                hash    header: status, group, counts, versions (ms times)     sweep, after retention
 ep:<id>:turns          list    the log: one msgpack Turn per commit                   sweep, delete
 ep:<id>:turn_ids       list    ids of the turns in the log                            sweep, delete
-ep:<id>:rewards        hash    "<turn or *>|<name>" -> value                          sweep, delete
+ep:<id>:rewards        hash    "<turn, turn#choice or *>|<name>" -> value            sweep, delete
 ep:<id>:reward_log     list    every reward ever recorded                             sweep, delete
 ep:<id>:reward_keys    hash    idempotency key -> what was answered                   sweep, delete
 ep:<id>:advantages     string float32 of the trained tokens, or of all at once       restore, sweep

@@ -5,7 +5,7 @@ tokens were sampled twice and train twice. Nothing is ever split: a child hangs 
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +56,10 @@ ROOT = Place(None, 0)
 class Trie:
     """All that an episode's turns sampled and were shown, each distinct token once."""
 
-    def __init__(self, turns: Iterable[Turn] = ()) -> None:
+    def __init__(
+        self, turns: Iterable[Turn] = (), *, rewarded: Collection[tuple[str, int]] = ()
+    ) -> None:
+        self.rewarded = rewarded  # outputs that a reward names, as turn id and index
         self._turns: list[Turn] = []
         self._ordinals: dict[str, int] = {}
         self._contexts: list[Place] = []  # where each turn's context ends
@@ -133,6 +136,10 @@ class Trie:
             span = stack.pop()
             yield span
             stack.extend(reversed(span.children))
+
+    def siblings(self, span: Span) -> list[Span]:
+        """All outputs of the turn that sampled this one."""
+        return self._outputs[span.turn]
 
     def sampled(self, span: Span) -> Output:
         """The output behind a span that is not context."""

@@ -85,7 +85,7 @@ def prepare(
     advantages, baseline = episode_advantages(rewards, sizes=sizes, baseline=baseline)
     episodes = [episode for claim in claims for episode in claim.episodes]
     rows_of = {
-        episode.header.id: episode_rows(episode.turns, advantage)
+        episode.header.id: trie_rows(episode.trie(), advantage)
         for episode, advantage in zip(episodes, advantages, strict=True)
     }
     rows = [row for its_rows in rows_of.values() for row in its_rows]
@@ -136,12 +136,17 @@ def pack_rows(rows: Sequence[Row], *, token_budget: int, ranks: int = 1) -> Trai
 
 
 def episode_rows(turns: Sequence[Turn], advantage: float) -> list[Row]:
-    """The sequences of one episode; every sampled, not abandoned token trains in exactly one of them."""
+    """The sequences of one episode; every token that trains does so in exactly one of them."""
+    return trie_rows(Trie(turns), advantage)
+
+
+def trie_rows(trie: Trie, advantage: float) -> list[Row]:
+    """The same, from an episode that is a trie already and knows what its rewards name."""
     # A greedy turn reports its logprobs at temperature 1. Tokens that were not sampled take the last entry.
     temperatures = np.array(
-        [turn.sampling.temperature or 1.0 for turn in turns] + [1.0], np.float32
+        [turn.sampling.temperature or 1.0 for turn in trie.turns] + [1.0], np.float32
     )
-    return [Row(s, advantage, temperatures[s.turns]) for s in linearize(Trie(turns))]
+    return [Row(s, advantage, temperatures[s.turns]) for s in linearize(trie)]
 
 
 def _microbatch(rows: Sequence[Row], weights: Sequence[Tensor]) -> Microbatch:

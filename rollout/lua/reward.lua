@@ -21,7 +21,7 @@ if turn ~= '' and call('HGET', key('turns'), turn) ~= id then return refuse('NoS
 local before = call('HGET', episode_key(id, ':rewards'), field)
 local amended = before and 1 or 0
 call('HSET', episode_key(id, ':rewards'), field, value)
-call('RPUSH', episode_key(id, ':reward_log'), cmsgpack.pack({ARGV[1], turn, name, value, amended}))
+call('RPUSH', episode_key(id, ':reward_log'), cmsgpack.pack({ARGV[1], field, value, amended}))
 if once ~= '' then
   local answer = cmsgpack.pack({field, value, ARGV[1], amended})
   call('HSET', episode_key(id, ':reward_keys'), once, answer)

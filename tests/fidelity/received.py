@@ -14,7 +14,6 @@ import numpy as np
 from rollout.episode import TOKEN, Turn
 from rollout.sequences import Sequence as Row
 from rollout.sequences import linearize
-from rollout.trie import Trie
 from tests.fidelity.recorder import EngineCall
 from tests.gateways import Gateway
 
@@ -35,8 +34,9 @@ async def assert_exact(
     served: Gateway, calls: Iterable[EngineCall], episode_id: str = EPISODE
 ) -> list[Row]:
     """The episode trains exactly what these calls sampled, each token once; returns its rows."""
-    turns = await served.store.turns(episode_id)
-    rows = linearize(Trie(turns), episode_id)
+    view = await served.store.episode(episode_id)
+    assert view is not None
+    turns, rows = view.turns, linearize(view.trie(), episode_id)
     await _assert_shown(served, rows, episode_id)
     received = Counter(token for row in rows for token in trained(row, turns))
     sampled = Counter(token for call in calls for token in sampled_by(call))

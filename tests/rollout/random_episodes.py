@@ -37,6 +37,13 @@ def episodes(draw: st.DrawFn, max_turns: int = 10) -> list[Turn]:
 
 
 @st.composite
+def rewarded(draw: st.DrawFn, turns: list[Turn]) -> set[tuple[str, int]]:
+    """Some outputs that rewards name."""
+    every = [(t.id, index) for t in turns for index in range(len(t.outputs))]
+    return draw(st.sets(st.sampled_from(every), max_size=3))
+
+
+@st.composite
 def reordered(draw: st.DrawFn) -> tuple[list[Turn], list[Turn]]:
     """An episode and another order in which the same commits could have arrived."""
     turns = draw(episodes())
@@ -65,6 +72,20 @@ def paths(turns: list[Turn]) -> dict[str, tuple[list[int], list[list[int]]]]:
                 way = context[: len(context) - beyond]
         full[t.id] = (way + t.context_ids.tolist(), [o.ids.tolist() for o in t.outputs])
     return full
+
+
+def continued(turns: list[Turn]) -> set[tuple[str, int]]:
+    """By plain Python, the outputs that stand whole in the prompt of a later turn that trains."""
+    by_id = {t.id: t for t in turns}
+    found = set()
+    for t in turns:
+        anchor = t.anchor if t.kind == "train" else None
+        while anchor is not None:
+            before = by_id[anchor.turn_id]
+            if anchor.output >= 0 and anchor.offset == before.outputs[anchor.output].num_tokens > 0:
+                found.add((before.id, anchor.output))
+            anchor = before.anchor
+    return found
 
 
 def shape(trie: Trie) -> set[tuple[object, ...]]:

@@ -18,7 +18,7 @@ from rollout.episode import (
     encode_turn,
     pack_tokens,
 )
-from rollout.reward import Reward, Rewards
+from rollout.reward import Reward, RewardPlace, Rewards
 from tests.rollout.turns import output, turn
 
 tokens = st.lists(st.integers(0, 200_000), max_size=40)
@@ -119,13 +119,19 @@ def test_a_reward_has_a_plain_name(name: str) -> None:
 def test_rewards_of_several_names_add_up_by_weight() -> None:
     """A name without a weight counts once; turn rewards are kept apart from the episode's."""
     rewards = Rewards(
-        {(None, "win"): 1.0, (None, "style"): 0.5, ("t1", "win"): 2.0, ("t1", "cost"): -1.0},
+        {
+            RewardPlace(None, None, "win"): 1.0,
+            RewardPlace(None, None, "style"): 0.5,
+            RewardPlace("t1", 1, "win"): 2.0,
+            RewardPlace("t1", None, "cost"): -1.0,
+        },
         {"win": 2.0, "cost": 0.1},
     )
 
     assert rewards.episode == 2.5
     assert rewards.turns == {"t1": 3.9}
     assert rewards.total == 6.4
+    assert rewards.choices == {("t1", 1)}
 
 
 def test_an_empty_turn_is_a_turn() -> None:

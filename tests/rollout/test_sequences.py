@@ -3,20 +3,60 @@
 from collections import Counter
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from rollout.episode import Anchor, OutputFlags, Turn
 from rollout.sequences import Sequence, linearize
 from rollout.trie import Trie
-from tests.rollout.random_episodes import episodes, paths, reordered
+from tests.rollout.random_episodes import continued, episodes, paths, reordered, rewarded
 from tests.rollout.turns import output, turn
 
 
-@given(episodes())
-def test_every_sampled_token_trains_exactly_once(turns: list[Turn]) -> None:
-    """The trainable tokens over all rows are the sampled ones, with their prefix, logprob and version."""
-    rows = linearize(Trie(turns))
+@given(st.data())
+def test_every_sampled_token_trains_exactly_once(data: st.DataObject) -> None:
+    """The trainable tokens over all rows are the sampled ones, with their prefix, logprob and version.
 
-    assert trained(rows, turns) == sampled(turns)
+    Only of several choices those are missing that were passed over for one that was continued or rewarded.
+    """
+    turns = data.draw(episodes())
+    named = data.draw(rewarded(turns))
+
+    rows = linearize(Trie(turns, rewarded=named))
+
+    assert trained(rows, turns) == sampled(turns, taken=named | continued(turns))
+
+
+def test_a_choice_that_was_passed_over_trains_only_if_rewarded() -> None:
+    """Of three choices the agent goes on with the second: it trains, and so does the third once a reward names it."""
+    turns = [
+        turn("a", [1], output([10, 11]), output([20]), output([30])),
+        turn("b", [2], output([12]), anchor=Anchor("a", 1, 1)),
+    ]
+
+    assert rows_of(turns) == [[1, 20, 2, 12]]
+    assert rows_of(turns, ("a", 2)) == [[1, 20, 2, 12], [1, 30]]
+
+
+def test_choices_of_which_none_was_taken_all_train() -> None:
+    """Where an episode ends with several choices, all are the answer, unless a reward tells one from the others."""
+    turns = [turn("a", [1], output([10]), output([20]))]
+
+    assert rows_of(turns) == [[1, 10], [1, 20]]
+    assert rows_of(turns, ("a", 0)) == [[1, 10]]
+    assert rows_of(turns, ("a", 0), ("a", 1)) == [[1, 10], [1, 20]]
+
+
+def test_a_side_call_takes_no_choice() -> None:
+    """A judge that is shown every choice, in calls that do not train, decides nothing by that."""
+    turns = [
+        turn("a", [1], output([10]), output([20])),
+        turn("j", [3], output([5]), anchor=Anchor("a", 0, 1), kind="side"),
+        turn("k", [3], output([5]), anchor=Anchor("a", 1, 1), kind="side"),
+    ]
+
+    assert len(rows_of(turns)) == 2
+    goes_on = turn("b", [3, 4], output([12]), anchor=Anchor("a", 1, 1))
+    assert rows_of([*turns, goes_on]) == [[1, 20, 3, 4, 12]]
 
 
 @given(episodes())
@@ -121,6 +161,10 @@ def test_merging_pays_off_on_long_conversations() -> None:
     assert unmerged / merged > 22
 
 
+def rows_of(turns: list[Turn], *named: tuple[str, int]) -> list[list[int]]:
+    return [row.tokens.tolist() for row in linearize(Trie(turns, rewarded=named))]
+
+
 def pattern(row: Sequence) -> tuple[object, ...]:
     """A row without the ordinals, which do follow the order of commits."""
     columns = (row.tokens, row.action_mask, row.behavior_logprobs, row.versions)
@@ -142,12 +186,15 @@ def trained(rows: list[Sequence], turns: list[Turn]) -> Counter[tuple[object, ..
     )
 
 
-def sampled(turns: list[Turn]) -> Counter[tuple[object, ...]]:
+def sampled(turns: list[Turn], *, taken: set[tuple[str, int]]) -> Counter[tuple[object, ...]]:
     """The same from the log alone, by plain Python."""
     found: Counter[tuple[object, ...]] = Counter()
     ways = paths(turns)
     for t in turns:
-        for out in t.trainable_outputs:
+        choices = {(t.id, index): out for index, out in enumerate(t.outputs)}
+        for choice, out in choices.items():
+            if out not in t.trainable_outputs or (taken & set(choices) and choice not in taken):
+                continue
             ids = out.ids.tolist()
             for offset, token in enumerate(ids):
                 prefix = (*ways[t.id][0], *ids[:offset])

@@ -194,10 +194,10 @@ async def test_a_new_value_amends_and_history_remembers(store: Store) -> None:
     history = await store.reward_history("ep_1")
 
     assert (rewards.episode, rewards.turns) == (-2.0, {"turn of ep_1": 0.25})
-    assert [(h.turn_id, h.name, h.value, h.amended) for h in history] == [
-        (None, "reward", 1.0, False),
-        (None, "reward", -2.0, True),
-        ("turn of ep_1", "style", 0.25, False),
+    assert [(h.place, h.value, h.amended) for h in history] == [
+        ((None, None, "reward"), 1.0, False),
+        ((None, None, "reward"), -2.0, True),
+        (("turn of ep_1", None, "style"), 0.25, False),
     ]
     totals = await store.totals()
     assert (totals.reward_sum, totals.reward_count) == (-1.75, 1)

@@ -21,7 +21,7 @@ from rollout.episode import (
 )
 from rollout.group import Claim
 from rollout.header import EpisodeHeader, EpisodeView
-from rollout.reward import Rewards
+from rollout.reward import RewardPlace, Rewards
 from trainer.algorithms import RunningBaseline
 from trainer.batch import Batch, Row, episode_rows, pack_rows, prepare
 from trainer.megatron.learner import Learner
@@ -95,7 +95,7 @@ def claim(
         EpisodeView(
             header(f"{group}-{index}", version),
             tuple(turns[index]) if turns else (turn(f"{group}-{index}-t", [1, 2], [3, 4 + index]),),
-            Rewards({(None, "reward"): reward}),
+            Rewards({RewardPlace(None, None, "reward"): reward}),
         )
         for index, reward in enumerate(rewards)
     ]
