@@ -77,6 +77,14 @@ class Rewards(msgspec.Struct, frozen=True, gc=False):
                 totals[place.turn_id] = totals.get(place.turn_id, 0.0) + earned
         return totals
 
+    def output(self, turn_id: str, choice: int) -> float:
+        """Weighted reward of one output: that of its turn, and that of this choice."""
+        return math.fsum(
+            self._weighted(place.name, value)
+            for place, value in self.values.items()
+            if place.turn_id == turn_id and place.choice in {None, choice}
+        )
+
     @property
     def choices(self) -> frozenset[tuple[str, int]]:
         """The choices that a reward names, by turn."""

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from fastapi.routing import APIRoute
 from pydantic.fields import FieldInfo
@@ -17,6 +18,8 @@ from deploy.settings import Settings as CommandSettings
 from gateway import administration, episodes, health, models, policies, rewards
 from gateway.settings import Settings as GatewaySettings
 from rollout.settings import SharedSettings
+from trainer.composition import CLIPPING, Composition
+from trainer.presets import PRESETS
 from trainer.settings import Settings as TrainerSettings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -46,6 +49,7 @@ def settings() -> str:
         "gateway and trainer": rows(SharedSettings, SharedSettings.model_fields),
         "gateway": rows(GatewaySettings, own(GatewaySettings)),
         "trainer": rows(TrainerSettings, own(TrainerSettings)),
+        "trainer, the parts of its algorithm": rows(TrainerSettings, Composition.model_fields),
         "the `turngate` command": rows(CommandSettings, CommandSettings.model_fields),
     }
     head = "| setting | default | meaning |\n|---|---|---|\n"
@@ -53,9 +57,8 @@ def settings() -> str:
 
 
 def own(kind: type[SharedSettings]) -> dict[str, FieldInfo]:
-    return {
-        name: f for name, f in kind.model_fields.items() if name not in SharedSettings.model_fields
-    }
+    shared = SharedSettings.model_fields | Composition.model_fields
+    return {name: field for name, field in kind.model_fields.items() if name not in shared}
 
 
 def rows(kind: type[BaseSettings], fields: dict[str, FieldInfo]) -> Iterator[str]:
@@ -65,7 +68,13 @@ def rows(kind: type[BaseSettings], fields: dict[str, FieldInfo]) -> Iterator[str
             kind.variable(name) if issubclass(kind, SharedSettings) else prefix + name.upper()
         )
         assert field.description, f"{variable} has no description"
-        yield f"| `{variable}` | {default(field)} | {field.description} |"
+        yield f"| `{variable}` | {default(field)} | {field.description}{choices(field)} |"
+
+
+def choices(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is not Literal:
+        return ""
+    return ": " + ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
 
 
 def default(field: FieldInfo) -> str:
@@ -76,7 +85,36 @@ def default(field: FieldInfo) -> str:
     return f"`{field.default}`"
 
 
-TABLES = {"endpoints": endpoints, "settings": settings}
+def algorithms() -> str:
+    rows = [
+        "| `algorithm` | from | what it is | advantage | loss | mean over | KL to the reference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, preset in PRESETS.items():
+        parts = preset.parts
+        cells = (f"`{name}`", preset.source, preset.idea, advantage(parts), loss(parts))
+        rows.append(f"| {' | '.join((*cells, f'`{parts.aggregation}`', kl(parts)))} |")
+    return "\n".join(rows)
+
+
+def advantage(parts: Composition) -> str:
+    whitened = ", whitened" if parts.whitening == "tokens" else ""
+    turns = "" if parts.turn_credit == "episode" else f", {parts.turn_credit}"
+    return f"`{parts.advantage}`{turns}{whitened}"
+
+
+def loss(parts: Composition) -> str:
+    bounds = f" {parts.clip_low:g} / {parts.clip_high:g}" if parts.policy_loss in CLIPPING else ""
+    return f"`{parts.policy_loss}`{bounds}"
+
+
+def kl(parts: Composition) -> str:
+    if parts.kl_in_reward:
+        return f"{parts.kl_in_reward:g}, k1 in the reward"
+    return f"{parts.kl_in_loss:g}, {parts.kl_estimator} in the loss" if parts.kl_in_loss else ""
+
+
+TABLES = {"endpoints": endpoints, "settings": settings, "algorithms": algorithms}
 
 
 def filled(text: str, names: Iterable[str] = TABLES) -> str:

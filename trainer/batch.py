@@ -1,11 +1,12 @@
 """Claimed groups into the batch of one optimizer step.
 
-Advantages are taken per EPISODE and then spread over its sampled tokens; denominators count every sampled token of the batch. Sequences
-of episodes without an advantage cannot move a weight, so they stay in the denominators and out of the microbatches.
+Advantages are given to every sampled token (`credit.py`); denominators count every sampled token of the batch. Rows without an
+advantage cannot move a weight, so they stay in the denominators and out of the microbatches, unless the composition has a
+term that needs no advantage.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,33 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rollout.advantages import pack_advantages
-from rollout.episode import Turn
 from rollout.group import Claim
-from rollout.sequences import Sequence as TokenSequence
-from rollout.sequences import linearize
-from rollout.trie import Trie
-from trainer.algorithms import RunningBaseline, grpo, token_mean
+from rollout.header import EpisodeView
+from trainer.aggregate import token_weights
+from trainer.algorithms import RunningBaseline
+from trainer.algorithms.rows import segment_sum
+from trainer.composition import Composition
+from trainer.credit import credit
 from trainer.flagged import count_flagged
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.packing import pack
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One sequence with the advantage of its episode and the temperature each token was sampled at."""
-
-    sequence: TokenSequence
-    advantage: float
-    temperatures: NDArray[np.float32]
-
-    @property
-    def num_sampled(self) -> int:
-        return int(self.sequence.action_mask.sum())
-
-    @property
-    def advantages(self) -> NDArray[np.float32]:
-        """Per token, 0 where nothing trains."""
-        return np.where(self.sequence.action_mask, np.float32(self.advantage), np.float32(0))
+from trainer.played import Played
+from trainer.rows import Row, episode_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,111 +34,161 @@ class Batch:
     """What one optimizer step consumes, and what to say about it."""
 
     group_ids: tuple[str, ...]
+    episode_ids: tuple[str, ...]
+    rows: tuple[Row, ...]
+    bins: tuple[tuple[int, ...], ...]  # the rows of each microbatch
     train: TrainBatch
-    baseline: RunningBaseline
-    rewards: tuple[float, ...]  # per episode
-    advantages: tuple[float, ...]
+    played: Played
+    prior: RunningBaseline  # before this batch
+    baseline: RunningBaseline  # after it
+    rewards: tuple[float, ...]  # per episode, as they were given
+    advantages: tuple[float, ...]  # per episode, the mean over its sampled tokens
+    zero_advantage_fraction: float  # of the episodes: no token has an advantage
     staleness: tuple[int, ...]  # per group: training version minus its oldest version
     num_sampled_tokens: int
     num_flagged_tokens: Mapping[str, int]  # by flag
-    packed_advantages: Mapping[str, bytes]  # by episode, of its trained tokens
 
     @property
     def has_signal(self) -> bool:
         """Whether a step on this batch could move any weight."""
-        return any(self.advantages)
+        return self.zero_advantage_fraction < 1 and bool(self.train.microbatches)
 
     @property
     def num_episodes(self) -> int:
         return len(self.rewards)
 
     @property
-    def zero_advantage_fraction(self) -> float:
-        return sum(a == 0 for a in self.advantages) / max(1, self.num_episodes)
+    def packed_advantages(self) -> dict[str, bytes]:
+        """By episode, those of its trained tokens, as the store keeps them."""
+        by_episode: dict[int, list[NDArray[np.float32]]] = {}
+        for row in self.rows:
+            values = row.advantages[row.sequence.action_mask]
+            by_episode.setdefault(row.episode, []).append(values)
+        return {
+            episode_id: pack_advantages(by_episode.get(number, []))
+            for number, episode_id in enumerate(self.episode_ids)
+        }
 
 
 def prepare(
     claims: Sequence[Claim],
     *,
+    parts: Composition,
     baseline: RunningBaseline,
     training_version: int,
     token_budget: int,
     ranks: int = 1,
 ) -> Batch:
-    """Advantages per episode, linearized sequences, packed microbatches."""
-    rewards = [episode.rewards.total for claim in claims for episode in claim.episodes]
-    sizes = [len(claim.episodes) for claim in claims]
-    advantages, baseline = episode_advantages(rewards, sizes=sizes, baseline=baseline)
+    """Linearized sequences, an advantage for every sampled token, packed microbatches."""
+    groups = [index for index, claim in enumerate(claims) for _ in claim.episodes]
     episodes = [episode for claim in claims for episode in claim.episodes]
-    rows_of = {
-        episode.header.id: trie_rows(episode.trie(), advantage)
-        for episode, advantage in zip(episodes, advantages, strict=True)
-    }
-    rows = [row for its_rows in rows_of.values() for row in its_rows]
+    tries = [episode.trie() for episode in episodes]
+    rows = [
+        replace(row, trains=_trains(row, episode, parts))
+        for number, (episode, trie) in enumerate(zip(episodes, tries, strict=True))
+        for row in episode_rows(trie, 0.0, episode=number, group=groups[number])
+    ]
+    played = Played.of(episodes, tries, rows, groups=groups, parts=parts)
+    given = credit(played, parts, baseline)
+    rows = _credited(rows, given.advantages)
+    bins = microbatch_rows(rows, parts=parts, token_budget=token_budget, ranks=ranks)
     return Batch(
         group_ids=tuple(claim.group_id for claim in claims),
-        train=pack_rows(rows, token_budget=token_budget, ranks=ranks),
-        baseline=baseline,
-        rewards=tuple(rewards),
-        advantages=tuple(advantages),
+        episode_ids=tuple(episode.header.id for episode in episodes),
+        rows=tuple(rows),
+        bins=bins,
+        train=assemble(rows, bins, parts=parts, training_version=training_version),
+        played=played,
+        prior=baseline,
+        baseline=given.baseline,
+        rewards=tuple(episode.rewards.total for episode in episodes),
+        advantages=_by_episode(given.advantages, played),
+        zero_advantage_fraction=_silent_fraction(given.advantages, played),
         staleness=tuple(_staleness(claim, training_version) for claim in claims),
         num_sampled_tokens=sum(row.num_sampled for row in rows),
         num_flagged_tokens=count_flagged(row.sequence for row in rows),
-        packed_advantages={
-            episode_id: pack_advantages(
-                row.advantages[row.sequence.action_mask] for row in its_rows
-            )
-            for episode_id, its_rows in rows_of.items()
-        },
     )
 
 
-def episode_advantages(
-    rewards: Sequence[float], *, sizes: Sequence[int], baseline: RunningBaseline
-) -> tuple[list[float], RunningBaseline]:
-    """GRPO within each group; a group of one against the running baseline, which learns from it."""
-    values = torch.tensor(rewards, dtype=torch.float64)
-    counts = torch.tensor(sizes, dtype=torch.int64)
-    groups = torch.repeat_interleave(torch.arange(len(sizes)), counts)
-    is_single = torch.repeat_interleave(counts == 1, counts)
-    advantages = grpo(values, groups)
-    advantages[is_single] = baseline.advantages(values[is_single])
-    return advantages.tolist(), baseline.after(values[is_single])
+def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> Batch:
+    """The batch with a penalty `[T]` per microbatch taken from the rewards of its tokens."""
+    by_row = {
+        row: values
+        for bin_, part, whole in zip(batch.bins, batch.train.microbatches, penalties, strict=True)
+        for row, values in zip(
+            bin_, torch.split(whole, part.cu_seqlens.diff().tolist()), strict=True
+        )
+    }
+    taken = [
+        by_row[i][torch.from_numpy(row.sequence.action_mask)]
+        if i in by_row
+        else torch.zeros(row.num_sampled)
+        for i, row in enumerate(batch.rows)
+    ]
+    given = credit(batch.played, parts, batch.prior, penalties=torch.cat(taken).double())
+    rows = _credited(batch.rows, given.advantages)
+    advantages = [_joined([rows[i].advantages for i in bin_], torch.float32) for bin_ in batch.bins]
+    return replace(
+        batch,
+        rows=tuple(rows),
+        train=batch.train.replace("advantages", advantages),
+        baseline=given.baseline,
+        advantages=_by_episode(given.advantages, batch.played),
+    )
 
 
-def pack_rows(rows: Sequence[Row], *, token_budget: int, ranks: int = 1) -> TrainBatch:
-    """Rows with an advantage in microbatches, under weights whose denominator counts all rows."""
-    mask = torch.cat([torch.from_numpy(row.sequence.action_mask) for row in rows])
-    weights = torch.split(token_mean(mask), [len(row.sequence.tokens) for row in rows])
-    chosen = [i for i, row in enumerate(rows) if row.advantage != 0]
-    lengths = [len(rows[i].sequence.tokens) for i in chosen]
+def pack_rows(
+    rows: Sequence[Row],
+    *,
+    token_budget: int,
+    ranks: int = 1,
+    parts: Composition | None = None,
+) -> TrainBatch:
+    """Rows that can move a weight in microbatches, under weights whose denominator counts all rows."""
+    parts = parts or Composition()
+    bins = microbatch_rows(rows, parts=parts, token_budget=token_budget, ranks=ranks)
+    return assemble(rows, bins, parts=parts)
+
+
+def microbatch_rows(
+    rows: Sequence[Row], *, parts: Composition, token_budget: int, ranks: int
+) -> tuple[tuple[int, ...], ...]:
+    """Which rows go into which microbatch."""
+    chosen = [
+        i for i, row in enumerate(rows) if row.trains and (row.has_signal or parts.needs_every_row)
+    ]
+    lengths = [len(rows[i].sequence) for i in chosen]
     packed = pack(lengths, token_budget=token_budget, multiple=ranks)
+    return tuple(tuple(chosen[i] for i in bin_) for bin_ in packed)
+
+
+def assemble(
+    rows: Sequence[Row],
+    bins: Sequence[Sequence[int]],
+    *,
+    parts: Composition,
+    training_version: int | None = None,
+) -> TrainBatch:
+    """The microbatches of these bins."""
+    if not bins:
+        return TrainBatch(())
+    counted = [i for i, row in enumerate(rows) if row.trains]
+    weights = dict(zip(counted, token_weights([rows[i] for i in counted], parts), strict=True))
     return TrainBatch(
         tuple(
-            _microbatch([rows[chosen[i]] for i in bin_], [weights[chosen[i]] for i in bin_])
-            for bin_ in packed
+            _microbatch([rows[i] for i in bin_], [weights[i] for i in bin_], training_version)
+            for bin_ in bins
         )
     )
 
 
-def episode_rows(turns: Sequence[Turn], advantage: float) -> list[Row]:
-    """The sequences of one episode; every token that trains does so in exactly one of them."""
-    return trie_rows(Trie(turns), advantage)
-
-
-def trie_rows(trie: Trie, advantage: float) -> list[Row]:
-    """The same, from an episode that is a trie already and knows what its rewards name."""
-    # A greedy turn reports its logprobs at temperature 1. Tokens that were not sampled take the last entry.
-    temperatures = np.array(
-        [turn.sampling.temperature or 1.0 for turn in trie.turns] + [1.0], np.float32
-    )
-    return [Row(s, advantage, temperatures[s.turns]) for s in linearize(trie)]
-
-
-def _microbatch(rows: Sequence[Row], weights: Sequence[Tensor]) -> Microbatch:
-    lengths = [0, *(len(row.sequence.tokens) for row in rows)]
+def _microbatch(
+    rows: Sequence[Row], weights: Sequence[Tensor], training_version: int | None
+) -> Microbatch:
+    lengths = [0, *(len(row.sequence) for row in rows)]
     sequences = [row.sequence for row in rows]
     mask = _joined([s.action_mask for s in sequences], torch.bool)
+    versions = _joined([s.versions for s in sequences], torch.int32)
     return Microbatch(
         tokens=_joined([s.tokens for s in sequences], torch.int64),
         cu_seqlens=torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32),
@@ -163,7 +199,34 @@ def _microbatch(rows: Sequence[Row], weights: Sequence[Tensor]) -> Microbatch:
         weights=torch.cat(list(weights)),
         temperatures=_joined([row.temperatures for row in rows], torch.float32),
         flags=_joined([s.flags for s in sequences], torch.int32),
+        staleness=None
+        if training_version is None
+        else torch.where(mask, training_version - versions, 0),
     )
+
+
+def _credited(rows: Sequence[Row], advantages: Tensor) -> list[Row]:
+    sizes = [row.num_sampled for row in rows]
+    parts = torch.split(advantages.to(torch.float32), sizes)
+    return [row.credited(part.numpy()) for row, part in zip(rows, parts, strict=True)]
+
+
+def _trains(row: Row, episode: EpisodeView, parts: Composition) -> bool:
+    """Overlong filtering leaves out what a length limit cut."""
+    return parts.overlong != "filter" or not (row.is_cut or episode.header.truncated)
+
+
+def _by_episode(advantages: Tensor, played: Played) -> tuple[float, ...]:
+    count = len(played.rewards)
+    totals = segment_sum(advantages, played.episodes, count)
+    sizes = torch.bincount(played.episodes, minlength=count).clamp(min=1)
+    return tuple((totals / sizes).tolist())
+
+
+def _silent_fraction(advantages: Tensor, played: Played) -> float:
+    count = len(played.rewards)
+    speaking = segment_sum((advantages != 0).double(), played.episodes, count) > 0
+    return 1 - int(speaking.sum()) / max(1, count)
 
 
 def _staleness(claim: Claim, training_version: int) -> int:

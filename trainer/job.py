@@ -19,6 +19,7 @@ from trainer.feed import Feed
 from trainer.history import History
 from trainer.lineage import Lineage
 from trainer.loop import Trainer
+from trainer.megatron.frozen import Frozen
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
 from trainer.megatron.optimizer import OptimizerSettings
@@ -37,6 +38,7 @@ class Job:
 
     def __init__(self, settings: Settings, portal: Portal, closing: ExitStack) -> None:
         self._settings, self._portal, self._closing = settings, portal, closing
+        self._parts = settings.parts
         self._registry = CollectorRegistry()
         self._report = Report(self._registry)
         self._store = Store.connect(settings.redis_url, project=settings.project)
@@ -68,7 +70,8 @@ class Job:
         trainer = Trainer(
             feed=self._feed(ranks, progress),
             learner=learner,
-            objective=objective(self._settings),
+            objective=Objective(self._parts, self._settings.flagged_tokens),
+            reference=self._reference(learner),
             publisher=publisher,
             checkpoints=self._checkpoints,
             report=self._report,
@@ -91,6 +94,11 @@ class Job:
             seed=self._settings.seed,
         )
         return self._closing.enter_context(learner)
+
+    def _reference(self, learner: Learner) -> Frozen | None:
+        if not self._parts.needs_reference:
+            return None
+        return learner.freeze(self._settings.reference_dir or self._settings.model_dir)
 
     def _history(self) -> History:
         ledger = self._portal.call(Ledger.open, self._settings.database_url)
@@ -144,17 +152,6 @@ def layout(settings: Settings) -> Layout:
         tensor_parallel=settings.tensor_parallel,
         pipeline_parallel=settings.pipeline_parallel,
         sequence_parallel=settings.sequence_parallel,
-    )
-
-
-def objective(settings: Settings) -> Objective:
-    return Objective(
-        clip_low=settings.clip_low,
-        clip_high=settings.clip_high,
-        correction=settings.correction,
-        correction_low=settings.correction_low,
-        correction_high=settings.correction_high,
-        flagged_tokens=settings.flagged_tokens,
     )
 
 

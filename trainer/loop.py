@@ -1,7 +1,6 @@
-"""The training loop: GRPO with decoupled PPO, asynchronous, one optimizer step per batch.
+"""The training loop: asynchronous, one optimizer step per batch, whatever the algorithm is composed of.
 
-Departs from 2402.03300 in what is usual for asynchronous training: token mean over the whole batch, no KL term, an importance weight for
-tokens of older policies. A batch whose rewards teach nothing changes no weight and publishes nothing.
+A batch whose rewards teach nothing changes no weight and publishes nothing.
 """
 
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ from trainer.batch import Batch, prepare
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
 from trainer.history import History
+from trainer.measure import measure
+from trainer.megatron.frozen import Frozen
 from trainer.megatron.learner import Learner, StepMetrics
 from trainer.objective import Objective
 from trainer.publish import Publisher
@@ -27,6 +28,7 @@ class Trainer:
     feed: Feed
     learner: Learner
     objective: Objective
+    reference: Frozen | None  # where the algorithm has a KL term
     publisher: Publisher
     checkpoints: Checkpoints
     report: Report
@@ -42,6 +44,7 @@ class Trainer:
                 self.feed.discard(claims, DiscardReason.NO_SIGNAL)
                 progress = replace(progress, baseline=batch.baseline)
                 continue
+            batch = self.measure(batch)
             metrics = self.step(batch)
             if metrics.skipped:
                 self.report.alert("not_finite", loss=metrics.loss, norm=metrics.gradient_norm)
@@ -59,6 +62,7 @@ class Trainer:
         with self.report.phase("prepare"):
             batch = prepare(
                 claims,
+                parts=self.objective.parts,
                 baseline=progress.baseline,
                 training_version=progress.version,
                 token_budget=self.token_budget,
@@ -67,12 +71,15 @@ class Trainer:
         self.report.prepared(batch, flagged_tokens=self.objective.flagged_tokens)
         return batch
 
-    def step(self, batch: Batch) -> StepMetrics:
-        """One optimizer step, against this policy as it was before it moved."""
+    def measure(self, batch: Batch) -> Batch:
+        """What this policy, before it moves, and the reference say about the batch."""
         with self.report.phase("logprobs"):
-            proximal = self.learner.logprobs(batch.train)
+            return measure(batch, self.learner, self.objective.parts, reference=self.reference)
+
+    def step(self, batch: Batch) -> StepMetrics:
+        """One optimizer step down the loss of a measured batch."""
         with self.report.phase("step"):
-            return self.learner.step(batch.train.with_proximal_logprobs(proximal), self.objective)
+            return self.learner.step(batch.train, self.objective)
 
     def publish(self, claims: Sequence[Claim], batch: Batch, progress: Progress) -> Policy:
         """Write, record together with what it was trained on, serve."""

@@ -22,6 +22,7 @@ ALERTS = ("publish", "checkpoint", "swap", "not_finite")
 GAUGES = {  # of what `summarize` gives
     "loss": "Loss of the last step",
     "kl": "KL(behavior || proximal), k3, per trained token",
+    "reference_kl": "KL(current || reference), k3, per trained token; 0 without a reference",
     "gradient_norm": "Before clipping",
     "entropy": "Per trained token, nats",
     "importance_weight_mean": "proximal / behavior",
@@ -44,6 +45,7 @@ def summarize(batch: Batch, metrics: StepMetrics) -> dict[str, float]:
         "gradient_norm": metrics.gradient_norm,
         "learning_rate": metrics.learning_rate,
         "kl": sums["kl"] / tokens,
+        "reference_kl": sums.get("reference_kl", 0.0) / tokens,
         "clip_fraction_high": sums["clipped_high"] / max(1.0, sums["positive_tokens"]),
         "clip_fraction_low": sums["clipped_low"] / max(1.0, sums["negative_tokens"]),
         "rejected_fraction": sums["rejected"] / tokens,

@@ -4,16 +4,20 @@ The defaults of the learner are the demo's, which trains 0.35 M parameters.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from rollout.settings import SharedSettings
+from trainer.composition import Composition
+from trainer.presets import DEFAULT, PRESETS, preset, starting_point
 
 
-class Settings(SharedSettings):
-    model_config = SettingsConfigDict(env_prefix="TURNGATE_TRAINER_")
+class Settings(Composition, SharedSettings):
+    """Every part of the composition is a setting; those that are not set have the algorithm's value."""
+
+    model_config = SettingsConfigDict(env_prefix="TURNGATE_TRAINER_", extra="ignore")
 
     metrics_host: str = Field(default="127.0.0.1", description="where /metrics listens")
     metrics_port: int = Field(
@@ -61,14 +65,25 @@ class Settings(SharedSettings):
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled, as in AdamW")
     clip_gradient_norm: float = Field(default=1.0, ge=0, description="0 switches clipping off")
 
-    clip_low: float = Field(default=0.2, gt=0, lt=1, description="the ratio stays above 1 - this")
-    clip_high: float = Field(default=0.28, gt=0, description="the ratio stays below 1 + this")
-    correction: Literal["icepop", "tis"] = Field(
-        default="icepop",
-        description="how stale tokens are weighted: dropped outside the bounds, or truncated",
+    algorithm: str = Field(
+        default=DEFAULT, description="the preset that every part below comes from unless it is set"
     )
-    correction_low: float = Field(default=0.5, ge=0, description="bound of the importance weight")
-    correction_high: float = Field(default=5.0, gt=0, description="bound of the importance weight")
+    reference_dir: Path | None = Field(
+        default=None,
+        description="Hugging Face directory of the policy that a KL term holds on to; the starting policy by default",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_the_algorithm(cls, values: dict[str, Any]) -> dict[str, Any]:
+        algorithm = values.get("algorithm", DEFAULT)
+        return starting_point(algorithm, values) | values if algorithm in PRESETS else values
+
+    @field_validator("algorithm")
+    @classmethod
+    def _is_an_algorithm(cls, algorithm: str) -> str:
+        preset(algorithm)
+        return algorithm
 
     @field_validator("correction_high")
     @classmethod
@@ -76,6 +91,11 @@ class Settings(SharedSettings):
         if high < info.data.get("correction_low", 0.0):
             raise ValueError("below correction_low no token would train; raise it")
         return high
+
+    @property
+    def parts(self) -> Composition:
+        """The algorithm as it will run."""
+        return Composition(**{name: getattr(self, name) for name in Composition.model_fields})
 
     @property
     def max_live_episodes(self) -> int:

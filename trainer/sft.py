@@ -26,13 +26,14 @@ from rollout.sequences import Sequence
 from rollout.template import ChatTemplate, encode_chat
 from rollout.tokenizer import Tokenizer
 from trainer.algorithms import score_function
-from trainer.batch import Row, pack_rows
+from trainer.batch import pack_rows
 from trainer.megatron.errors import LearnerError
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import Microbatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.model_files import write_model
+from trainer.rows import Row
 
 MINIMUM_RATIO = (
     0.01  # of the learning rate, at the last batch: frequencies are learned only as steps get small
@@ -154,7 +155,8 @@ def _row(line: str, template: ChatTemplate, tokenizer: Tokenizer, *, where: str)
         flags=np.zeros(len(tokens), np.int32),
         episode_id=where,
     )
-    return Row(sequence, advantage=1.0, temperatures=np.ones(len(tokens), np.float32))
+    everywhere = np.ones(len(tokens), np.float32)
+    return Row(sequence, advantages=everywhere * sequence.action_mask, temperatures=everywhere)
 
 
 def write_whole(learner: Learner, *, source: Path, out: Path) -> None:

@@ -7,13 +7,16 @@ from gateway import views
 from rollout.episode import Turn
 from rollout.header import EpisodeView
 from rollout.reward import Rewards
+from rollout.trie import Trie
 from tests.gateway.conftest import Gateway
 from tests.gateway.test_episodes import BODY, CHAT
 from tests.rollout.play import policy
 from tests.rollout.random_episodes import episodes
 from tests.trainer.test_batch import header
 from trainer.algorithms import RunningBaseline
-from trainer.batch import episode_rows, prepare
+from trainer.batch import prepare
+from trainer.composition import Composition
+from trainer.rows import episode_rows
 
 
 @given(episodes())
@@ -22,7 +25,7 @@ def test_the_view_is_what_the_trainer_receives(turns: list[Turn]) -> None:
     episode = EpisodeView(header("ep_1", 0), tuple(turns), Rewards())
 
     shown = views.sequences(episode).data
-    received = [row.sequence for row in episode_rows(turns, 1.0)]
+    received = [row.sequence for row in episode_rows(Trie(turns), 1.0)]
 
     assert [row.ids for row in shown] == [s.tokens.tolist() for s in received]
     assert [row.action_mask for row in shown] == [s.action_mask.tolist() for s in received]
@@ -44,7 +47,13 @@ async def test_a_trained_episode_shows_the_credit_its_tokens_got(served: Gateway
     claims = await served.store.claim(
         "trainer", groups=1, version=0, max_staleness=8, lease_seconds=60
     )
-    batch = prepare(claims, baseline=RunningBaseline(), training_version=0, token_budget=10_000)
+    batch = prepare(
+        claims,
+        parts=Composition(),
+        baseline=RunningBaseline(),
+        training_version=0,
+        token_budget=10_000,
+    )
     before = await rows_of(served, "ep_a")
 
     packed = batch.packed_advantages

@@ -140,6 +140,7 @@ class Stand:
             feed=self.feed,
             learner=self.learner,
             objective=Objective(),
+            reference=None,
             publisher=self.publisher,
             checkpoints=self.checkpoints,
             report=self.report,

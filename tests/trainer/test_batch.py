@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,13 +23,16 @@ from rollout.episode import (
 from rollout.group import Claim
 from rollout.header import EpisodeHeader, EpisodeView
 from rollout.reward import RewardPlace, Rewards
+from rollout.trie import Trie
 from trainer.algorithms import RunningBaseline
-from trainer.batch import Batch, Row, episode_rows, pack_rows, prepare
+from trainer.batch import Batch, pack_rows, prepare
+from trainer.composition import Composition
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.objective import Objective
 from trainer.packing import pack
+from trainer.rows import Row, episode_rows
 
 
 def turn(
@@ -102,9 +106,15 @@ def claim(
     return Claim(group, tuple(episodes), 1)
 
 
-def prepared(claims: Sequence[Claim], *, token_budget: int = 64, version: int = 0) -> Batch:
+def prepared(
+    claims: Sequence[Claim], *, token_budget: int = 64, version: int = 0, **parts: Any
+) -> Batch:
     return prepare(
-        claims, baseline=RunningBaseline(), training_version=version, token_budget=token_budget
+        claims,
+        parts=Composition(**parts),
+        baseline=RunningBaseline(),
+        training_version=version,
+        token_budget=token_budget,
     )
 
 
@@ -168,7 +178,11 @@ def test_groups_of_one_use_the_running_baseline() -> None:
     assert batch.advantages[0] == -batch.advantages[1] > 0
     assert batch.baseline.mean == 0.5
     later = prepare(
-        [claim("c", [1.0])], baseline=batch.baseline, training_version=0, token_budget=64
+        [claim("c", [1.0])],
+        parts=Composition(),
+        baseline=batch.baseline,
+        training_version=0,
+        token_budget=64,
     )
     assert later.advantages[0] > 0
 
@@ -179,7 +193,7 @@ def test_tokens_keep_what_they_were_sampled_with() -> None:
         turn("a", [1, 2], [10, 20], temperature=0.5),
         turn("b", [3], [30], anchor=Anchor("a", 0, 2), temperature=0.0, version=4),
     ]
-    (row,) = episode_rows(turns, 1.0)
+    (row,) = episode_rows(Trie(turns), 1.0)
     assert row.sequence.tokens.tolist() == [1, 2, 10, 20, 3, 30]
     assert row.sequence.versions.tolist() == [-1, -1, 0, 0, -1, 4]
     assert row.temperatures.tolist() == [1.0, 1.0, 0.5, 0.5, 1.0, 1.0]
@@ -209,7 +223,7 @@ def test_microbatches_hold_every_token_once(lengths: list[int], budget: int, ran
     rows = [
         row
         for index, length in enumerate(lengths)
-        for row in episode_rows([turn(f"t{index}", [index], range(2, 2 + length))], 1.0)
+        for row in episode_rows(Trie([turn(f"t{index}", [index], range(2, 2 + length))]), 1.0)
     ]
     packed = flattened(pack_rows(rows, token_budget=budget, ranks=ranks))
     whole = flattened(pack_rows(rows, token_budget=10_000))
@@ -224,7 +238,9 @@ def learner_rows() -> list[Row]:
     for index in range(9):
         length = 3 + 4 * index
         ids = torch.randint(0, 400, (length,), generator=generator).tolist()
-        rows += episode_rows([turn(f"t{index}", ids[:2], ids[2:])], (-1.0) ** index * (1 + index))
+        rows += episode_rows(
+            Trie([turn(f"t{index}", ids[:2], ids[2:])]), (-1.0) ** index * (1 + index)
+        )
     return rows
 
 
@@ -239,7 +255,9 @@ def test_packing_changes_no_gradient(model_dir: Path, learner_rows: list[Row]) -
         with Learner.create(model_dir, OptimizerSettings(learning_rate=1e-3)) as learner:
             batch = pack_rows(rows, token_budget=budget)
             batch = batch.with_proximal_logprobs(learner.logprobs(batch))
-            metrics = learner.step(batch, Objective(correction="tis", correction_high=2.0))
+            metrics = learner.step(
+                batch, Objective(Composition(correction="tis", correction_high=2.0))
+            )
             outcomes.append((metrics.loss, metrics.gradient_norm, metrics.sums["kl"]))
     for outcome in outcomes[1:]:
         assert outcome == pytest.approx(outcomes[0], rel=1e-5)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from rollout.episode import OutputFlags, Turn
 from rollout.settings import FlaggedTokens
 from tests.trainer.test_batch import claim, prepared, turn
+from trainer.losses import measured
 from trainer.objective import Objective
 from trainer.report import Report
 
@@ -77,9 +78,9 @@ def importance_weights(handling: FlaggedTokens, proximal: torch.Tensor) -> list[
         temperatures=torch.ones(5),
         flags=torch.tensor([0, *map(int, FLAGS)], dtype=torch.int32),
     )
-    weights: list[float] = (
-        Objective(flagged_tokens=handling).importance_weights(microbatch).tolist()
-    )
+    objective = Objective(flagged_tokens=handling)
+    at = measured(objective.parts, microbatch.proximal_logprobs, microbatch)
+    weights: list[float] = objective.importance_weights(at).tolist()
     return weights[1:]
 
 

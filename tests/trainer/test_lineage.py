@@ -28,7 +28,7 @@ def step_without_ack(stand: Stand) -> str:
     """Play, claim, step and write, and go no further."""
     stand.bandit.play(stand.learner, stand.feed.version)
     trainer, claims = stand.trainer(), stand.claim()
-    trainer.step(trainer.prepare(claims, stand.progress))
+    trainer.step(trainer.measure(trainer.prepare(claims, stand.progress)))
     return stand.publisher.write(stand.learner, parent=stand.progress.version).path
 
 

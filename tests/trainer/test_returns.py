@@ -74,6 +74,12 @@ def test_whitening_is_over_sampled_tokens() -> None:
     assert torch.equal(whiten(random(7), MASK & False), torch.zeros(ROWS, SLOTS).double())
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e6])
+def test_whitening_makes_no_signal_of_a_constant(value: float) -> None:
+    """Equal values become 0 exactly; their rounding errors are not blown up by the small epsilon."""
+    assert torch.equal(whiten(torch.full((7,), value), torch.ones(7)), torch.zeros(7))
+
+
 def test_value_loss_takes_the_worse_of_clipped_and_plain() -> None:
     """0.5 max((V - R)^2, (V_old + clip(V - V_old) - R)^2)."""
     result = value_loss(

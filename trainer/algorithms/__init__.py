@@ -28,7 +28,7 @@ from trainer.algorithms.diagnostics import clipped_high, clipped_low, effective_
 from trainer.algorithms.dppo import dppo_tv
 from trainer.algorithms.entropy import entropy_bonus
 from trainer.algorithms.gae import gae, length_adaptive_lambda, value_loss
-from trainer.algorithms.gigpo import gigpo
+from trainer.algorithms.gigpo import gigpo, state_advantages
 from trainer.algorithms.gspo import gspo, gspo_token
 from trainer.algorithms.kl import (
     k1,
@@ -99,6 +99,7 @@ __all__ = [
     "seq_tis",
     "shaped_rewards",
     "soft_overlong",
+    "state_advantages",
     "terminal_rewards",
     "tis",
     "token_mean",

@@ -4,6 +4,7 @@ Each such reward is compared with the recent ones: those of earlier batches, fad
 never with itself. The very first reward of all has no comparison; it gets the advantage 0 and starts the baseline.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,11 @@ class RunningBaseline:
 
     def advantages(self, rewards: Tensor, *, epsilon: float = 1e-6) -> Tensor:
         """A_i = (r_i - b_i) / (std + epsilon), b_i the mean of the history and the other rewards `[N]`."""
+        scale = math.sqrt(self.after(rewards, decay=1.0).variance) + epsilon
+        return (self.differences(rewards.double()) / scale).to(rewards.dtype)
+
+    def differences(self, rewards: Tensor) -> Tensor:
+        """A_i = r_i - b_i, for estimators that divide by no deviation; exactly 0 where they agree `[N]`."""
         values = rewards.double()
         others = self.weight + len(values) - 1
         if others <= 0:
@@ -32,8 +38,7 @@ class RunningBaseline:
         baseline = (self.weight * self.mean + values.sum() - values) / others
         difference = values - baseline
         is_signal = difference.abs() > RELATIVE_RANGE * values.abs().clamp(min=1)
-        scale = self.after(rewards, decay=1.0).variance ** 0.5 + epsilon
-        return torch.where(is_signal, difference / scale, 0.0).to(rewards.dtype)
+        return torch.where(is_signal, difference, 0.0).to(rewards.dtype)
 
     def after(self, rewards: Tensor, *, decay: float = DECAY) -> "RunningBaseline":
         """The baseline once `rewards` have been seen."""

@@ -26,8 +26,22 @@ def gigpo(
     divides by their deviation too. `episode_advantages` is already spread over turns.
     """
     returns = turn_returns(turn_rewards, episodes, gamma=gamma)
+    step = state_advantages(
+        returns, groups=groups, states=states, epsilon=epsilon, normalize=normalize
+    )
+    return episode_advantages + omega * step
+
+
+def state_advantages(
+    returns: Tensor,
+    *,
+    groups: Tensor,
+    states: Tensor,
+    epsilon: float = EPSILON,
+    normalize: bool = False,
+) -> Tensor:
+    """A_step alone: discounted returns compared among the turns with the same (group, state)."""
     place = torch.unique(torch.stack([groups, states]), dim=1, return_inverse=True)[1]
     visits = group_statistics(returns, place)
     centered = visits.rewards - visits.mean
-    step = centered / (visits.std + epsilon) if normalize else centered
-    return episode_advantages + omega * visits.keep_signal(step)
+    return visits.keep_signal(centered / (visits.std + epsilon) if normalize else centered)

@@ -3,15 +3,24 @@
 import torch
 from torch import Tensor
 
+from trainer.algorithms.groups import RELATIVE_RANGE
+
 
 def whiten(values: Tensor, action_mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
     """(x - mean) / sqrt(var + epsilon) over masked tokens, variance with ddof 0; 0 where the mask is 0.
 
-    The caller passes the GLOBAL batch: whitening a microbatch or one rank's share gives another answer.
+    The caller passes the GLOBAL batch: whitening a microbatch or one rank's share gives another answer. Values that all agree
+    become 0 exactly, decided on their range: epsilon would make ten thousand times their rounding errors of them.
     """
     mask = action_mask.bool()
-    if not bool(mask.any()):
-        return torch.zeros_like(values)
     chosen = values[mask].double()
+    if not bool(mask.any()) or is_constant(chosen):
+        return torch.zeros_like(values)
     scale = (chosen.var(correction=0) + epsilon).rsqrt()
     return torch.where(mask, (values.double() - chosen.mean()) * scale, 0.0).to(values.dtype)
+
+
+def is_constant(values: Tensor) -> bool:
+    """Whether values differ by no more than rounding does: range at most 1e-8 * max(1, |x|)."""
+    size = values.abs().max().clamp(min=1)
+    return bool(values.max() - values.min() <= RELATIVE_RANGE * size)

@@ -5,7 +5,7 @@ Every process of the job calls the same methods with the same arguments in the s
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainer.megatron import checkpoint, model, platform, processes, weights
 from trainer.megatron.architecture import Architecture
+from trainer.megatron.frozen import Frozen
 from trainer.megatron.layout import Layout
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
@@ -97,10 +98,11 @@ class Learner:
         return torch.distributed.get_rank() == 0
 
     @torch.no_grad()
-    def logprobs(self, batch: TrainBatch) -> list[Tensor]:
-        """The policy's logprob of each action token, float32 [T] on the CPU for each microbatch of the batch."""
+    def logprobs(self, batch: TrainBatch, *, of: Frozen | None = None) -> list[Tensor]:
+        """The policy's logprob of each action token, or a frozen one's; float32 [T] on the CPU for each microbatch."""
         share = _own_share(batch)
-        measured = self._run(share, _keep_logprobs, forward_only=True)
+        with nullcontext() if of is None else of.in_place(self._model):
+            measured = self._run(share, _keep_logprobs, forward_only=True)
         sizes = [microbatch.num_tokens for microbatch in batch.microbatches]
         merged = torch.zeros(sum(sizes), device=platform.device())
         rank, ranks = _data_parallel_place()
@@ -108,6 +110,10 @@ class Learner:
             target.copy_(own)
         _sum_over_job(merged)
         return list(torch.split(merged.cpu(), sizes))
+
+    def freeze(self, model_dir: Path) -> Frozen:
+        """The policy of a directory of this architecture, to be measured beside the learner's own."""
+        return Frozen.read(self._model, self._architecture, model_dir)
 
     def step(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
         """One optimizer step down the gradient of the batch's loss."""

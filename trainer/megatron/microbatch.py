@@ -32,6 +32,9 @@ class Microbatch:
         None  # float32 [T], the sampling temperature of each token; None is 1
     )
     flags: Tensor | None = None  # int32 [T], OutputFlags of each token; None is none
+    staleness: Tensor | None = None  # int32 [T], training version minus the token's own; None is 0
+    reference_logprobs: Tensor | None = None  # float32 [T], where a KL is wanted
+    kept: Tensor | None = None  # bool [T], what a rule over the whole batch lets train; None is all
 
     def __post_init__(self) -> None:
         starts, end = self.cu_seqlens[:-1], self.cu_seqlens[-1]
@@ -83,5 +86,9 @@ class TrainBatch:
 
     def with_proximal_logprobs(self, logprobs: Sequence[Tensor]) -> "TrainBatch":
         """The batch with what `Learner.logprobs` returned for it filled in."""
-        pairs = zip(self.microbatches, logprobs, strict=True)
-        return TrainBatch(tuple(m.replace(proximal_logprobs=p) for m, p in pairs))
+        return self.replace("proximal_logprobs", logprobs)
+
+    def replace(self, field: str, tensors: Sequence[Tensor]) -> "TrainBatch":
+        """The batch with one field of every microbatch replaced."""
+        pairs = zip(self.microbatches, tensors, strict=True)
+        return TrainBatch(tuple(m.replace(**{field: tensor}) for m, tensor in pairs))

@@ -1,0 +1,55 @@
+"""The weight of every token of a batch in its loss, by the mode that the composition names."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms import (
+    drgrpo,
+    prompt_mean,
+    seq_mean_token_mean,
+    seq_mean_token_sum,
+    token_mean,
+    traj_mean_token_mean,
+)
+from trainer.composition import Composition
+from trainer.rows import Row
+
+Aggregate = Callable[[Tensor, Sequence[Row], Composition], Tensor]
+
+
+def token_weights(rows: Sequence[Row], parts: Composition) -> list[Tensor]:
+    """One tensor per row; denominators count all rows given, trained or not."""
+    mask = torch.cat([torch.from_numpy(row.sequence.action_mask) for row in rows])
+    weights = AGGREGATIONS[parts.aggregation](mask, rows, parts)
+    return list(torch.split(weights, [len(row.sequence) for row in rows]))
+
+
+def _bounds(rows: Sequence[Row]) -> Tensor:
+    return torch.tensor([0, *(len(row.sequence) for row in rows)]).cumsum(0)
+
+
+def _by_token(numbers: Sequence[int], rows: Sequence[Row]) -> Tensor:
+    lengths = torch.tensor([len(row.sequence) for row in rows])
+    return torch.repeat_interleave(torch.tensor(numbers), lengths)
+
+
+def _drgrpo(mask: Tensor, rows: Sequence[Row], parts: Composition) -> Tensor:
+    return drgrpo(mask, generation_budget=parts.generation_budget, cu_seqlens=_bounds(rows))
+
+
+AGGREGATIONS: Mapping[str, Aggregate] = {
+    "token_mean": lambda mask, _rows, _parts: token_mean(mask),
+    "seq_mean_token_mean": lambda mask, rows, _: seq_mean_token_mean(
+        mask, cu_seqlens=_bounds(rows)
+    ),
+    "seq_mean_token_sum": lambda mask, rows, _: seq_mean_token_sum(mask, cu_seqlens=_bounds(rows)),
+    "drgrpo": _drgrpo,
+    "prompt_mean": lambda mask, rows, _: prompt_mean(
+        mask, _by_token([r.group for r in rows], rows)
+    ),
+    "traj_mean_token_mean": lambda mask, rows, _: traj_mean_token_mean(
+        mask, _by_token([r.episode for r in rows], rows)
+    ),
+}

@@ -1,0 +1,151 @@
+"""Credit: from the rewards of a batch to the advantage of every sampled token.
+
+Statistics are over episodes, over visits to a state or over the tokens of the WHOLE batch, never over a microbatch. A token that
+several leaves share trains once, with the mean of what it would get along each of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.algorithms import (
+    RunningBaseline,
+    discounted_returns,
+    dr_grpo,
+    grpo,
+    lite_ppo,
+    max_rl,
+    rloo,
+    state_advantages,
+    turn_returns,
+    whiten,
+)
+from trainer.algorithms.rows import segment_sum
+from trainer.composition import Composition
+from trainer.played import Played
+
+GROUP_ESTIMATORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "grpo": grpo,
+    "dr_grpo": dr_grpo,
+    "rloo": rloo,
+    "lite_ppo": lite_ppo,
+    "max_rl": max_rl,
+}
+# A group of one is compared with the running baseline, in the unit in which its estimator compares within groups.
+SINGLE_ESTIMATORS: Mapping[str, Callable[[RunningBaseline, Tensor], Tensor]] = {
+    "grpo": RunningBaseline.advantages,
+    "dr_grpo": RunningBaseline.differences,
+    "rloo": RunningBaseline.differences,
+    "lite_ppo": RunningBaseline.advantages,
+    "max_rl": RunningBaseline.advantages,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    advantages: Tensor  # float64 [tokens]
+    baseline: RunningBaseline
+
+
+def credit(
+    played: Played,
+    parts: Composition,
+    baseline: RunningBaseline,
+    *,
+    penalties: Tensor | None = None,
+) -> Credit:
+    """Advantages of all tokens; `penalties` `[tokens]` are what the KL takes from the reward of each."""
+    token_rewards = torch.zeros(len(played.outputs), dtype=torch.float64)
+    if penalties is not None:
+        token_rewards = token_rewards - penalties
+    values, baseline = TURN_CREDITS[parts.turn_credit](played, token_rewards, parts, baseline)
+    values = torch.where(played.trains, values, 0.0)
+    if parts.whitening == "tokens":
+        values = whiten(values, played.trains)
+    return Credit(values, baseline)
+
+
+def group_advantages(
+    rewards: Tensor, groups: Tensor, *, advantage: str, baseline: RunningBaseline
+) -> tuple[Tensor, RunningBaseline]:
+    """Within each group; a group of one against the running baseline, which learns from it."""
+    sizes = torch.bincount(groups)[groups]
+    is_single = sizes == 1
+    advantages = GROUP_ESTIMATORS[advantage](rewards, groups)
+    advantages[is_single] = SINGLE_ESTIMATORS[advantage](baseline, rewards[is_single])
+    return advantages, baseline.after(rewards[is_single])
+
+
+def _episode_credit(
+    played: Played, token_rewards: Tensor, parts: Composition, baseline: RunningBaseline
+) -> tuple[Tensor, RunningBaseline]:
+    """One advantage per episode; without a group to compare with, what is still to come."""
+    if not parts.is_group_relative:
+        return _token_returns(played, token_rewards, parts.discount), baseline
+    totals = played.rewards + segment_sum(token_rewards, played.episodes, len(played.rewards))
+    advantages, baseline = group_advantages(
+        totals, played.groups, advantage=parts.advantage, baseline=baseline
+    )
+    return advantages[played.episodes], baseline
+
+
+def _turn_credit(
+    played: Played, token_rewards: Tensor, parts: Composition, baseline: RunningBaseline
+) -> tuple[Tensor, RunningBaseline]:
+    """Each output gets what it and the later turns earn, discounted per turn."""
+    return _output_returns(played, token_rewards, parts.turn_discount)[played.outputs], baseline
+
+
+def _state_credit(
+    played: Played, token_rewards: Tensor, parts: Composition, baseline: RunningBaseline
+) -> tuple[Tensor, RunningBaseline]:
+    """The episode's advantage, and that among outputs of the group that continue the same context."""
+    whole, baseline = _episode_credit(played, token_rewards, parts, baseline)
+    returns = _output_returns(played, token_rewards, parts.turn_discount)
+    groups = torch.zeros(len(returns), dtype=torch.int64)
+    groups[played.outputs] = played.groups[played.episodes]
+    step = state_advantages(returns, groups=groups, states=played.states)
+    return whole + parts.gigpo_weight * step[played.outputs], baseline
+
+
+TURN_CREDITS: Mapping[
+    str,
+    Callable[
+        [Played, Tensor, Composition, RunningBaseline],
+        tuple[Tensor, RunningBaseline],
+    ],
+] = {"episode": _episode_credit, "turn_discount": _turn_credit, "gigpo": _state_credit}
+
+
+def _token_returns(played: Played, token_rewards: Tensor, discount: float) -> Tensor:
+    """What is to come after each token: the episode's reward at the end of every way, and the tokens' own."""
+    if discount == 1 and not token_rewards.any():
+        return played.rewards[played.episodes]
+    along = token_rewards[played.ways]
+    along[played.way_ends] += played.rewards[played.way_episodes]
+    returns = discounted_returns(
+        along,
+        torch.ones(len(along), dtype=torch.bool),
+        gamma=discount,
+        cu_seqlens=played.way_bounds,
+    )
+    return _mean_by(played.ways, returns, len(played.outputs))
+
+
+def _output_returns(played: Played, token_rewards: Tensor, discount: float) -> Tensor:
+    """What each output and the turns behind it earn; what was not given to a turn comes with a way's last one."""
+    num_outputs = len(played.output_rewards)
+    earned = played.output_rewards + segment_sum(token_rewards, played.outputs, num_outputs)
+    along, way_ids = played.outputs[played.ways], played.way_ids
+    is_last = torch.ones(len(along), dtype=torch.bool)
+    is_last[:-1] = (along.diff() != 0) | (way_ids.diff() != 0)
+    steps = earned[along]
+    steps[played.way_ends] += played.other_rewards[played.way_episodes]
+    returns = turn_returns(steps[is_last], way_ids[is_last], gamma=discount)
+    return _mean_by(along[is_last], returns, num_outputs)
+
+
+def _mean_by(index: Tensor, values: Tensor, size: int) -> Tensor:
+    return segment_sum(values, index, size) / torch.bincount(index, minlength=size).clamp(min=1)
