@@ -22,6 +22,7 @@ from gateway.schemas import (
     TokensView,
 )
 from gateway.services import Services
+from gateway.span_tree import SpanTree
 from rollout.episode import EpisodeStatus
 from rollout.errors import NoSuchEpisode, NoSuchGroup
 from rollout.header import OpenEpisode
@@ -102,7 +103,7 @@ async def get_episode(
         case "turns":
             return views.detail(episode)
         case "tokens":
-            return views.tokens(episode, services.tokenizer)
+            return SpanTree(episode, services.tokenizer).view()
         case "sequences":
             return views.sequences(episode)
 

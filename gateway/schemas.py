@@ -136,12 +136,16 @@ class SpanObject(BaseModel):
     offset: int  # how many of the parent's tokens come before
     kind: Literal["context", "sampled", "forced"]
     turn_id: str
+    turn_kind: str
     tokens: list[int]
     text: str
     behavior_logprobs: list[float] | None
     versions: list[tuple[int, int, int]]
     flags: list[str]
     trains: bool
+    orphaned: Literal["abandoned", "side", "passed_over"] | None  # why what was sampled does not
+    action_mask: list[bool]
+    rows: list[tuple[int, int, int]]  # tokens [start, end) train in that row of `?view=sequences`
 
 
 class SequenceObject(BaseModel):

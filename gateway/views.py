@@ -10,19 +10,16 @@ from gateway.schemas import (
     GroupObject,
     SequenceObject,
     SequencesView,
-    SpanObject,
-    TokensView,
     TurnObject,
 )
+from gateway.span_tree import flag_names
 from rollout.advantages import unpack_advantages
-from rollout.episode import OutputFlags, Turn
+from rollout.episode import Turn
 from rollout.group import GroupView
 from rollout.header import EpisodeHeader, EpisodeView
 from rollout.ledger_records import LedgerEpisode
 from rollout.reward import Rewards
-from rollout.sequences import is_trainable, linearize
-from rollout.tokenizer import Tokenizer
-from rollout.trie import Span, Trie
+from rollout.sequences import linearize
 
 
 def episode_fields(header: EpisodeHeader | LedgerEpisode) -> dict[str, Any]:
@@ -60,16 +57,6 @@ def remembered(episode: LedgerEpisode) -> EpisodeDetail:
     """An episode of which only the end is known."""
     return EpisodeDetail(
         **episode_fields(episode), turns=[], rewards=[], reward=episode.reward, history=None
-    )
-
-
-def tokens(episode: EpisodeView, tokenizer: Tokenizer) -> TokensView:
-    """Each distinct token once, as the tree of spans they are stored in."""
-    trie = episode.trie()
-    spans = list(trie.spans())
-    ids = {span: f"span_{i}" for i, span in enumerate(spans)}
-    return TokensView(
-        id=episode.header.id, data=[_span(span, trie, ids, tokenizer) for span in spans]
     )
 
 
@@ -116,7 +103,7 @@ def _turn(turn: Turn) -> TurnObject:
         context_tokens=len(turn.context_ids),
         output_tokens=[output.num_tokens for output in turn.outputs],
         finish_reasons=[output.finish_reason for output in turn.outputs],
-        flags=[_flags(output.flags) for output in turn.outputs],
+        flags=[flag_names(output.flags) for output in turn.outputs],
     )
 
 
@@ -130,30 +117,6 @@ def _rewards(rewards: Rewards) -> list[dict[str, Any]]:
         }
         for place, value in rewards.values.items()
     ]
-
-
-def _span(span: Span, trie: Trie, ids: dict[Span, str], tokenizer: Tokenizer) -> SpanObject:
-    output = None if span.is_context else trie.sampled(span)
-    turn = trie.turn_at(span.turn)
-    forced_from = len(turn.context_ids) - turn.forced
-    is_forced = span.is_context and span.start >= forced_from and turn.forced > 0
-    return SpanObject(
-        id=ids[span],
-        parent=ids[span.parent] if span.parent is not None else None,
-        offset=span.offset,
-        kind="sampled" if output is not None else "forced" if is_forced else "context",
-        turn_id=turn.id,
-        tokens=span.tokens.tolist(),
-        text=tokenizer.decode(span.tokens.tolist()),
-        behavior_logprobs=None if output is None else output.behavior_logprobs.tolist(),
-        versions=[] if output is None else [(v.version, v.start, v.end) for v in output.versions],
-        flags=[] if output is None else _flags(output.flags),
-        trains=is_trainable(trie, span),
-    )
-
-
-def _flags(flags: int) -> list[str]:
-    return [flag.name.lower() for flag in OutputFlags(flags) if flag.name]
 
 
 def _seconds(milliseconds: int | None) -> int | None:

@@ -91,6 +91,10 @@ class Tokenizer:
         added = self._added_ids
         return self._stream_decoder([added[text] for text in shown if text in added])
 
+    def text_decoder(self) -> StreamDecoder:
+        """Decodes all that `decode` does, special tokens spelled out."""
+        return self._stream_decoder(list(self.special_ids))
+
     def token_id(self, text: str) -> int | None:
         """The id of the added token spelled like this."""
         return self._added_ids.get(text)

@@ -1,0 +1,140 @@
+"""The tree of an episode's tokens as the control plane shows it: each distinct token once, below the tokens it follows.
+
+Text is a view: a character whose bytes lie in two spans is told by the one that completes it. A context that ends in tokens
+which were forced on the model is shown as two spans, because they are of two kinds.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from gateway.schemas import SpanObject, TokensView
+from rollout.episode import OutputFlags
+from rollout.header import EpisodeView
+from rollout.sequences import is_trainable, leaves, linearize
+from rollout.tokenizer import StreamDecoder, Tokenizer
+from rollout.trie import Place, Span, Trie, path
+
+LONGEST_CHARACTER = 4  # bytes, and so tokens
+
+Kind = Literal["context", "sampled", "forced"]
+Orphaned = Literal["abandoned", "side", "passed_over"]
+Part = tuple[int, int, int]  # row, start, end
+
+
+class Piece(NamedTuple):
+    """Tokens [start, end) of a span, all of one kind."""
+
+    span: Span
+    start: int
+    end: int
+    kind: Kind
+
+
+class SpanTree:
+    """One reading of an episode."""
+
+    def __init__(self, episode: EpisodeView, tokenizer: Tokenizer) -> None:
+        self._trie = episode.trie()
+        self._tokenizer = tokenizer
+        self._pieces = {span: list(self._cut(span)) for span in self._trie.spans()}
+        every = (piece for pieces in self._pieces.values() for piece in pieces)
+        self._ids = {piece: f"span_{number}" for number, piece in enumerate(every)}
+        self._trained = trained_parts(self._trie)
+        self._episode_id = episode.header.id
+
+    def view(self) -> TokensView:
+        return TokensView(id=self._episode_id, data=[self._object(piece) for piece in self._ids])
+
+    def _cut(self, span: Span) -> Iterator[Piece]:
+        if not span.is_context:
+            yield Piece(span, 0, len(span), "sampled")
+            return
+        turn = self._trie.turn_at(span.turn)
+        cut = min(max(len(turn.context_ids) - turn.forced - span.start, 0), len(span))
+        if cut:
+            yield Piece(span, 0, cut, "context")
+        if cut < len(span):
+            yield Piece(span, cut, len(span), "forced")
+
+    def _object(self, piece: Piece) -> SpanObject:
+        span, start, end, kind = piece
+        output = None if span.is_context else self._trie.sampled(span)
+        parent, offset = self._parent(piece)
+        parts = self._trained.get(span, [])
+        return SpanObject(
+            id=self._ids[piece],
+            parent=None if parent is None else self._ids[parent],
+            offset=offset,
+            kind=kind,
+            turn_id=self._trie.turn_at(span.turn).id,
+            turn_kind=self._trie.turn_at(span.turn).kind,
+            tokens=span.tokens[start:end].tolist(),
+            text=self._text(piece),
+            behavior_logprobs=None if output is None else output.behavior_logprobs.tolist(),
+            versions=[]
+            if output is None
+            else [(v.version, v.start, v.end) for v in output.versions],
+            flags=[] if output is None else flag_names(output.flags),
+            trains=bool(parts),
+            orphaned=orphaned_as(self._trie, span),
+            action_mask=[any(a <= t < b for _, a, b in parts) for t in range(end - start)],
+            rows=parts,
+        )
+
+    def _parent(self, piece: Piece) -> tuple[Piece | None, int]:
+        """The piece it continues, and how many of that one's tokens come before."""
+        span = piece.span
+        place = Place(span, piece.start) if piece.start else Place(span.parent, span.offset)
+        if place.span is None:
+            return None, 0
+        *_, parent = (p for p in self._pieces[place.span] if p.start < place.offset or not p.start)
+        return parent, place.offset - parent.start
+
+    def _text(self, piece: Piece) -> str:
+        """Whole characters: one begun before is told here, one that another span may complete is left to it."""
+        span, start, end, _ = piece
+        decoder = self._tokenizer.text_decoder()
+        decoded(decoder, self._before(Place(span, start)))
+        text = decoded(decoder, span.tokens[start:end].tolist())
+        is_continued = end < len(span) or any(child.offset == end for child in span.children)
+        return text if is_continued else text + decoder.finish()
+
+    def _before(self, place: Place) -> list[int]:
+        """The tokens in which a character may have begun that is not complete here."""
+        found: list[int] = []
+        for span, end in reversed(path(place)):
+            found = span.tokens[:end].tolist()[-LONGEST_CHARACTER:] + found
+            if len(found) >= LONGEST_CHARACTER:
+                break
+        return found[-LONGEST_CHARACTER:]
+
+
+def trained_parts(trie: Trie) -> dict[Span, list[Part]]:
+    """Where each sampled token trains: tokens [start, end) of a span, in that row of `linearize`."""
+    parts: dict[Span, list[Part]] = {}
+    for row, (leaf, sequence) in enumerate(zip(leaves(trie), linearize(trie), strict=True)):
+        for span, end in path(Place(leaf, len(leaf))):
+            trains = sequence.action_mask[span.depth : span.depth + end].nonzero()[0]
+            if len(trains):
+                parts.setdefault(span, []).append((row, int(trains[0]), int(trains[-1]) + 1))
+    return parts
+
+
+def orphaned_as(trie: Trie, span: Span) -> Orphaned | None:
+    """Why no sequence contains what was sampled here; None for what trains and for context."""
+    if span.is_context or not len(span) or is_trainable(trie, span):
+        return None
+    if trie.turn_at(span.turn).kind != "train":
+        return "side"
+    return "abandoned" if trie.sampled(span).is_abandoned else "passed_over"
+
+
+def flag_names(flags: int) -> list[str]:
+    """The flags of an output in words."""
+    return [flag.name.lower() for flag in OutputFlags(flags) if flag.name]
+
+
+def decoded(decoder: StreamDecoder, ids: list[int]) -> str:
+    """The text so far; one by one at the end, where some decoders hold back all they were given with half a character."""
+    begun = decoder.push(ids[:-LONGEST_CHARACTER])
+    return begun + "".join(decoder.push([id_]) for id_ in ids[-LONGEST_CHARACTER:])
