@@ -2,7 +2,7 @@
 
 
 class StopText:
-    """Passes text on up to the first stop string.
+    """Passes text on up to the stop string that is complete first, however the text is cut.
 
     stop=("END",): push("the E") -> "the ", push("ND x") -> "", and `is_stopped` from then on.
     """
@@ -18,11 +18,12 @@ class StopText:
         if self.is_stopped:
             return ""
         text = self._held + text
-        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
             self.is_stopped = True
             self._held = ""
-            return text[: min(found)]
+            _, start = min(found)
+            return text[:start]
         keep = max(_overlap(text, stop) for stop in self._stop)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
