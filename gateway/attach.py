@@ -17,12 +17,12 @@ from gateway.conversation import chains_of, seed
 from gateway.encoding import Ids, PieceEncoder
 from gateway.history import History
 from gateway.reader import Reader
+from gateway.recollection import Recollection
 from gateway.request import ChatMessage, Request, Tool
 from rollout.episode import TOKEN, Anchor, HistoryPolicy
 from rollout.template import ChatTemplate
 from rollout.tokenizer import Tokenizer
 
-TAIL_TOKENS = 8
 How = Literal["bridged", "branched", "root"]
 
 
@@ -33,6 +33,7 @@ class Attachment:
     anchor: Anchor | None
     context: Ids
     prompt: Ids
+    tail: str  # the end of the prompt as text
     template: str  # digest of the chat template
     tools: str  # digest of the tools the prompt shows
     chain: str  # after the request's messages, a prefill left out
@@ -57,6 +58,7 @@ class Attacher:
         self._tokenizer = tokenizer
         self._template = template
         self._reader = reader
+        self._recollection = Recollection(tokenizer, reader)
         self._encoder = PieceEncoder(tokenizer, template.end_of_turn)
 
     def attach(self, request: Request, history: History) -> Attachment:
@@ -67,10 +69,12 @@ class Attacher:
         if forced:
             context = np.concatenate([context, np.array(forced, TOKEN)])
         stored = history.trie.tokens(anchor) if anchor is not None else ()
+        prompt = np.concatenate([np.array(stored, TOKEN), context]) if stored else context
         return Attachment(
             anchor=anchor,
             context=context,
-            prompt=np.concatenate([np.array(stored, TOKEN), context]) if stored else context,
+            prompt=prompt,
+            tail=self._recollection.tail(prompt),
             template=self._template.digest,
             tools=seed(orjson.dumps(request.offered_tools)),
             chain=conversation.chains[-1],
@@ -113,9 +117,7 @@ class Attacher:
         ids = history.output_ids(anchor)
         if junction is None or not ids:
             return Break.TEMPLATE
-        sampled = ids[:-1] if ids[-1] in self._tokenizer.eos_ids else ids
-        tail = self._prompt_tail(anchor, history) if self._reader.reads_reasoning else ""
-        if not self._reader.agree(junction.output, self._shown(sampled), tail):
+        if not self._recollection.says(junction.output, anchor, history):
             return Break.READING
         return self._template.bridge(junction, ids[-1]).ids
 
@@ -138,26 +140,8 @@ class Attacher:
         anchors = history.trie.find(chain)
         if not anchors:
             return message
-        anchor = anchors[-1]
-        reasoning = history.reasoning.get(anchor)
-        if reasoning is None:
-            text = self._shown(history.output_ids(anchor))
-            message_read = self._reader.read(text, self._prompt_tail(anchor, history))
-            reasoning = history.reasoning[anchor] = message_read.reasoning
+        reasoning = self._recollection.reasoning(anchors[-1], history)
         return {**message, "reasoning_content": reasoning} if reasoning else message
-
-    def _shown(self, ids: list[int]) -> str:
-        """An output as its client saw it: of the special tokens only markup."""
-        decoder = self._tokenizer.stream_decoder(self._reader.markers)
-        return decoder.push(ids) + decoder.finish()
-
-    def _prompt_tail(self, anchor: Anchor, history: History) -> str:
-        prompt = history.trie.tokens(Anchor(anchor.turn_id, anchor.output, 0))
-        return self.tail(np.array(prompt, TOKEN))
-
-    def tail(self, prompt: Ids) -> str:
-        """The end of a prompt as text, enough to see whether it opens the reasoning."""
-        return self._tokenizer.decode(prompt[-TAIL_TOKENS:].tolist())
 
     def _conversation(self, request: Request) -> _Conversation:
         messages, prefill = list(request.messages), ""

@@ -33,10 +33,28 @@ class History:
         if ordinal == self.trie.num_turns:
             self.trie.extend(turn)
 
+    def message(self, anchor: Anchor) -> list[Anchor]:
+        """The outputs of the message that ends here: more than one if it was cut and then continued."""
+        outputs = [anchor]
+        while (before := self._continued(outputs[0])) is not None:
+            outputs.insert(0, before)
+        return outputs
+
+    def forced_ids(self, anchor: Anchor) -> list[int]:
+        """What its caller put in front of an output."""
+        turn = self.trie.turn(anchor.turn_id)
+        ids: list[int] = turn.context_ids[len(turn.context_ids) - turn.forced :].tolist()
+        return ids
+
     def output_ids(self, anchor: Anchor) -> list[int]:
         output = self.trie.turn(anchor.turn_id).outputs[anchor.output]
         ids: list[int] = output.ids[: anchor.offset].tolist()
         return ids
+
+    def _continued(self, anchor: Anchor) -> Anchor | None:
+        turn = self.trie.turn(anchor.turn_id)
+        is_continuation = turn.anchor is not None and turn.anchor.output >= 0 and not turn.context
+        return turn.anchor if is_continuation else None
 
 
 class Histories:

@@ -73,6 +73,7 @@ def sampling_record(options: SamplingOptions, max_tokens: int) -> Sampling:
         frequency_penalty=_or(options.frequency_penalty, default.frequency_penalty),
         presence_penalty=_or(options.presence_penalty, default.presence_penalty),
         repetition_penalty=_or(options.repetition_penalty, default.repetition_penalty),
+        stop=options.stop,
     )
 
 

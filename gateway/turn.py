@@ -106,13 +106,14 @@ class Turns:
         )
         if call.address.kind == "train":
             self._planner.check_trainable(job)
-        tail = self._attacher.tail(attachment.prompt)
         builders = [
             OutputBuilder(
                 index,
                 request=request,
                 tokenizer=self._tokenizer,
-                parser=self._reader.parser(tools=request.offered_tools, prompt_tail=tail),
+                parser=self._reader.parser(
+                    tools=request.offered_tools, prompt_tail=attachment.tail
+                ),
                 flags=job.flags,
             )
             for index in range(request.num_outputs)

@@ -121,6 +121,7 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True, gc=False):
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()  # where the shown text ends, not the ids
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -35,6 +35,6 @@ async def ask(
     return choice
 
 
-def saying(text: str) -> dict[str, str]:
-    """Makes the policy say this and end its turn."""
-    return {"regex": re.escape(text)}
+def saying(text: str) -> dict[str, Any]:
+    """Makes the policy say this and end its turn, be it byte by byte."""
+    return {"regex": re.escape(text), "max_tokens": len(text.encode()) + 1}

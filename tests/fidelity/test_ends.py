@@ -5,7 +5,7 @@ import pytest
 from rollout.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, USER, ask, saying
 from tests.fidelity.conftest import ModelWith
-from tests.fidelity.received import EPISODE, assert_one_row
+from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import Recorder
 from tests.gateways import Gateway, StartGateway
 
@@ -82,3 +82,26 @@ async def test_the_end_of_a_cut_turn_is_context(
     assert "truncated" in turn["flags"][0]
     assert second.prompt[end] in tokenizer.eos_ids
     assert not row.action_mask[end : len(second.prompt)].any()
+
+
+async def test_a_stop_string_is_sampled_but_not_shown(
+    served: Gateway, recorder: Recorder, tokenizer: Tokenizer
+) -> None:
+    """Case 7: the text ends before the stop string; the ids go to its end, train, and are gone on with."""
+    said = saying("I look it up.\nObservation: four")
+    answer = await ask(served, [USER], stop=["Observation:"], **said)
+    await ask(served, [USER, answer["message"], NEXT])
+    first = recorder.calls[0]
+    assert answer["message"]["content"] == "I look it up.\n"
+    assert "Observation:" in tokenizer.decode(first.ids)
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_another_answer_than_the_trimmed_one_branches(
+    served: Gateway, recorder: Recorder
+) -> None:
+    """Case 7: only the text that was shown stands for ids that go beyond it; less of it is an edit."""
+    answer = await ask(served, [USER], stop=["Obs"], **saying("I look it up.\nObs"))
+    edited = {"role": "assistant", "content": answer["message"]["content"][:6]}
+    await ask(served, [USER, edited, NEXT])
+    assert len(await assert_exact(served, recorder.calls)) == 2

@@ -41,11 +41,24 @@ async def test_nothing_merges_across_the_beginning_of_an_output(
     await assert_one_row(served, recorder.calls)
 
 
+async def test_nothing_merges_across_a_prefill(
+    served: Gateway, recorder: Recorder, tokenizer: Tokenizer
+) -> None:
+    """Case 2: what was put in the model's mouth and what it said stay apart, though together they are one token."""
+    prefill = {"role": "assistant", "content": "mel"}
+    answer = await ask(served, [USER, prefill], continue_final_message=True, **saying("on"))
+    whole = {"role": "assistant", "content": "mel" + answer["message"]["content"]}
+    await ask(served, [USER, whole, NEXT])
+    assert len(tokenizer.encode("melon")) == 1
+    row = await assert_one_row(served, recorder.calls)
+    assert tokenizer.decode(row.tokens[row.action_mask].tolist()).startswith("on<|im_end|>")
+
+
 async def test_half_a_character_is_kept_and_shown_as_a_replacement(
     served: Gateway, recorder: Recorder
 ) -> None:
     """Case 3: an output cut inside a character reads as U+FFFD, which is sent back, and trains as its bytes."""
-    answer = await ask(served, [USER], **saying("née"), max_tokens=2)
+    answer = await ask(served, [USER], **(saying("née") | {"max_tokens": 2}))
     await ask(served, [USER, answer["message"], NEXT])
     assert answer["message"]["content"] == "n\N{REPLACEMENT CHARACTER}"
     await assert_one_row(served, recorder.calls)
