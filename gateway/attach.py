@@ -90,16 +90,18 @@ class Attacher:
         breaks: list[Break] = []
         for num_known, anchor in _candidates(conversation, history):
             bridge = self._bridge(conversation, num_known, anchor, history)
-            if not isinstance(bridge, Break):
-                return anchor, np.array(bridge, TOKEN), "bridged", None
-            breaks.append(bridge)
+            if isinstance(bridge, Break):
+                breaks.append(bridge)
+                continue
+            how: How = "branched" if breaks else "bridged"
+            return anchor, np.array(bridge, TOKEN), how, breaks[0] if breaks else None
         rendered = self._render(conversation)
         prompt = self._encoder.encode(rendered)
         branch, num_shared = history.trie.longest_prefix(prompt)
         if history.trie.num_turns and not breaks:
             known = self._tokenizer.decode(prompt[:num_shared].tolist())
             breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
-        how: How = "branched" if num_shared else "root"
+        how = "branched" if num_shared else "root"
         return branch, prompt[num_shared:], how, breaks[0] if breaks else None
 
     def _bridge(

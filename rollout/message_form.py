@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import structs
 
-from rollout.conversation import Message, parsed_arguments, text_of
+from rollout.conversation import Message, Tool, parsed_arguments, text_of
 from rollout.rendering import TemplateError, to_json
 
 CHOICES = ("joins_arguments", "wants_no_content", "names_results")
 SHOWN_ARGUMENT, SHOWN_REASON = "melon-7", "because-8"
+BARE_TOOL: Tool = {
+    "type": "function",
+    "function": {"name": "price", "parameters": {"type": "object", "properties": {}}},
+}
+Render = Callable[[Sequence[dict[str, Any]], Sequence[Tool] | None], str]
 
 
 def probe(content: str | None) -> Sequence[Message]:
@@ -32,16 +37,17 @@ class MessageForm(msgspec.Struct, frozen=True):
     joins_arguments: bool = False  # to a string: they stay JSON text (DeepSeek)
     wants_no_content: bool = False  # beside a call: an empty one hides the call (DeepSeek R1)
     names_results: bool = False  # a tool's answer names its function (Hermes)
-    calls_it_thinking: bool = False  # and not reasoning_content (gpt-oss)
+    reasoning: Literal["reasoning_content", "thinking", "parts"] = "reasoning_content"
     thinks_or_speaks: bool = False  # before a call, never both (gpt-oss)
+    describes_tools: bool = False  # refuses a tool without a description (gpt-oss)
 
     @classmethod
-    def fitting(cls, source: str, render: Callable[[Sequence[dict[str, Any]]], str]) -> MessageForm:
+    def fitting(cls, source: str, render: Render) -> MessageForm:
         """The form nearest to the plain one in which the template shows a call and the reasoning before it."""
 
-        def tried(form: MessageForm, content: str | None = None) -> str | None:
+        def tried(form: MessageForm, content: str | None = None, *tools: Tool) -> str | None:
             try:
-                return render(form.messages(probe(content)))
+                return render(form.messages(probe(content)), form.tools(tools))
             except TemplateError:
                 return None
 
@@ -52,10 +58,23 @@ class MessageForm(msgspec.Struct, frozen=True):
             for changed in itertools.combinations(CHOICES, number)
         ]
         form = next((each for each in forms if SHOWN_ARGUMENT in (tried(each) or "")), plain)
-        thinking = structs.replace(form, calls_it_thinking=True)
-        if SHOWN_REASON in (tried(form) or "") or SHOWN_REASON not in (tried(thinking) or ""):
-            return form
-        return structs.replace(thinking, thinks_or_speaks=tried(thinking, "So.") is None)
+        for reasoning in ("reasoning_content", "thinking", "parts"):
+            thinking = structs.replace(form, reasoning=reasoning)
+            if _shows_reason(tried(thinking) or ""):
+                speaks = tried(thinking, "So.") is not None
+                form = structs.replace(thinking, thinks_or_speaks=not speaks)
+                break
+        described = structs.replace(form, describes_tools=True)
+        is_needed = tried(form, None, BARE_TOOL) is None and tried(described, None, BARE_TOOL)
+        return described if is_needed else form
+
+    def tools(self, tools: Sequence[Tool] | None) -> Sequence[Tool] | None:
+        """The tools for the template, which has no word for none of them."""
+        if not self.describes_tools:
+            return tools or None
+        return [
+            {**tool, "function": {"description": "", **tool["function"]}} for tool in tools or ()
+        ] or None
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The messages for the template; they themselves are left as they are."""
@@ -73,16 +92,23 @@ class MessageForm(msgspec.Struct, frozen=True):
         if plain.get("role") == "developer" and not self.knows_developer:
             plain["role"] = "system"
         plain["content"] = text_of(plain.get("content"))
-        if reasoning := plain.pop("reasoning", None):
-            plain.setdefault("reasoning_content", reasoning)
+        if stated := plain.pop("reasoning", None):
+            plain.setdefault("reasoning_content", stated)
+        reasoning = plain.get("reasoning_content", "")
         if calls := plain.pop("tool_calls", None):
             plain["tool_calls"] = [self._call(call) for call in calls]
             if self.wants_no_content and not plain["content"]:
                 plain["content"] = None
-        speaks = self.thinks_or_speaks and calls and plain["content"]
-        if self.calls_it_thinking and not speaks and "reasoning_content" in plain:
-            plain["thinking"] = plain["reasoning_content"]
+        if reasoning and not (self.thinks_or_speaks and calls and plain["content"]):
+            self._add_reasoning(plain, reasoning)
         return plain
+
+    def _add_reasoning(self, message: dict[str, Any], reasoning: str) -> None:
+        if self.reasoning == "thinking":
+            message["thinking"] = reasoning
+        elif self.reasoning == "parts":
+            parts = ({"type": "thinking", "thinking": reasoning}, _text_part(message["content"]))
+            message["content"] = [part for part in parts if part.get("text") != ""]
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         function = call.get("function")
@@ -91,6 +117,15 @@ class MessageForm(msgspec.Struct, frozen=True):
         arguments = function.get("arguments")
         formed = _as_text(arguments) if self.joins_arguments else _as_mapping(arguments)
         return {**call, "function": {**function, "arguments": formed}}
+
+
+def _shows_reason(text: str) -> bool:
+    """Whether a thought is shown, and not a list of parts as Python or JSON spells it."""
+    return SHOWN_REASON in text and not any(q in text for q in ("'thinking'", '"thinking"'))
+
+
+def _text_part(text: str | None) -> dict[str, str]:
+    return {"type": "text", "text": text or ""}
 
 
 def _calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rollout.conversation import Message, Tool
+from rollout.conversation import Message, Tool, text_of
 from rollout.message_form import MessageForm
 from rollout.rendering import MiniJinjaRenderer, ReferenceRenderer, Renderer, TemplateError
 from rollout.sample_chats import CONVERSATIONS
@@ -37,7 +37,7 @@ class PromptRenderer:
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The messages alone."""
-        return self._render(self._context(messages, tools, extra, prompt=False))
+        return self._render(self._context(messages, self.form.tools(tools), extra, prompt=False))
 
     def prompt(
         self,
@@ -46,19 +46,19 @@ class PromptRenderer:
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The messages and the opening of the assistant's next one."""
-        return self._render(self._context(messages, tools, extra, prompt=True))
+        return self._render(self._context(messages, self.form.tools(tools), extra, prompt=True))
 
     def unfinished(
         self,
-        messages: Normalized,
+        messages: Sequence[Message],
         tools: Sequence[Tool] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The messages, the last one left open to be continued."""
         if not messages:
             raise TemplateError("there is no final message to continue")
-        last = {**messages[-1], "content": messages[-1]["content"] + CONTINUE_TAG}
-        text = self.conversation([*messages[:-1], last], tools, extra)
+        last = {**messages[-1], "content": text_of(messages[-1].get("content")) + CONTINUE_TAG}
+        text = self.conversation(self.normalized([*messages[:-1], last]), tools, extra)
         before, tag, after = text.rpartition(CONTINUE_TAG.rstrip())
         if not tag:
             raise TemplateError("the chat template does not show the final message's content")
@@ -82,7 +82,7 @@ class PromptRenderer:
             **self._special_tokens,
             **(extra or {}),
             "messages": messages,
-            "tools": tools or None,
+            "tools": tools,
             "documents": None,
             "add_generation_prompt": prompt,
         }
@@ -100,8 +100,8 @@ class PromptRenderer:
         log.warning("chat template falls back to jinja2", extra={"reason": reason})
         return self._reference
 
-    def _reference_prompt(self, messages: Normalized) -> str:
-        return self._reference.render(self._context(messages, None, None, prompt=True))
+    def _reference_prompt(self, messages: Normalized, tools: Sequence[Tool] | None) -> str:
+        return self._reference.render(self._context(messages, tools, None, prompt=True))
 
     def _differ(self, fast: Renderer, context: Mapping[str, Any]) -> bool:
         return _text_or_none(fast, context) != _text_or_none(self._reference, context)

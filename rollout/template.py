@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -61,9 +62,9 @@ class ChatTemplate:
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The text of `apply_chat_template` in transformers; `extra` are variables of the template's own."""
-        normal = self._renderer.normalized(messages)
         if continue_final_message:
-            return self._renderer.unfinished(normal, tools, extra)
+            return self._renderer.unfinished(messages, tools, extra)
+        normal = self._renderer.normalized(messages)
         if add_generation_prompt:
             return self._renderer.prompt(normal, tools, extra)
         return self._renderer.conversation(normal, tools, extra)
@@ -139,7 +140,9 @@ def _end_of_turn(renderer: PromptRenderer, tokenizer: Tokenizer) -> str:
         raise TemplateError(
             "the chat template does not show a text message; is it for images only?"
         )
-    return _leading_token(tail, tokenizer)
+    closing = list(_leading_tokens(tail, tokenizer))
+    ending = (text for text in closing if tokenizer.token_id(text) in tokenizer.eos_ids)
+    return next(ending, closing[0] if closing else "")
 
 
 def _ends(renderer: PromptRenderer, tokenizer: Tokenizer, end_of_turn: str) -> list[str]:
@@ -158,11 +161,15 @@ def _openers(renderer: PromptRenderer, tokenizer: Tokenizer) -> set[str]:
     for role in ("user", "tool"):
         chat = renderer.normalized([*SHORTEST, {"role": role, "content": "Next"}])
         with contextlib.suppress(TemplateError):
-            openers.add(_leading_token(renderer.conversation(chat).rpartition(SAID)[2], tokenizer))
-    return openers - {""}
+            tail = renderer.conversation(chat).rpartition(SAID)[2]
+            openers |= set(itertools.islice(_leading_tokens(tail, tokenizer), 1))
+    return openers
 
 
-def _leading_token(text: str, tokenizer: Tokenizer) -> str:
-    """The added token that the text begins with, spaces aside."""
-    first = tokenizer.decode(tokenizer.encode(text.lstrip())[:1])
-    return first if tokenizer.token_id(first) is not None else ""
+def _leading_tokens(text: str, tokenizer: Tokenizer) -> Iterator[str]:
+    """The added tokens that the text begins with, spaces aside."""
+    for token in tokenizer.encode(text.lstrip()):
+        added = tokenizer.decode([token])
+        if tokenizer.token_id(added) is None:
+            return
+        yield added

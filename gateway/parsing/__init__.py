@@ -1,5 +1,6 @@
 """What a model wrote, told apart while it is being written: text, reasoning, tool calls."""
 
+from gateway.parsing.calls import new_call_id
 from gateway.parsing.deltas import (
     ContentDelta,
     Delta,
@@ -12,7 +13,7 @@ from gateway.parsing.deltas import (
     fold,
 )
 from gateway.parsing.formats import OutputFormat
-from gateway.parsing.output import OutputParser, new_call_id
+from gateway.parsing.output import OutputParser
 
 __all__ = [
     "ContentDelta",

@@ -1,5 +1,6 @@
 """The ways of writing tool calls that are known, one record each."""
 
+import secrets
 from collections.abc import Mapping
 
 import regex
@@ -12,6 +13,11 @@ from gateway.parsing.xml_arguments import ParameterTags
 def _opening(pattern: str) -> regex.Pattern[str]:
     """Newlines in front of a call belong to its markup."""
     return regex.compile(rf"\n*+(?:{pattern})")
+
+
+def _short_id() -> str:
+    """Mistral's templates refuse ids of any other length."""
+    return secrets.token_hex(5)[:9]
 
 
 # A name never contains "<", so a tag is not mistaken for a part of a name that has only begun.
@@ -112,7 +118,7 @@ TOOL_FORMATS: Mapping[str, CallFormat] = {
     "kimi": CallFormat(
         opening=_opening(r"<\|tool_calls_section_begin\|>"),
         header=regex.compile(
-            r"\s*<\|tool_call_begin\|>\s*(?:functions\.)?(?P<name>[\w.\-]+):\d+\s*"
+            r"\s*<\|tool_call_begin\|>\s*(?P<id>(?:functions\.)?(?P<name>[\w.\-]+):\d+)\s*"
             r"<\|tool_call_argument_begin\|>\s*(?=\{)"
         ),
         closing=regex.compile(r"\s*<\|tool_call_end\|>"),
@@ -131,12 +137,16 @@ TOOL_FORMATS: Mapping[str, CallFormat] = {
         between=regex.compile(r"\s*(?:(?P<next>,)|\])"),
         is_object=True,
         markers=("[TOOL_CALLS]",),
+        new_id=_short_id,
     ),
     # [TOOL_CALLS]f[ARGS]{...}[TOOL_CALLS]g[ARGS]{...}
     "mistral_named": CallFormat(
         opening=_opening(r"\[TOOL_CALLS\]"),
-        header=regex.compile(r"\s*(?P<name>[\w.\-]+)\s*(?:\[CALL_ID\][\w\-]*)?\[ARGS\]\s*(?=\{)"),
+        header=regex.compile(
+            r"\s*(?P<name>[\w.\-]+)\s*(?:\[CALL_ID\](?P<id>[\w\-]*))?\[ARGS\]\s*(?=\{)"
+        ),
         markers=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
+        new_id=_short_id,
     ),
     # as `harmony.py` gives it: <|channel|>commentary to=functions.f<|message|>{...}<|call|>
     "harmony": CallFormat(

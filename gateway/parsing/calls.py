@@ -7,6 +7,7 @@ call whose arguments are what the model wrote; `malformed` tells of both.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -28,6 +29,10 @@ from gateway.parsing.xml_arguments import ParameterTags, XmlArguments
 Tools = Sequence[Mapping[str, object]]
 
 
+def new_call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
+
+
 class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
     """One way of writing calls, as the patterns of what stands around name and arguments.
 
@@ -35,7 +40,7 @@ class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     opening: regex.Pattern[str]
-    header: regex.Pattern[str]  # group name; up to the arguments
+    header: regex.Pattern[str]  # group name, perhaps group id; up to the arguments
     closing: regex.Pattern[str] | None = None
     between: regex.Pattern[str] | None = (
         None  # group next: another header follows; else the calls end
@@ -44,6 +49,7 @@ class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
     is_object: bool = False  # name and arguments are members of a JSON object
     may_be_bare: bool = False  # an output may begin with a header
     markers: tuple[str, ...] = ()  # those of its tags that may be special tokens
+    new_id: Callable[[], str] = new_call_id  # for a call whose header has no group id
 
 
 class CallObject(msgspec.Struct, frozen=True):
@@ -61,10 +67,12 @@ class CallObject(msgspec.Struct, frozen=True):
 class CallParser:
     """`tools` type the arguments of formats that write them as text; None if they are not known."""
 
-    def __init__(self, form: CallFormat, *, tools: Tools | None, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, form: CallFormat, *, tools: Tools | None, new_id: Callable[[], str] | None = None
+    ) -> None:
         self._format = form
         self._tools = tools
-        self._new_id = new_id
+        self._new_id = new_id or form.new_id
         self._read = self._read_header if form.may_be_bare else self._read_text
         self._is_last = False
         self._held = ""
@@ -106,7 +114,7 @@ class CallParser:
             return False
         if found is not None:
             self._held = self._held[found.end() :]
-            self._start_call(found["name"])
+            self._start_call(found["name"], found.groupdict().get("id"))
             self._read = self._read_arguments
         elif self._shell and self._format.is_object and self._held.lstrip().startswith("{"):
             self._span = ObjectSpan()
@@ -188,8 +196,8 @@ class CallParser:
     def _take_shell(self, found: regex.Match[str]) -> None:
         self._shell, self._held = found[0], self._held[len(found[0]) :]
 
-    def _start_call(self, name: str) -> None:
-        self._deltas.append(ToolCallStart(self.num_calls, self._new_id(), name))
+    def _start_call(self, name: str, id_: str | None = None) -> None:
+        self._deltas.append(ToolCallStart(self.num_calls, id_ or self._new_id(), name))
         self.num_calls += 1
         self._arguments = self._arguments_of(name)
 

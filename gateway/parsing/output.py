@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 
 from gateway.parsing.call_formats import TOOL_FORMATS
 from gateway.parsing.calls import CallParser, Tools
 from gateway.parsing.deltas import ContentDelta, Delta, ReasoningDelta
 from gateway.parsing.formats import REASONING_FORMATS
-
-
-def new_call_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
 
 
 def markers_of(tool_format: str | None, reasoning_format: str | None) -> frozenset[str]:
@@ -36,7 +31,7 @@ class OutputParser:
         *,
         prompt_tail: str = "",
         tools: Tools | None = None,
-        new_id: Callable[[], str] = new_call_id,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self.markers = markers_of(tool_format, reasoning_format)
         self._calls = (

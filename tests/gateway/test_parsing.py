@@ -249,6 +249,22 @@ def test_call_ids_are_openai_shaped_and_unique() -> None:
     assert all(re.fullmatch(r"call_[0-9a-f]{24}", each) for each in ids)
 
 
+@pytest.mark.parametrize(
+    ("tools", "text", "id_"),
+    [
+        ("mistral", '[TOOL_CALLS] [{"name": "f", "arguments": {}}]', r"[0-9a-f]{9}"),
+        ("mistral_named", "[TOOL_CALLS]f[ARGS]{}", r"[0-9a-f]{9}"),
+        ("mistral_named", "[TOOL_CALLS]f[CALL_ID]VvvODy9mT[ARGS]{}", "VvvODy9mT"),
+        ("kimi", "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:7<|tool_call_argument_begin|>{}", r"functions\.f:7"),
+    ],
+)  # fmt: skip
+def test_call_ids_are_those_that_the_template_will_take(tools: str, text: str, id_: str) -> None:
+    """Mistral's are nine characters long, and a model that writes the id itself will read that one again."""
+    parser = OutputParser(tools, None)
+    call = fold([*parser.feed(text), *parser.finish()]).tool_calls[0]
+    assert re.fullmatch(id_, call.id)
+
+
 def test_long_malformed_header_costs_linear_time() -> None:
     """A call whose name never ends is not read again from its beginning for each token."""
     parser = OutputParser("hermes", None)

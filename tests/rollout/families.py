@@ -1,4 +1,7 @@
-"""Chat templates as real models ship them (from the `trl` wheel), on one tokenizer that has all their special tokens."""
+"""Chat templates as real models ship them, on one tokenizer that has all their special tokens.
+
+They come from the `trl` wheel; those of families that it lacks are written here, in the format that the family documents.
+"""
 
 import functools
 import importlib.util
@@ -24,6 +27,9 @@ ENDS: dict[str, str | tuple[str, ...]] = {
     "cohere": "<|END_OF_TURN_TOKEN|>",
     "gptoss": ("<|return|>", "<|call|>"),
     "muse": "<|eot|>",
+    "minimax": "[e~[",
+    "mistral": "</s>",
+    "ministral": "</s>",
 }
 IMAGES_ONLY = ("idefics3", "llava_next", "smolvlm")
 # Variants for trainers mark what the assistant says and are else the same; two of them stand for all.
@@ -56,6 +62,9 @@ def hugging_face_template(source: str) -> jinja2.Template:
     return environment.from_string(source)
 
 
+WRITTEN_HERE = Path(__file__).parent / "chat_templates"
+
+
 def template_directory() -> Path:
     package = importlib.util.find_spec("trl")
     assert package is not None, "install the templates with: pip install --no-deps trl"
@@ -65,11 +74,20 @@ def template_directory() -> Path:
 def names() -> list[str]:
     found = [path.stem for path in sorted(template_directory().glob("*.jinja"))]
     shipped = [name for name in found if not name.endswith("_training") or name in TRAINING]
-    return [name for name in shipped if not name.startswith(IMAGES_ONLY)]
+    written = [path.stem for path in sorted(WRITTEN_HERE.glob("*.jinja"))]
+    return [*(name for name in shipped if not name.startswith(IMAGES_ONLY)), *written]
 
 
 def source(name: str) -> str:
-    return (template_directory() / f"{name}.jinja").read_text(encoding="utf-8")
+    written = WRITTEN_HERE / f"{name}.jinja"
+    path = written if written.exists() else template_directory() / written.name
+    return path.read_text(encoding="utf-8")
+
+
+def ends(name: str) -> tuple[str, str]:
+    """The tokens that end a text and a call."""
+    known = next((each for family, each in ENDS.items() if name.startswith(family)), "<|im_end|>")
+    return (known, known) if isinstance(known, str) else (known[0], known[-1])
 
 
 class Families:
@@ -77,21 +95,20 @@ class Families:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        specials = [token for name in names() for token in special_tokens_in(source(name))]
+        specials = ["</s>"] + [
+            token for name in names() for token in special_tokens_in(source(name))
+        ]
         self._tokenizer = byte_level_bpe(dict.fromkeys(specials), vocab_size=1500)
 
     @functools.cache  # noqa: B019 - lives as long as the test run
     def load(self, name: str) -> tuple[ChatTemplate, Tokenizer]:
-        ends = next(
-            (ends for family, ends in ENDS.items() if name.startswith(family)), "<|im_end|>"
-        )
-        eos, *others = (ends,) if isinstance(ends, str) else ends
+        eos, end_of_call = ends(name)
         directory = write_model_directory(
             self._directory / name,
             self._tokenizer,
             chat_template=source(name),
             eos=eos,
-            config={"eos_token_id": [*map(self._tokenizer.token_to_id, (eos, *others))]},
+            config={"eos_token_id": [*map(self._tokenizer.token_to_id, (eos, end_of_call))]},
             bos="<|endoftext|>",
         )
         tokenizer = Tokenizer.load(directory)

@@ -31,6 +31,7 @@ VISIBLE = (
 )
 SPECIAL = re.compile(
     r"<\|[a-z_]+>|<[a-z_]+\|>|<[|｜][^<>\s'\"]+[|｜]>|</?s>|<(?:start|end)_of_turn>|\[/?[A-Za-z_]+\]"
+    r"|\]~!?b[\]\[]|\[e~\["
 )
 
 

@@ -1,0 +1,136 @@
+"""An agent and a model of one family, without servers: what a gateway would attach, and what the model would be shown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.attach import Attacher, Attachment
+from gateway.conversation import extend
+from gateway.history import History
+from gateway.output import OutputBuilder
+from gateway.reader import Reader
+from gateway.request import Request, SamplingOptions
+from rollout.episode import OutputFlags, Turn, VersionInterval
+from rollout.generation import Chunk, Finish
+from rollout.header import parse_header
+from rollout.template import ChatTemplate
+from rollout.tokenizer import Tokenizer
+from tests.gateway.written import TOOLS, Call, written
+
+OPENED = ("<think>\n", "<think>")
+
+
+class Dialogue:
+    """The agent sends back what it was told; the model writes its family's format and ends with the family's tokens."""
+
+    def __init__(
+        self,
+        template: ChatTemplate,
+        tokenizer: Tokenizer,
+        *,
+        ends: tuple[str, str],
+        with_tools: bool,
+        **template_kwargs: object,
+    ) -> None:
+        self.reader = Reader.for_template(template.source, None, None)
+        self.messages: list[Any] = []
+        self._template = template
+        self._tokenizer = tokenizer
+        self._ends = [tokenizer.token_id(text) for text in ends]
+        self._tools = tuple(TOOLS) if with_tools else ()
+        self._kwargs = template_kwargs
+        self._attacher = Attacher(tokenizer, template, self.reader)
+        self._history = History(parse_header([b"ep_1", b"open", *[None] * 20]))
+        # Of the outputs in the prompt: how many messages there were with it, its text as sampled, as rendered since.
+        self._spellings: list[tuple[int, str, str]] = []
+        self._outputs: dict[str, tuple[int, list[int]]] = {}
+
+    def turn(self, thought: str = "", content: str = "", calls: Sequence[Call] = ()) -> Attachment:
+        """The model answers the conversation so far; the prompt it sees is checked against the template's."""
+        request = Request(
+            model="policy",
+            messages=tuple(self.messages),
+            sampling=SamplingOptions(),
+            tools=self._tools,
+            template_kwargs=self._kwargs,
+        )
+        attachment = self._attacher.attach(request, self._history)
+        self._check_prompt(attachment)
+        tail = self._attacher.tail(attachment.prompt)
+        ids = self._sampled(self._written(thought, content, calls, tail), ends_in_call=bool(calls))
+        builder = OutputBuilder(
+            0,
+            request=request,
+            tokenizer=self._tokenizer,
+            parser=self.reader.parser(tools=self._tools, prompt_tail=tail),
+            flags=OutputFlags.NONE,
+        )
+        covered = (VersionInterval(1, 0, len(ids)),)
+        finish = Finish("stop", ids[-1])
+        builder.add(Chunk(ids=ids, logprobs=[-1.0] * len(ids), finish=finish, versions=covered))
+        self.messages.append(builder.message(""))
+        self._commit(attachment, builder)
+        return attachment
+
+    def hear(self, content: str) -> None:
+        self.messages.append({"role": "user", "content": content})
+
+    def return_results(self, *contents: str) -> None:
+        """One result for each call of the last message."""
+        for call, content in zip(self.messages[-1]["tool_calls"], contents, strict=True):
+            result = {"role": "tool", "tool_call_id": call["id"], "content": content}
+            self.messages.append(result)
+
+    def _written(self, thought: str, content: str, calls: Sequence[Call], tail: str) -> str:
+        closed = tail.rstrip().endswith(("</think>", "<｜tool▁output▁end｜>"))
+        thought = thought if self.reader.reads_reasoning and not closed else ""
+        text = written(self.reader.tool_format or "hermes", thought, content, calls)
+        opened = next((tag for tag in OPENED if tail.endswith(tag)), None)
+        if opened is None:
+            return text
+        return text.removeprefix("<think>\n") if thought else "</think>\n\n" + text
+
+    def _sampled(self, text: str, *, ends_in_call: bool) -> list[int]:
+        end = self._ends[ends_in_call]
+        assert end is not None
+        ids = self._tokenizer.encode(text)
+        return ids if ids[-1] == end else [*ids, end]
+
+    def _commit(self, attachment: Attachment, builder: OutputBuilder) -> None:
+        turn = Turn(
+            id=f"turn_{self._history.trie.num_turns}",
+            kind="train",
+            created_ms=0,
+            anchor=attachment.anchor,
+            context=attachment.context.tobytes(),
+            outputs=(builder.record(),),
+            prompt_chain=attachment.chain,
+            output_chains=(extend(attachment.chain, builder.message("")),),
+        )
+        self._history.add(turn, self._history.trie.num_turns)
+        self._outputs[turn.id] = len(self.messages), builder.ids
+
+    def _check_prompt(self, attachment: Attachment) -> None:
+        """The prompt is the template's text encoded, or decodes to it where outputs are spelled as they were sampled."""
+        tools = list(self._tools) or None
+        rendered = self._template.render(self.messages, tools, extra=self._kwargs)
+        ids = attachment.prompt.tolist()
+        if ids == self._tokenizer.encode(rendered):
+            self._spellings = []
+            return
+        assert attachment.anchor is not None
+        start, output_ids = self._outputs[attachment.anchor.turn_id]
+        assert attachment.anchor.offset == len(output_ids)
+        junction = self._template.suffix(self.messages, tools, start, extra=self._kwargs)
+        assert junction is not None
+        end = junction.end_of_turn or self._tokenizer.decode(output_ids[-1:])
+        spelling = start, self._tokenizer.decode(output_ids), junction.output + end
+        self._spellings = [each for each in self._spellings if each[0] < start] + [spelling]
+        assert self._as_rendered(self._tokenizer.decode(ids)) == rendered
+
+    def _as_rendered(self, prompt: str) -> str:
+        done = ""
+        for _, as_sampled, as_rendered in self._spellings:
+            before, found, prompt = prompt.partition(as_sampled)
+            assert found
+            done += before + as_rendered
+        return done + prompt
