@@ -48,6 +48,7 @@ class Recorder:
     def __init__(self, engine: str, session: aiohttp.ClientSession) -> None:
         self.url = ""
         self.calls: list[EngineCall] = []
+        self.aborted: list[str] = []  # calls that the engine was told to drop
         self._engine = engine
         self._session = session
 
@@ -55,6 +56,8 @@ class Recorder:
         """Pass a call on, and the answer back as it comes."""
         body = await request.read()
         call = self._call(body) if request.path == "/generate" else None
+        if request.path == "/abort_request":
+            self.aborted.append(json.loads(body)["rid"])
         headers = {k: v for k, v in request.headers.items() if k.lower() not in NOT_FORWARDED}
         async with self._session.request(
             request.method, self._engine + request.path_qs, data=body, headers=headers
