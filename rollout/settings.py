@@ -6,11 +6,13 @@ ignored: a misspelt limit is worse than none.
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "TURNGATE_"
@@ -81,7 +83,7 @@ class SharedSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            problems = (f"{cls.variable(str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
+            problems = (f"{cls.variable(str(e['loc'][0]))}: {_said(e)}" for e in error.errors())
             raise SettingsError("; ".join(problems)) from None
 
     @classmethod
@@ -95,6 +97,13 @@ class SharedSettings(BaseSettings):
     def _is_ours(cls, name: str) -> bool:
         others = (prefix for prefix in PROCESS_PREFIXES if prefix != cls.model_config["env_prefix"])
         return name.startswith(PREFIX) and not name.startswith(tuple(others))
+
+
+def _said(error: ErrorDetails) -> str:
+    """What is wrong with a value; of a choice that does not exist, also the nearest that does."""
+    choices = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
+    near = difflib.get_close_matches(str(error["input"]), choices, n=1)
+    return error["msg"] + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _remedy(name: str, known: set[str]) -> str:

@@ -4,6 +4,7 @@ The record names its parts and nothing else: `credit.py` and `batch.py` turn rew
 turns logprobs into a loss, `presets.py` gives the records their names. The defaults are `decoupled`, today's usual asynchronous GRPO.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -119,6 +120,10 @@ class Composition(BaseModel):
         default=0, ge=0, description="drgrpo's constant: tokens an output may have"
     )
 
+    def reads(self, name: str) -> bool:
+        """Whether a part's value matters under the choices made for the others."""
+        return READ_IF[name](self) if name in READ_IF else True
+
     @property
     def is_group_relative(self) -> bool:
         """Whether an episode is compared with its group."""
@@ -157,3 +162,27 @@ class Composition(BaseModel):
     @property
     def _penalizes_drift(self) -> bool:
         return self.policy_loss == "dppo_tv" and self.dppo_penalty > 0
+
+
+# Numbers that only some choices read; every other part is always read.
+READ_IF: Mapping[str, Callable[[Composition], bool]] = {
+    "overlong_length": lambda parts: parts.overlong == "soft",
+    "overlong_cache": lambda parts: parts.overlong == "soft",
+    "advantage": lambda parts: parts.turn_credit != "turn_discount",
+    "discount": lambda parts: not parts.is_group_relative and parts.turn_credit != "turn_discount",
+    "turn_discount": lambda parts: parts.turn_credit != "episode",
+    "gigpo_weight": lambda parts: parts.turn_credit == "gigpo",
+    "clip_low": lambda parts: parts.policy_loss in CLIPPING,
+    "clip_high": lambda parts: parts.policy_loss in CLIPPING,
+    "dual_clip": lambda parts: parts.policy_loss in CLIPPING,
+    "ratio_max": lambda parts: parts.policy_loss == "cispo",
+    "temperature_positive": lambda parts: parts.policy_loss == "sapo",
+    "temperature_negative": lambda parts: parts.policy_loss == "sapo",
+    "dppo_delta": lambda parts: parts.policy_loss == "dppo_tv",
+    "dppo_penalty": lambda parts: parts.policy_loss == "dppo_tv",
+    "m2po_threshold": lambda parts: parts.policy_loss == "m2po",
+    "correction_low": lambda parts: parts.correction in {"tis", "icepop", "geo_mask"},
+    "correction_high": lambda parts: parts.correction != "none",
+    "kl_estimator": lambda parts: parts.kl_in_loss > 0,
+    "generation_budget": lambda parts: parts.aggregation == "drgrpo",
+}

@@ -24,6 +24,7 @@ from rollout.store import Store
 from trainer.portal import Portal
 from trainer.ranks import Ranks
 from trainer.report import Report
+from trainer.selection import silent
 
 log = logging.getLogger("trainer.feed")
 
@@ -45,6 +46,7 @@ class Feed:
         lease_seconds: float,
         version: int,
         report: Report,
+        most_replaced: int = 0,
     ) -> None:
         self.version = version  # of the policy the learner holds
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -55,6 +57,10 @@ class Feed:
         self._held: dict[str, Claim] = {}
         self._refusals: Counter[str] = Counter()
         self._report = report
+        self._most_replaced = (
+            most_replaced  # silent groups per batch; a solved task must not stall training
+        )
+        self._num_replaced = 0
 
     @contextmanager
     def open(self, *, max_live_episodes: int) -> Iterator["Feed"]:
@@ -138,6 +144,7 @@ class Feed:
                 await self._give_back()
                 return []
             if len(await self._claim()) >= self._groups_per_batch:
+                self._num_replaced = 0
                 return list(self._held.values())
             await self._portal.until_stopped(partial(self._store.wait_ready, remaining))
         return None
@@ -157,8 +164,15 @@ class Feed:
             max_staleness=self._max_staleness,
             lease_seconds=self._lease_seconds,
         )
-        self._held |= {claim.group_id: claim for claim in claims}
-        return self._held
+        replaced = silent(claims)[: self._most_replaced - self._num_replaced]
+        self._held |= {claim.group_id: claim for claim in claims if claim not in replaced}
+        if not replaced:
+            return self._held
+        ids = [claim.group_id for claim in replaced]
+        await self._store.discard(self.owner, ids, reason=DiscardReason.NO_SIGNAL)
+        self._num_replaced += len(ids)
+        self._report.replaced(len(ids))
+        return await self._claim()  # others may be ready, of which nobody will tell again
 
     async def _keep_alive(self) -> None:
         """Renew leases three times per lease; show observers that a trainer is here.

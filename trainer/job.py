@@ -16,6 +16,7 @@ from rollout.settings import SettingsError
 from rollout.store import Store
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
+from trainer.findings import vetted
 from trainer.history import History
 from trainer.lineage import Lineage
 from trainer.loop import Trainer
@@ -38,7 +39,7 @@ class Job:
 
     def __init__(self, settings: Settings, portal: Portal, closing: ExitStack) -> None:
         self._settings, self._portal, self._closing = settings, portal, closing
-        self._parts = settings.parts
+        self._parts = vetted(settings)
         self._registry = CollectorRegistry()
         self._report = Report(self._registry)
         self._store = Store.connect(settings.redis_url, project=settings.project)
@@ -133,6 +134,7 @@ class Job:
             lease_seconds=self._settings.lease_seconds,
             version=progress.version,
             report=self._report,
+            most_replaced=round(self._parts.dynamic_sampling * self._settings.groups_per_batch),
         )
 
 

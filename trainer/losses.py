@@ -126,7 +126,7 @@ POLICY_LOSSES: Mapping[str, Term] = {
 def policy_loss(parts: Composition, at: Measured) -> Tensor:
     """The trust region, with the dual clip around it if there is one."""
     loss = POLICY_LOSSES[parts.policy_loss](parts, at)
-    if parts.dual_clip > 0:
+    if parts.dual_clip > 0 and parts.reads("dual_clip"):
         loss = algorithms.dual_clip(loss, at.advantages, bound=parts.dual_clip)
     return loss
 

@@ -27,6 +27,9 @@ CORRECTION_BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 
 
+BOUNDS = frozenset({"clip_low", "clip_high", "correction_low", "correction_high"})
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """A named composition and where it comes from."""
@@ -174,3 +177,17 @@ def starting_point(name: str, overridden: Mapping[str, object]) -> dict[str, obj
         if chosen != parts[choice] and chosen in table:
             parts[f"{part}_low"], parts[f"{part}_high"] = table[str(chosen)]
     return parts
+
+
+def origins(name: str, parts: Composition) -> dict[str, str]:
+    """Where each value of a composition comes from: the preset, the choice whose usual bound it is, or a setting."""
+    base = preset(name).parts.model_dump()
+    usual = starting_point(name, {"policy_loss": parts.policy_loss, "correction": parts.correction})
+    found = {}
+    for part, value in parts.model_dump().items():
+        choice = parts.correction if part.startswith("correction_") else parts.policy_loss
+        if value == base[part]:
+            found[part] = name
+        else:
+            found[part] = choice if part in BOUNDS and value == usual[part] else "set"
+    return found

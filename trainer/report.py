@@ -77,6 +77,11 @@ class Report:
         self._tokens = Counter(
             "turngate_training_tokens", "Tokens in forward and backward passes", registry=registry
         )
+        self._replaced = Counter(
+            "turngate_training_replaced_groups",
+            "Groups of equal rewards that dynamic sampling replaced",
+            registry=registry,
+        )
         self._flagged = Counter(
             "turngate_training_flagged_tokens",
             "Sampled tokens that a grammar, penalties, truncation or greedy decoding had a say in",
@@ -136,6 +141,10 @@ class Report:
             self._staleness.observe(versions)
         self._gauges["zero_advantage_fraction"].set(batch.zero_advantage_fraction)
         self._gauges["reward_mean"].set(statistics.fmean(batch.rewards))
+
+    def replaced(self, groups: int) -> None:
+        """Dynamic sampling let go of groups that teach nothing."""
+        self._replaced.inc(groups)
 
     def swapped(self, engine: str, gap_seconds: float) -> None:
         self._gaps.labels(engine).observe(gap_seconds)

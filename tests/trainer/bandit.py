@@ -55,7 +55,14 @@ class Bandit:
         await self.store.reward(episode, Reward(self.reward(token)), complete=True)
 
 
-async def play_uniformly(store: Store, *, groups: int, group_size: int, version: int = 0) -> None:
+async def play_uniformly(
+    store: Store,
+    *,
+    groups: int,
+    group_size: int,
+    version: int = 0,
+    reward: Callable[[int], float] = lambda index: index % 2,
+) -> None:
     """Whole groups as if a uniform policy had sampled them, every other episode rewarded."""
     for _ in range(groups):
         group = f"grp_{uuid4().hex}"
@@ -64,7 +71,7 @@ async def play_uniformly(store: Store, *, groups: int, group_size: int, version:
             await store.open(OpenEpisode(episode, group_id=group, group_size=group_size))
             turn = one_token_turn(f"turn_{episode}", 100 + index, -log(VOCABULARY), version)
             await store.commit(episode, turn, encoded=encode_turn(turn))
-            await store.reward(episode, Reward(index % 2), complete=True)
+            await store.reward(episode, Reward(reward(index)), complete=True)
 
 
 def one_token_turn(turn_id: str, token: int, logprob: float, version: int) -> Turn:

@@ -52,7 +52,14 @@ def worker() -> Iterator[ThreadPoolExecutor]:
         yield worker
 
 
-def feed_of(store: Store, portal: Portal, *, lease_seconds: float = 30.0, version: int = 0) -> Feed:
+def feed_of(
+    store: Store,
+    portal: Portal,
+    *,
+    lease_seconds: float = 30.0,
+    version: int = 0,
+    most_replaced: int = 0,
+) -> Feed:
     return Feed(
         store,
         portal,
@@ -62,6 +69,7 @@ def feed_of(store: Store, portal: Portal, *, lease_seconds: float = 30.0, versio
         lease_seconds=lease_seconds,
         version=version,
         report=Report(CollectorRegistry()),
+        most_replaced=most_replaced,
     )
 
 
@@ -211,6 +219,35 @@ def test_stale_groups_are_passed_over(store: Store, portal: Portal) -> None:
     assert claims is not None
     assert {episode.header.min_version for claim in claims for episode in claim.episodes} == {9}
     assert portal.call(store.totals).discarded[DiscardReason.STALE] == 2 * GROUP_SIZE
+
+
+def play_solved(store: Store, portal: Portal, groups: int) -> None:
+    """Groups in which everybody succeeds."""
+    portal.call(
+        partial(play_uniformly, groups=groups, group_size=GROUP_SIZE, reward=lambda _: 1.0), store
+    )
+
+
+def test_dynamic_sampling_replaces_groups_of_equal_rewards(store: Store, portal: Portal) -> None:
+    """Groups that teach nothing are discarded as such, and the batch is made of the ones behind them."""
+    play_solved(store, portal, groups=2)
+    play(store, portal)
+    claims = take(feed_of(store, portal, most_replaced=9)) or []
+    assert len(claims) == GROUPS
+    assert all(len({e.rewards.total for e in claim.episodes}) == 2 for claim in claims)
+    assert portal.call(store.totals).discarded[DiscardReason.NO_SIGNAL] == 2 * GROUP_SIZE
+
+
+def test_a_solved_task_does_not_stall_training(store: Store, portal: Portal) -> None:
+    """Beyond the cap groups of equal rewards make up the batch, and the next batch replaces as many again."""
+    feed = feed_of(store, portal, most_replaced=2)
+    for batches in (1, 2):
+        play_solved(store, portal, groups=GROUPS + 2)
+        claims = take(feed) or []
+        assert len(claims) == GROUPS
+        feed.discard(claims, DiscardReason.FAILED)
+        totals = portal.call(store.totals)
+        assert totals.discarded[DiscardReason.NO_SIGNAL] == batches * 2 * GROUP_SIZE
 
 
 def test_a_redis_that_restarts_is_waited_for(portal: Portal, worker: ThreadPoolExecutor) -> None:

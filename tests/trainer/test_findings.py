@@ -1,0 +1,150 @@
+"""Which setups are refused, which are warned of, and with what remedy."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rollout.settings import SettingsError
+from trainer.composition import Composition
+from trainer.findings import findings, setup, vetted
+from trainer.presets import PRESETS, origins
+from trainer.rules import RULES
+from trainer.settings import Settings
+
+TABLE: list[tuple[str, str, dict[str, Any]]] = [
+    # rule, algorithm, settings
+    ("no_critic", "ppo", {}),
+    ("equal_rewards", "grpo", {"reward_low": 1, "reward_high": 1}),
+    ("equal_rewards", "grpo", {"reward_scale": 0}),
+    ("dynamic_sampling_of_one", "dapo", {"group_size": 1}),
+    ("whitened_away", "reinforce", {"whitening": "tokens", "group_size": 1, "groups_per_batch": 1}),
+    ("weight_counted_twice", "grpo", {"correction": "tis"}),
+    ("weight_counted_twice", "m2po", {"correction": "icepop", "proximal": "recompute"}),
+    ("kl_twice", "rloo", {"kl_in_loss": 0.1}),
+    ("k1_in_loss", "grpo", {"kl_estimator": "k1"}),
+    ("overlong_without_length", "dapo", {"overlong_length": 0}),
+    ("overlong_cache_outside_length", "dapo", {"overlong_length": 100, "overlong_cache": 200}),
+    ("overlong_cache_outside_length", "dapo", {"overlong_cache": 0}),
+    ("drgrpo_without_budget", "grpo", {"aggregation": "drgrpo"}),
+    ("dual_clip_of_one", "grpo", {"dual_clip": 0.9}),
+    ("turns_without_group", "grpo", {"turn_credit": "turn_discount"}),
+    ("gspo_of_varying_advantages", "gspo", {"turn_credit": "gigpo"}),
+    ("groups_of_one", "grpo", {"group_size": 1}),
+    ("states_of_one_episode", "gigpo", {"group_size": 1}),
+    ("scale_without_effect", "grpo", {"reward_scale": 10}),
+    ("divided_twice", "grpo", {"whitening": "tokens"}),
+    ("clip_set_without_effect", "decoupled", {"clip_high": 0.4}),
+    ("clip_without_effect", "decoupled", {}),
+    ("clip_too_wide", "grpo", {"clip_high": 100}),
+    ("clip_too_wide", "cispo", {"ratio_max": 1000}),
+    ("gspo_with_token_bounds", "gspo", {"clip_low": 0.2, "clip_high": 0.2}),
+    ("tokens_with_gspo_bounds", "grpo", {"clip_low": 3e-4, "clip_high": 4e-4}),
+    (
+        "geometric_with_token_bounds",
+        "decoupled",
+        {"correction": "geo_mask", "correction_high": 5.0},
+    ),
+    ("stale_tokens_uncorrected", "reinforce", {}),
+    ("stale_tokens_uncorrected", "grpo", {"proximal": "recompute"}),
+    (
+        "nothing_to_interpolate",
+        "grpo",
+        {"proximal": "log_linear", "correction": "tis", "max_staleness": 0},
+    ),
+    ("max_rl_below_zero", "max_rl", {"reward_low": -1}),
+    ("set_but_unread", "grpo", {"ratio_max": 3}),
+    ("set_but_unread", "cispo", {"clip_low": 0.1}),
+]
+
+
+def settings_of(algorithm: str, **values: Any) -> Settings:
+    return Settings(
+        TURNGATE_REDIS_URL="redis://127.0.0.1",
+        TURNGATE_MODEL_DIR=Path("/nowhere"),
+        algorithm=algorithm,
+        **values,
+    )
+
+
+@pytest.mark.parametrize(("rule", "algorithm", "values"), TABLE)
+def test_a_run_that_would_be_wasted_is_found(
+    rule: str, algorithm: str, values: dict[str, Any]
+) -> None:
+    """The rule of the table applies to the setup beside it, and tells what to do."""
+    found = {finding.rule: finding for finding in findings(setup(settings_of(algorithm, **values)))}
+
+    assert rule in found
+    assert found[rule].remedy
+    assert "{" not in found[rule].problem
+
+
+def test_every_rule_is_in_the_table() -> None:
+    """No rule is left without a setup that it applies to."""
+    assert {rule.name for rule in RULES} == {rule for rule, _, _ in TABLE}
+
+
+@pytest.mark.parametrize("algorithm", PRESETS)
+def test_presets_are_sound(algorithm: str) -> None:
+    """Of the algorithms as they are named, only those that need more than is here have an error or a warning."""
+    known = {
+        "ppo": {"no_critic"},
+        "reinforce": {"stale_tokens_uncorrected"},
+        "rloo": {"stale_tokens_uncorrected"},
+        "decoupled": {"clip_without_effect"},
+    }
+
+    found = {finding.rule for finding in findings(setup(settings_of(algorithm)))}
+
+    assert found == known.get(algorithm, set())
+
+
+def test_an_error_stops_the_start_and_a_warning_does_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The one raises with problem and remedy before anything is touched, the other is logged."""
+    with pytest.raises(SettingsError, match=r"algorithm ppo: .*critic.*; set advantage=reinforce"):
+        vetted(settings_of("ppo"))
+
+    with caplog.at_level(logging.WARNING, "trainer"):
+        parts = vetted(settings_of("reinforce"))
+
+    assert parts == PRESETS["reinforce"].parts
+    assert "stale_tokens_uncorrected" in {vars(record)["finding"] for record in caplog.records}
+
+
+def test_a_setting_overrides_its_part_alone() -> None:
+    """Every other part keeps the preset's value, and each says where it comes from."""
+    parts = settings_of("dapo", clip_high=0.5).parts
+
+    assert parts == PRESETS["dapo"].parts.model_copy(update={"clip_high": 0.5})
+    came_from = origins("dapo", parts)
+    assert came_from.pop("clip_high") == "set"
+    assert set(came_from.values()) == {"dapo"}
+
+
+def test_another_choice_brings_its_own_bounds() -> None:
+    """Of a correction or a loss that is set, the bounds are its usual ones unless they are set too."""
+    parts = settings_of("decoupled", correction="geo_mask", policy_loss="gspo", clip_low=0.01).parts
+
+    assert (parts.correction_low, parts.correction_high) == (0.999, 1.002)
+    assert (parts.clip_low, parts.clip_high) == (0.01, 4e-4)
+    came_from = origins("decoupled", parts)
+    assert came_from["correction_high"] == "geo_mask"
+    assert came_from["clip_high"] == "gspo"
+    assert came_from["clip_low"] == came_from["policy_loss"] == "set"
+
+
+def test_an_unknown_algorithm_is_refused_with_the_nearest() -> None:
+    """A misspelt name stops the start and names the one that was meant."""
+    with pytest.raises(
+        ValidationError, match="there is no algorithm dr_grop; did you mean dr_grpo"
+    ):
+        settings_of("dr_grop")
+
+
+def test_the_default_is_what_a_composition_is_without_a_name() -> None:
+    """Settings that name no algorithm train by the defaults of the record."""
+    assert settings_of("decoupled").parts == Composition()

@@ -1,0 +1,63 @@
+"""Runs that would be wasted: compositions that cannot learn, or do something else than they say.
+
+An error stops the start before anything is touched, a warning goes into the log, a note is for `explain` alone.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from rollout.settings import SettingsError
+from trainer.composition import Composition
+from trainer.presets import origins
+from trainer.rules import RULES, Setup, Severity
+from trainer.settings import Settings
+
+log = logging.getLogger("trainer")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    rule: str
+    severity: Severity
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}"
+
+
+def findings(at: Setup) -> list[Finding]:
+    """What is wrong with a setup, errors first."""
+    values = at.parts.model_dump() | {"unread": ", ".join(at.unread)}
+    found = [
+        Finding(rule.name, rule.severity, rule.problem.format(**values), rule.remedy)
+        for rule in RULES
+        if rule.applies(at)
+    ]
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def setup(settings: Settings) -> Setup:
+    parts = settings.parts
+    came_from = origins(settings.algorithm, parts)
+    return Setup(
+        parts,
+        group_size=settings.group_size,
+        groups_per_batch=settings.groups_per_batch,
+        max_staleness=settings.max_staleness,
+        overridden=frozenset(name for name, origin in came_from.items() if origin == "set"),
+    )
+
+
+def vetted(settings: Settings) -> Composition:
+    """The composition to train by; SettingsError says what is wrong with one that cannot, warnings are logged."""
+    at = setup(settings)
+    found = findings(at)
+    errors = [str(finding) for finding in found if finding.severity is Severity.ERROR]
+    if errors:
+        raise SettingsError(f"algorithm {settings.algorithm}: {'. '.join(errors)}")
+    for finding in found:
+        if finding.severity is Severity.WARNING:
+            fields = {"finding": finding.rule, "problem": finding.problem, "remedy": finding.remedy}
+            log.warning("algorithm", extra=fields)
+    return at.parts
