@@ -6,12 +6,20 @@ advantages are taken per episode: 4 bytes.
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from rollout.sequences import Sequence as TokenSequence
 
 ADVANTAGE = np.dtype("<f4")
+
+
+class Credit(msgspec.Struct, frozen=True, gc=False):
+    """What training gave one episode: the packed advantages, and how many of its tokens reached a gradient."""
+
+    advantages: bytes
+    num_tokens: int
 
 
 def pack_advantages(advantages: Iterable[NDArray[np.float32]]) -> bytes:

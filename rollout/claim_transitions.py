@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from rollout.advantages import Credit
 from rollout.episode import DiscardReason, EpisodeStatus
 from rollout.errors import ClaimLost
 from rollout.group import Claim, GroupStatus, GroupView
@@ -67,16 +68,18 @@ class ClaimTransitions(Transitions):
         group_ids: Sequence[str],
         policy: Policy,
         *,
-        advantages: Mapping[str, bytes] | None = None,
+        credit: Mapping[str, Credit] | None = None,
     ) -> None:
         """Mark the groups trained into the policy and record the policy as current, or raise ClaimLost and do neither.
 
-        `advantages` are kept with the episodes they are of, packed by `advantages.py`.
+        The advantages are kept with their episodes, and the tokens that were trained counted as delivered.
         """
-        credit = [item for pair in (advantages or {}).items() for item in pair]
-        await self._run(
-            "ack", owner, *policy_arguments(policy), len(group_ids), *group_ids, *credit
-        )
+        given = [
+            item
+            for episode_id, kept in (credit or {}).items()
+            for item in (episode_id, kept.advantages, kept.num_tokens)
+        ]
+        await self._run("ack", owner, *policy_arguments(policy), len(group_ids), *group_ids, *given)
 
     async def discard(self, owner: str, group_ids: Sequence[str], *, reason: DiscardReason) -> None:
         """Give up claimed groups for good. Raises ClaimLost and discards none if one is not held."""

@@ -25,6 +25,7 @@ class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
     versions: NDArray[np.int32]  # policy version that sampled the token, -1 where the mask is false
     turns: NDArray[np.int32]  # ordinal of the turn that sampled the token, -1 likewise
     flags: NDArray[np.int32]  # OutputFlags of the output it belongs to, 0 likewise
+    num_unmerged: int = 0  # tokens in one row for each output that trains here to its end
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -85,6 +86,8 @@ def is_taken(trie: Trie, span: Span) -> bool:
 def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) -> Sequence:
     """The way from the root to a leaf; marks what it trains in `trained`."""
     length = leaf.depth + len(leaf)
+    way = path(Place(leaf, len(leaf)))
+    fresh = [(s, end) for s, end in way if is_trainable(trie, s) and trained.get(s, 0) < end]
     sequence = Sequence(
         episode_id=episode_id,
         tokens=np.empty(length, np.int32),
@@ -93,13 +96,13 @@ def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) ->
         versions=np.full(length, -1, np.int32),
         turns=np.full(length, -1, np.int32),
         flags=np.zeros(length, np.int32),
+        num_unmerged=sum(span.depth + end for span, end in fresh if end == len(span)),
     )
-    for span, end in path(Place(leaf, len(leaf))):
+    for span, end in way:
         sequence.tokens[span.depth : span.depth + end] = span.tokens[:end]
-        start = trained.get(span, 0)
-        if is_trainable(trie, span) and start < end:
-            fill(sequence, trie, span, start, end)
-            trained[span] = end
+    for span, end in fresh:
+        fill(sequence, trie, span, trained.get(span, 0), end)
+        trained[span] = end
     return sequence
 
 

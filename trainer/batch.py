@@ -5,6 +5,7 @@ advantage cannot move a weight, so they stay in the denominators and out of the 
 term that needs no advantage.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rollout.advantages import pack_advantages
+from rollout.advantages import Credit, pack_advantages
 from rollout.group import Claim
 from rollout.header import EpisodeView
 from trainer.aggregate import token_weights
@@ -58,14 +59,26 @@ class Batch:
         return len(self.rewards)
 
     @property
-    def packed_advantages(self) -> dict[str, bytes]:
-        """By episode, those of its trained tokens, as the store keeps them."""
-        by_episode: dict[int, list[NDArray[np.float32]]] = {}
+    def trained_rows(self) -> list[Row]:
+        """Those in the microbatches."""
+        return [self.rows[index] for bin_ in self.bins for index in bin_]
+
+    @property
+    def num_unmerged_tokens(self) -> int:
+        """What the trained outputs would take with a row, and so a prompt, for each."""
+        return sum(row.sequence.num_unmerged for row in self.trained_rows)
+
+    @property
+    def credit(self) -> dict[str, Credit]:
+        """By episode, what the store keeps of its training."""
+        advantages: list[list[NDArray[np.float32]]] = [[] for _ in self.episode_ids]
         for row in self.rows:
-            values = row.advantages[row.sequence.action_mask]
-            by_episode.setdefault(row.episode, []).append(values)
+            advantages[row.episode].append(row.advantages[row.sequence.action_mask])
+        delivered = Counter[int]()
+        for row in self.trained_rows:
+            delivered[row.episode] += row.num_sampled
         return {
-            episode_id: pack_advantages(by_episode.get(number, []))
+            episode_id: Credit(pack_advantages(advantages[number]), delivered[number])
             for number, episode_id in enumerate(self.episode_ids)
         }
 

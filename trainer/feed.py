@@ -16,6 +16,7 @@ from functools import partial
 
 import anyio
 
+from rollout.advantages import Credit
 from rollout.episode import DiscardReason
 from rollout.errors import ClaimLost, StoreUnavailable
 from rollout.group import Claim
@@ -84,13 +85,10 @@ class Feed:
         claims: Sequence[Claim],
         policy: Policy,
         *,
-        advantages: Mapping[str, bytes] | None = None,
+        credit: Mapping[str, Credit] | None = None,
     ) -> None:
-        """The claims are trained into `policy` with these advantages, and `policy` is the one to serve: one transaction."""
-        self._settle(
-            claims,
-            lambda ids: self._store.ack(self.owner, ids, policy, advantages=advantages),
-        )
+        """The claims are trained into `policy`, which gave their episodes this, and `policy` is the one to serve: one transaction."""
+        self._settle(claims, lambda ids: self._store.ack(self.owner, ids, policy, credit=credit))
         self.version = policy.version
 
     def discard(self, claims: Sequence[Claim], reason: DiscardReason) -> None:

@@ -85,7 +85,7 @@ class Trainer:
         """Write, record together with what it was trained on, serve."""
         with self.report.phase("publish"):
             policy = self.publisher.write(self.learner, parent=progress.version)
-            self.feed.ack(claims, policy, advantages=batch.packed_advantages)
+            self.feed.ack(claims, policy, credit=batch.credit)
         with self.report.phase("swap"):
             self.publisher.swap()
         return policy

@@ -1,10 +1,11 @@
 -- ack: the groups are trained into a policy, which becomes the current one; all of it or nothing.
--- args: owner, version, path, parent, digest, created, how many groups, groups, then episode, advantages, ...
+-- args: owner, version, path, parent, digest, created, how many groups, groups,
+--       then episode, advantages, delivered tokens, ...
 -- needs: keys, alarm, episode, group, policy
 local owner, version, path, parent, digest, created, num_groups = unpack(args, 1, 7)
 local last_group = 7 + num_groups
-local advantages = {}
-for index = last_group + 1, #args, 2 do advantages[args[index]] = args[index + 1] end
+local credits = {}
+for index = last_group + 1, #args, 3 do credits[args[index]] = {args[index + 1], args[index + 2]} end
 local lost = {}
 for index = 8, last_group do
   local group = args[index]
@@ -16,7 +17,7 @@ if #lost > 0 then return refuse('ClaimLost', unpack(lost)) end
 for index = 8, last_group do
   local group = args[index]
   if holds(owner, group) then
-    for _, id in ipairs(members(group, 'claimed')) do train(id, version, advantages[id]) end
+    for _, id in ipairs(members(group, 'claimed')) do train(id, version, credits[id]) end
     finish(group, 'trained')
     call('ZADD', key('trained'), version, group)
   end

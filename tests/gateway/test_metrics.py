@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from rollout.advantages import Credit
 from rollout.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import ScriptedEngine, Tokens, Wait
@@ -106,7 +107,8 @@ async def test_the_delivered_fraction_is_exact(
         await served.admin.post("/v1/episodes/ep_2/complete")
         await served.admin.post("/v1/episodes/ep_3/complete", json={"status": "aborted"})
         (claimed,) = await claim(served.store)
-        await served.store.ack("trainer", [claimed.group_id], policy(1))
+        credit = {"ep_1": Credit(b"", 2 * size)}
+        await served.store.ack("trainer", [claimed.group_id], policy(1), credit=credit)
 
     async with start_gateway(scripted, project=served.project) as later:
         settled = await later.metric("turngate_settled_tokens_total")

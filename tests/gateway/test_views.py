@@ -123,8 +123,7 @@ async def test_a_trained_episode_shows_the_credit_its_tokens_got(served: Gateway
     )
     before = await rows_of(served, "ep_a")
 
-    packed = batch.packed_advantages
-    await served.store.ack("trainer", ["grp_t"], policy(1), advantages=packed)
+    await served.store.ack("trainer", ["grp_t"], policy(1), credit=batch.credit)
 
     (microbatch,) = batch.train.microbatches
     used = microbatch.advantages[microbatch.action_mask]

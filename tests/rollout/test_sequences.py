@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.episode import Anchor, OutputFlags, Turn
-from rollout.sequences import Sequence, linearize
+from rollout.sequences import Sequence, is_trainable, linearize
 from rollout.trie import Trie
 from tests.rollout.random_episodes import continued, episodes, paths, reordered, rewarded
 from tests.rollout.turns import output, turn
@@ -147,6 +147,17 @@ def test_an_episode_without_trainable_tokens_has_no_rows() -> None:
     assert linearize(Trie([turn("a", [1], left), turn("b", [2], kind="side")])) == []
 
 
+@given(episodes())
+def test_rows_know_what_they_save(turns: list[Turn]) -> None:
+    """Over all rows, `num_unmerged` is the tokens of one row, with its whole prompt, for each output that trains."""
+    trie = Trie(turns)
+    outputs = [span for span in trie.spans() if is_trainable(trie, span)]
+
+    unmerged = sum(row.num_unmerged for row in linearize(trie))
+
+    assert unmerged == sum(span.depth + len(span) for span in outputs)
+
+
 def test_merging_pays_off_on_long_conversations() -> None:
     """Forty turns of the agent profile need 22 times fewer tokens than one row per turn."""
     trie, anchor = Trie(), None
@@ -154,11 +165,11 @@ def test_merging_pays_off_on_long_conversations() -> None:
         context = [1] * (6000 if ordinal == 0 else 750)
         trie.extend(turn(f"t{ordinal}", context, output([2] * 250), anchor=anchor))
         anchor = Anchor(f"t{ordinal}", 0, 250)
-    unmerged = sum(len(trie.tokens(Anchor(t.id, 0, 250))) for t in trie.turns)
 
-    merged = sum(len(row) for row in linearize(trie))
+    (row,) = linearize(trie)
 
-    assert unmerged / merged > 22
+    assert row.num_unmerged == sum(len(trie.tokens(Anchor(t.id, 0, 250))) for t in trie.turns)
+    assert row.num_unmerged / len(row) > 22
 
 
 def rows_of(turns: list[Turn], *named: tuple[str, int]) -> list[list[int]]:

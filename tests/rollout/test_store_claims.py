@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from rollout.advantages import Credit
 from rollout.episode import DiscardReason, EpisodeStatus
 from rollout.errors import ClaimLost
 from rollout.group import GroupStatus
@@ -198,16 +199,18 @@ async def test_advantages_live_as_long_as_the_training(store: Store) -> None:
     await play(store, "ep_1", group="g", size=2)
     await play(store, "ep_2", group="g")
     (claimed,) = await claim(store)
-    credit = {"ep_1": b"four", "ep_2": bytes(range(256))}
+    credit = {"ep_1": Credit(b"four", 1), "ep_2": Credit(bytes(range(256)), 0)}
     before = [episode.advantages for episode in claimed.episodes]
-    for again in ({}, {"ep_1": b"late"}):  # repeating an ack changes nothing
-        await store.ack("trainer", ["g"], policy(2), advantages=credit | again)
+    for again in ({}, {"ep_1": Credit(b"late", 7)}):  # repeating an ack changes nothing
+        await store.ack("trainer", ["g"], policy(2), credit=credit | again)
     kept = {name: (await store.episode(name)).advantages for name in credit}
+    delivered = (await store.totals()).delivered_tokens
 
     await store.restore(1)
 
     assert before == [None, None]
-    assert kept == credit
+    assert kept == {name: given.advantages for name, given in credit.items()}
+    assert (delivered, (await store.totals()).delivered_tokens) == (1, 0)
     assert {(await store.episode(name)).advantages for name in credit} == {None}
 
 
@@ -215,9 +218,9 @@ async def test_a_batch_of_thousands_is_acknowledged_at_once(store: Store) -> Non
     """More groups and advantages than Lua can unpack in one call still make one transaction."""
     await play(store, "ep_1")
     await claim(store)
-    credit = {f"ep_{n}": b"four" for n in range(1, 6000)}
+    credit = {f"ep_{n}": Credit(b"four", 1) for n in range(1, 6000)}
 
-    await store.ack("trainer", ["grp_1"], policy(2), advantages=credit)
+    await store.ack("trainer", ["grp_1"], policy(2), credit=credit)
 
     assert (await store.episode("ep_1")).advantages == b"four"
     assert (await store.episode("ep_2")) is None

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from rollout.advantages import Credit
 from rollout.episode import DiscardReason, encode_turn
 from rollout.errors import StoreError
 from rollout.header import OpenEpisode
@@ -194,8 +195,12 @@ class StoreMachine(RuleBasedStateMachine):
         ids, self.claimed[owner] = self.claimed[owner], []
         self.version += 1
         policy = Policy(self.version, f"/weights/{self.version}", None, "digest", 0)
+        credit = {
+            episode.id: Credit(b"", TOKENS_A_TURN * len(episode.versions))
+            for episode in self.model.episodes.values()
+        }
         expected = self.model.ack(owner, ids, self.version)
-        self.agree(self.store.ack(owner, ids, policy), expected)
+        self.agree(self.store.ack(owner, ids, policy, credit=credit), expected)
         recorded = self.do(self.store.policy())
         assert (recorded == policy) is (expected is None)
 

@@ -164,6 +164,17 @@ def test_rows_without_an_advantage_stay_in_the_denominator() -> None:
     assert batch.zero_advantage_fraction == 0.5
 
 
+def test_what_reached_a_gradient_is_counted_by_episode() -> None:
+    """Of two turns in one row every token counts, of a group that teaches nothing none; merging saves 4 of 13 tokens."""
+    merged = [turn("a", [1, 2], [3, 4]), turn("b", [5], [6], anchor=Anchor("a", 0, 2))]
+    steep = claim("steep", [1.0, 0.0], turns=[merged, [turn("c", [1, 2], [7])]])
+    batch = prepared([steep, claim("flat", [1.0, 1.0])])
+    delivered = {episode_id: given.num_tokens for episode_id, given in batch.credit.items()}
+    assert delivered == {"steep-0": 3, "steep-1": 1, "flat-0": 0, "flat-1": 0}
+    assert batch.num_unmerged_tokens == (4 + 6) + 3
+    assert batch.train.num_tokens == 6 + 3
+
+
 def test_a_batch_of_equal_rewards_has_no_signal() -> None:
     """No microbatch, no advantage, has_signal false."""
     batch = prepared([claim("a", [0.1] * 7), claim("b", [1.0] * 3)])

@@ -86,6 +86,7 @@ def test_metrics_describe_the_step(place: Place) -> None:
         assert stand.metric("turngate_training_kl") == pytest.approx(0, abs=1e-6)
         assert stand.metric("turngate_training_clip_fraction", side="high") == 0
         assert stand.metric("turngate_training_entropy") > 1
+        assert stand.metric("turngate_training_merge_ratio") == 1  # the bandit takes one turn
         assert stand.metric("turngate_training_staleness_count") == 2 * GROUPS
         for phase in ("claim", "publish"):
             assert stand.metric("turngate_training_phase_seconds_count", phase=phase) == 2

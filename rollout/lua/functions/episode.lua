@@ -16,11 +16,11 @@ local function expire_later(id)
   arm(now + retention_ms)
 end
 
--- What settles, or is unsettled with by = -1, counts the tokens sampled for it; training, those that got a gradient.
+-- What settles, or is unsettled with by = -1, counts the tokens sampled for it, and those that reached a gradient.
 local function count_tokens(id, disposition, by)
-  local sampled, trained = unpack(call('HMGET', episode_key(id), 'output_tokens', 'trainable_tokens'))
-  count('tokens ' .. disposition, by * (sampled or 0))
-  if disposition == 'trained' then count('delivered_tokens', by * (trained or 0)) end
+  local sampled, delivered = unpack(call('HMGET', episode_key(id), 'output_tokens', 'delivered_tokens'))
+  count('tokens ' .. disposition, by * (sampled or 0) + 0)  -- Redis takes no -0
+  count('delivered_tokens', by * (delivered or 0) + 0)
 end
 
 local function discard(id, reason)
@@ -40,19 +40,23 @@ local function discard(id, reason)
   tell_ledger(id)
 end
 
-local function train(id, version, advantages)
+local function train(id, version, credit)
   move(id, 'claimed', 'trained')
-  count_tokens(id, 'trained', 1)
   call('HSET', episode_key(id), 'policy_version', version, 'settled', now)
-  if advantages then call('SET', episode_key(id, ':advantages'), advantages) end
+  if credit then
+    local advantages, delivered = unpack(credit)
+    call('SET', episode_key(id, ':advantages'), advantages)
+    call('HSET', episode_key(id), 'delivered_tokens', delivered)
+  end
+  count_tokens(id, 'trained', 1)
   tell_ledger(id)
 end
 
 -- A restored checkpoint has not seen it; its status is moved by whoever queues it again.
 local function untrain(id)
-  call('HDEL', episode_key(id), 'policy_version', 'settled')
-  call('DEL', episode_key(id, ':advantages'))
   count_tokens(id, 'trained', -1)
+  call('HDEL', episode_key(id), 'policy_version', 'settled', 'delivered_tokens')
+  call('DEL', episode_key(id, ':advantages'))
 end
 
 local function drop_data(id)
