@@ -7,13 +7,13 @@ whole and branches off where its ids first differ from everything recorded.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import orjson
 
 from gateway.breaks import Break, break_of
-from gateway.conversation import chains_of, seed
+from gateway.conversation import chains_of, extend, seed
 from gateway.encoding import Ids, PieceEncoder
 from gateway.history import History
 from gateway.reader import Reader
@@ -53,6 +53,16 @@ class _Conversation:
     prefill: str
 
 
+class _Place(NamedTuple):
+    """Where a prompt leaves what is stored, and what it adds; the last `forced` tokens of that are a prefill."""
+
+    anchor: Anchor | None
+    context: Ids
+    how: How
+    break_class: Break | None = None
+    forced: int = 0
+
+
 class Attacher:
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, reader: Reader) -> None:
         self._tokenizer = tokenizer
@@ -64,10 +74,8 @@ class Attacher:
     def attach(self, request: Request, history: History) -> Attachment:
         """Continue a recorded output if the request does so, or else branch."""
         conversation = self._conversation(request)
-        forced = self._tokenizer.encode(conversation.prefill) if conversation.prefill else []
-        anchor, context, how, break_class = self._context(conversation, history)
-        if forced:
-            context = np.concatenate([context, np.array(forced, TOKEN)])
+        place = self._cut_output(conversation, history) or self._place(conversation, history)
+        anchor, context = place.anchor, place.context
         stored = history.trie.tokens(anchor) if anchor is not None else ()
         prompt = np.concatenate([np.array(stored, TOKEN), context]) if stored else context
         return Attachment(
@@ -79,14 +87,32 @@ class Attacher:
             tools=seed(orjson.dumps(request.offered_tools)),
             chain=conversation.chains[-1],
             prefill=conversation.prefill,
-            forced=len(forced),
-            how=how,
-            break_class=break_class,
+            forced=place.forced,
+            how=place.how,
+            break_class=place.break_class,
         )
 
-    def _context(
-        self, conversation: _Conversation, history: History
-    ) -> tuple[Anchor | None, Ids, How, Break | None]:
+    def _cut_output(self, conversation: _Conversation, history: History) -> _Place | None:
+        """Where a prefill repeats an output that was cut by length: the output goes on, and nothing is forced."""
+        if not conversation.prefill:
+            return None
+        message: ChatMessage = {"role": "assistant", "content": conversation.prefill}
+        for anchor in reversed(history.trie.find(extend(conversation.chains[-1], message))):
+            is_cut = history.output(anchor).finish_reason == "length"
+            # A thought in front of it is not in the prefill, and shows or does not as the template has it.
+            if is_cut and not self._recollection.reasoning(anchor, history):
+                return _Place(anchor, np.empty(0, TOKEN), "bridged")
+        return None
+
+    def _place(self, conversation: _Conversation, history: History) -> _Place:
+        place = self._context(conversation, history)
+        if not conversation.prefill:
+            return place
+        forced = np.array(self._tokenizer.encode(conversation.prefill), TOKEN)
+        context = np.concatenate([place.context, forced])
+        return place._replace(context=context, forced=len(forced))
+
+    def _context(self, conversation: _Conversation, history: History) -> _Place:
         breaks: list[Break] = []
         for num_known, anchor in _candidates(conversation, history):
             bridge = self._bridge(conversation, num_known, anchor, history)
@@ -94,7 +120,7 @@ class Attacher:
                 breaks.append(bridge)
                 continue
             how: How = "branched" if breaks else "bridged"
-            return anchor, np.array(bridge, TOKEN), how, breaks[0] if breaks else None
+            return _Place(anchor, np.array(bridge, TOKEN), how, breaks[0] if breaks else None)
         rendered = self._render(conversation)
         prompt = self._encoder.encode(rendered)
         branch, num_shared = history.trie.longest_prefix(prompt)
@@ -102,7 +128,7 @@ class Attacher:
             known = self._tokenizer.decode(prompt[:num_shared].tolist())
             breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
         how = "branched" if num_shared else "root"
-        return branch, prompt[num_shared:], how, breaks[0] if breaks else None
+        return _Place(branch, prompt[num_shared:], how, breaks[0] if breaks else None)
 
     def _bridge(
         self, conversation: _Conversation, num_known: int, anchor: Anchor, history: History

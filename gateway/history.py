@@ -6,7 +6,7 @@ A memory, not a state: Redis has the log, any gateway can rebuild the trie from 
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from rollout.episode import Anchor, Turn, decode_turn
+from rollout.episode import Anchor, Output, Turn, decode_turn
 from rollout.header import EpisodeHeader
 from rollout.trie import Trie
 
@@ -46,9 +46,12 @@ class History:
         ids: list[int] = turn.context_ids[len(turn.context_ids) - turn.forced :].tolist()
         return ids
 
+    def output(self, anchor: Anchor) -> Output:
+        """The output that an anchor is in."""
+        return self.trie.turn(anchor.turn_id).outputs[anchor.output]
+
     def output_ids(self, anchor: Anchor) -> list[int]:
-        output = self.trie.turn(anchor.turn_id).outputs[anchor.output]
-        ids: list[int] = output.ids[: anchor.offset].tolist()
+        ids: list[int] = self.output(anchor).ids[: anchor.offset].tolist()
         return ids
 
     def _continued(self, anchor: Anchor) -> Anchor | None:

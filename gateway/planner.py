@@ -44,7 +44,7 @@ class Planner:
             max_tokens=max_tokens,
             top_logprobs=request.top_logprobs,
             sampling_logprobs=is_truncated(request.sampling),
-            flags=request_flags(request, rules),
+            flags=request_flags(request, rules, num_forced=attachment.forced),
             is_constrained=bool(rules),
             stop_ids=self._stop_ids(request.sampling),
         )

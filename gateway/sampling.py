@@ -77,12 +77,12 @@ def sampling_record(options: SamplingOptions, max_tokens: int) -> Sampling:
     )
 
 
-def request_flags(request: Request, grammar: dict[str, str]) -> OutputFlags:
-    """What the request alone says about every token it will sample."""
+def request_flags(request: Request, grammar: dict[str, str], *, num_forced: int) -> OutputFlags:
+    """What is known about every token before it is sampled."""
     flags = OutputFlags.NONE
     if grammar:
         flags |= OutputFlags.CONSTRAINED
-    if request.tool_choice.is_forced or request.continues_last_message:
+    if request.tool_choice.is_forced or num_forced:
         flags |= OutputFlags.FORCED
     options = request.sampling
     has_penalty = options.frequency_penalty or options.presence_penalty

@@ -84,6 +84,19 @@ async def test_the_end_of_a_cut_turn_is_context(
     assert not row.action_mask[end : len(second.prompt)].any()
 
 
+async def test_a_cut_turn_is_continued_where_it_was_cut(
+    served: Gateway, recorder: Recorder
+) -> None:
+    """Case 6: a client that has its own cut answer continued gets the ids continued, and both parts train."""
+    cut = (await ask(served, [USER], min_tokens=8, max_tokens=8))["message"]
+    more = (await ask(served, [USER, cut], continue_final_message=True))["message"]
+    whole = {"role": "assistant", "content": cut["content"] + more["content"]}
+    await ask(served, [USER, whole, NEXT])
+    await assert_one_row(served, recorder.calls)
+    first, second, _ = recorder.calls
+    assert second.prompt == first.prompt + first.ids
+
+
 async def test_a_stop_string_is_sampled_but_not_shown(
     served: Gateway, recorder: Recorder, tokenizer: Tokenizer
 ) -> None:
