@@ -65,6 +65,7 @@ def exported_by_gateway() -> set[str]:
     metrics.observe_request("/v1/chat/completions", 200, 0.1)
     metrics.turns.labels("train").inc()
     metrics.calls_attached.labels("root").inc()
+    metrics.breaks.labels("history", "other").inc()
     engine = EngineReading("engine", is_up=True, num_inflight=0, policy_version=0)
     metrics.snapshot = Snapshot(
         engines=(engine,), policy_version=0, totals=parse_totals({}, ready=0, claimed=0)
