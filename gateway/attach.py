@@ -5,7 +5,7 @@ only what is new after them, starting at a special token, where no merge can cro
 whole and branches off where its ids first differ from everything recorded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,9 +13,11 @@ import numpy as np
 import orjson
 
 from gateway.breaks import Break, break_of
-from gateway.conversation import chains_of, extend, seed
+from gateway.conversation import Chain, seed
 from gateway.encoding import Ids, PieceEncoder
 from gateway.history import History
+from gateway.messages import Messages
+from gateway.prompt import Prompt
 from gateway.reader import Reader
 from gateway.recollection import Recollection
 from gateway.request import ChatMessage, Request, Tool
@@ -32,11 +34,11 @@ class Attachment:
 
     anchor: Anchor | None
     context: Ids
-    prompt: Ids
+    prompt: Prompt
     tail: str  # the end of the prompt as text
     template: str  # digest of the chat template
     tools: str  # digest of the tools the prompt shows
-    chain: str  # after the request's messages, a prefill left out
+    chain: Chain  # of the request's messages, a prefill left out
     prefill: str
     forced: int  # tokens at the end of the context that the caller put in the model's mouth
     how: How
@@ -45,11 +47,11 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class _Conversation:
-    """A request's messages without a prefill, and the hash after each of them (the first is before any)."""
+    """A request's messages without a prefill, and what they hash to."""
 
     request: Request
-    messages: list[ChatMessage]
-    chains: list[str]
+    messages: Sequence[ChatMessage]
+    chain: Chain
     prefill: str
 
 
@@ -76,8 +78,7 @@ class Attacher:
         conversation = self._conversation(request)
         place = self._cut_output(conversation, history) or self._place(conversation, history)
         anchor, context = place.anchor, place.context
-        stored = history.trie.tokens(anchor) if anchor is not None else ()
-        prompt = np.concatenate([np.array(stored, TOKEN), context]) if stored else context
+        prompt = Prompt(history.trie, anchor, context)
         return Attachment(
             anchor=anchor,
             context=context,
@@ -85,7 +86,7 @@ class Attacher:
             tail=self._recollection.tail(prompt),
             template=self._template.digest,
             tools=seed(orjson.dumps(request.offered_tools)),
-            chain=conversation.chains[-1],
+            chain=conversation.chain,
             prefill=conversation.prefill,
             forced=place.forced,
             how=place.how,
@@ -97,7 +98,7 @@ class Attacher:
         if not conversation.prefill:
             return None
         message: ChatMessage = {"role": "assistant", "content": conversation.prefill}
-        for anchor in reversed(history.trie.find(extend(conversation.chains[-1], message))):
+        for anchor in reversed(history.trie.find(conversation.chain.extended(message))):
             is_cut = history.output(anchor).finish_reason == "length"
             # A thought in front of it is not in the prefill, and shows or does not as the template has it.
             if is_cut and not self._recollection.reasoning(anchor, history):
@@ -151,36 +152,40 @@ class Attacher:
 
     def _with_reasoning(
         self, conversation: _Conversation, num_known: int, history: History
-    ) -> list[ChatMessage]:
+    ) -> Sequence[ChatMessage]:
         """Give recorded reasoning back to messages whose client dropped it; the template decides whether it shows."""
-        messages = conversation.messages
+        messages, chain = conversation.messages, conversation.chain
         if not self._reader.reads_reasoning or history.policy is HistoryPolicy.VERBATIM:
             return messages
-        known = [
-            self._recall(message, chain, history)
-            for message, chain in zip(messages[:num_known], conversation.chains[1:], strict=False)
-        ]
-        return known + messages[num_known:]
 
-    def _recall(self, message: ChatMessage, chain: str, history: History) -> ChatMessage:
-        if message["role"] != "assistant" or "reasoning_content" in message:
-            return message
+        def recalled(place: int) -> ChatMessage:
+            message = messages[place]
+            is_known = place < num_known and message["role"] == "assistant"
+            if not is_known or "reasoning_content" in message:
+                return message
+            reasoning = self._reasoning(history, chain.after(place + 1))
+            return {**message, "reasoning_content": reasoning} if reasoning else message
+
+        return Messages(len(messages), recalled)
+
+    def _reasoning(self, history: History, chain: str) -> str:
+        """The reasoning of the message after which a conversation hashes to this chain."""
         anchors = history.trie.find(chain)
         if not anchors:
-            return message
-        reasoning = self._recollection.reasoning(anchors[-1], history)
-        return {**message, "reasoning_content": reasoning} if reasoning else message
+            return ""
+        return self._recollection.reasoning(anchors[-1], history)
 
     def _conversation(self, request: Request) -> _Conversation:
-        messages, prefill = list(request.messages), ""
+        messages, prints, prefill = request.messages, request.prints, ""
         if request.continues_last_message and messages[-1]["role"] == "assistant":
-            prefill = str(messages.pop()["content"])
+            prefill = str(messages[-1]["content"])
+            messages, prints = messages[:-1], prints[:-1]
         start = seed(
             self._template.digest.encode(),
             orjson.dumps(request.offered_tools),
             orjson.dumps(request.template_kwargs, option=orjson.OPT_SORT_KEYS),
         )
-        return _Conversation(request, messages, chains_of(start, messages), prefill)
+        return _Conversation(request, messages, Chain(start, prints), prefill)
 
     def _render(self, conversation: _Conversation) -> str:
         tools, extra = _template_arguments(conversation.request)
@@ -195,5 +200,5 @@ def _candidates(conversation: _Conversation, history: History) -> Iterator[tuple
     """Recorded outputs that the conversation continues, the longest first, the newest of equals first."""
     for num_known in range(len(conversation.messages), 0, -1):
         if conversation.messages[num_known - 1]["role"] == "assistant":
-            for anchor in reversed(history.trie.find(conversation.chains[num_known])):
+            for anchor in reversed(history.trie.find(conversation.chain.after(num_known))):
                 yield num_known, anchor

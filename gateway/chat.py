@@ -4,6 +4,8 @@ Unknown fields are accepted and ignored, as every runtime sends some. Known ones
 otherwise reach the engine as a different request from the one that was meant.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +15,8 @@ from msgspec import Meta
 from gateway.chat_messages import chat_message
 from gateway.errors import BadRequest
 from gateway.json_text import json_text
-from gateway.request import Reply, ReplyChoice, Request, SamplingOptions, ToolChoice
+from gateway.messages import MessageReader
+from gateway.request import ChatMessage, Reply, ReplyChoice, Request, SamplingOptions, ToolChoice
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 _NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -36,7 +39,7 @@ class _StreamOptions(msgspec.Struct):
 
 
 class _ChatBody(msgspec.Struct):
-    messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    messages: Annotated[list[msgspec.Raw], Meta(min_length=1)]
     model: str = "policy"
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -72,23 +75,26 @@ class _ChatBody(msgspec.Struct):
     session_id: str | None = None
 
 
-_decoder = msgspec.json.Decoder(_ChatBody)
+_body_decoder = msgspec.json.Decoder(_ChatBody)
+_message_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-def parse_chat(body: bytes) -> Request:
+def read_chat_message(raw: msgspec.Raw, where: str) -> ChatMessage:
+    """Read and check one message."""
+    with _refusing(where):
+        return chat_message(_message_decoder.decode(raw), where)
+
+
+def parse_chat(body: bytes, reader: MessageReader) -> Request:
     """Read and check a chat completion's body."""
-    try:
-        chat = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid_body(error) from None
-    except msgspec.DecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
+    with _refusing():
+        chat = _body_decoder.decode(body)
+    messages = reader.messages(chat.messages)
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(chat.tools or ()))
     return Request(
         model=chat.model,
-        messages=tuple(chat_message(raw, f"messages[{i}]") for i, raw in enumerate(chat.messages)),
+        messages=messages,
+        prints=reader.prints(chat.messages, messages),
         sampling=_sampling(chat),
         tools=tools,
         tool_choice=_tool_choice(chat.tool_choice, tools),
@@ -105,10 +111,23 @@ def parse_chat(body: bytes) -> Request:
     )
 
 
-def invalid_body(error: msgspec.ValidationError) -> BadRequest:
+@contextmanager
+def _refusing(where: str = "") -> Iterator[None]:
+    """What cannot be decoded is the caller's mistake."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise invalid_body(error, where) from None
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
+
+
+def invalid_body(error: msgspec.ValidationError, where: str = "") -> BadRequest:
     """Turn msgspec's message, which ends in the JSON path, into one with a `param`."""
     text, _, path = str(error).partition(" - at `$")
-    param = path.rstrip("`").lstrip(".") or None
+    param = where + path.rstrip("`").lstrip(".") or None
     return BadRequest(f"{param}: {text}" if param else text, param=param, code="invalid_value")
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import msgspec
 import orjson
 
-from gateway.chat import completion_id, parse_chat, render_chat, usage_object
+from gateway.chat import completion_id, parse_chat, read_chat_message, render_chat, usage_object
 from gateway.errors import ApiError
+from gateway.messages import MessageReader
 from gateway.output import Piece
 from gateway.parsing import ContentDelta, Delta, ReasoningDelta, ToolArgumentsDelta, ToolCallStart
 from gateway.request import Reply, ReplyChoice, Request, TokenLogprob
@@ -140,8 +141,11 @@ def _recorded(choice: ReplyChoice) -> Iterable[Delta]:
 class ChatDialect:
     """Chat completions, for the endpoint that speaks them."""
 
+    def __init__(self) -> None:
+        self._reader = MessageReader(read_chat_message)
+
     def parse(self, body: bytes) -> Request:
-        return parse_chat(body)
+        return parse_chat(body, self._reader)
 
     def render(self, reply: Reply) -> bytes:
         return render_chat(reply)

@@ -7,6 +7,7 @@ way (tool-call ids, `index`, null or empty content, whitespace at the ends, how 
 import json
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 import orjson
 
@@ -14,6 +15,26 @@ from gateway.request import ChatMessage, ToolCall
 from rollout.conversation import parsed_arguments
 
 _DIGEST_BYTES = 12
+
+
+class Chain(NamedTuple):
+    """A conversation by the print of each message; `start` stands for what comes before the first."""
+
+    start: str
+    prints: Sequence[bytes]
+
+    def after(self, num_messages: int) -> str:
+        """The hash after so many messages."""
+        said = b"".join(self.prints[:num_messages])
+        return blake2b(self.start.encode() + said, digest_size=_DIGEST_BYTES).hexdigest()
+
+    @property
+    def end(self) -> str:
+        return self.after(len(self.prints))
+
+    def extended(self, message: ChatMessage) -> str:
+        """The hash after one more message."""
+        return Chain(self.start, [*self.prints, print_of(message)]).end
 
 
 def seed(*parts: bytes) -> str:
@@ -25,17 +46,9 @@ def seed(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def extend(chain: str, message: ChatMessage) -> str:
-    """The hash after one more message."""
-    return blake2b(chain.encode() + projection(message), digest_size=_DIGEST_BYTES).hexdigest()
-
-
-def chains_of(start: str, messages: Sequence[ChatMessage]) -> list[str]:
-    """The hash before any message, after the first, and so on."""
-    hashes = [start]
-    for message in messages:
-        hashes.append(extend(hashes[-1], message))
-    return hashes
+def print_of(message: ChatMessage) -> bytes:
+    """A message's own hash."""
+    return blake2b(projection(message), digest_size=_DIGEST_BYTES).digest()
 
 
 def projection(message: ChatMessage) -> bytes:

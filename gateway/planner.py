@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import orjson
 
 from gateway.attach import Attachment
 from gateway.errors import BadRequest, ContextOverflow
@@ -33,13 +32,13 @@ class Planner:
     def job(self, request: Request, attachment: Attachment, *, turn_id: str, affinity: str) -> Job:
         """Raises BadRequest for what no engine could do."""
         self._check_ids(request.sampling, attachment)
-        max_tokens = self._max_tokens(request.sampling, len(attachment.prompt))
+        max_tokens = self._max_tokens(request.sampling, attachment.prompt.num_tokens)
         rules = grammar(request, self._tool_format)
         return Job(
             turn_id=turn_id,
             affinity=affinity,
-            encoded_prompt=orjson.dumps(attachment.prompt, option=orjson.OPT_SERIALIZE_NUMPY),
-            num_prompt_tokens=len(attachment.prompt),
+            encoded_prompt=attachment.prompt.encoded(),
+            num_prompt_tokens=attachment.prompt.num_tokens,
             parameters=engine_parameters(request.sampling, max_tokens=max_tokens, grammar=rules),
             max_tokens=max_tokens,
             top_logprobs=request.top_logprobs,

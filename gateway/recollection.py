@@ -1,12 +1,10 @@
 """Recorded outputs in the words that their clients saw: a prefill in front, up to a stop string, without the end token."""
 
-import numpy as np
-
-from gateway.encoding import Ids
 from gateway.history import History
+from gateway.prompt import Prompt
 from gateway.reader import Reader
 from gateway.stop_text import StopText
-from rollout.episode import TOKEN, Anchor
+from rollout.episode import Anchor
 from rollout.tokenizer import Tokenizer
 
 TAIL_TOKENS = 8
@@ -30,9 +28,9 @@ class Recollection:
             known = history.reasoning[anchor] = self._reader.read(text, tail).reasoning
         return known
 
-    def tail(self, prompt: Ids) -> str:
+    def tail(self, prompt: Prompt) -> str:
         """The end of a prompt as text, enough to see whether it opens the reasoning."""
-        return self._tokenizer.decode(prompt[-TAIL_TOKENS:].tolist())
+        return self._tokenizer.decode(prompt.tail(TAIL_TOKENS))
 
     def _text(self, anchor: Anchor, history: History) -> str:
         first, *_ = parts = history.message(anchor)
@@ -51,4 +49,4 @@ class Recollection:
         """The end of the prompt that the message was said to."""
         turn = history.trie.turn(history.message(anchor)[0].turn_id)
         start = Anchor(turn.id, -1, len(turn.context_ids) - turn.forced)
-        return self.tail(np.array(history.trie.tokens(start), TOKEN))
+        return self._tokenizer.decode(history.trie.tail(start, TAIL_TOKENS))

@@ -3,6 +3,7 @@
 Every dialect builds a `Request` and renders a `Reply`; nothing between the two knows which dialect it was.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -45,7 +46,8 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     model: str
-    messages: tuple[ChatMessage, ...]
+    messages: Sequence[ChatMessage]
+    prints: Sequence[bytes]  # what each message is recognised by
     sampling: SamplingOptions
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()

@@ -7,7 +7,7 @@ the caller chose finds the episode of a call that names none.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 
 import msgspec
 
@@ -27,7 +27,7 @@ class Retry(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, headers: Mapping[bytes, bytes], body: bytes) -> "Retry":
-        digest = blake2b(body, digest_size=16).hexdigest()
+        digest = sha256(body).hexdigest()[:32]
         given = headers.get(b"idempotency-key")
         if given:
             return cls(f"key:{given.decode('latin-1')[:255]}", digest, is_repeat=True)

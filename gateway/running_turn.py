@@ -9,7 +9,6 @@ from functools import cached_property
 
 from gateway.attach import Attachment
 from gateway.carriers import EpisodeAddress
-from gateway.conversation import extend
 from gateway.output import OutputBuilder, Piece
 from gateway.request import Reply, Request, Usage
 from gateway.retries import Retry
@@ -103,7 +102,7 @@ class RunningTurn:
             policy_version=max(versions, default=0),
             choices=tuple(builder.choice() for builder in self.builders),
             usage=Usage(
-                prompt_tokens=len(self.attachment.prompt),
+                prompt_tokens=self.attachment.prompt.num_tokens,
                 output_tokens=sum(len(builder.ids) for builder in self.builders),
                 cached_tokens=self._num_cached,
             ),
@@ -113,7 +112,7 @@ class RunningTurn:
     def record(self) -> Turn:
         """What the episode keeps."""
         prefill = self.attachment.prefill
-        chains = [extend(self.attachment.chain, b.message(prefill)) for b in self.builders]
+        chains = [self.attachment.chain.extended(b.message(prefill)) for b in self.builders]
         return self._record(
             flags=OutputFlags.NONE, output_chains=tuple(chains), retry=self.call.retry
         )
@@ -132,7 +131,7 @@ class RunningTurn:
             context=attachment.context.tobytes(),
             outputs=tuple(builder.record(flags) for builder in self.builders),
             forced=attachment.forced,
-            prompt_chain=attachment.chain,
+            prompt_chain=attachment.chain.end,
             output_chains=output_chains,
             sampling=sampling_record(call.request.sampling, self.job.max_tokens),
             template=attachment.template,
@@ -143,4 +142,4 @@ class RunningTurn:
 
     @cached_property
     def _prompt_token_ids(self) -> list[int] | None:
-        return self.attachment.prompt.tolist() if self.call.request.return_token_ids else None
+        return self.attachment.prompt.ids.tolist() if self.call.request.return_token_ids else None

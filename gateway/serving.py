@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.allocator import keep_freed_memory
 from gateway.app import create_app, create_model_endpoints
 from gateway.background import in_background
 from gateway.health import read_snapshot
@@ -46,6 +47,7 @@ class Running(NamedTuple):
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; running turns may finish within the deadline."""
+    keep_freed_memory()
     async with gateway(settings) as running:
         with _stopping_on_signals(running.api):
             log.info("ready on %s:%d, metrics on %d", *running.address)

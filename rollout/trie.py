@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from rollout.episode import TOKEN, Anchor, MalformedTurn, Output, Turn
@@ -17,7 +18,17 @@ from rollout.episode import TOKEN, Anchor, MalformedTurn, Output, Turn
 class Span:
     """Tokens that follow each other below one place of the trie: what a turn added to the context, or an output."""
 
-    __slots__ = ("children", "depth", "offset", "output", "parent", "start", "tokens", "turn")
+    __slots__ = (
+        "_encoded",
+        "children",
+        "depth",
+        "offset",
+        "output",
+        "parent",
+        "start",
+        "tokens",
+        "turn",
+    )
 
     def __init__(
         self, place: "Place", tokens: NDArray[np.int32], *, turn: int, start: int, output: int
@@ -30,9 +41,17 @@ class Span:
         self.start = start  # where the span starts in that turn's context, or output
         self.output = output  # -1: context
         self.children: list[Span] = []
+        self._encoded = b""
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def encoded(self, end: int) -> bytes:
+        """The first `end` tokens as JSON numbers with commas between; those of the whole span are kept."""
+        if end < len(self):
+            return encode_tokens(self.tokens[:end])
+        self._encoded = self._encoded or encode_tokens(self.tokens)
+        return self._encoded
 
     @property
     def is_context(self) -> bool:
@@ -115,6 +134,24 @@ class Trie:
         """Every token from the root to the anchor."""
         pieces = [span.tokens[:end].tobytes() for span, end in path(self._place(anchor))]
         return array("i", b"".join(pieces))
+
+    def depth(self, anchor: Anchor | None) -> int:
+        """How many tokens lie between the root and the anchor."""
+        return self._place(anchor).depth
+
+    def encoded(self, anchor: Anchor | None) -> list[bytes]:
+        """The tokens from the root to the anchor as JSON numbers, to be joined by commas."""
+        return [span.encoded(end) for span, end in path(self._place(anchor)) if end]
+
+    def tail(self, anchor: Anchor | None, num_tokens: int) -> list[int]:
+        """The last so many tokens before the anchor, at the cost of those."""
+        found: list[int] = []
+        span, end = self._place(anchor)
+        while span is not None and len(found) < num_tokens:
+            start = max(0, end - (num_tokens - len(found)))
+            found[:0] = span.tokens[start:end].tolist()
+            end, span = span.offset, span.parent
+        return found
 
     def longest_prefix(self, ids: "array[int] | NDArray[np.int32]") -> tuple[Anchor | None, int]:
         """Where a prompt leaves the trie, and how many of its tokens are known up to there."""
@@ -227,6 +264,11 @@ def climb(place: Place, num_tokens: int) -> Place:
     while span is not None and span.depth >= target:
         span = span.parent
     return ROOT if span is None else Place(span, target - span.depth)
+
+
+def encode_tokens(ids: NDArray[np.int32]) -> bytes:
+    """JSON numbers with commas between."""
+    return orjson.dumps(ids, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
 def common_length(left: NDArray[np.int32], right: NDArray[np.int32]) -> int:

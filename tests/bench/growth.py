@@ -9,9 +9,10 @@ import inspect
 import json
 import statistics
 import tokenize
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import orjson
@@ -22,7 +23,7 @@ from tests.bench.stand import Target, stand
 
 NUM_TURNS, PROMPT_TOKENS, OUTPUT_TOKENS, OBSERVED_TOKENS = 100, 8_000, 200, 500
 NUM_EPISODES = 12
-SHOWN_TURNS = (1, 2, 10, 25, 50, 100)
+SHOWN_TURNS = (1, 2, 10, 25, 50, NUM_TURNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,12 @@ class Figure:
     prompt_tokens: int
     body_bytes: int
     cpu_us: float
-    against_turn_2: float
+
+
+class Taken(NamedTuple):
+    cpu_us: float
+    prompt_tokens: int
+    body_bytes: int
 
 
 class Talk:
@@ -65,32 +71,42 @@ def observations(tokenizer: Tokenizer, place: int) -> list[str]:
 
 
 async def measure(target: Target, tokenizer: Tokenizer) -> list[Figure]:
-    talks = [Talk(f"growth-{i}", observations(tokenizer, i)) for i in range(NUM_EPISODES)]
-    figures: list[Figure] = []
+    """Bring episodes to every shown turn, then take those turns in rounds, so that all see the same machine."""
+    rounds = [
+        [Talk(f"growth-{place}-{turn}", observations(tokenizer, place)) for turn in SHOWN_TURNS]
+        for place in range(NUM_EPISODES)
+    ]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{target.port}", timeout=30) as client:
-        for turn in range(1, NUM_TURNS + 1):
-            taken = [await take(target, talk, client) for talk in talks]
-            figures.append(median(turn, taken, figures))
-    return [figure for figure in figures if figure.turn in SHOWN_TURNS]
+        for talks in rounds:
+            for talk, turn in zip(talks, SHOWN_TURNS, strict=True):
+                for _ in range(turn - 1):
+                    await take(target, talk, client)
+        taken = [[await take(target, talk, client) for talk in talks] for talks in rounds]
+    columns = zip(*taken, strict=True)
+    return [median(turn, column) for turn, column in zip(SHOWN_TURNS, columns, strict=True)]
 
 
-async def take(target: Target, talk: Talk, client: httpx.AsyncClient) -> tuple[float, int, int]:
-    """One turn: CPU seconds of the gateway, tokens of the prompt, bytes of the body."""
+async def take(target: Target, talk: Talk, client: httpx.AsyncClient) -> Taken:
+    """One turn, and what it cost."""
     body = talk.body()
     headers = target.headers | {"x-turngate-episode": talk.name, "x-stainless-retry-count": "0"}
     before = target.cpu_seconds()
     answer = await client.post(target.path, headers=headers, content=body)
-    cpu = target.cpu_seconds() - before
+    cpu_us = 1e6 * (target.cpu_seconds() - before)
     completion = answer.raise_for_status().json()
     talk.go_on(completion["choices"][0]["message"])
-    return cpu, completion["usage"]["prompt_tokens"], len(body)
+    return Taken(cpu_us, completion["usage"]["prompt_tokens"], len(body))
 
 
-def median(turn: int, taken: list[tuple[float, int, int]], earlier: list[Figure]) -> Figure:
-    cpu_seconds, tokens, size = (statistics.median(column) for column in zip(*taken, strict=True))
-    cpu_us = 1e6 * cpu_seconds
-    second = earlier[1].cpu_us if turn > 2 else cpu_us
-    return Figure(turn, int(tokens), int(size), cpu_us, cpu_us / second if turn > 1 else 1.0)
+def median(turn: int, taken: Sequence[Taken]) -> Figure:
+    cpu_us, tokens, size = (statistics.median(column) for column in zip(*taken, strict=True))
+    return Figure(turn, round(tokens), round(size), cpu_us)
+
+
+def ratio(figures: list[Figure]) -> float:
+    """Turn 100 against turn 2."""
+    by_turn = {figure.turn: figure.cpu_us for figure in figures}
+    return by_turn[NUM_TURNS] / by_turn[2]
 
 
 def run() -> list[Figure]:
@@ -100,8 +116,9 @@ def run() -> list[Figure]:
 
 
 def table(figures: list[Figure]) -> Table:
-    rows = Table(title=f"Growth: CPU of a turn, median of {NUM_EPISODES} episodes, equal suffixes")
-    for column in ("turn", "prompt tokens", "body bytes", "CPU us", "against turn 2"):
+    title = f"Growth: CPU of a turn with equal suffixes; turn 100 is {ratio(figures):.2f} x turn 2"
+    rows = Table(title=title, caption=f"median of {NUM_EPISODES} episodes, one caller")
+    for column in ("turn", "prompt tokens", "body bytes", "CPU us"):
         rows.add_column(column, justify="right")
     for figure in figures:
         rows.add_row(
@@ -109,6 +126,5 @@ def table(figures: list[Figure]) -> Table:
             f"{figure.prompt_tokens:,}",
             f"{figure.body_bytes:,}",
             f"{figure.cpu_us:,.0f}",
-            f"{figure.against_turn_2:.2f}",
         )
     return rows

@@ -125,6 +125,7 @@ def forced(family: str, name: str) -> str:
     request = Request(
         model="policy",
         messages=(),
+        prints=(),
         sampling=SamplingOptions(),
         tools=tuple(TOOLS),
         tool_choice=ToolChoice(mode="required", name=name),

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.conversation import assistant_message, chains_of, projection, seed
+from gateway.conversation import Chain, assistant_message, print_of, projection, seed
 from gateway.encoding import PieceEncoder
 from gateway.history import Histories
 from gateway.request import ToolCall
@@ -55,10 +55,13 @@ def test_rewriting_by_clients_keeps_a_message_the_same(
 def test_a_chain_depends_on_everything_before_it(messages: list[tuple[str, str]]) -> None:
     """Conversations share a hash exactly as far as they share their messages, and none across different tools."""
     said = [{"role": role, "content": content} for role, content in messages]
-    start, other = seed(b"template", b"tools"), seed(b"templatet", b"ools")
-    assert chains_of(start, said)[: len(said)] == chains_of(start, said[:-1])[: len(said)]
-    assert len(set(chains_of(start, said))) == len(said) + 1
-    assert not set(chains_of(start, said)) & set(chains_of(other, said))
+    prints = [print_of(message) for message in said]
+    one, other = (Chain(seed(*parts), prints) for parts in ((b"a", b"b"), (b"ab", b"")))
+    hashes = {one.after(length) for length in range(len(said) + 1)}
+    assert len(hashes) == len(said) + 1
+    assert not hashes & {other.after(length) for length in range(len(said) + 1)}
+    if said:
+        assert Chain(one.start, prints[:-1]).extended(said[-1]) == one.end
 
 
 def test_a_history_that_lost_its_beginning_is_read_again() -> None:
