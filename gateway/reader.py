@@ -49,11 +49,27 @@ class Reader:
         """Whether the template shows what was sampled, up to spelling: whitespace at ends, how JSON is written."""
         if rendered == sampled:
             return True
-        return _meaning(self.read(rendered, prompt_tail)) == _meaning(
-            self.read(sampled, prompt_tail)
-        )
+        shown, said = self.read(rendered, prompt_tail), self.read(sampled, prompt_tail)
+        return _meaning(shown) == _meaning(said) or _closes(shown, said)
 
 
-def _meaning(message: Message) -> tuple[str, str, list[tuple[str, object]]]:
+Meaning = tuple[str, str, list[tuple[str, object]]]
+
+
+def _meaning(message: Message) -> Meaning:
     calls = [(call.name, parsed_arguments(call.arguments)) for call in message.tool_calls]
     return message.content.strip(), message.reasoning.strip(), calls
+
+
+def _closes(shown: Message, said: Message) -> bool:
+    """Whether all that differs is that the template closed a call whose arguments were cut."""
+    if not shown.tool_calls or len(shown.tool_calls) != len(said.tool_calls):
+        return False
+    whole, cut = shown.tool_calls[-1].arguments, said.tool_calls[-1].arguments
+    is_cut = isinstance(parsed_arguments(cut), str) and whole.startswith(cut)
+    return is_cut and _without_last_arguments(shown) == _without_last_arguments(said)
+
+
+def _without_last_arguments(message: Message) -> Meaning:
+    content, reasoning, calls = _meaning(message)
+    return content, reasoning, [*calls[:-1], (calls[-1][0], None)]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rollout.tokenizer import Tokenizer
-from tests.fidelity.agent import PRICE, USER, ask, saying
+from tests.fidelity.agent import NEXT, PRICE, USER, ask, saying
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import Recorder
 from tests.gateways import Gateway
@@ -64,6 +64,33 @@ async def test_a_malformed_call_is_text(
     await assert_one_row(served, recorder.calls)
 
 
+async def test_arguments_that_are_no_json_stay_as_written(
+    served: Gateway, recorder: Recorder
+) -> None:
+    """Case 9: arguments that went wrong after the call had begun are returned as written, flagged, and go on."""
+    text = CALL.replace('"melon"', "melon")
+    message = (await ask(served, [USER], tools=[PRICE], **saying(text)))["message"]
+    await ask(served, [USER, message, RESULT], tools=[PRICE])
+    turn = (await served.admin.get(f"/v1/episodes/{EPISODE}")).json()["turns"][0]
+    assert message["tool_calls"][0]["function"]["arguments"] == '{"item": melon, "n": 2}'
+    assert "malformed" in turn["flags"][0]
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_a_call_that_was_cut_goes_on_where_it_was_cut(
+    served: Gateway, recorder: Recorder, tokenizer: Tokenizer
+) -> None:
+    """Case 6: the template closes the arguments of a call that was cut by length; the ids of the call end at the cut."""
+    call = saying(CALL.replace("melon", "7" * 100)) | {"max_tokens": 90}
+    message = (await ask(served, [USER], tools=[PRICE], **call))["message"]
+    await ask(served, [USER, message, RESULT], tools=[PRICE])
+    assert message["tool_calls"][0]["function"]["arguments"].endswith("777")
+    await assert_one_row(served, recorder.calls)
+    first, second = recorder.calls
+    added = tokenizer.decode(second.prompt[len(first.prompt + first.ids) :])
+    assert added.startswith("<|im_end|>\n<|im_start|>tool")
+
+
 @pytest.mark.parametrize("content", [None, "", "absent"])
 async def test_no_content_in_any_spelling_is_no_content(
     served: Gateway, recorder: Recorder, content: str | None
@@ -92,6 +119,15 @@ async def test_fields_that_an_sdk_adds_do_not_matter(served: Gateway, recorder: 
         "tool_calls": [call | {"id": "call_1", "index": 0}],
     }
     await ask(served, [USER | {"name": None}, message, RESULT | {"name": "price"}], tools=[PRICE])
+    await assert_one_row(served, recorder.calls)
+
+
+async def test_content_in_parts_is_its_text(served: Gateway, recorder: Recorder) -> None:
+    """Case 10: a client that sends every content as a list of parts says the same."""
+    await ask(served, [USER], **saying("Four melons."))
+    parts = [{"type": "text", "text": "Four "}, {"type": "text", "text": "melons."}]
+    user = USER | {"content": [{"type": "text", "text": USER["content"]}]}
+    await ask(served, [user, {"role": "assistant", "content": parts}, NEXT])
     await assert_one_row(served, recorder.calls)
 
 
