@@ -74,12 +74,10 @@ async def list_episodes(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> EpisodeList:
     """List the newest first; `after` is the last id of the page before."""
-    headers, has_more = await services.stores.of(caller.project).episodes(
+    listed, has_more = await services.stores.of(caller.project).episodes(
         status=status, group_id=group_id, task_id=task_id, after=after, limit=limit
     )
-    return EpisodeList(
-        data=[EpisodeObject(**views.episode_fields(h)) for h in headers], has_more=has_more
-    )
+    return EpisodeList(data=[views.summary(episode) for episode in listed], has_more=has_more)
 
 
 @router.get("/episodes/{id}")
@@ -105,7 +103,7 @@ async def get_episode(
         case "tokens":
             return SpanTree(episode, services.tokenizer).view()
         case "sequences":
-            return views.sequences(episode)
+            return views.sequences(episode, services.tokenizer)
 
 
 @router.post("/episodes/{id}/complete")

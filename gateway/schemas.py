@@ -123,10 +123,13 @@ class EpisodeObject(BaseModel):
     num_turns: int
 
 
-class EpisodeDetail(EpisodeObject):
+class EpisodeSummary(EpisodeObject):
+    reward: float | None  # all of them, weighted and added up
+
+
+class EpisodeDetail(EpisodeSummary):
     turns: list[TurnObject]
     rewards: list[dict[str, JsonValue]]
-    reward: float | None  # all of them, weighted and added up
     history: HistoryPolicy | None  # None once the episode's data has expired
 
 
@@ -148,6 +151,13 @@ class SpanObject(BaseModel):
     rows: list[tuple[int, int, int]]  # tokens [start, end) train in that row of `?view=sequences`
 
 
+class SegmentObject(BaseModel):
+    start: int
+    end: int
+    turn: int | None  # that sampled tokens [start, end); null where nothing trains
+    text: str
+
+
 class SequenceObject(BaseModel):
     ids: list[int]
     action_mask: list[bool]
@@ -156,6 +166,7 @@ class SequenceObject(BaseModel):
     turns: list[int]
     flags: list[int]  # bits of OutputFlags, per token
     advantages: list[float] | None  # null until a policy is trained on the episode
+    segments: list[SegmentObject]
 
 
 class TokensView(BaseModel):
@@ -172,7 +183,7 @@ class SequencesView(BaseModel):
 
 class EpisodeList(BaseModel):
     object: Literal["list"] = "list"
-    data: list[EpisodeObject]
+    data: list[EpisodeSummary]
     has_more: bool
 
 

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from gateway.schemas import SpanObject, TokensView
+from gateway.token_text import LONGEST_CHARACTER, TokenText
 from rollout.episode import OutputFlags
 from rollout.header import EpisodeView
 from rollout.sequences import is_trainable, leaves, linearize
-from rollout.tokenizer import StreamDecoder, Tokenizer
+from rollout.tokenizer import Tokenizer
 from rollout.trie import Place, Span, Trie, path
-
-LONGEST_CHARACTER = 4  # bytes, and so tokens
 
 Kind = Literal["context", "sampled", "forced"]
 Orphaned = Literal["abandoned", "side", "passed_over"]
@@ -35,7 +34,7 @@ class SpanTree:
 
     def __init__(self, episode: EpisodeView, tokenizer: Tokenizer) -> None:
         self._trie = episode.trie()
-        self._tokenizer = tokenizer
+        self._text = TokenText(tokenizer)
         self._pieces = {span: list(self._cut(span)) for span in self._trie.spans()}
         every = (piece for pieces in self._pieces.values() for piece in pieces)
         self._ids = {piece: f"span_{number}" for number, piece in enumerate(every)}
@@ -69,7 +68,7 @@ class SpanTree:
             turn_id=self._trie.turn_at(span.turn).id,
             turn_kind=self._trie.turn_at(span.turn).kind,
             tokens=span.tokens[start:end].tolist(),
-            text=self._text(piece),
+            text=self._text_of(piece),
             behavior_logprobs=None if output is None else output.behavior_logprobs.tolist(),
             versions=[]
             if output is None
@@ -90,14 +89,13 @@ class SpanTree:
         *_, parent = (p for p in self._pieces[place.span] if p.start < place.offset or not p.start)
         return parent, place.offset - parent.start
 
-    def _text(self, piece: Piece) -> str:
-        """Whole characters: one begun before is told here, one that another span may complete is left to it."""
+    def _text_of(self, piece: Piece) -> str:
         span, start, end, _ = piece
-        decoder = self._tokenizer.text_decoder()
-        decoded(decoder, self._before(Place(span, start)))
-        text = decoded(decoder, span.tokens[start:end].tolist())
-        is_continued = end < len(span) or any(child.offset == end for child in span.children)
-        return text if is_continued else text + decoder.finish()
+        return self._text.of(
+            span.tokens[start:end].tolist(),
+            before=self._before(Place(span, start)),
+            is_continued=end < len(span) or any(child.offset == end for child in span.children),
+        )
 
     def _before(self, place: Place) -> list[int]:
         """The tokens in which a character may have begun that is not complete here."""
@@ -106,7 +104,7 @@ class SpanTree:
             found = span.tokens[:end].tolist()[-LONGEST_CHARACTER:] + found
             if len(found) >= LONGEST_CHARACTER:
                 break
-        return found[-LONGEST_CHARACTER:]
+        return found
 
 
 def trained_parts(trie: Trie) -> dict[Span, list[Part]]:
@@ -132,9 +130,3 @@ def orphaned_as(trie: Trie, span: Span) -> Orphaned | None:
 def flag_names(flags: int) -> list[str]:
     """The flags of an output in words."""
     return [flag.name.lower() for flag in OutputFlags(flags) if flag.name]
-
-
-def decoded(decoder: StreamDecoder, ids: list[int]) -> str:
-    """The text so far; one by one at the end, where some decoders hold back all they were given with half a character."""
-    begun = decoder.push(ids[:-LONGEST_CHARACTER])
-    return begun + "".join(decoder.push([id_]) for id_ in ids[-LONGEST_CHARACTER:])

@@ -1,25 +1,31 @@
 """Episodes as the control plane shows them."""
 
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import orjson
 
 from gateway.schemas import (
     EpisodeDetail,
+    EpisodeSummary,
     GroupMember,
     GroupObject,
+    SegmentObject,
     SequenceObject,
     SequencesView,
     TurnObject,
 )
 from gateway.span_tree import flag_names
+from gateway.token_text import TokenText
 from rollout.advantages import unpack_advantages
 from rollout.episode import Turn
 from rollout.group import GroupView
-from rollout.header import EpisodeHeader, EpisodeView
+from rollout.header import EpisodeHeader, EpisodeView, ListedEpisode
 from rollout.ledger_records import LedgerEpisode
 from rollout.reward import Rewards
-from rollout.sequences import linearize
+from rollout.sequences import Sequence, linearize
+from rollout.tokenizer import Tokenizer
 
 
 def episode_fields(header: EpisodeHeader | LedgerEpisode) -> dict[str, Any]:
@@ -48,9 +54,13 @@ def detail(episode: EpisodeView) -> EpisodeDetail:
         **episode_fields(episode.header),
         turns=[_turn(turn) for turn in episode.turns],
         rewards=_rewards(rewards),
-        reward=rewards.total if rewards.values else None,
+        reward=_total(rewards),
         history=episode.header.history,
     )
+
+
+def summary(episode: ListedEpisode) -> EpisodeSummary:
+    return EpisodeSummary(**episode_fields(episode.header), reward=_total(episode.rewards))
 
 
 def remembered(episode: LedgerEpisode) -> EpisodeDetail:
@@ -60,9 +70,10 @@ def remembered(episode: LedgerEpisode) -> EpisodeDetail:
     )
 
 
-def sequences(episode: EpisodeView) -> SequencesView:
+def sequences(episode: EpisodeView, tokenizer: Tokenizer) -> SequencesView:
     """What a trainer would receive if the episode were claimed now; of a trained one, with the credit its tokens got."""
     rows = linearize(episode.trie(), episode.header.id)
+    text = TokenText(tokenizer)
     packed = episode.advantages
     advantages = [None] * len(rows) if packed is None else unpack_advantages(packed, rows)
     shown = [
@@ -74,10 +85,21 @@ def sequences(episode: EpisodeView) -> SequencesView:
             turns=row.turns.tolist(),
             flags=row.flags.tolist(),
             advantages=None if credit is None else credit.tolist(),
+            segments=list(_segments(row, text)),
         )
         for row, credit in zip(rows, advantages, strict=True)
     ]
     return SequencesView(id=episode.header.id, data=shown)
+
+
+def _segments(row: Sequence, text: TokenText) -> Iterator[SegmentObject]:
+    """Tokens that follow each other and train for the same turn, or for none."""
+    ids, turns = row.tokens.tolist(), row.turns.tolist()
+    end = 0
+    for turn, run in groupby(turns):
+        start, end = end, end + len(list(run))
+        words = text.of(ids[start:end], before=ids[:start], is_continued=end < len(ids))
+        yield SegmentObject(start=start, end=end, turn=None if turn < 0 else turn, text=words)
 
 
 def group(view: GroupView) -> GroupObject:
@@ -105,6 +127,10 @@ def _turn(turn: Turn) -> TurnObject:
         finish_reasons=[output.finish_reason for output in turn.outputs],
         flags=[flag_names(output.flags) for output in turn.outputs],
     )
+
+
+def _total(rewards: Rewards) -> float | None:
+    return rewards.total if rewards.values else None
 
 
 def _rewards(rewards: Rewards) -> list[dict[str, Any]]:

@@ -6,8 +6,15 @@ import msgspec
 
 from rollout.episode import EpisodeStatus, Turn, decode_turn
 from rollout.errors import NoSuchEpisode
-from rollout.header import Began, EpisodeHeader, EpisodeView, OpenEpisode, parse_header
-from rollout.replies import Header, parse_view
+from rollout.header import (
+    Began,
+    EpisodeHeader,
+    EpisodeView,
+    ListedEpisode,
+    OpenEpisode,
+    parse_header,
+)
+from rollout.replies import Flat, Header, parse_rewards, parse_view
 from rollout.reward import Reward, RewardAnswer, RewardPlace, Rewards
 from rollout.transitions import Transitions, milliseconds
 
@@ -123,11 +130,15 @@ class EpisodeTransitions(Transitions):
         task_id: str = "",
         after: str = "",
         limit: int = 20,
-    ) -> tuple[list[EpisodeHeader], bool]:
+    ) -> tuple[list[ListedEpisode], bool]:
         """Newest first, those after (older than) the given one; and whether there are more."""
         reply = await self._run("episodes", status or "", group_id, task_id, after, limit)
-        headers, has_more = cast("tuple[list[Header], int]", reply)
-        return [parse_header(header) for header in headers], bool(has_more)
+        page, has_more, weights = cast("tuple[list[tuple[Header, Flat]], int, Flat]", reply)
+        listed = [
+            ListedEpisode(parse_header(header), parse_rewards(rewards, weights))
+            for header, rewards in page
+        ]
+        return listed, bool(has_more)
 
 
 def opening(wish: OpenEpisode) -> tuple[str | int, ...]:

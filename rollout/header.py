@@ -72,6 +72,13 @@ class EpisodeView(msgspec.Struct, frozen=True, gc=False):
         return Trie(self.turns, rewarded=self.rewards.choices)
 
 
+class ListedEpisode(msgspec.Struct, frozen=True, gc=False):
+    """An episode in a list."""
+
+    header: EpisodeHeader
+    rewards: Rewards
+
+
 class Began(msgspec.Struct, frozen=True, gc=False):
     """What a turn needs to start: turns the caller has not seen, and the recorded reply if this is a retry."""
 

@@ -1,4 +1,5 @@
--- episodes: one page of headers, newest first. args: status, group, task (each '' for any), after or '', limit.
+-- episodes: one page, newest first: {header, rewards} each, whether there are more, and reward weights.
+-- args: status, group, task (each '' for any), after or '', limit
 -- needs: keys, header
 local SCANNED_AT_MOST = 20000
 local status, group, task, after, limit = unpack(args)
@@ -15,15 +16,15 @@ local function matches(id)
   return has_status and (status == '' or status == has_status) and (task == '' or task == has_task)
 end
 
-local page = {}
+local page, weights = {}, call('HGETALL', key('reward_weights'))
 for start = first, first + SCANNED_AT_MOST, 100 do
   local ids = call('ZREVRANGE', index, start, start + 99)
   for _, id in ipairs(ids) do
     if matches(id) then
-      if #page == tonumber(limit) then return {page, 1} end
-      page[#page + 1] = header(id)
+      if #page == tonumber(limit) then return {page, 1, weights} end
+      page[#page + 1] = {header(id), call('HGETALL', episode_key(id, ':rewards'))}
     end
   end
   if #ids < 100 then break end
 end
-return {page, 0}
+return {page, 0, weights}

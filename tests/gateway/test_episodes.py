@@ -240,14 +240,17 @@ async def test_the_backlog_refuses_new_episodes_only(served: Gateway) -> None:
 
 
 async def test_episodes_are_listed_in_pages(served: Gateway) -> None:
-    """Newest first, by status, group or task, page after page without a gap."""
+    """Newest first, by status, group or task, with their rewards, page after page without a gap."""
     for number in range(5):
         await open_episode(served, task_id="even" if number % 2 == 0 else "odd")
+    reward = {"episode_id": (await open_episode(served))["id"], "value": 0.5}
+    await served.admin.post("/v1/rewards", json=reward)
     page = (await served.admin.get("/v1/episodes?limit=2")).json()
     rest = (await served.admin.get(f"/v1/episodes?after={page['data'][-1]['id']}")).json()
     odd = (await served.admin.get("/v1/episodes?task_id=odd&status=open")).json()
-    assert (len(page["data"]), page["has_more"], len(rest["data"])) == (2, True, 3)
-    assert len({episode["id"] for episode in page["data"] + rest["data"]}) == 5
+    assert (len(page["data"]), page["has_more"], len(rest["data"])) == (2, True, 4)
+    assert [episode["reward"] for episode in page["data"]] == [0.5, None]
+    assert len({episode["id"] for episode in page["data"] + rest["data"]}) == 6
     assert {episode["task_id"] for episode in odd["data"]} == {"odd"}
 
 

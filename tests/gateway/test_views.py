@@ -33,9 +33,9 @@ def played(draw: st.DrawFn) -> EpisodeView:
 
 
 @given(played())
-def test_the_view_is_what_the_trainer_receives(episode: EpisodeView) -> None:
+def test_the_view_is_what_the_trainer_receives(qwen3: Tokenizer, episode: EpisodeView) -> None:
     """Of any episode both get the same rows: ids, mask, logprobs, versions, turns and flags."""
-    shown = views.sequences(episode).data
+    shown = views.sequences(episode, qwen3).data
     received = [row.sequence for row in episode_rows(episode.trie(), 1.0)]
 
     assert [row.ids for row in shown] == [s.tokens.tolist() for s in received]
@@ -50,7 +50,7 @@ def test_the_view_is_what_the_trainer_receives(episode: EpisodeView) -> None:
 @given(played())
 def test_the_tree_says_where_each_token_trains(qwen3: Tokenizer, episode: EpisodeView) -> None:
     """Every span's parts lie in the rows of the sequences view at the span's depth, and nothing else trains there."""
-    rows = views.sequences(episode).data
+    rows = views.sequences(episode, qwen3).data
     depths: dict[str | None, int] = {None: 0}
     num_found = 0
     for span in SpanTree(episode, qwen3).view().data:
@@ -71,7 +71,7 @@ def test_the_tree_says_where_each_token_trains(qwen3: Tokenizer, episode: Episod
 
 @given(played())
 def test_no_text_breaks_on_half_a_character(qwen3: Tokenizer, episode: EpisodeView) -> None:
-    """Where spans continue each other at their ends, their texts join to the text of all their tokens."""
+    """The texts of a row's segments, and of spans that continue each other, join to the text of all their tokens."""
     table = dict(zip((1, 2, 3), bytes_of(qwen3, b"\xc3\xa9a"), strict=True))
     spans = SpanTree(relabeled(episode, table), qwen3).view().data
     told: dict[str | None, tuple[list[int], str]] = {None: ([], "")}
@@ -84,6 +84,10 @@ def test_no_text_breaks_on_half_a_character(qwen3: Tokenizer, episode: EpisodeVi
             if not is_continued:
                 assert text + span.text == qwen3.decode(tokens + span.tokens)
     assert len(told) > 1
+    for row in views.sequences(relabeled(episode, table), qwen3).data:
+        assert "".join(segment.text for segment in row.segments) == qwen3.decode(row.ids)
+        trained = [s.turn for s in row.segments for _ in range(s.start, s.end)]
+        assert [-1 if turn is None else turn for turn in trained] == row.turns
 
 
 async def test_forced_tokens_are_a_span_of_their_own(served: Gateway) -> None:

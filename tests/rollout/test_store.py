@@ -290,15 +290,15 @@ async def test_episodes_are_listed_newest_first_in_pages(store: Store, clock: Cl
     await store.seal("ep_0")
 
     page, more = await store.episodes(limit=2)
-    rest, none = await store.episodes(after=page[-1].id, limit=3)
+    rest, none = await store.episodes(after=page[-1].header.id, limit=3)
 
-    assert ([h.id for h in page], more) == (["ep_4", "ep_3"], True)
-    assert ([h.id for h in rest], none) == (["ep_2", "ep_1", "ep_0"], False)
+    assert ([e.header.id for e in page], more) == (["ep_4", "ep_3"], True)
+    assert ([e.header.id for e in rest], none) == (["ep_2", "ep_1", "ep_0"], False)
     in_group, _ = await store.episodes(group_id="g")
-    assert [h.id for h in in_group] == ["ep_3", "ep_1"]
+    assert [e.header.id for e in in_group] == ["ep_3", "ep_1"]
     discarded, _ = await store.episodes(status=EpisodeStatus.DISCARDED)
-    assert [h.reason for h in discarded] == [DiscardReason.NO_SIGNAL]
-    assert [h.id for h in (await store.episodes(task_id="t2"))[0]] == ["ep_2"]
+    assert [e.header.reason for e in discarded] == [DiscardReason.NO_SIGNAL]
+    assert [e.header.id for e in (await store.episodes(task_id="t2"))[0]] == ["ep_2"]
     with pytest.raises(NoSuchEpisode):
         await store.episodes(after="ep_9")
 

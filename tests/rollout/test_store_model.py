@@ -239,7 +239,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def episodes_agree(self) -> None:
-        headers, _ = self.do(self.store.episodes(limit=1000))
+        listed, _ = self.do(self.store.episodes(limit=1000))
+        headers = [episode.header for episode in listed]
         found = {h.id: (h.status.value, h.disposition, h.num_turns, h.min_version) for h in headers}
         assert found == {
             e.id: (e.status, e.disposition, e.num_turns, min(e.versions, default=None))

@@ -70,7 +70,7 @@ def test_trained_episodes_name_the_policy_they_went_into(place: Place) -> None:
         totals = stand.portal.call(stand.store.totals)
         assert totals.trained == totals.opened == 3 * GROUPS * stand.bandit.group_size
         episodes, _ = stand.portal.call(stand.store.episodes)
-        assert {episode.policy_version for episode in episodes} <= {1, 2, 3}
+        assert {episode.header.policy_version for episode in episodes} <= {1, 2, 3}
 
 
 def test_metrics_describe_the_step(place: Place) -> None:
