@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup, ReduceOp
 
+from trainer.megatron.precision import exact
+
 # Logits that may exist at once, over one rank's rows of the vocabulary: 16 MiB of float32.
 CHUNK_ELEMENTS = 1 << 22
 
@@ -24,7 +26,7 @@ def token_logprobs(
     first_row: int = 0,  # the id that this rank's first row stands for
     group: ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Float32 (logprobs [T], entropies [T]), the same on every rank of the group.
+    """(logprobs [T], entropies [T]) in float32 or better, the same on every rank of the group.
 
     Each rank's gradient of `hidden` covers its own rows only; the caller adds them up.
     """
@@ -47,7 +49,7 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         head = _Head(hidden, weight, rows, temperatures)
         ctx.chunks = head.chunks()
-        logprobs, normalizers, entropies = hidden.new_empty(3, hidden.size(0), dtype=torch.float32)
+        logprobs, normalizers, entropies = exact(hidden.new_empty(3, hidden.size(0)))
         log_softmax = None
         for chunk in ctx.chunks:
             log_softmax, normalizers[chunk], entropies[chunk] = _log_softmax(
@@ -99,7 +101,7 @@ class _Head:
         return [slice(start, start + size) for start in range(0, self.hidden.size(0), size)]
 
     def logits(self, chunk: slice) -> Tensor:
-        logits = torch.mm(self.hidden[chunk], self.weight.t()).float()
+        logits = exact(torch.mm(self.hidden[chunk], self.weight.t()))
         return self.undo_temperature(logits, chunk)
 
     def undo_temperature(self, logits: Tensor, chunk: slice) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trainer.megatron.precision import exact
+
 
 class RMSNorm(torch.nn.Module):
     def __init__(self, config: Any, hidden_size: int, eps: float = 1e-6) -> None:
@@ -25,14 +27,14 @@ class RMSNorm(torch.nn.Module):
 
 
 class _RMSNorm(torch.autograd.Function):
-    """y = w x / r with r = sqrt(mean(x²) + eps), in float32 inside.
+    """y = w x / r with r = sqrt(mean(x²) + eps), in float32 or better inside.
 
     With u = x / r:  dw = Σ dy u  and  dx = (dy w - u mean(dy w u)) / r.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = x.float().square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
+        scale = exact(x).square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
         return (x * scale).mul_(weight).to(x.dtype)
 
@@ -43,6 +45,6 @@ class _RMSNorm(torch.autograd.Function):
         unit = x * scale
         products = (grad * unit).flatten(0, -2)
         weight_grad = products.sum(dim=0)
-        mean = torch.mv(products, weight.float()).div_(x.size(-1)).view(scale.shape)
-        x_grad = (grad * weight).float().addcmul_(unit, mean, value=-1).mul_(scale)
+        mean = torch.mv(products, exact(weight)).div_(x.size(-1)).view(scale.shape)
+        x_grad = exact(grad * weight).addcmul_(unit, mean, value=-1).mul_(scale)
         return x_grad.to(x.dtype), weight_grad.to(weight.dtype), None
