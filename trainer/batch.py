@@ -25,9 +25,9 @@ from trainer.composition import Composition
 from trainer.credit import credit
 from trainer.flagged import count_flagged
 from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.packing import pack
 from trainer.played import Played
 from trainer.rows import Row, episode_rows
+from trainer.tree import MIN_SAVING, Branch, pack_trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Batch:
     group_ids: tuple[str, ...]
     episode_ids: tuple[str, ...]
     rows: tuple[Row, ...]
-    bins: tuple[tuple[int, ...], ...]  # the rows of each microbatch
+    bins: tuple[tuple[Branch, ...], ...]  # the rows of each microbatch
     train: TrainBatch
     played: Played
     prior: RunningBaseline  # before this batch
@@ -61,7 +61,7 @@ class Batch:
     @property
     def trained_rows(self) -> list[Row]:
         """Those in the microbatches."""
-        return [self.rows[index] for bin_ in self.bins for index in bin_]
+        return [self.rows[branch.row] for bin_ in self.bins for branch in bin_]
 
     @property
     def num_unmerged_tokens(self) -> int:
@@ -91,6 +91,7 @@ def prepare(
     training_version: int,
     token_budget: int,
     ranks: int = 1,
+    min_tree_saving: float = MIN_SAVING,
 ) -> Batch:
     """Linearized sequences, an advantage for every sampled token, packed microbatches."""
     groups = [index for index, claim in enumerate(claims) for _ in claim.episodes]
@@ -104,7 +105,13 @@ def prepare(
     played = Played.of(episodes, tries, rows, groups=groups, parts=parts)
     given = credit(played, parts, baseline)
     rows = _credited(rows, given.advantages)
-    bins = microbatch_rows(rows, parts=parts, token_budget=token_budget, ranks=ranks)
+    bins = microbatch_rows(
+        rows,
+        parts=parts,
+        token_budget=token_budget,
+        ranks=ranks,
+        min_tree_saving=min_tree_saving,
+    )
     return Batch(
         group_ids=tuple(claim.group_id for claim in claims),
         episode_ids=tuple(episode.header.id for episode in episodes),
@@ -126,21 +133,24 @@ def prepare(
 def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> Batch:
     """The batch with a penalty `[T]` per microbatch taken from the rewards of its tokens."""
     by_row = {
-        row: values
+        branch.row: values
         for bin_, part, whole in zip(batch.bins, batch.train.microbatches, penalties, strict=True)
-        for row, values in zip(
+        for branch, values in zip(
             bin_, torch.split(whole, part.cu_seqlens.diff().tolist()), strict=True
         )
     }
     taken = [
-        by_row[i][torch.from_numpy(row.sequence.action_mask)]
+        by_row[i][torch.from_numpy(row.sequence.action_mask[-len(by_row[i]) :])]
         if i in by_row
         else torch.zeros(row.num_sampled)
         for i, row in enumerate(batch.rows)
     ]
     given = credit(batch.played, parts, batch.prior, penalties=torch.cat(taken).double())
     rows = _credited(batch.rows, given.advantages)
-    advantages = [_joined([rows[i].advantages for i in bin_], torch.float32) for bin_ in batch.bins]
+    advantages = [
+        _joined([rows[branch.row].advantages[branch.shared :] for branch in bin_], torch.float32)
+        for bin_ in batch.bins
+    ]
     return replace(
         batch,
         rows=tuple(rows),
@@ -156,28 +166,40 @@ def pack_rows(
     token_budget: int,
     ranks: int = 1,
     parts: Composition | None = None,
+    min_tree_saving: float = MIN_SAVING,
 ) -> TrainBatch:
     """Rows that can move a weight in microbatches, under weights whose denominator counts all rows."""
     parts = parts or Composition()
-    bins = microbatch_rows(rows, parts=parts, token_budget=token_budget, ranks=ranks)
+    bins = microbatch_rows(
+        rows,
+        parts=parts,
+        token_budget=token_budget,
+        ranks=ranks,
+        min_tree_saving=min_tree_saving,
+    )
     return assemble(rows, bins, parts=parts)
 
 
 def microbatch_rows(
-    rows: Sequence[Row], *, parts: Composition, token_budget: int, ranks: int
-) -> tuple[tuple[int, ...], ...]:
-    """Which rows go into which microbatch."""
-    chosen = [
-        i for i, row in enumerate(rows) if row.trains and (row.has_signal or parts.needs_every_row)
-    ]
-    lengths = [len(rows[i].sequence) for i in chosen]
-    packed = pack(lengths, token_budget=token_budget, multiple=ranks)
-    return tuple(tuple(chosen[i] for i in bin_) for bin_ in packed)
+    rows: Sequence[Row],
+    *,
+    parts: Composition,
+    token_budget: int,
+    ranks: int,
+    min_tree_saving: float,
+) -> tuple[tuple[Branch, ...], ...]:
+    """Which rows go into which microbatch, and what they share there."""
+    chosen = {
+        i: row.sequence
+        for i, row in enumerate(rows)
+        if row.trains and (row.has_signal or parts.needs_every_row)
+    }
+    return pack_trees(chosen, token_budget=token_budget, multiple=ranks, min_saving=min_tree_saving)
 
 
 def assemble(
     rows: Sequence[Row],
-    bins: Sequence[Sequence[int]],
+    bins: Sequence[Sequence[Branch]],
     *,
     parts: Composition,
     training_version: int | None = None,
@@ -189,14 +211,22 @@ def assemble(
     weights = dict(zip(counted, token_weights([rows[i] for i in counted], parts), strict=True))
     return TrainBatch(
         tuple(
-            _microbatch([rows[i] for i in bin_], [weights[i] for i in bin_], training_version)
+            _microbatch(
+                [rows[branch.row].behind(branch.shared) for branch in bin_],
+                [weights[branch.row][branch.shared :] for branch in bin_],
+                [branch.parent for branch in bin_],
+                training_version,
+            )
             for bin_ in bins
         )
     )
 
 
 def _microbatch(
-    rows: Sequence[Row], weights: Sequence[Tensor], training_version: int | None
+    rows: Sequence[Row],
+    weights: Sequence[Tensor],
+    parents: Sequence[int],
+    training_version: int | None,
 ) -> Microbatch:
     lengths = [0, *(len(row.sequence) for row in rows)]
     sequences = [row.sequence for row in rows]
@@ -215,6 +245,7 @@ def _microbatch(
         staleness=None
         if training_version is None
         else torch.where(mask, training_version - versions, 0),
+        parents=torch.tensor(parents) if max(parents) >= 0 else None,
     )
 
 

@@ -30,6 +30,7 @@ GAUGES = {  # of what `summarize` gives
     "zero_advantage_fraction": "Episodes that teach nothing",
     "reward_mean": "Mean reward of the batch's episodes",
     "merge_ratio": "Tokens that one row per output would have taken / tokens trained",
+    "sharing_ratio": "The part of it that trees have: tokens of the rows / tokens trained",
 }
 _PHASE_BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 _STALENESS_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
@@ -61,6 +62,7 @@ def summarize(batch: Batch, metrics: StepMetrics) -> dict[str, float]:
         "sampled_tokens": batch.num_sampled_tokens,
         "trained_tokens": batch.train.num_tokens,
         "merge_ratio": batch.num_unmerged_tokens / max(1, batch.train.num_tokens),
+        "sharing_ratio": batch.train.num_row_tokens / max(1, batch.train.num_tokens),
     }
 
 

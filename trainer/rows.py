@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +38,17 @@ class Row:
         sampled = np.flatnonzero(self.sequence.action_mask)
         last = self.sequence.flags[sampled[-1:]]
         return bool((last & int(OutputFlags.TRUNCATED)).any())
+
+    def behind(self, num_tokens: int) -> "Row":
+        """The row without its first tokens."""
+        columns = {name: getattr(self.sequence, name) for name in self.sequence.__struct_fields__}
+        cut = {n: c[num_tokens:] for n, c in columns.items() if isinstance(c, np.ndarray)}
+        return replace(
+            self,
+            sequence=msgspec.structs.replace(self.sequence, **cut),
+            advantages=self.advantages[num_tokens:],
+            temperatures=self.temperatures[num_tokens:],
+        )
 
     def credited(self, values: NDArray[np.float32]) -> "Row":
         """The row with these advantages on its sampled tokens, in their order."""

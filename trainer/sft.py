@@ -101,7 +101,12 @@ def fit(
     with _progress(hidden=not learner.is_primary) as progress:
         bar = progress.add_task("warm start", total=total, loss=float("nan"))
         for rows in groups:
-            batch = pack_rows(rows, token_budget=token_budget, ranks=ranks)
+            batch = pack_rows(
+                rows,
+                token_budget=token_budget,
+                ranks=ranks,
+                min_tree_saving=learner.min_tree_saving,
+            )
             metrics = learner.step(batch, assistant_loss)
             losses.append(metrics.loss)
             tokens += batch.num_tokens

@@ -1,5 +1,6 @@
 """From claimed groups to microbatches: nothing is lost, nothing counts twice, packing changes no gradient."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -240,6 +241,30 @@ def test_microbatches_hold_every_token_once(lengths: list[int], budget: int, ran
     whole = flattened(pack_rows(rows, token_budget=10_000))
     assert sorted(packed) == sorted(whole)
     assert sum(weight for *_, weight in packed) == pytest.approx(1, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 6)), min_size=1, max_size=12),
+    st.integers(1, 80),
+    st.integers(1, 3),
+)
+def test_trees_train_what_their_rows_train(
+    episodes: list[tuple[int, int]], budget: int, ranks: int
+) -> None:
+    """Episodes of few prompts: each sampled token with its weight is there once, and ranks get as many microbatches as rows allow."""
+    prompts = [[9, task, *[task] * (10 * task)] for task in range(3)]
+    rows = [
+        row
+        for task, length in episodes
+        for row in episode_rows(Trie([turn("t", prompts[task], range(20, 20 + length))]), 1.0)
+    ]
+    batch = pack_rows(rows, token_budget=budget, ranks=ranks)
+    alone = pack_rows(rows, token_budget=budget, ranks=ranks, min_tree_saving=math.inf)
+    trained, expected = ([f for f in flattened(b) if f[1]] for b in (batch, alone))
+    assert sorted(trained) == sorted(expected)
+    assert batch.num_row_tokens == alone.num_row_tokens == alone.num_tokens >= batch.num_tokens
+    assert len(batch.microbatches) % ranks == 0 or len(batch.microbatches) == len(rows)
 
 
 @pytest.fixture(scope="module")

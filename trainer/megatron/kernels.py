@@ -11,19 +11,26 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
+def rotations(
+    angles: Tensor,  # float32 [longest, 1, 1, D], both halves of D the same
+    positions: Tensor,  # int64 [T]
+) -> Tensor:
+    """What `rotate_packed` turns tokens at these positions by: [T, 1, 1, D], cosines before sines."""
+    half = angles.chunk(2, dim=-1)[0]
+    return torch.cat((half.cos(), half.sin()), dim=-1).index_select(0, positions)
+
+
 def rotate_packed(
     x: Tensor,  # [T, heads, D]
     cu_seqlens: Tensor,
-    angles: Tensor,  # float32 [longest, 1, 1, D]
+    turns: Tensor,  # [T, 1, 1, D], the tokens' `rotations`, in the place of Megatron's table of angles
     cp_size: int = 1,
     cp_rank: int = 0,
 ) -> Tensor:
-    """Rotary embedding of packed sequences; positions start anew with each."""
+    """Rotary embedding of packed tokens, wherever in their sequences they stand."""
     assert (cp_size, cp_rank) == (1, 0)
-    starts = cu_seqlens[:-1].repeat_interleave(cu_seqlens.diff(), output_size=x.size(0))
-    positions = torch.arange(x.size(0), device=x.device) - starts
-    half = angles.squeeze(2)[..., : x.size(2) // 2]  # both halves of D turn by the same angles
-    cos, sin = (f(half).to(x.dtype).index_select(0, positions) for f in (torch.cos, torch.sin))
+    del cu_seqlens
+    cos, sin = turns.squeeze(2).to(x.dtype).chunk(2, dim=-1)
     rotated: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return rotated
 

@@ -4,6 +4,7 @@ Every process of the job calls the same methods with the same arguments in the s
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from trainer.megatron.layout import Layout
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.megatron.stepper import Stepper
+from trainer.tree import MIN_SAVING
 
 # (current_logprobs [T], entropies [T], both with gradient and 0 where action_mask is False, microbatch)
 #   -> (sum of weights * token loss, sums to report)
@@ -91,6 +93,11 @@ class Learner:
     def steps(self) -> int:
         """Optimizer steps taken, those before a checkpoint included."""
         return self._stepper.num_steps
+
+    @property
+    def min_tree_saving(self) -> float:
+        """How many times smaller than its rows a tree must be to be worth packing here; inf: never."""
+        return MIN_SAVING if platform.can_branch() else math.inf
 
     @property
     def is_primary(self) -> bool:

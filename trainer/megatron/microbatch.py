@@ -12,10 +12,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from trainer.megatron.paths import Path, length, paths
+
 
 @dataclass(frozen=True, slots=True)
 class Microbatch:
     """Sequences packed end to end; sequence i is tokens[cu_seqlens[i] : cu_seqlens[i + 1]].
+
+    A sequence may continue the beginning of an earlier one instead of repeating it, which makes trees:
+    [1 2 3 4] and [1 2 5]  ->  tokens [1 2 3 4 5], cu_seqlens [0 4 5], parents [-1 1].
 
     The loss of a batch is the sum over its tokens of `weights` times the token's loss, so the
     weights carry the global denominator and a split into microbatches changes nothing.
@@ -35,6 +40,8 @@ class Microbatch:
     staleness: Tensor | None = None  # int32 [T], training version minus the token's own; None is 0
     reference_logprobs: Tensor | None = None  # float32 [T], where a KL is wanted
     kept: Tensor | None = None  # bool [T], what a rule over the whole batch lets train; None is all
+    # int64 [S], the token that each sequence continues, -1 where it begins anew; None: all do
+    parents: Tensor | None = None
 
     def __post_init__(self) -> None:
         starts, end = self.cu_seqlens[:-1], self.cu_seqlens[-1]
@@ -47,8 +54,9 @@ class Microbatch:
             "weights",
         ):
             assert getattr(self, field).shape == self.tokens.shape, field
-        # Nothing comes before a sequence's first token that could have predicted it.
-        assert not self.action_mask.index_select(0, starts).any()
+        assert self.parents is None or (self.parents < starts).all()
+        # Nothing comes before the first token of a tree that could have predicted it.
+        assert not self.action_mask[self.predecessors < 0].any()
 
     @property
     def num_tokens(self) -> int:
@@ -57,6 +65,21 @@ class Microbatch:
     @property
     def num_sequences(self) -> int:
         return self.cu_seqlens.numel() - 1
+
+    @property
+    def predecessors(self) -> Tensor:
+        """int64 [T], the token before each, by whose hidden state it is predicted; negative where there is none."""
+        before = torch.arange(-1, self.num_tokens - 1, device=self.tokens.device)
+        starts = self.cu_seqlens[:-1].long()
+        if self.parents is None:
+            return before.index_fill(0, starts, -1)
+        return before.index_copy(0, starts, self.parents)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The way from the root to the end of each sequence."""
+        parents = [-1] * self.num_sequences if self.parents is None else self.parents.tolist()
+        return paths(self.cu_seqlens.tolist(), parents)
 
     def replace(self, **changes: Tensor) -> Self:
         return dataclasses.replace(self, **changes)
@@ -83,6 +106,11 @@ class TrainBatch:
     @property
     def num_tokens(self) -> int:
         return sum(microbatch.num_tokens for microbatch in self.microbatches)
+
+    @property
+    def num_row_tokens(self) -> int:
+        """What `num_tokens` would be if every sequence repeated what it continues."""
+        return sum(length(path) for microbatch in self.microbatches for path in microbatch.paths)
 
     def with_proximal_logprobs(self, logprobs: Sequence[Tensor]) -> "TrainBatch":
         """The batch with what `Learner.logprobs` returned for it filled in."""

@@ -6,7 +6,6 @@ import torch
 from megatron.core import parallel_state
 from megatron.core.distributed import finalize_model_grads
 from megatron.core.models.gpt import GPTModel
-from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.tensor_parallel import (
     copy_to_tensor_model_parallel_region,
     gather_from_sequence_parallel_region,
@@ -14,12 +13,13 @@ from megatron.core.tensor_parallel import (
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
-from trainer.megatron import platform, spec
+from trainer.megatron import kernels, platform, spec
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import LayoutError
 from trainer.megatron.layout import Layout
 from trainer.megatron.logprobs import token_logprobs
 from trainer.megatron.microbatch import Microbatch
+from trainer.megatron.packing import Packing
 
 
 class PolicyModel(GPTModel):  # type: ignore[misc]
@@ -28,7 +28,7 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
     num_tokens_in_vocabulary: int
 
     def forward(self, microbatch: Microbatch) -> Tensor:
-        """The next stage's input; from the last stage float32 [2, T], logprobs above entropies.
+        """The next stage's input; from the last stage [2, T], logprobs above entropies, in float32 or better.
 
         Both speak about token t at index t and are 0 where `action_mask` is False.
         """
@@ -36,34 +36,56 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
             input_ids=_padded_tokens(microbatch, self._token_multiple).unsqueeze(0),
             position_ids=None,
             attention_mask=None,
-            packed_seq_params=_packing(microbatch, self._token_multiple),
+            packed_seq_params=self._packing(microbatch),
         )
         measured: Tensor = (
             self._measure_actions(hidden, microbatch) if self.post_process else hidden
         )
         return measured
 
+    def _packing(self, microbatch: Microbatch) -> Packing:
+        packing = Packing.of(
+            microbatch,
+            multiple=self._token_multiple,
+            queries_per_key=self.config.num_attention_heads // self.config.num_query_groups,
+            dtype=self.config.params_dtype,
+        )
+        assert packing.horizon is None or platform.can_branch(), "TransformerEngine knows no trees"
+        return packing
+
+    def _preprocess(
+        self, *args: Any, packed_seq_params: Packing, **options: Any
+    ) -> tuple[Any, ...]:
+        """Gives our rotary kernel each token's rotation, where Megatron has a table for positions from 0 on."""
+        embedded, angles, *rest = super()._preprocess(
+            *args, packed_seq_params=packed_seq_params, **options
+        )
+        if not platform.has_transformer_engine():
+            angles = kernels.rotations(angles, packed_seq_params.positions)
+        return embedded, angles, *rest
+
     def _postprocess(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """Ends `GPTModel.forward` before it would make logits of every token."""
         return hidden_states
 
     def _measure_actions(self, hidden: Tensor, microbatch: Microbatch) -> Tensor:
-        actions = microbatch.action_mask.nonzero().squeeze(1)  # [A]; token t is predicted at t - 1
+        actions = microbatch.action_mask.nonzero().squeeze(1)  # [A]
+        predecessors = microbatch.predecessors.index_select(0, actions)
         if self.config.sequence_parallel:
             hidden = gather_from_sequence_parallel_region(hidden)
         else:
             hidden = copy_to_tensor_model_parallel_region(hidden)
         temperatures = microbatch.temperatures
         measured = token_logprobs(
-            hidden.squeeze(1).index_select(0, actions - 1),
+            hidden.squeeze(1).index_select(0, predecessors),
             self._vocabulary_rows(),
             microbatch.tokens.index_select(0, actions),
             temperatures=None if temperatures is None else temperatures.index_select(0, actions),
             first_row=self._first_row,
             group=parallel_state.get_tensor_model_parallel_group(),
         )
-        nothing = torch.zeros(2, microbatch.num_tokens, device=hidden.device)
-        return nothing.index_copy(1, actions, torch.stack(measured))
+        values = torch.stack(measured)
+        return values.new_zeros(2, microbatch.num_tokens).index_copy(1, actions, values)
 
     def _vocabulary_rows(self) -> Tensor:
         """This rank's rows of the output weight, without those that only pad the vocabulary."""
@@ -176,18 +198,3 @@ def _check_divisible(architecture: Architecture, layout: Layout) -> None:
 
 def _padded_tokens(microbatch: Microbatch, multiple: int) -> Tensor:
     return torch.nn.functional.pad(microbatch.tokens, (0, -microbatch.num_tokens % multiple))
-
-
-def _packing(microbatch: Microbatch, multiple: int) -> PackedSeqParams:
-    """Megatron's record of where sequences begin; padding is a sequence of its own."""
-    starts = microbatch.cu_seqlens
-    if padding := -microbatch.num_tokens % multiple:
-        starts = torch.cat((starts, starts[-1:] + padding))
-    longest = int(starts.diff().max())
-    return PackedSeqParams(
-        qkv_format="thd",
-        cu_seqlens_q=starts,
-        cu_seqlens_kv=starts,
-        max_seqlen_q=longest,
-        max_seqlen_kv=longest,
-    )

@@ -28,6 +28,11 @@ def has_transformer_engine() -> bool:
     return has_cuda() and importlib.util.find_spec("transformer_engine") is not None
 
 
+def can_branch() -> bool:
+    """Whether sequences may continue each other; TransformerEngine's attention has no mask for it."""
+    return not has_transformer_engine()
+
+
 def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if has_cuda() else CPU
 

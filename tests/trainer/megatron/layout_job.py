@@ -8,19 +8,32 @@ from pathlib import Path
 
 import torch
 
-from tests.trainer.megatron.packing import batch, random_sequences, score_function
+from tests.trainer.megatron.packing import microbatch, random_sequences, score_function
 from trainer.megatron import platform
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
+from trainer.megatron.microbatch import TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 
-LENGTHS = ((9, 30, 4), (17, 22), (5, 5, 5, 40), (33,), (12, 3))
+# Lengths of the sequences of each microbatch, and in a tree the tokens they continue.
+MICROBATCHES = (
+    ((9, 30, 4), None),
+    ((17, 22), None),
+    ((5, 5, 5, 40), (-1, 2, 7, -1)),
+    ((33,), None),
+    ((12, 3), (-1, 11)),
+)
 
 
 def train(learner: Learner, *, steps: int) -> dict[str, object]:
     """Logprobs, then steps and the weights they lead to; five microbatches give two ranks unequal shares."""
-    packs = [random_sequences(n, vocabulary=131, seed=i) for i, n in enumerate(LENGTHS)]
-    whole = batch(*packs)
+    parts = [
+        microbatch(
+            random_sequences(lengths, vocabulary=131, seed=index), denominator=180, parents=parents
+        )
+        for index, (lengths, parents) in enumerate(MICROBATCHES)
+    ]
+    whole = TrainBatch(tuple(parts))
     logprobs = learner.logprobs(whole)
     metrics = [learner.step(whole, score_function) for _ in range(steps)]
     return {

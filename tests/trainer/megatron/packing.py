@@ -13,12 +13,15 @@ def random_sequences(lengths: Sequence[int], *, vocabulary: int, seed: int = 0) 
     return [torch.randint(0, vocabulary, (n,), generator=generator) for n in lengths]
 
 
-def microbatch(sequences: Sequence[Tensor], *, denominator: float) -> Microbatch:
-    """All tokens but the first of each sequence train, with advantages that depend on the token only."""
+def microbatch(
+    sequences: Sequence[Tensor], *, denominator: float, parents: Sequence[int] | None = None
+) -> Microbatch:
+    """All tokens that have one before them train, with advantages that depend on the token only."""
     tokens = torch.cat(list(sequences))
     starts = torch.tensor([0, *(len(s) for s in sequences)]).cumsum(0)
     mask = torch.ones(len(tokens), dtype=torch.bool)
-    mask[starts[:-1]] = False
+    roots = torch.tensor(parents or [-1] * len(sequences))
+    mask[starts[:-1]] = roots >= 0
     zeros = torch.zeros(len(tokens))
     return Microbatch(
         tokens=tokens,
@@ -28,6 +31,7 @@ def microbatch(sequences: Sequence[Tensor], *, denominator: float) -> Microbatch
         behavior_logprobs=zeros,
         proximal_logprobs=zeros,
         weights=mask.float() / denominator,
+        parents=roots if parents else None,
     )
 
 

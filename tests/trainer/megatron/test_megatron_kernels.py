@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.megatron import logprobs
 from trainer.megatron.adam import FusedAdam
-from trainer.megatron.kernels import rotate_packed, swiglu
+from trainer.megatron.kernels import rotate_packed, rotations, swiglu
 from trainer.megatron.logprobs import token_logprobs
 from trainer.megatron.norm import RMSNorm
 
@@ -93,21 +93,22 @@ def test_swiglu_follows_its_definition() -> None:
     assert_same_gradients(swiglu(x, None), gate * gate.sigmoid() * up, (x, x64))
 
 
-def test_rotary_positions_start_anew_in_each_sequence() -> None:
-    """Channel pairs (i, i + D/2) turn by position times frequency i, as complex numbers."""
-    lengths, dim = [5, 1, 9], 8
-    starts = torch.tensor([0, 5, 6, 15], dtype=torch.int32)
+def test_rotary_embedding_follows_its_definition() -> None:
+    """Channel pairs (i, i + D/2) turn by position times frequency i, as complex numbers, in whatever order positions come."""
+    dim, positions = 8, torch.tensor([0, 1, 2, 3, 4, 0, 3, 4, 5, 6, 7, 8, 1, 1, 2])
+    starts = torch.tensor([0, 5, 15], dtype=torch.int32)
     frequencies = 1 / 100 ** (torch.arange(4) / 4)
     half = torch.outer(torch.arange(9), frequencies)
     angles = torch.cat((half, half), dim=-1)[:, None, None, :]
     x = leaf(15, 2, dim, seed=0)
 
     x64 = exact(x)
-    positions = torch.cat([torch.arange(n) for n in lengths]).double()
-    turns = torch.polar(torch.ones(15, 4).double(), torch.outer(positions, frequencies.double()))
+    arguments = torch.outer(positions.double(), frequencies.double())
+    turns = torch.polar(torch.ones(15, 4).double(), arguments)
     turned = torch.complex(x64[..., :4], x64[..., 4:]) * turns[:, None]
     reference = torch.cat((turned.real, turned.imag), dim=-1)
-    assert_same_gradients(rotate_packed(x, starts, angles), reference, (x, x64))
+    rotated = rotate_packed(x, starts, rotations(angles, positions))
+    assert_same_gradients(rotated, reference, (x, x64))
 
 
 def test_our_adam_is_torchs() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.trainer.megatron.packing import batch, random_sequences
-from trainer.megatron.microbatch import Microbatch
+from trainer.megatron.microbatch import Microbatch, TrainBatch
 
 
 @pytest.fixture
@@ -20,14 +20,23 @@ def part() -> Microbatch:
         {"cu_seqlens": torch.tensor([1, 4, 8], dtype=torch.int32)},
         {"weights": torch.ones(7)},
         {"action_mask": torch.ones(8, dtype=torch.bool)},
+        {"parents": torch.tensor([-1, 3, -1])},
     ],
 )
 def test_a_microbatch_that_does_not_add_up_is_a_mistake(
     part: Microbatch, changes: dict[str, Tensor]
 ) -> None:
-    """Sequences that do not cover the tokens, tensors of other lengths, and a first token that trains."""
+    """Sequences that do not cover the tokens, tensors of other lengths, a first token that trains, a sequence that continues itself."""
     with pytest.raises(AssertionError):
         part.replace(**changes)
+
+
+def test_a_branch_stands_where_its_path_has_led(part: Microbatch) -> None:
+    """[5 6 7 8] continues [1 2 3] behind 2, and 4 behind 1: tokens before them are on their paths, not in the pack."""
+    tree = part.replace(parents=torch.tensor([-1, 0, 1]))
+    assert tree.paths == [[(0, 3)], [(0, 1), (1, 1)], [(0, 2), (2, 4)]]
+    assert tree.predecessors.tolist() == [-1, 0, 1, 0, 1, 4, 5, 6]
+    assert TrainBatch((tree,)).num_row_tokens == 3 + 2 + 6
 
 
 def test_proximal_logprobs_go_to_their_microbatches() -> None:
