@@ -108,7 +108,8 @@ class Sampler:
             return  # only the end of the connection is missing
         if fault.partial is not None:
             rest = builder.missing(fault.partial)
-            await emit(builder.add(rest), rest)
+            if rest.ids:  # of nothing nobody is told: an answer that fails before its first token has a status
+                await emit(builder.add(rest), rest)
         builder.change_engine()
         if attempt + 1 == MAX_ENGINES or (job.is_constrained and builder.ids):
             raise fault

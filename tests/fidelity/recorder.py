@@ -1,10 +1,10 @@
-"""A proxy in front of an engine that changes nothing and keeps what each `/generate` was asked and what it answered.
+"""A proxy in front of an engine that keeps what each `/generate` was asked and answered, and changes nothing unless told to.
 
 It is the independent witness of what was sampled: it knows neither the gateway's trie nor its store.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +49,7 @@ class Recorder:
         self.url = ""
         self.calls: list[EngineCall] = []
         self.aborted: list[str] = []  # calls that the engine was told to drop
+        self.change: Callable[[dict[str, Any]], None] | None = None  # what to spoil in each answer
         self._engine = engine
         self._session = session
 
@@ -68,9 +69,9 @@ class Recorder:
             rest = b""
             async for data in answer.content.iter_any():
                 *events, rest = (rest + data).split(b"\n\n")
-                _read(call, events)
-                await response.write(data)
-            _read(call, [rest])
+                for event in events:
+                    await response.write(self._passed(call, event) + b"\n\n")
+            await response.write(self._passed(call, rest))
             await response.write_eof()
         return response
 
@@ -80,15 +81,20 @@ class Recorder:
         self.calls.append(call)
         return call
 
-
-def _read(call: EngineCall | None, events: list[bytes]) -> None:
-    """Events of a stream begin with `data:`; an answer that is not streamed is bare JSON."""
-    for event in events if call is not None else ():
-        data = event.strip().removeprefix(b"data:").strip()
-        if data and data != b"[DONE]":
-            answer = json.loads(data)
-            if "meta_info" in answer:
-                call.read(answer)
+    def _passed(self, call: EngineCall | None, event: bytes) -> bytes:
+        """The event as it goes on; in a stream it begins with `data:`, an answer that is not streamed is bare JSON."""
+        prefix = b"data: " if event.startswith(b"data:") else b""
+        data = event.removeprefix(b"data:").strip()
+        if call is None or not data or data == b"[DONE]":
+            return event
+        answer = json.loads(data)
+        if "meta_info" not in answer:
+            return event
+        call.read(answer)
+        if self.change is None:
+            return event
+        self.change(answer)
+        return prefix + json.dumps(answer).encode()
 
 
 @asynccontextmanager
