@@ -6,10 +6,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from rollout.engine_control import EngineControl
+from rollout.policies import Policy
+from rollout.swap import swap
 
 ROOT = Path(__file__).parent.parent
 PYTHON = Path(os.environ.get("TURNGATE_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))
@@ -78,6 +82,16 @@ def start_engine(model_dir: Path) -> Iterator[str]:
     """The URL of a server that lives as long as the block."""
     with engine_process(model_dir) as engine:
         yield engine.url
+
+
+@asynccontextmanager
+async def borrowed(url: str, starter: Policy) -> AsyncIterator[EngineControl]:
+    """Control of an engine that others use too: after the block it serves its starter again."""
+    async with EngineControl(url, admin_key=ADMIN_KEY) as control:
+        try:
+            yield control
+        finally:
+            assert all(result.ok for result in await swap([control], starter))
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:

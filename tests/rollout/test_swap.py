@@ -14,7 +14,7 @@ from rollout.errors import PolicyDamaged
 from rollout.generation import Chunk, GenerateRequest
 from rollout.policies import Policy, PolicyStore
 from rollout.swap import reconcile, swap
-from tests.engines import ADMIN_KEY
+from tests.engines import ADMIN_KEY, borrowed
 from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
 
 LONG = {"temperature": 1, "max_new_tokens": 400, "ignore_eos": True}
@@ -38,9 +38,8 @@ def store(model_dir: Path, tmp_path: Path) -> PolicyStore:
 @pytest.fixture
 async def control(engine: str, store: PolicyStore) -> AsyncIterator[EngineControl]:
     """The shared engine, given back as it was."""
-    async with EngineControl(engine, admin_key=ADMIN_KEY) as control:
+    async with borrowed(engine, store.policy(0)) as control:
         yield control
-        assert all(result.ok for result in await swap([control], store.policy(0)))
 
 
 async def _recorded(policy: Policy | None) -> Policy | None:
