@@ -67,8 +67,8 @@ _MODELS: dict[str, Callable[[], Any]] = {
 }
 
 
-def random_reference(name: str, directory: Path) -> Reference:
-    torch.manual_seed(0)
+def random_reference(name: str, directory: Path, seed: int = 0) -> Reference:
+    torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(_MODELS[name]()).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,0 +1,182 @@
+"""Who gets the credit: advantages by token along turns, branches and states, against plain Python."""
+
+import statistics
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+from rollout.episode import OutputFlags, Turn
+from rollout.trie import Trie
+from tests.rollout.random_episodes import episodes
+from tests.trainer.papers import Game, Values, gigpo, penalties, to_come, turn_returns
+from tests.trainer.plays import PLAYS, behavior, prepared
+from tests.trainer.test_batch import claim, turn
+from tests.trainer.test_batch import prepared as prepared_claims
+from trainer.batch import Batch, penalized
+from trainer.composition import Composition
+from trainer.measure import kl_penalties, m2po_kept
+from trainer.rows import episode_rows, episode_ways
+
+TOKENS = [token for play in PLAYS for token in play.tokens]
+REFERENCE = {token: behavior(token) - 0.01 * (token % 7) for token in TOKENS}
+GAME = Game(PLAYS, {token: behavior(token) for token in TOKENS}, {}, REFERENCE)
+
+
+def advantages(batch: Batch) -> Values:
+    return {
+        int(token): float(advantage)
+        for row in batch.rows
+        for token, advantage, mask in zip(
+            row.sequence.tokens, row.advantages, row.sequence.action_mask, strict=True
+        )
+        if mask
+    }
+
+
+def with_logprobs(batch: Batch, **logprobs: Values) -> Batch:
+    """Measured by policies that are written down, by the field they fill."""
+    train = batch.train
+    for field, values in logprobs.items():
+        tensors = [
+            torch.tensor([values.get(token, 0.0) for token in part.tokens.tolist()])
+            for part in train.microbatches
+        ]
+        train = train.replace(field, tensors)
+    return replace(batch, train=train)
+
+
+def test_turns_get_what_comes_after_them() -> None:
+    """turn_discount: each output has the discounted rewards of its way, a shared one the mean over its ways."""
+    batch = prepared(
+        Composition(advantage="reinforce", turn_credit="turn_discount", turn_discount=0.5)
+    )
+
+    expected = {
+        token: value
+        for play in PLAYS
+        for name, value in turn_returns(play, 0.5).items()
+        for token in play.outputs[name]
+    }
+    assert advantages(batch) == pytest.approx(expected)
+    assert expected[110] == (0.0 + 0.5 * 0.5) / 2  # one branch earns nothing, the other 0.5
+
+
+def test_tokens_get_what_comes_after_them() -> None:
+    """discount: returns fall by it per sampled token, and what was not sampled is stepped over."""
+    batch = prepared(Composition(advantage="reinforce", discount=0.9))
+
+    expected = to_come(GAME, dict.fromkeys(TOKENS, 0.0), discount=0.9)
+    assert advantages(batch) == pytest.approx(expected)
+
+
+def test_turns_that_saw_the_same_are_compared() -> None:
+    """gigpo: the episode's advantage plus the distance from the mean of all visits to the state."""
+    assert advantages(prepared(Composition(turn_credit="gigpo"))) == pytest.approx(gigpo(GAME))
+
+
+@pytest.mark.parametrize("token_budget", [8, 999])
+def test_a_kl_in_the_reward_reaches_back_in_any_packing(token_budget: int) -> None:
+    """Each token's penalty is taken from the returns of all before it on its way, whatever the microbatches."""
+    parts = Composition(
+        advantage="reinforce", proximal="behavior", correction="none", kl_in_reward=0.1
+    )
+    batch = with_logprobs(prepared(parts, token_budget), reference_logprobs=REFERENCE)
+    batch = penalized(batch, kl_penalties(batch.train, parts), parts)
+
+    expected = pytest.approx(to_come(GAME, penalties(GAME, 0.1)), abs=1e-6)
+    assert advantages(batch) == expected
+    in_microbatches = {
+        int(token): float(value)
+        for part in batch.train.microbatches
+        for token, value, mask in zip(part.tokens, part.advantages, part.action_mask, strict=True)
+        if mask
+    }
+    assert in_microbatches == expected
+
+
+@pytest.mark.parametrize("token_budget", [8, 40, 999])
+def test_m2po_judges_the_whole_batch(token_budget: int) -> None:
+    """The tokens kept are the same whatever the microbatches: the second moment is that of all."""
+    parts = Composition(policy_loss="m2po", proximal="behavior", correction="none")
+    measured = {token: behavior(token) + 0.05 * (token % 9) for token in TOKENS}
+    train = with_logprobs(prepared(parts, token_budget), proximal_logprobs=measured).train
+
+    kept = sorted(
+        int(token)
+        for part, keeps in zip(train.microbatches, m2po_kept(train, 0.02), strict=True)
+        for token in part.tokens[keeps]
+    )
+
+    moments = sorted((0.05 * (token % 9)) ** 2 for token in TOKENS)
+    most = max(n for n in range(1, 1 + len(moments)) if sum(moments[:n]) / n < 0.02)
+    assert len(kept) == most < len(TOKENS)
+    dropped = set(TOKENS) - set(kept)
+    assert max(token % 9 for token in kept) <= min(token % 9 for token in dropped)
+
+
+def cut(turns: list[Turn]) -> list[Turn]:
+    """The same, the last output ended by a length limit."""
+    (output,) = turns[-1].outputs
+    truncated = msgspec.structs.replace(output, flags=int(OutputFlags.TRUNCATED))
+    return [*turns[:-1], msgspec.structs.replace(turns[-1], outputs=(truncated,))]
+
+
+def test_overlong_filtering_leaves_cut_rows_out_of_the_loss_alone() -> None:
+    """A row that was cut by length trains nothing and is in no denominator; its reward counts in its group."""
+    long, short = [turn("a", [1], [5, 6, 7])], [turn("b", [1], [8, 9])]
+    batch = prepared_claims([claim("g", [1.0, 0.0], turns=[cut(long), short])], overlong="filter")
+
+    (part,) = batch.train.microbatches
+    assert part.tokens.tolist() == [1, 8, 9]
+    assert part.weights.tolist() == [0, 0.5, 0.5]
+    deviation = statistics.stdev([1.0, 0.0]) + 1e-6
+    assert part.advantages.tolist() == pytest.approx([0, -0.5 / deviation, -0.5 / deviation])
+
+
+def test_a_batch_of_cut_rows_has_no_signal() -> None:
+    """Where filtering leaves nothing there is nothing to train."""
+    rows = [cut([turn("a", [1], [5])]), cut([turn("b", [1], [6])])]
+    assert not prepared_claims([claim("g", [1.0, 0.0], turns=rows)], overlong="filter").has_signal
+
+
+def test_long_episodes_lose_reward() -> None:
+    """The soft penalty is by sampled tokens and is taken before the group is compared."""
+    turns = [[turn("a", [1], range(5, 5 + length))] for length in (2, 8)]
+    batch = prepared_claims(
+        [claim("g", [1.0, 1.0], turns=turns)],
+        advantage="dr_grpo",
+        overlong="soft",
+        overlong_length=10,
+        overlong_cache=4,
+    )
+    assert batch.advantages == pytest.approx((0.25, -0.25))
+    assert batch.rewards == (1.0, 1.0)
+
+
+def test_rewards_are_scaled_then_cut() -> None:
+    """clip(scale * r, low, high), before the group is compared."""
+    shaping = {"reward_scale": 2.0, "reward_low": -1.0, "reward_high": 1.0}
+    batch = prepared_claims([claim("g", [5.0, -5.0])], advantage="dr_grpo", **shaping)
+    assert batch.advantages == (1.0, -1.0)
+
+
+@given(episodes())
+def test_ways_number_the_tokens_of_the_rows(turns: list[Turn]) -> None:
+    """Every token that trains is on a way, those of a row in the row's own order, and has the output it came from."""
+    trie = Trie(turns)
+    rows, found = episode_rows(trie, 1.0), episode_ways(trie)
+
+    assert len(found.ways) == len(rows)
+    assert len(found.outputs) == sum(row.num_sampled for row in rows)
+    first = 0
+    for row, way in zip(rows, found.ways, strict=True):
+        own = range(first, first + row.num_sampled)
+        first += row.num_sampled
+        assert way[np.isin(way, own)].tolist() == list(own)
+        assert way.max(initial=-1) < first
+        of = [found.spans[found.outputs[number]].turn for number in own]
+        assert of == row.sequence.turns[row.sequence.action_mask].tolist()
