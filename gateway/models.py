@@ -38,4 +38,4 @@ async def _models(services: Services) -> list[ModelObject]:
     created = policy.created if policy is not None else 0
     served = {s.policy_version for s in services.pool.snapshot() if s.policy_version is not None}
     names = [ALIAS, *(f"{PINNED_PREFIX}{version}" for version in sorted(served, reverse=True))]
-    return [ModelObject(id=name, created=created) for name in names]
+    return [ModelObject(id=name, created=created, rendering=services.model) for name in names]

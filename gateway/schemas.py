@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.families import ModelFacts
 from rollout.episode import HistoryPolicy
 
 # Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
@@ -308,6 +309,7 @@ class ModelObject(BaseModel):
     id: str
     created: int
     owned_by: str = "turngate"
+    rendering: ModelFacts  # how the model's messages become tokens and its tokens messages
 
 
 class ModelList(BaseModel):

@@ -7,6 +7,7 @@ from functools import partial
 
 from gateway.attach import Attacher
 from gateway.authentication import Authenticator
+from gateway.families import ModelFacts
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.planner import Planner
@@ -31,6 +32,7 @@ RECONCILE_LOCK_SECONDS = 900.0
 class Services:
     settings: Settings
     tokenizer: Tokenizer
+    model: ModelFacts
     store: Store  # of the project whose policy the engines serve
     stores: Stores
     ledger: Ledger
@@ -50,6 +52,9 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     """Connect to everything; what was opened is closed, whatever happens."""
     tokenizer = Tokenizer.load(settings.model_dir)
     template = ChatTemplate.load(settings.model_dir, tokenizer)
+    reader = Reader.for_template(template.source, settings.tool_format, settings.reasoning_format)
+    model = ModelFacts.of(template, tokenizer, reader)
+    model.introduce()
     async with AsyncExitStack() as stack:
         store = Store.connect(settings.redis_url, project=settings.project)
         stack.push_async_callback(store.close)
@@ -61,11 +66,12 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         yield Services(
             settings=settings,
             tokenizer=tokenizer,
+            model=model,
             store=store,
             stores=Stores(store),
             ledger=ledger,
             pool=pool,
-            turns=_turns(settings, tokenizer, template, pool, metrics),
+            turns=_turns(settings, tokenizer, template, reader, pool=pool, metrics=metrics),
             authenticator=_authenticator(settings, ledger),
             limits=Limits(),
             metrics=metrics,
@@ -76,10 +82,11 @@ def _turns(
     settings: Settings,
     tokenizer: Tokenizer,
     template: ChatTemplate,
+    reader: Reader,
+    *,
     pool: Pool,
     metrics: Metrics,
 ) -> Turns:
-    reader = Reader.for_template(template.source, settings.tool_format, settings.reasoning_format)
     return Turns(
         tokenizer=tokenizer,
         reader=reader,

@@ -1,4 +1,4 @@
-"""Byte-level BPE at tiktoken's speed, built from a model's own tokenizer.json."""
+"""Byte-level BPE at tiktoken's speed, built from a model's own files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import regex
 import tiktoken
 
-from rollout.tokenizer_file import (
-    TokenizerFile,
-    added_ids,
-    byte_table,
-    normal_form,
-    patterns,
-    ranks,
-)
+from rollout.vocabulary import Vocabulary
 
 # Characters. tiktoken's regular expressions overflow their stack on a million spaces in a row.
 LONGEST_PIECE = 400_000
@@ -27,16 +20,17 @@ LONGEST_PIECE = 400_000
 class ByteLevelCodec:
     """Text to ids and back; added tokens are recognised in the text, nothing is added to it."""
 
-    def __init__(self, file: TokenizerFile, *, num_ids: int) -> None:
-        *splits, last = patterns(file.pre_tokenizer)
-        self._splits = [regex.compile(source) for source in splits]
-        self._form = normal_form(file.normalizer)
-        self._added = added_ids(file.added_tokens, self._form)
+    kind = "tiktoken"
+
+    def __init__(self, vocabulary: Vocabulary, *, num_ids: int) -> None:
+        self._splits = [regex.compile(source) for source in vocabulary.splits]
+        self._form = vocabulary.form
+        self._added = {token.content: token.id for token in vocabulary.added}
         longest_first = sorted(self._added, key=len, reverse=True)
         self._added_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
-        self._encode_piece = _encoder(file, last, self._added)
-        self._bytes = byte_table(file, num_ids=num_ids)
-        special = {token.id for token in file.added_tokens if token.special}
+        self._encode_piece = _encoder(vocabulary)
+        self._bytes = vocabulary.byte_table(num_ids)
+        special = {token.id for token in vocabulary.added if token.special}
         self._visible = [
             b"" if token in special else data for token, data in enumerate(self._bytes)
         ]
@@ -116,11 +110,10 @@ def _isolate(split: regex.Pattern[str], pieces: Iterable[str]) -> Iterator[str]:
             yield piece[end:]
 
 
-def _encoder(
-    file: TokenizerFile, pattern: str, added: dict[str, int]
-) -> Callable[[str], list[int]]:
+def _encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
     # Text between matches is one piece for Hugging Face and lost for tiktoken, hence the second branch.
+    pattern = vocabulary.pattern
     covering = rf"{pattern}|(?:(?!{pattern})[\s\S])+"
     return tiktoken.Encoding(
-        "model", pat_str=covering, mergeable_ranks=ranks(file.model, added), special_tokens={}
+        "model", pat_str=covering, mergeable_ranks=dict(vocabulary.ranks), special_tokens={}
     ).encode_ordinary

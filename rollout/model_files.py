@@ -55,6 +55,11 @@ class NamedToken(msgspec.Struct, frozen=True):
     content: str
 
 
+class DecodedToken(msgspec.Struct, frozen=True):
+    content: str
+    special: bool = False
+
+
 class NamedTemplate(msgspec.Struct, frozen=True):
     name: str
     template: str
@@ -68,6 +73,13 @@ class TokenizerConfig(msgspec.Struct, frozen=True):
     unk_token: str | NamedToken | None = None
     pad_token: str | NamedToken | None = None
     chat_template: str | list[NamedTemplate] | None = None
+    added_tokens_decoder: dict[int, DecodedToken] = {}
+
+    @property
+    def added_tokens(self) -> tuple[AddedToken, ...]:
+        """By id, where tokenizer.json does not have them."""
+        decoder = self.added_tokens_decoder.items()
+        return tuple(AddedToken(id_, t.content, special=t.special) for id_, t in decoder)
 
     @property
     def special_tokens(self) -> dict[str, str]:
@@ -88,7 +100,14 @@ class ModelFiles:
     def tokenizer_path(self) -> Path:
         return self._existing("tokenizer.json")
 
+    def tiktoken_path(self) -> Path | None:
+        """Kimi's vocabulary, where there is no tokenizer.json."""
+        path = self.directory / "tiktoken.model"
+        return path if path.exists() and not (self.directory / "tokenizer.json").exists() else None
+
     def added_tokens(self) -> tuple[AddedToken, ...]:
+        if self.tiktoken_path() is not None:
+            return self.tokenizer_config().added_tokens
         return read_json(self.tokenizer_path(), AddedTokens).added_tokens
 
     def config(self) -> ModelConfig:

@@ -47,6 +47,8 @@ class ChatTemplate:
             openers=_openers(self._renderer, tokenizer),
         )
         self._junctions = JunctionFinder(self._renderer, self._cutter)
+        self.after_results = self._junctions.after_results
+        self.after_questions = self._junctions.after_questions
 
     @classmethod
     def load(cls, model_dir: str | Path, tokenizer: Tokenizer) -> ChatTemplate:

@@ -16,7 +16,8 @@ import msgspec
 from rollout.bpe import ByteLevelCodec
 from rollout.model_files import ModelFiles, ModelFilesError
 from rollout.reference import ReferenceCodec
-from rollout.tokenizer_file import TokenizerFile, UnsupportedTokenizerError
+from rollout.tiktoken_file import read_vocabulary
+from rollout.tokenizer_file import TokenizerFile, UnsupportedTokenizerError, vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class StreamDecoder(Protocol):
 class Codec(Protocol):
     """Text and ids of one tokenizer.json; *visible* text leaves special tokens out."""
 
+    kind: str  # the library behind it
+
     def encode(self, text: str, /) -> list[int]: ...
     def decode(self, ids: Sequence[int], /) -> str: ...
     def visible_text(self, ids: Sequence[int], /) -> str: ...
@@ -68,6 +71,7 @@ class Tokenizer:
     """A codec together with the model's token facts."""
 
     def __init__(self, codec: Codec, facts: TokenFacts) -> None:
+        self.kind = codec.kind
         self.encode = codec.encode
         self.decode = codec.decode
         self.visible_text = codec.visible_text
@@ -84,6 +88,9 @@ class Tokenizer:
     def load(cls, model_dir: str | Path) -> Tokenizer:
         files = ModelFiles(model_dir)
         facts = _read_facts(files)
+        if (path := files.tiktoken_path()) is not None:
+            named = read_vocabulary(path, files.added_tokens())
+            return cls(ByteLevelCodec(named, num_ids=facts.vocab_size), facts)
         return cls(_fastest_exact_codec(files.tokenizer_path(), facts.vocab_size), facts)
 
     def stream_decoder(self, shown: Iterable[str] = ()) -> StreamDecoder:
@@ -130,7 +137,7 @@ def _stated(value: int | None, name: str, files: ModelFiles) -> int:
 def _fastest_exact_codec(path: Path, vocab_size: int) -> Codec:
     reference = ReferenceCodec(path)
     try:
-        codec = ByteLevelCodec(TokenizerFile.read(path), num_ids=vocab_size)
+        codec = ByteLevelCodec(vocabulary(TokenizerFile.read(path)), num_ids=vocab_size)
     except UnsupportedTokenizerError as error:
         log.warning("tokenizer falls back to `tokenizers`", extra={"reason": str(error)})
         return reference

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from rollout.model_files import AddedToken, ModelFilesError, read_json
+from rollout.vocabulary import NormalForm, Vocabulary
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 NORMAL_FORMS: tuple[NormalForm, ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 
@@ -65,7 +64,23 @@ class TokenizerFile(msgspec.Struct, frozen=True):
             raise UnsupportedTokenizerError(str(error)) from error
 
 
-def patterns(stage: Stage | None) -> list[str]:
+def vocabulary(file: TokenizerFile) -> Vocabulary:
+    *splits, pattern = _patterns(file.pre_tokenizer)
+    form = _normal_form(file.normalizer)
+    _check_added(file.added_tokens, form)
+    added = {token.content for token in file.added_tokens}
+    plain = {text: token for text, token in file.model.vocab.items() if text not in added}
+    return Vocabulary(
+        splits=tuple(splits),
+        pattern=pattern,
+        form=form,
+        ranks=_ranks(file.model, plain),
+        texts={token: _to_bytes(text) for text, token in plain.items()},
+        added=file.added_tokens,
+    )
+
+
+def _patterns(stage: Stage | None) -> list[str]:
     if stage is None:
         raise UnsupportedTokenizerError("no pre-tokenizer")
     stages = stage.pretokenizers if stage.type == "Sequence" else (stage,)
@@ -87,11 +102,11 @@ def _split_source(stage: Stage) -> str:
     return re.escape(stage.pattern["String"])
 
 
-def normal_form(stage: Stage | None) -> NormalForm | None:
+def _normal_form(stage: Stage | None) -> NormalForm | None:
     if stage is None:
         return None
     if stage.type == "Sequence":
-        forms = {normal_form(part) for part in stage.normalizers}
+        forms = {_normal_form(part) for part in stage.normalizers}
         if len(forms) <= 1:
             return forms.pop() if forms else None
     for form in NORMAL_FORMS:
@@ -100,16 +115,13 @@ def normal_form(stage: Stage | None) -> NormalForm | None:
     raise UnsupportedTokenizerError(f"normalizer {stage.type}")
 
 
-def added_ids(tokens: Iterable[AddedToken], form: NormalForm | None) -> dict[str, int]:
-    ids = {}
+def _check_added(tokens: Iterable[AddedToken], form: NormalForm | None) -> None:
     for token in tokens:
         if token.lstrip or token.rstrip or token.single_word or (token.normalized and form):
             raise UnsupportedTokenizerError(f"added token {token.content!r} matches by context")
-        ids[token.content] = token.id
-    return ids
 
 
-def ranks(model: Model, added: dict[str, int]) -> dict[bytes, int]:
+def _ranks(model: Model, plain: Mapping[str, int]) -> dict[bytes, int]:
     if model.type != "BPE" or model.byte_fallback or model.dropout:
         raise UnsupportedTokenizerError("the model is not a plain byte-level BPE")
     if model.continuing_subword_prefix or model.end_of_word_suffix:
@@ -118,30 +130,23 @@ def ranks(model: Model, added: dict[str, int]) -> dict[bytes, int]:
     if any(later < earlier for earlier, later in itertools.pairwise(merged)):
         raise UnsupportedTokenizerError("ids are not in merge order")
     reachable = set(merged)
-    ranks = {
-        _to_bytes(text): token
-        for text, token in model.vocab.items()
-        if text not in added and (len(text) == 1 or token in reachable or model.ignore_merges)
-    }
+    others = [text for text, token in plain.items() if len(text) > 1 and token not in reachable]
+    if model.ignore_merges and any(_has_two_parts(text, plain) for text in others):
+        raise UnsupportedTokenizerError("a token is whole words only, though two others spell it")
+    unreachable = set() if model.ignore_merges else set(others)
+    ranks = {_to_bytes(text): token for text, token in plain.items() if text not in unreachable}
     if any(bytes([value]) not in ranks for value in range(256)):
         raise UnsupportedTokenizerError("the vocabulary lacks single bytes")
     return ranks
 
 
+def _has_two_parts(text: str, plain: Mapping[str, int]) -> bool:
+    """Whether tiktoken would merge two tokens into this one, which no merge says."""
+    return any(text[:cut] in plain and text[cut:] in plain for cut in range(1, len(text)))
+
+
 def _merged_text(merge: str | tuple[str, str]) -> str:
     return merge.replace(" ", "", 1) if isinstance(merge, str) else merge[0] + merge[1]
-
-
-def byte_table(file: TokenizerFile, *, num_ids: int) -> list[bytes]:
-    added = {token.content: token.id for token in file.added_tokens}
-    ids = [*file.model.vocab.values(), *added.values()]
-    table = [b""] * max(num_ids, max(ids) + 1)
-    for text, token in file.model.vocab.items():
-        if text not in added:
-            table[token] = _to_bytes(text)
-    for text, token in added.items():
-        table[token] = text.encode()
-    return table
 
 
 def _to_bytes(text: str) -> bytes:

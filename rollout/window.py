@@ -6,7 +6,6 @@ conversation for every sample.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -16,8 +15,6 @@ from rollout.junction import Junction, JunctionCutter
 from rollout.prompt import PromptRenderer
 from rollout.rendering import TemplateError
 from rollout.sample_chats import CONVERSATIONS, ONE_TOOL
-
-log = logging.getLogger(__name__)
 
 HEAD_ROLES = ("system", "developer")
 Sample = tuple[Sequence[Message], Sequence[Tool] | None, int]
@@ -38,15 +35,8 @@ class JunctionFinder:
     def __init__(self, renderer: PromptRenderer, cutter: JunctionCutter) -> None:
         self._renderer = renderer
         self._cutter = cutter
-        self._window_for_tools = self._narrowest_safe(with_user=False)
-        self._window_for_user = self._narrowest_safe(with_user=True)
-        log.info(
-            "junctions of the chat template",
-            extra={
-                "after_user": self._window_for_user.value,
-                "after_tools": self._window_for_tools.value,
-            },
-        )
+        self._window_for_tools, self.after_results = self._narrowest_safe(with_user=False)
+        self._window_for_user, self.after_questions = self._narrowest_safe(with_user=True)
 
     def find(
         self,
@@ -83,17 +73,19 @@ class JunctionFinder:
                 pass  # the window breaks a rule that the conversation may keep
         return self._cutter.cut(self._renderer.normalized(messages), tools, start, extra)
 
-    def _narrowest_safe(self, *, with_user: bool) -> Window:
+    def _narrowest_safe(self, *, with_user: bool) -> tuple[Window, str]:
+        """The window, and in a word what becomes of outputs that the template shows again as they were."""
         samples = [
             (sample, self._through(Window.WHOLE, *sample))
             for sample in self._samples(with_user=with_user)
         ]
         if any(_swallows(junction, sample) for sample, junction in samples):
-            return Window.UNKNOWN
+            return Window.UNKNOWN, "branches"
+        becomes = "bridged" if any(junction for _, junction in samples) else "branches"
         for window in (Window.LAST_OUTPUT, Window.SINCE_USER):
             if all(self._through(window, *sample) == junction for sample, junction in samples):
-                return window
-        return Window.WHOLE
+                return window, becomes
+        return Window.WHOLE, becomes
 
     def _samples(self, *, with_user: bool) -> Iterator[Sample]:
         """Every place in the sample conversations where something follows an output, if the template takes it."""

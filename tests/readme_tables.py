@@ -1,4 +1,4 @@
-"""The README's tables of endpoints and settings, made from the code: `python -m tests.readme_tables` rewrites them.
+"""The README's tables of endpoints, settings, algorithms and families, made from the code: `python -m tests.readme_tables` rewrites them.
 
 A table stands between `<!-- name -->` and `<!-- /name -->`; `test_readme.py` compares.
 """
@@ -18,6 +18,7 @@ from deploy.settings import Settings as CommandSettings
 from gateway import administration, episodes, health, models, policies, rewards
 from gateway.settings import Settings as GatewaySettings
 from rollout.settings import SharedSettings
+from tests.family_table import families
 from trainer.composition import CLIPPING, Composition
 from trainer.presets import PRESETS
 from trainer.settings import Settings as TrainerSettings
@@ -114,7 +115,12 @@ def kl(parts: Composition) -> str:
     return f"{parts.kl_in_loss:g}, {parts.kl_estimator} in the loss" if parts.kl_in_loss else ""
 
 
-TABLES = {"endpoints": endpoints, "settings": settings, "algorithms": algorithms}
+TABLES = {
+    "endpoints": endpoints,
+    "settings": settings,
+    "algorithms": algorithms,
+    "families": families,
+}
 
 
 def filled(text: str, names: Iterable[str] = TABLES) -> str:

@@ -55,13 +55,14 @@ class Dialogue:
         )
         attachment = self._attacher.attach(request, self._history)
         self._check_prompt(attachment)
-        tail = self._attacher.tail(attachment.prompt)
-        ids = self._sampled(self._written(thought, content, calls, tail), ends_in_call=bool(calls))
+        ids = self._sampled(
+            self._written(thought, content, calls, attachment.tail), ends_in_call=bool(calls)
+        )
         builder = OutputBuilder(
             0,
             request=request,
             tokenizer=self._tokenizer,
-            parser=self.reader.parser(tools=self._tools, prompt_tail=tail),
+            parser=self.reader.parser(tools=self._tools, prompt_tail=attachment.tail),
             flags=OutputFlags.NONE,
         )
         covered = (VersionInterval(1, 0, len(ids)),)

@@ -346,4 +346,12 @@ async def test_models_are_the_alias_and_what_is_served(
     missing = await served.admin.get("/v1/models/policy@99")
     assert names == ["policy", "policy@0"]
     assert one.id == "policy@0"
+    assert one.model_dump()["rendering"] == {
+        "family": "Qwen2.5, Qwen3, Hermes",
+        "tool_format": "hermes",
+        "reasoning_format": None,
+        "tokenizer": "tiktoken",
+        "after_results": "bridged",
+        "after_questions": "bridged",
+    }
     assert missing.status_code == 404

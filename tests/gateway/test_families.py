@@ -1,12 +1,12 @@
 """Every family's tool loop with reasoning, through attaching: continued where its template keeps history, else a branch."""
 
+import logging
+
 import pytest
 
-from tests.gateway.dialogue import Dialogue
+from gateway.families import ModelFacts, family_of
+from tests.family_table import attached
 from tests.rollout import families
-
-PRICE = ("price", {"city": "Paris", "count": 2})
-LOOK_UP = ("look_up", {"tags": ["é", {"deep": [1, None]}], "options": {}})
 
 
 @pytest.fixture(scope="module")
@@ -14,35 +14,43 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> families.Families:
     return families.Families(tmp_path_factory.mktemp("families"))
 
 
-def dialogue(shipped: families.Families, name: str, *, with_tools: bool) -> Dialogue:
-    template, tokenizer = shipped.load(name)
-    return Dialogue(template, tokenizer, ends=families.ends(name), with_tools=with_tools)
+@pytest.mark.parametrize(
+    ("template", "family"),
+    [
+        ("qwen2_5", "Qwen2.5, Qwen3, Hermes"),
+        ("qwen3", "Qwen2.5, Qwen3, Hermes"),
+        ("hermes", "Qwen2.5, Qwen3, Hermes"),
+        ("qwen3_6", "Qwen3-Coder, Qwen3.5 and later, Nemotron 3"),
+        ("llama3", "Llama 3"),
+        ("llama3_2", "Llama 3"),
+        ("deepseekv3", "DeepSeek V3, R1"),
+        ("deepseek_r1_distill", "DeepSeek V3, R1"),
+        ("glm4moe", "GLM-4.5 and later"),
+        ("mistral", "Mistral, Ministral"),
+        ("ministral", "Mistral, Ministral"),
+        ("gptoss", "gpt-oss"),
+        ("kimi_k2", "Kimi-K2"),
+        ("minimax_m2", "MiniMax"),
+        ("gemma3", None),
+        ("phi3", None),
+        ("cohere2", None),
+    ],
+)
+def test_a_family_is_known_by_its_template(template: str, family: str | None) -> None:
+    """A template shows its family, and one of no family that was tried is told apart."""
+    assert family_of(families.source(template)) == family
 
 
-def attached(shipped: families.Families, name: str) -> dict[str, str]:
-    """How each kind of call attached; that the prompt is the template's is checked on the way."""
-    loop = dialogue(shipped, name, with_tools=True)
-    loop.hear("What does it cost?")
-    loop.turn("I look it up.", "", [PRICE])
-    loop.return_results("4")
-    after_result = loop.turn("Once more.", "", [LOOK_UP]).how
-    loop.return_results("none\n")
-    assert loop.turn("Easy.", "It costs 4.").how == after_result
-    loop.hear("And two?")
-    after_thought = loop.turn("", "Eight.").how
-    loop.hear("Sure?")
-    after_text = loop.turn("", "Yes.").how
-    plain = dialogue(shipped, name, with_tools=False)
-    plain.hear("Hello")
-    plain.turn("", "Hi.")
-    plain.hear("So?")
-    without_tools = plain.turn("", "Well.").how
-    return {
-        "after a result": after_result,
-        "after a thought": after_thought,
-        "after text": after_text,
-        "without tools": without_tools,
-    }
+def test_a_model_of_no_known_family_is_introduced_as_such(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The line at start says that the generic rule applies, and how calls will attach under it."""
+    facts = ModelFacts(None, None, None, "tokenizers", "branches", "bridged")
+    with caplog.at_level(logging.INFO):
+        facts.introduce()
+    (record,) = caplog.records
+    assert (record.levelname, record.after_results) == ("WARNING", "branches")
+    assert "generic rule" in record.message
 
 
 # A new question leaves what was said as it was: every call is continued.

@@ -79,9 +79,12 @@ def names() -> list[str]:
 
 
 def source(name: str) -> str:
-    written = WRITTEN_HERE / f"{name}.jinja"
-    path = written if written.exists() else template_directory() / written.name
-    return path.read_text(encoding="utf-8")
+    directory = WRITTEN_HERE if is_written_here(name) else template_directory()
+    return (directory / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def is_written_here(name: str) -> bool:
+    return (WRITTEN_HERE / f"{name}.jinja").exists()
 
 
 def ends(name: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """A model directory of any family: its chat template, and a byte-level BPE made on the spot with its special tokens."""
 
+import base64
 import json
 import re
 from collections.abc import Iterable
@@ -8,7 +9,6 @@ from typing import Any
 
 from tokenizers import (
     AddedToken,
-    Regex,
     Tokenizer,
     decoders,
     models,
@@ -17,10 +17,17 @@ from tokenizers import (
     trainers,
 )
 
-QWEN_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+from tests.rollout.pre_tokenizers import PRE_TOKENIZERS
+
+# GPT-2's printable characters, in the order of the bytes that they stand for.
+BYTE_OF = {
+    character: byte
+    for byte, character in zip(
+        [*range(33, 127), *range(161, 173), *range(174, 256), *range(33), *range(127, 161), 173],
+        [*map(chr, [*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)])],
+        strict=True,
+    )
+}
 VISIBLE = (
     "<think>",
     "</think>",
@@ -45,7 +52,7 @@ def byte_level_bpe(
     """Trained on this repository's own source; special tokens come first, visible added tokens last."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizer or normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizer or qwen_pre_tokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizer or PRE_TOKENIZERS["qwen"]
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -58,13 +65,17 @@ def byte_level_bpe(
     return tokenizer
 
 
-def qwen_pre_tokenizer() -> Any:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN_PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
+def sentencepiece_like() -> Tokenizer:
+    built = Tokenizer(models.BPE(unk_token="<unk>"))
+    built.pre_tokenizer = pre_tokenizers.Metaspace()
+    built.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<unk>", "</s>"], show_progress=False
     )
+    built.train_from_iterator(
+        ["some words and some more words, said again and again é"] * 5, trainer
+    )
+    return built
 
 
 def write_model_directory(
@@ -88,6 +99,25 @@ def write_model_directory(
     (directory / "config.json").write_text(json.dumps({**facts, **(config or {})}))
     if chat_template is not None:
         (directory / "chat_template.jinja").write_text(chat_template)
+    return directory
+
+
+def write_kimi_directory(directory: Path) -> Path:
+    """Ranks in tiktoken.model, special tokens by id in the configuration, and no tokenizer.json."""
+    bpe = byte_level_bpe(vocab_size=600)
+    write_model_directory(directory, bpe)
+    (directory / "tokenizer.json").unlink()
+    vocab = json.loads(bpe.to_str())["model"]["vocab"]
+    special = {"[BOS]": 600, "<|im_end|>": 601, "<|im_middle|>": 602}
+    tokens = sorted(id_ for text, id_ in vocab.items() if not text.startswith("<|"))
+    words = [bytes(map(BYTE_OF.__getitem__, bpe.id_to_token(id_))) for id_ in tokens]
+    lines = [f"{base64.b64encode(word).decode()} {rank}" for rank, word in enumerate(words)]
+    (directory / "tiktoken.model").write_text("\n".join(lines))
+    added = {str(id_): {"content": text, "special": True} for text, id_ in special.items()}
+    config = {"eos_token": "<|im_end|>", "added_tokens_decoder": added}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    facts = {"vocab_size": 640, "max_position_embeddings": 2048, "eos_token_id": 601}
+    (directory / "config.json").write_text(json.dumps(facts))
     return directory
 
 

@@ -1,5 +1,6 @@
 """Text to ids and back: what the fast codec gives is what `tokenizers` gives."""
 
+import itertools
 import json
 import logging
 import subprocess
@@ -8,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
+from tiktoken.load import load_tiktoken_bpe
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
 from rollout import tokenizer as module
 from rollout.bpe import LONGEST_PIECE, ByteLevelCodec
 from rollout.model_files import ModelFilesError
 from rollout.reference import ReferenceCodec
-from tests.rollout.model_directory import byte_level_bpe, write_model_directory
+from rollout.tiktoken_file import KIMI_PATTERN
+from tests.rollout.model_directory import (
+    byte_level_bpe,
+    sentencepiece_like,
+    write_kimi_directory,
+    write_model_directory,
+)
+from tests.rollout.pre_tokenizers import PRE_TOKENIZERS
 
 TEXTS = st.lists(
     st.sampled_from(
@@ -35,23 +36,6 @@ TEXTS = st.lists(
     | st.text(max_size=8),
     max_size=12,
 ).map("".join)  # fmt: skip
-BYTE_LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-GPT2 = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-PRE_TOKENIZERS: dict[str, Any] = {
-    "qwen": None,
-    "gpt2": GPT2,
-    "digits, then gpt2": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), GPT2]),
-    "deepseek": pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated"),
-            pre_tokenizers.Split(Regex("[一-龥぀-ゟ゠-ヿ]+"), "isolated"),
-            pre_tokenizers.Split(Regex(r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"), "isolated"),
-            BYTE_LEVEL,
-        ]
-    ),
-    "a split that skips most text": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"\d|e"), "isolated"), BYTE_LEVEL]),
-    "no split": pre_tokenizers.Sequence([BYTE_LEVEL]),
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=list(PRE_TOKENIZERS))
@@ -85,22 +69,42 @@ def test_encoding_equals_the_reference(
     assert tokenizer.visible_text(ids) == reference.visible_text(ids)
 
 
-@settings(max_examples=300, deadline=None)
+def whole_characters(data: bytes) -> str:
+    """The text without a character at its end that has only begun."""
+    for size in (3, 2, 1):
+        try:
+            data[-size:].decode()
+        except UnicodeDecodeError as error:
+            if (error.start, error.reason) == (0, "unexpected end of data"):
+                return data[:-size].decode(errors="replace")
+    return data.decode(errors="replace")
+
+
+@settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.integers(0, 1245), max_size=40),
+    st.lists(st.integers(0, 605) | st.integers(3, 258), max_size=40),
     st.lists(st.integers(1, 5), min_size=1, max_size=40),
 )
 def test_streamed_text_is_the_whole_text(
-    qwen: module.Tokenizer, ids: list[int], sizes: list[int]
+    codecs: tuple[module.Tokenizer, ReferenceCodec], ids: list[int], sizes: list[int]
 ) -> None:
-    """Pieces of any size join to the visible text, and none of them ends in half a character."""
-    decoder = qwen.stream_decoder()
-    pieces, position = [], 0
-    for size in sizes * 40:
-        pieces.append(decoder.push(ids[position : position + size]))
+    """Whatever is sampled, in pieces of any size, whole characters are sent at once, and half of one never is."""
+    tokenizer, reference = codecs
+    decoder, slow = tokenizer.stream_decoder(), reference.stream_decoder([])
+    sent, sent_slowly, position = "", "", 0
+    for size in itertools.cycle(sizes):
+        if position >= len(ids):
+            break
+        piece = ids[position : position + size]
+        sent, sent_slowly = sent + decoder.push(piece), sent_slowly + slow.push(piece)
         position += size
-    pieces.append(decoder.finish())
-    assert "".join(pieces) == qwen.visible_text(ids)
+        visible = [token for token in ids[:position] if token not in tokenizer.special_ids]
+        whole = whole_characters(b"".join(map(tokenizer.token_bytes, visible)))
+        assert whole.startswith(sent)
+        assert set(whole.removeprefix(sent)) <= {"\ufffd"}  # what is no character may wait
+        assert sent.startswith(sent_slowly)
+    assert sent + decoder.finish() == tokenizer.visible_text(ids)
+    assert sent_slowly + slow.finish() == tokenizer.visible_text(ids)
 
 
 def test_half_a_character_waits_for_the_other_half(qwen: module.Tokenizer) -> None:
@@ -189,19 +193,6 @@ def test_a_model_without_an_end_of_text_is_refused(tmp_path: Path) -> None:
         module.Tokenizer.load(tmp_path)
 
 
-def sentencepiece_like() -> Tokenizer:
-    built = Tokenizer(models.BPE(unk_token="<unk>"))
-    built.pre_tokenizer = pre_tokenizers.Metaspace()
-    built.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<unk>", "</s>"], show_progress=False
-    )
-    built.train_from_iterator(
-        ["some words and some more words, said again and again é"] * 5, trainer
-    )
-    return built
-
-
 def lowercasing() -> Tokenizer:
     return byte_level_bpe(normalizer=normalizers.Lowercase(), vocab_size=300)
 
@@ -222,7 +213,23 @@ def reordered() -> Tokenizer:
     return Tokenizer.from_str(json.dumps(raw))
 
 
-@pytest.mark.parametrize("build", [sentencepiece_like, lowercasing, trimming, reordered])
+def spaced() -> Tokenizer:
+    return byte_level_bpe(
+        pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True), vocab_size=300
+    )
+
+
+def whole_words() -> Tokenizer:
+    """A token is a word but no merge, though two tokens spell it: tiktoken would merge them within longer words."""
+    raw = json.loads(byte_level_bpe(vocab_size=400).to_str())
+    raw["model"]["ignore_merges"] = True
+    raw["model"]["merges"].pop()
+    return Tokenizer.from_str(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    "build", [sentencepiece_like, lowercasing, trimming, reordered, spaced, whole_words]
+)
 def test_what_the_fast_codec_cannot_do_falls_back(
     build: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,16 +247,22 @@ def test_what_the_fast_codec_cannot_do_falls_back(
     assert "".join([*pieces, decoder.finish()]) == loaded.visible_text(ids)
 
 
-def test_a_token_that_no_merge_makes_is_never_encoded(tmp_path: Path) -> None:
-    """tiktoken alone would take any piece that is in the vocabulary; `tokenizers` reaches tokens by merges only."""
+@pytest.mark.parametrize("ignores_merges", [False, True])
+def test_a_token_that_no_merge_makes_is_never_encoded(
+    tmp_path: Path, *, ignores_merges: bool
+) -> None:
+    """tiktoken alone would take any piece that is in the vocabulary; `tokenizers` does only where merges are ignored."""
     raw = json.loads(byte_level_bpe(vocab_size=400).to_str())
     raw["model"]["vocab"]["unreachable"] = unreachable = raw["model"]["vocab"].pop(
         "".join(raw["model"]["merges"].pop())
     )
-    write_model_directory(tmp_path, Tokenizer.from_str(json.dumps(raw)))
+    raw["model"]["ignore_merges"] = ignores_merges
+    built = Tokenizer.from_str(json.dumps(raw))
+    write_model_directory(tmp_path, built)
     loaded = module.Tokenizer.load(tmp_path)
     assert isinstance(loaded.encode.__self__, ByteLevelCodec)
-    assert unreachable not in loaded.encode("unreachable")
+    assert (loaded.encode("unreachable") == [unreachable]) is ignores_merges
+    assert loaded.encode("unreachable") == built.encode("unreachable").ids
     assert loaded.decode([unreachable]) == "unreachable"
 
 
@@ -265,6 +278,40 @@ def test_a_codec_that_differs_is_not_used(tmp_path: Path, caplog: pytest.LogCapt
         loaded = module.Tokenizer.load(tmp_path)
     assert isinstance(loaded.encode.__self__, ReferenceCodec)
     assert "differs on" in caplog.records[0].__dict__["reason"]
+
+
+@pytest.fixture(scope="module")
+def kimi(tmp_path_factory: pytest.TempPathFactory) -> tuple[module.Tokenizer, tiktoken.Encoding]:
+    """The tokenizer, and tiktoken itself on the same file."""
+    directory = write_kimi_directory(tmp_path_factory.mktemp("kimi"))
+    oracle = tiktoken.Encoding(
+        "kimi",
+        pat_str=KIMI_PATTERN,
+        mergeable_ranks=load_tiktoken_bpe(str(directory / "tiktoken.model")),
+        special_tokens={"[BOS]": 600, "<|im_end|>": 601, "<|im_middle|>": 602},
+    )
+    return module.Tokenizer.load(directory), oracle
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS)
+def test_kimis_vocabulary_is_read_without_its_code(
+    kimi: tuple[module.Tokenizer, tiktoken.Encoding], text: str
+) -> None:
+    """tiktoken.model gives what tiktoken gives for Kimi's pattern, special tokens are those of the configuration."""
+    tokenizer, oracle = kimi
+    written = f"[BOS]{text}<|im_end|>{text}"
+    assert tokenizer.encode(written) == oracle.encode(written, allowed_special="all")
+    assert tokenizer.decode(tokenizer.encode(written)) == written
+    assert (tokenizer.eos_ids, tokenizer.special_ids) == ({601}, {600, 601, 602})
+
+
+def test_a_damaged_vocabulary_is_named(tmp_path: Path) -> None:
+    """A line that is no token is an error that names the file."""
+    directory = write_kimi_directory(tmp_path)
+    (directory / "tiktoken.model").write_text("!!! 5")
+    with pytest.raises(ModelFilesError, match=r"tiktoken\.model cannot be read"):
+        module.Tokenizer.load(directory)
 
 
 def test_neither_torch_nor_transformers_is_loaded() -> None:
