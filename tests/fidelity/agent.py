@@ -28,7 +28,7 @@ async def ask(
     answer = await served.admin.post(
         "/v1/chat/completions",
         headers={"X-Turngate-Episode": episode_id},
-        json={"messages": messages, "max_tokens": 48, **body},
+        json={"messages": messages, "max_tokens": 16, **body},
     )
     assert answer.status_code == 200, answer.text
     (choice,) = answer.json()["choices"]
