@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ log = logging.getLogger("gateway")
 # Tokenizer and template are millions of objects that never die: collecting around them costs a third of a turn.
 GC_THRESHOLDS = (50_000, 20, 50)
 BACKLOG = 2048  # connections waiting to be accepted
+DATE_SECONDS = 1.0  # as fine as an HTTP date can be
 
 
 class Address(NamedTuple):
@@ -96,6 +97,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     @asynccontextmanager
     async def listening(self, listener: socket.socket) -> AsyncIterator[None]:
@@ -106,13 +108,25 @@ class Server(uvicorn.Server):
             try:
                 yield
             finally:
-                self.should_exit = True
+                self.stop()
+
+    def stop(self) -> None:
+        """Take no more requests; those under way may finish."""
+        self.should_exit = True
+        self._stopping.set()
 
     async def _run(self, listener: socket.socket) -> None:
         try:
             await self.serve([listener])
         finally:
             self.closed.set()
+
+    async def main_loop(self) -> None:
+        """Uvicorn looks ten times a second whether it should stop; this one is told, and wakes to set the date header."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DATE_SECONDS):
+                    await self._stopping.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -144,7 +158,7 @@ def _stopping_on_signals(server: Server) -> Iterator[None]:
 
     def stop() -> None:
         log.info("stopping: running turns may finish")
-        server.should_exit = True
+        server.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
