@@ -1,6 +1,7 @@
 """An engine that does not say how it sampled a token: the turn fails, and nothing of it is recorded."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,39 +40,35 @@ def with_a_logprob_of_nothing(meta: Meta) -> None:
     meta["output_token_logprobs"][-1][0] = None
 
 
+WAYS: list[tuple[dict[str, Any], Callable[[Meta], None]]] = [
+    ({}, without_a_logprob),
+    ({}, with_logprobs_of_other_tokens),
+    ({}, with_a_logprob_of_nothing),
+    ({"top_k": 4}, without_sampling_logprobs),
+    ({"top_k": 4}, without_a_sampling_logprob),
+]
+
+
 @pytest.mark.parametrize("streamed", [True, False])
-@pytest.mark.parametrize(
-    ("way", "spoil"),
-    [
-        ({}, without_a_logprob),
-        ({}, with_logprobs_of_other_tokens),
-        ({}, with_a_logprob_of_nothing),
-        ({"top_k": 4}, without_sampling_logprobs),
-        ({"top_k": 4}, without_a_sampling_logprob),
-    ],
-)
 async def test_a_token_without_its_logprob_fails_the_turn(
-    served: Gateway,
-    recorder: Recorder,
-    way: dict[str, Any],
-    spoil: Callable[[Meta], None],
-    *,
-    streamed: bool,
+    served: Gateway, recorder: Recorder, *, streamed: bool
 ) -> None:
     """Case 24: fewer logprobs than tokens, those of others, or plain ones under truncation: an error, and no turn."""
-
-    def change(event: dict[str, Any]) -> None:
-        if event["output_ids"]:
-            spoil(event["meta_info"])
-
-    recorder.change = change
-    body = {**BODY, **way, "stream": streamed}
-    answer = await served.admin.post(PATH, json=body, headers=HEADERS)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_unavailable")
-    assert await served.store.turns(EPISODE) == []
-    assert len(recorder.calls) == MAX_ENGINES
+    for way, spoil in WAYS:
+        recorder.change = partial(spoil_tokens, spoil)
+        body = {**BODY, **way, "stream": streamed}
+        answer = await served.admin.post(PATH, json=body, headers=HEADERS)
+        assert answer.status_code == 503, spoil.__name__
+        assert answer.json()["error"]["code"] == "engine_unavailable"
+        assert await served.store.turns(EPISODE) == []
+        assert len(recorder.calls) == MAX_ENGINES
+        recorder.calls.clear()
     recorder.change = None
-    recorder.calls.clear()
-    answer = await served.admin.post(PATH, json=body, headers=HEADERS)
+    answer = await served.admin.post(PATH, json=BODY, headers=HEADERS)
     assert answer.status_code == 200
     await assert_exact(served, recorder.calls)
+
+
+def spoil_tokens(spoil: Callable[[Meta], None], answer: dict[str, Any]) -> None:
+    if answer["output_ids"]:
+        spoil(answer["meta_info"])

@@ -7,12 +7,18 @@ import pytest
 
 from rollout.sequences import Sequence
 from rollout.tokenizer import Tokenizer
-from tests.fidelity.agent import NEXT, PRICE, USER, ask, saying
+from tests.fidelity.agent import NEXT, PRICE, USER, saying
+from tests.fidelity.agent import ask as ask_at_length
 from tests.fidelity.received import EPISODE, assert_exact
 from tests.fidelity.recorder import EngineCall, Recorder
 from tests.gateways import Gateway, StartGateway
 
 pytestmark = pytest.mark.engine
+
+
+async def ask(served: Gateway, messages: list[Any], **body: Any) -> dict[str, Any]:
+    """Answers are short here: it is the history that matters."""
+    return await ask_at_length(served, messages, **{"max_tokens": 12, **body})
 
 
 def user(text: str) -> dict[str, Any]:
@@ -86,7 +92,7 @@ async def test_a_summary_trains_and_what_it_replaces_stays(
     told = [*start, answer["message"], NEXT]
     answer = await ask(served, told)
     summary = await ask(
-        served, [*told, answer["message"], user("Sum up.")], **saying("melon: four")
+        served, [*told, answer["message"], user("Sum up.")], max_tokens=48, **saying("melon: four")
     )
     await ask(served, [start[0], user(summary["message"]["content"]), NEXT])
     long, short = await assert_exact(served, recorder.calls)
@@ -138,7 +144,7 @@ async def test_agents_and_parallel_calls_share_an_episode(
 
 async def test_an_edit_branches_where_it_begins(served: Gateway, recorder: Recorder) -> None:
     """Case 19: a rewritten answer shares its prompt and the ids before the edit; both versions stay."""
-    said = await ask(served, [USER], **saying("four coins each"))
+    said = await ask(served, [USER], max_tokens=48, **saying("four coins each"))
     answer = await ask(served, [USER, said["message"], NEXT])
     edited = {"role": "assistant", "content": "five coins each"}
     await ask(served, [USER, edited, NEXT])
@@ -184,7 +190,7 @@ async def test_calls_at_the_same_time_attach_by_what_they_say(
         async def conversation(topic: str) -> None:
             messages: list[Any] = [user(topic)]
             for gateway in (one, other, one):
-                answer = await ask(gateway, messages, max_tokens=8)
+                answer = await ask(gateway, messages)
                 messages += [answer["message"], NEXT]
 
         await asyncio.gather(*(conversation(topic) for topic in ("melons", "apples", "pears")))
@@ -197,7 +203,7 @@ async def test_equal_calls_at_the_same_time_are_samples_of_one_prompt(
     served: Gateway, recorder: Recorder
 ) -> None:
     """Case 26: eight equal first calls at once are eight outputs below one prompt, none taken for another."""
-    await asyncio.gather(*(ask(served, [USER], max_tokens=8) for _ in range(8)))
+    await asyncio.gather(*(ask(served, [USER]) for _ in range(8)))
     rows = await assert_exact(served, recorder.calls)
     view = await served.store.episode(EPISODE)
     assert view is not None

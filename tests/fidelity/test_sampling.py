@@ -107,38 +107,30 @@ async def test_every_call_keeps_its_own_sampling_parameters(
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-@pytest.mark.parametrize(
-    "way",
-    [
-        {"temperature": 0.7},
-        {"top_k": 3},
-        {"top_p": 0.2},
-        {"min_p": 0.9},
-        {"top_k": 3, "temperature": 0.7},
-    ],
-)
 async def test_the_distribution_that_was_sampled_is_the_one_recorded(
-    served: Gateway,
-    recorder: Recorder,
-    engine: str,
-    tokenizer: Tokenizer,
-    way: dict[str, float],
-    *,
-    streamed: bool,
+    served: Gateway, recorder: Recorder, engine: str, tokenizer: Tokenizer, *, streamed: bool
 ) -> None:
     """Case 21: logprobs are relative to what temperature and truncation left, as recomputed over the whole vocabulary."""
-    body = {"messages": [USER], "max_tokens": 8, "ignore_eos": True, "stream": streamed, **way}
-    answer = await served.admin.post(
-        "/v1/chat/completions", json=body, headers={"X-Turngate-Episode": EPISODE}
-    )
-    assert answer.status_code == 200, answer.text
-    row = await assert_one_row(served, recorder.calls)
-    places = await distributions(engine, recorder.calls[0], vocab_size=tokenizer.vocab_size)
-    expected = [
-        logprob_under(place, token, **way)
-        for place, token in zip(places, recorder.calls[0].ids, strict=True)
-    ]
-    assert np.abs(row.behavior_logprobs[row.action_mask] - expected).max() < CLOSE
+    ways: dict[str, dict[str, float]] = {
+        "ep_cool": {"temperature": 0.7},
+        "ep_top_k": {"top_k": 3},
+        "ep_top_p": {"top_p": 0.2},
+        "ep_min_p": {"min_p": 0.9},
+        "ep_both": {"top_k": 3, "temperature": 0.7},
+    }
+    for episode_id, way in ways.items():
+        body = {"messages": [USER], "max_tokens": 8, "ignore_eos": True, "stream": streamed, **way}
+        headers = {"X-Turngate-Episode": episode_id}
+        answer = await served.admin.post("/v1/chat/completions", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        call = recorder.calls.pop()
+        row = await assert_one_row(served, [call], episode_id)
+        places = await distributions(engine, call, vocab_size=tokenizer.vocab_size)
+        expected = [
+            logprob_under(place, token, **way)
+            for place, token in zip(places, call.ids, strict=True)
+        ]
+        assert np.abs(row.behavior_logprobs[row.action_mask] - expected).max() < CLOSE
 
 
 def logprob_under(

@@ -19,7 +19,7 @@ from tests.fidelity.recorder import Recorder
 from tests.gateways import Gateway
 
 pytestmark = pytest.mark.engine
-NUM_TOKENS = 300
+NUM_TOKENS = 200
 
 
 @pytest.fixture
