@@ -92,7 +92,7 @@ async def test_a_summary_trains_and_what_it_replaces_stays(
     told = [*start, answer["message"], NEXT]
     answer = await ask(served, told)
     summary = await ask(
-        served, [*told, answer["message"], user("Sum up.")], max_tokens=48, **saying("melon: four")
+        served, [*told, answer["message"], user("Sum up.")], **saying("melon: four")
     )
     await ask(served, [start[0], user(summary["message"]["content"]), NEXT])
     long, short = await assert_exact(served, recorder.calls)
@@ -144,7 +144,7 @@ async def test_agents_and_parallel_calls_share_an_episode(
 
 async def test_an_edit_branches_where_it_begins(served: Gateway, recorder: Recorder) -> None:
     """Case 19: a rewritten answer shares its prompt and the ids before the edit; both versions stay."""
-    said = await ask(served, [USER], max_tokens=48, **saying("four coins each"))
+    said = await ask(served, [USER], **saying("four coins each"))
     answer = await ask(served, [USER, said["message"], NEXT])
     edited = {"role": "assistant", "content": "five coins each"}
     await ask(served, [USER, edited, NEXT])
