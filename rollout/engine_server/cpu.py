@@ -28,8 +28,11 @@ def install() -> None:
     os.environ["SGLANG_USE_CPU_ENGINE"] = "1"
     # SGLang threads each kernel over all cores otherwise, which for small models costs more than it gains.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # torch.compile would need a C++ compiler, and asks our triton for its back ends without end.
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
     triton_stub.install()
     _declare_torchvision_operators()
+    _declare_sgl_kernel_operators()
     _install_sgl_kernel()
 
 
@@ -39,6 +42,17 @@ def _declare_torchvision_operators() -> None:
         torch.library.define(
             f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         )
+
+
+def _declare_sgl_kernel_operators() -> None:
+    """SGLang looks these up while it imports Qwen3.5, and where that fails it knows no Qwen that reads images."""
+    for name in (
+        "fused_sigmoid_mul_cpu",
+        "fused_qk_gemma_rmsnorm_cpu",
+        "fused_qk_gemma_rmsnorm_with_gate_cpu",
+        "fused_qkvzba_split_reshape_cat_contiguous_cpu",
+    ):
+        torch.library.define(f"sgl_kernel::{name}", "() -> ()")
 
 
 def _install_sgl_kernel() -> None:
