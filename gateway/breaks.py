@@ -52,7 +52,7 @@ def break_of(messages: Sequence[ChatMessage], *, rendered: str, known: str) -> B
 
 
 def _first_said(messages: Sequence[ChatMessage], rendered: str) -> int:
-    """Where the instructions end: at the first message that is none."""
-    said = next(m for m in messages if m["role"] not in ("system", "developer"))
-    before, _, _ = rendered.partition(str(said.get("content") or "").strip())
-    return len(before.rstrip())
+    """Where the instructions end: at the first words of a message that is none."""
+    said = [m for m in messages if m["role"] not in ("system", "developer")]
+    first = next((words for m in said if (words := str(m.get("content") or "").strip())), None)
+    return 0 if first is None else len(rendered.partition(first)[0].rstrip())

@@ -120,3 +120,16 @@ async def test_the_delivered_fraction_is_exact(
         '{disposition="aborted"}': size,
     }
     assert delivered == {"": 2 * size}
+
+
+async def test_a_message_without_a_word_breaks_like_any_other(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """A history that was made up branches also where its first message is empty."""
+    made_up = {"role": "assistant", "content": "It is free."}
+    empty = {"role": "user", "content": ""}
+    await ask(served, [empty])
+    await ask(served, [empty, made_up, MORE])
+    assert await served.metric("turngate_breaks_total") == {
+        '{class="history",client="other"}': 1.0
+    }
