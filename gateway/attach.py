@@ -15,15 +15,17 @@ import orjson
 from gateway.breaks import Break, break_of
 from gateway.conversation import Chain, seed
 from gateway.encoding import Ids, PieceEncoder
+from gateway.errors import BadRequest
 from gateway.history import History
 from gateway.messages import Messages
 from gateway.prompt import Prompt
 from gateway.reader import Reader
 from gateway.recollection import Recollection
 from gateway.request import ChatMessage, Request, Tool
-from rollout.episode import TOKEN, Anchor, HistoryPolicy
+from rollout.episode import TOKEN, Anchor, HistoryPolicy, Media
 from rollout.template import ChatTemplate
 from rollout.tokenizer import Tokenizer
+from rollout.vision import SizedImage, Vision, collapse
 
 How = Literal["bridged", "branched", "root"]
 
@@ -36,6 +38,7 @@ class Attachment:
     context: Ids
     prompt: Prompt
     tail: str  # the end of the prompt as text
+    media: Sequence[Media]  # the images in the context
     template: str  # digest of the chat template
     tools: str  # digest of the tools the prompt shows
     chain: Chain  # of the request's messages, a prefill left out
@@ -53,6 +56,7 @@ class _Conversation:
     messages: Sequence[ChatMessage]
     chain: Chain
     prefill: str
+    images: Sequence[SizedImage]
 
 
 class _Place(NamedTuple):
@@ -63,27 +67,39 @@ class _Place(NamedTuple):
     how: How
     break_class: Break | None = None
     forced: int = 0
+    media: Sequence[Media] = ()
 
 
 class Attacher:
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, reader: Reader) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        reader: Reader,
+        vision: Vision | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
         self._reader = reader
         self._recollection = Recollection(tokenizer, reader)
+        self._vision = vision
         self._encoder = PieceEncoder(tokenizer, template.end_of_turn)
 
-    def attach(self, request: Request, history: History) -> Attachment:
+    def attach(
+        self, request: Request, history: History, images: Sequence[SizedImage] = ()
+    ) -> Attachment:
         """Continue a recorded output if the request does so, or else branch."""
-        conversation = self._conversation(request)
+        conversation = self._conversation(request, images)
         place = self._cut_output(conversation, history) or self._place(conversation, history)
         anchor, context = place.anchor, place.context
-        prompt = Prompt(history.trie, anchor, context)
+        prompt = Prompt(history.trie, anchor, context, place.media)
+        self._check_images(prompt, images)
         return Attachment(
             anchor=anchor,
             context=context,
             prompt=prompt,
             tail=self._recollection.tail(prompt),
+            media=place.media,
             template=self._template.digest,
             tools=seed(orjson.dumps(request.offered_tools)),
             chain=conversation.chain,
@@ -121,15 +137,47 @@ class Attacher:
                 breaks.append(bridge)
                 continue
             how: How = "branched" if breaks else "bridged"
-            return _Place(anchor, np.array(bridge, TOKEN), how, breaks[0] if breaks else None)
+            unknown = conversation.images[len(history.trie.media(anchor)) :]
+            context, media = self._expand(np.array(bridge, TOKEN), unknown)
+            return _Place(anchor, context, how, breaks[0] if breaks else None, media=media)
         rendered = self._render(conversation)
-        prompt = self._encoder.encode(rendered)
-        branch, num_shared = history.trie.longest_prefix(prompt)
+        prompt, media = self._expand(self._encoder.encode(rendered), conversation.images)
+        branch, num_shared = history.trie.longest_prefix(prompt, media)
+        new = [image.moved(-num_shared) for image in media if image.start >= num_shared]
         if history.trie.num_turns and not breaks:
-            known = self._tokenizer.decode(prompt[:num_shared].tolist())
+            shared = collapse(prompt[:num_shared], media[: len(media) - len(new)])
+            known = self._tokenizer.decode(shared.tolist())
             breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
         how = "branched" if num_shared else "root"
-        return _Place(branch, prompt[num_shared:], how, breaks[0] if breaks else None)
+        why = breaks[0] if breaks else None
+        return _Place(branch, prompt[num_shared:], how, why, media=new)
+
+    def _expand(self, ids: Ids, images: Sequence[SizedImage]) -> tuple[Ids, Sequence[Media]]:
+        """Ids of a text, with each image at its full length."""
+        if self._vision is None:
+            return ids, ()
+        if self._vision.num_images(ids) != len(images):
+            raise self._ambiguous()
+        return self._vision.expand(ids, images)
+
+    def _check_images(self, prompt: Prompt, images: Sequence[SizedImage]) -> None:
+        """An engine tells images by the order of their placeholders, so there must be no others."""
+        if self._vision is None or not images:
+            return
+        shown = [image.digest for image in prompt.media]
+        num_placeholders = self._vision.num_images(prompt.collapsed)
+        if shown != [image.digest for image in images] or num_placeholders != len(images):
+            raise self._ambiguous()
+
+    def _ambiguous(self) -> BadRequest:
+        assert self._vision is not None
+        placeholder = self._tokenizer.decode([self._vision.placeholder])
+        return BadRequest(
+            f"the prompt holds another {placeholder} than those of its images, as text or in an output; "
+            "no engine could tell it from an image",
+            param="messages",
+            code="ambiguous_images",
+        )
 
     def _bridge(
         self, conversation: _Conversation, num_known: int, anchor: Anchor, history: History
@@ -175,7 +223,7 @@ class Attacher:
             return ""
         return self._recollection.reasoning(anchors[-1], history)
 
-    def _conversation(self, request: Request) -> _Conversation:
+    def _conversation(self, request: Request, images: Sequence[SizedImage]) -> _Conversation:
         messages, prints, prefill = request.messages, request.prints, ""
         if request.continues_last_message and messages[-1]["role"] == "assistant":
             prefill = str(messages[-1]["content"])
@@ -185,7 +233,7 @@ class Attacher:
             orjson.dumps(request.offered_tools),
             orjson.dumps(request.template_kwargs, option=orjson.OPT_SORT_KEYS),
         )
-        return _Conversation(request, messages, Chain(start, prints), prefill)
+        return _Conversation(request, messages, Chain(start, prints), prefill, images)
 
     def _render(self, conversation: _Conversation) -> str:
         tools, extra = _template_arguments(conversation.request)

@@ -51,8 +51,13 @@ def break_of(messages: Sequence[ChatMessage], *, rendered: str, known: str) -> B
     return Break.HISTORY if len(known) >= _first_said(messages, rendered) else Break.PROMPT
 
 
+def _words(content: object) -> str:
+    parts = content if isinstance(content, list) else [{"text": content}]
+    return next((words for part in parts if (words := str(part.get("text") or "").strip())), "")
+
+
 def _first_said(messages: Sequence[ChatMessage], rendered: str) -> int:
     """Where the instructions end: at the first words of a message that is none."""
     said = [m for m in messages if m["role"] not in ("system", "developer")]
-    first = next((words for m in said if (words := str(m.get("content") or "").strip())), None)
+    first = next((words for m in said if (words := _words(m.get("content")))), None)
     return 0 if first is None else len(rendered.partition(first)[0].rstrip())

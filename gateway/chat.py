@@ -14,9 +14,18 @@ from msgspec import Meta
 
 from gateway.chat_messages import chat_message
 from gateway.errors import BadRequest
+from gateway.image_parts import IMAGE_MARK
 from gateway.json_text import json_text
-from gateway.messages import MessageReader
-from gateway.request import ChatMessage, Reply, ReplyChoice, Request, SamplingOptions, ToolChoice
+from gateway.messages import MessageReader, Messages
+from gateway.request import (
+    ChatMessage,
+    Image,
+    Reply,
+    ReplyChoice,
+    Request,
+    SamplingOptions,
+    ToolChoice,
+)
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 _NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -108,7 +117,17 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
         template_kwargs=_template_kwargs(chat),
         continues_last_message=bool(chat.continue_final_message),
         named_episodes=_named_episodes(chat),
+        images=_images(chat.messages, messages) if IMAGE_MARK in body else (),
     )
+
+
+def _images(raws: list[msgspec.Raw], messages: Messages) -> tuple[Image, ...]:
+    """The images of all messages; those without any stay unread."""
+    contents = [
+        messages[place].get("content") for place, raw in enumerate(raws) if IMAGE_MARK in bytes(raw)
+    ]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return tuple(part["image"] for part in parts if part["type"] == "image")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.errors import BadRequest
+from gateway.image_parts import image, is_image
 from gateway.json_text import json_text
 from gateway.request import ChatMessage
 
@@ -15,10 +16,11 @@ _ROLES = {
     "function": "tool",
 }
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_SEEING_ROLES = ("user", "tool")
 
 
 def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
-    """Give one message with string content, a role that templates know, and nothing that they do not read."""
+    """Give one message with a role that templates know, and nothing that they do not read."""
     given = raw.get("role")
     role = _ROLES.get(given) if isinstance(given, str) else None
     if role is None:
@@ -27,7 +29,11 @@ def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
             param=f"{where}.role",
             code="invalid_value",
         )
-    message: ChatMessage = {"role": role, "content": _text(raw.get("content"), f"{where}.content")}
+    content = raw.get("content")
+    if isinstance(content, list) and any(map(is_image, content)):
+        message: ChatMessage = {"role": role, "content": _parts(content, role, f"{where}.content")}
+    else:
+        message = {"role": role, "content": _text(content, f"{where}.content")}
     if role == "assistant":
         _add_assistant_fields(message, raw, where)
     elif role == "tool" and isinstance(raw.get("tool_call_id"), str):
@@ -81,6 +87,22 @@ def _text(content: object, where: str) -> str:
     raise BadRequest(
         f"{where} must be a string or a list of parts", param=where, code="invalid_value"
     )
+
+
+def _parts(content: list[Any], role: str, where: str) -> list[dict[str, object]]:
+    if role not in _SEEING_ROLES:
+        raise BadRequest(
+            f"{where}: only messages of {' and '.join(_SEEING_ROLES)} may hold images",
+            param=where,
+            code="unsupported_content",
+        )
+    return [_part(part, f"{where}[{i}]") for i, part in enumerate(content)]
+
+
+def _part(part: Any, where: str) -> dict[str, object]:
+    if is_image(part):
+        return {"type": "image", "image": image(part, where)}
+    return {"type": "text", "text": _part_text(part, where)}
 
 
 def _part_text(part: object, where: str) -> str:

@@ -53,8 +53,7 @@ def print_of(message: ChatMessage) -> bytes:
 
 def projection(message: ChatMessage) -> bytes:
     """What two messages must agree in to be the same message."""
-    content = message.get("content")
-    text = content.strip() if isinstance(content, str) else ""
+    text = _content(message.get("content"))
     calls = message.get("tool_calls")
     called = [_call(call) for call in calls] if isinstance(calls, list) else []
     parts = [message["role"], text, called]
@@ -62,6 +61,12 @@ def projection(message: ChatMessage) -> bytes:
         return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # an integer of more than 64 bits
         return json.dumps(parts, sort_keys=True).encode()
+
+
+def _content(content: object) -> object:
+    if isinstance(content, list):
+        return [part["image"].digest if "image" in part else part for part in content]
+    return content.strip() if isinstance(content, str) else ""
 
 
 def assistant_message(

@@ -38,6 +38,8 @@ class Planner:
             turn_id=turn_id,
             affinity=affinity,
             encoded_prompt=attachment.prompt.encoded(),
+            images=tuple(image.url for image in request.images),
+            expanded_prompt=attachment.prompt.ids.tolist() if request.images else None,
             num_prompt_tokens=attachment.prompt.num_tokens,
             parameters=engine_parameters(request.sampling, max_tokens=max_tokens, grammar=rules),
             max_tokens=max_tokens,

@@ -3,21 +3,27 @@
 Only what is new is written as JSON; each recorded span keeps its own. The array of all ids is made for callers who ask.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from gateway.encoding import Ids
-from rollout.episode import TOKEN, Anchor
+from rollout.episode import TOKEN, Anchor, Media
 from rollout.trie import Trie, encode_tokens
+from rollout.vision import collapse
 
 
 class Prompt:
-    def __init__(self, trie: Trie, anchor: Anchor | None, context: Ids) -> None:
+    def __init__(
+        self, trie: Trie, anchor: Anchor | None, context: Ids, media: Sequence[Media] = ()
+    ) -> None:
         self._trie = trie
         self._anchor = anchor
         self._context = context
-        self.num_tokens = trie.depth(anchor) + len(context)
+        depth = trie.depth(anchor)
+        self.num_tokens = depth + len(context)
+        self.media = [*trie.media(anchor), *(image.moved(depth) for image in media)]
 
     @cached_property
     def ids(self) -> Ids:
@@ -26,8 +32,15 @@ class Prompt:
         recorded = np.array(self._trie.tokens(self._anchor), TOKEN)
         return np.concatenate([recorded, self._context])
 
+    @cached_property
+    def collapsed(self) -> Ids:
+        """As an engine wants it, which expands the images again."""
+        return collapse(self.ids, self.media)
+
     def encoded(self) -> bytes:
-        """A JSON array of the ids."""
+        """A JSON array of what an engine is sent."""
+        if self.media:
+            return b"[%b]" % encode_tokens(self.collapsed)
         pieces = self._trie.encoded(self._anchor)
         if len(self._context):
             pieces.append(encode_tokens(self._context))

@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-# Content is a string; a tool call's arguments are what the client sent (the template's edge parses them).
+# Content is a string, or parts where there are images; a tool call's arguments are what the client sent (the template's
+# edge parses them).
 ChatMessage = dict[str, object]
 Tool = dict[str, object]
 
@@ -44,6 +45,12 @@ class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     json_schema: str | None = None
 
 
+class Image(msgspec.Struct, frozen=True):
+    digest: str  # SHA-256 of its bytes
+    url: str  # data:, as the client sent it
+    where: str  # in the body
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: Sequence[ChatMessage]
@@ -61,6 +68,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     template_kwargs: dict[str, object] = {}
     continues_last_message: bool = False
     named_episodes: tuple[str, ...] = ()  # episode ids the body names
+    images: tuple[Image, ...] = ()  # of all messages, in order
 
     @property
     def offered_tools(self) -> tuple[Tool, ...]:

@@ -138,6 +138,7 @@ class RunningTurn:
             tools=attachment.tools,
             retry_key=retry.key,
             body_digest=retry.body_digest,
+            media=tuple(attachment.media),
         )
 
     @cached_property

@@ -37,6 +37,8 @@ class Job:
     turn_id: str
     affinity: str
     encoded_prompt: bytes  # a JSON array of ids
+    images: tuple[str, ...]  # one for each placeholder in it, as data: URLs
+    expanded_prompt: list[int] | None  # what an engine makes of the two, if there are images
     num_prompt_tokens: int
     parameters: dict[str, object]
     max_tokens: int
@@ -63,12 +65,18 @@ class Job:
             sampling=parameters,
             top_logprobs=self.top_logprobs,
             sampling_logprobs=self.sampling_logprobs,
+            images=self.images,
+            expanded_ids=self._expanded_ids(builder),
         )
 
     def _input_ids(self, builder: OutputBuilder) -> bytes:
         if not builder.ids:
             return self.encoded_prompt
         return self.encoded_prompt[:-1] + b"," + orjson.dumps(builder.ids)[1:]
+
+    def _expanded_ids(self, builder: OutputBuilder) -> list[int] | None:
+        prompt = self.expanded_prompt
+        return None if prompt is None else [*prompt, *builder.ids]
 
 
 class Sampler:

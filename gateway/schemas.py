@@ -134,6 +134,16 @@ class EpisodeDetail(EpisodeSummary):
     history: HistoryPolicy | None  # None once the episode's data has expired
 
 
+class MediaObject(BaseModel):
+    """An image, by the SHA-256 of its bytes, and the tokens that stand for it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    digest: str
+    start: int
+    length: int
+
+
 class SpanObject(BaseModel):
     id: str
     parent: str | None
@@ -150,6 +160,7 @@ class SpanObject(BaseModel):
     orphaned: Literal["abandoned", "side", "passed_over"] | None  # why what was sampled does not
     action_mask: list[bool]
     rows: list[tuple[int, int, int]]  # tokens [start, end) train in that row of `?view=sequences`
+    media: list[MediaObject]
 
 
 class SegmentObject(BaseModel):
@@ -168,6 +179,7 @@ class SequenceObject(BaseModel):
     flags: list[int]  # bits of OutputFlags, per token
     advantages: list[float] | None  # null until a policy is trained on the episode
     segments: list[SegmentObject]
+    media: list[MediaObject]
 
 
 class TokensView(BaseModel):

@@ -8,6 +8,7 @@ from functools import partial
 from gateway.attach import Attacher
 from gateway.authentication import Authenticator
 from gateway.families import ModelFacts
+from gateway.images import Images
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.planner import Planner
@@ -23,6 +24,7 @@ from rollout.store import Store
 from rollout.swap import Swap, reconcile
 from rollout.template import ChatTemplate
 from rollout.tokenizer import Tokenizer
+from rollout.vision import Vision
 
 # A swap of a large model takes minutes; the lock outlives it unless its holder died.
 RECONCILE_LOCK_SECONDS = 900.0
@@ -87,10 +89,12 @@ def _turns(
     pool: Pool,
     metrics: Metrics,
 ) -> Turns:
+    vision = Vision.load(settings.model_dir)
     return Turns(
         tokenizer=tokenizer,
         reader=reader,
-        attacher=Attacher(tokenizer, template, reader),
+        images=Images(vision, pool),
+        attacher=Attacher(tokenizer, template, reader, vision),
         planner=Planner(
             tokenizer,
             tool_format=reader.tool_format,

@@ -7,7 +7,7 @@ which were forced on the model is shown as two spans, because they are of two ki
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from gateway.schemas import SpanObject, TokensView
+from gateway.schemas import MediaObject, SpanObject, TokensView
 from gateway.token_text import LONGEST_CHARACTER, TokenText
 from rollout.episode import OutputFlags
 from rollout.header import EpisodeView
@@ -78,6 +78,11 @@ class SpanTree:
             orphaned=orphaned_as(self._trie, span),
             action_mask=[any(a <= t < b for _, a, b in parts) for t in range(end - start)],
             rows=parts,
+            media=[
+                MediaObject.model_validate(image.moved(-start))
+                for image in span.media
+                if start <= image.start < end
+            ],
         )
 
     def _parent(self, piece: Piece) -> tuple[Piece | None, int]:

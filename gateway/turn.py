@@ -14,6 +14,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_expo
 from gateway.attach import Attacher
 from gateway.errors import ApiError
 from gateway.history import Histories, History
+from gateway.images import Images
 from gateway.metrics import Metrics
 from gateway.output import OutputBuilder
 from gateway.planner import Planner
@@ -28,6 +29,7 @@ from rollout.errors import EngineError, StoreError, StoreUnavailable
 from rollout.header import OpenEpisode
 from rollout.store import Store
 from rollout.tokenizer import Tokenizer
+from rollout.vision import SizedImage
 
 ABANDON_SECONDS = 5.0  # for the record of a turn whose client has left
 COMMIT_SECONDS = 15.0  # a Redis that restarts is back sooner; sampled tokens are worth the wait
@@ -41,6 +43,7 @@ class Turns:
         *,
         tokenizer: Tokenizer,
         reader: Reader,
+        images: Images,
         attacher: Attacher,
         planner: Planner,
         sampler: Sampler,
@@ -48,6 +51,7 @@ class Turns:
     ) -> None:
         self._tokenizer = tokenizer
         self._reader = reader
+        self._images = images
         self._attacher = attacher
         self._planner = planner
         self._sampler = sampler
@@ -57,6 +61,7 @@ class Turns:
 
     async def take(self, call: Call, sink: Sink | None) -> Reply:
         """Run a turn to its commit, telling `sink` as it goes; a retried call gets the reply it missed."""
+        self._images.check(call.request.images)
         retry = call.retry
         if not retry.key:
             return await self._take(call, sink)
@@ -69,7 +74,8 @@ class Turns:
         history, recorded = await self._begin(call)
         if recorded is not None:
             return recorded
-        turn = self._plan(call, history, sink)
+        images = await self._images.sized(call.request.images, affinity=call.address.episode_id)
+        turn = self._plan(call, history, images, sink)
         await self._sample(turn, history, is_streamed=sink is not None)
         reply = turn.reply()
         await self._commit(turn, reply, history)
@@ -95,9 +101,11 @@ class Turns:
                 return history, reply
             since = 0  # what was remembered is gone, or belongs to an episode that is
 
-    def _plan(self, call: Call, history: History, sink: Sink | None) -> RunningTurn:
+    def _plan(
+        self, call: Call, history: History, images: list[SizedImage], sink: Sink | None
+    ) -> RunningTurn:
         request = call.request
-        attachment = self._attacher.attach(request, history)
+        attachment = self._attacher.attach(request, history, images)
         self._metrics.calls_attached.labels(attachment.how).inc()
         if attachment.break_class is not None:
             self._metrics.breaks.labels(attachment.break_class, call.client).inc()

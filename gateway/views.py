@@ -11,6 +11,7 @@ from gateway.schemas import (
     EpisodeSummary,
     GroupMember,
     GroupObject,
+    MediaObject,
     SegmentObject,
     SequenceObject,
     SequencesView,
@@ -86,6 +87,7 @@ def sequences(episode: EpisodeView, tokenizer: Tokenizer) -> SequencesView:
             flags=row.flags.tolist(),
             advantages=None if credit is None else credit.tolist(),
             segments=list(_segments(row, text)),
+            media=[MediaObject.model_validate(image) for image in row.media],
         )
         for row, credit in zip(rows, advantages, strict=True)
     ]

@@ -26,6 +26,20 @@ def reasoning_of(message: Message) -> str:
     return before.replace("<think>", "").strip() if closed else ""
 
 
+def parts_of(content: Any) -> str | list[dict[str, str]]:
+    """A message's content: the order of its texts and images, or its text if it has no image."""
+    if not isinstance(content, list) or not any(map(_is_image, content)):
+        return text_of(content)
+    return [
+        {"type": "image"} if _is_image(part) else {"type": "text", "text": _part_text(part)}
+        for part in content
+    ]
+
+
+def _is_image(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "image"
+
+
 def text_of(content: Any) -> str:
     """A message's content, which may be null or come in parts."""
     if content is None:

@@ -96,6 +96,7 @@ class Engine:
             self.url,
             vocab_size=self._vocab_size,
             needs_sampling_logprobs=request.sampling_logprobs,
+            expanded_ids=request.expanded_ids,
         )
 
     @asynccontextmanager
@@ -135,6 +136,8 @@ class Engine:
                 stream=stream,
                 top_logprobs_num=request.top_logprobs,
                 return_sampling_mask=request.sampling_logprobs,
+                image_data=request.images or msgspec.UNSET,
+                return_prompt_token_ids=bool(request.images) or msgspec.UNSET,
             )
         )
 
@@ -171,6 +174,8 @@ class _Body(msgspec.Struct):
     top_logprobs_num: int
     return_sampling_mask: bool
     return_logprob: bool = True
+    image_data: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    return_prompt_token_ids: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 _encoder = msgspec.json.Encoder()

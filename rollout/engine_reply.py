@@ -48,6 +48,7 @@ class _Failure(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     output_ids: list[int] = []
+    prompt_token_ids: list[int] | None = None
     meta_info: _Meta | None = None
     error: _Failure | str | None = None
 
@@ -64,11 +65,13 @@ class Reply:
         *,
         vocab_size: int | None = None,
         needs_sampling_logprobs: bool = False,
+        expanded_ids: list[int] | None = None,
     ) -> None:
         self.engine = engine
         self.is_finished = False
         self._vocab_size = vocab_size
         self._needs_sampling_logprobs = needs_sampling_logprobs
+        self._expanded_ids = expanded_ids
         self._ids: list[int] = []
         self._logprobs: list[float] = []
         self._top_logprobs: list[list[TopLogprob]] | None = None
@@ -100,6 +103,8 @@ class Reply:
             raise self._refusal(event.error)
         if event.meta_info is None:
             raise self.garbled(f"no meta_info in {data[:200]!r}")
+        if self._expanded_ids is not None and event.prompt_token_ids != self._expanded_ids:
+            raise self.garbled("it made another prompt of the images than the one to be recorded")
         self._extend(event.output_ids, event.meta_info)
         if event.meta_info.finish_reason is not None:
             self._end(event.meta_info.finish_reason, event.meta_info.weight_versions)

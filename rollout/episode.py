@@ -109,6 +109,22 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True, gc=False):
     offset: int
 
 
+class Media(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An image, by the SHA-256 of its bytes, and the tokens that stand for it: all the same placeholder."""
+
+    digest: str
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+    def moved(self, by: int) -> "Media":
+        """The same in a longer or shorter stream of tokens."""
+        return Media(self.digest, self.start + by, self.length)
+
+
 class Sampling(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The parameters a turn was sampled with."""
 
@@ -199,10 +215,14 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tools: str = ""
     retry_key: str = ""
     body_digest: str = ""
+    media: tuple[Media, ...] = ()  # in the context, in order
 
     def __post_init__(self) -> None:
         if len(self.context) % TOKEN.itemsize:
             raise MalformedTurn(f"{len(self.context)} bytes of context are not whole tokens")
+        bounds = [0, *(bound for image in self.media for bound in (image.start, image.end))]
+        if sorted(bounds) != bounds or bounds[-1] > len(self.context) // TOKEN.itemsize:
+            raise MalformedTurn(f"{self.media} do not lie side by side in the context")
         if self.output_chains and len(self.output_chains) != len(self.outputs):
             raise MalformedTurn(f"{len(self.output_chains)} chains, {len(self.outputs)} outputs")
 

@@ -20,6 +20,8 @@ class GenerateRequest(msgspec.Struct, frozen=True):
     sampling_logprobs: bool = (
         False  # the truth under top-p, top-k or min-p, which `logprobs` leave out
     )
+    images: tuple[str, ...] = ()  # one for each placeholder in `input_ids`, as data: URLs
+    expanded_ids: list[int] | None = None  # what the engine has to make of `input_ids` and images
 
 
 class Finish(msgspec.Struct, frozen=True):

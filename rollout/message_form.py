@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import structs
 
-from rollout.conversation import Message, Tool, parsed_arguments, text_of
+from rollout.conversation import Message, Tool, parsed_arguments, parts_of, text_of
 from rollout.rendering import TemplateError, to_json
 
 CHOICES = ("joins_arguments", "wants_no_content", "names_results")
@@ -40,6 +40,7 @@ class MessageForm(msgspec.Struct, frozen=True):
     reasoning: Literal["reasoning_content", "thinking", "parts"] = "reasoning_content"
     thinks_or_speaks: bool = False  # before a call, never both (gpt-oss)
     describes_tools: bool = False  # refuses a tool without a description (gpt-oss)
+    shows_images: bool = False  # and takes contents with one in parts
 
     @classmethod
     def fitting(cls, source: str, render: Render) -> MessageForm:
@@ -51,7 +52,7 @@ class MessageForm(msgspec.Struct, frozen=True):
             except TemplateError:
                 return None
 
-        plain = cls(knows_developer="developer" in source)
+        plain = cls(knows_developer="developer" in source, shows_images="image" in source)
         forms = [
             structs.replace(plain, **dict.fromkeys(changed, True))
             for number in range(len(CHOICES) + 1)
@@ -91,7 +92,8 @@ class MessageForm(msgspec.Struct, frozen=True):
         plain = {name: value for name, value in message.items() if value is not None}
         if plain.get("role") == "developer" and not self.knows_developer:
             plain["role"] = "system"
-        plain["content"] = text_of(plain.get("content"))
+        shown = parts_of if self.shows_images else text_of
+        plain["content"] = shown(plain.get("content"))
         if stated := plain.pop("reasoning", None):
             plain.setdefault("reasoning_content", stated)
         reasoning = plain.get("reasoning_content", "")

@@ -39,6 +39,9 @@ class ModelConfig(msgspec.Struct, frozen=True):
     max_position_embeddings: int | None = None
     eos_token_id: int | list[int] | None = None
     text_config: ModelConfig | None = None
+    image_token_id: int | None = None
+    vision_start_token_id: int | None = None
+    vision_end_token_id: int | None = None
 
     @property
     def text(self) -> ModelConfig:

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.trie import Place, Span, Trie, path
+from rollout.episode import Media
+from rollout.trie import Place, Span, Trie, media_on, path
 
 
 class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -26,6 +27,7 @@ class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
     turns: NDArray[np.int32]  # ordinal of the turn that sampled the token, -1 likewise
     flags: NDArray[np.int32]  # OutputFlags of the output it belongs to, 0 likewise
     num_unmerged: int = 0  # tokens in one row for each output that trains here to its end
+    media: tuple[Media, ...] = ()  # what its placeholder tokens stand for
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -97,6 +99,7 @@ def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) ->
         turns=np.full(length, -1, np.int32),
         flags=np.zeros(length, np.int32),
         num_unmerged=sum(span.depth + end for span, end in fresh if end == len(span)),
+        media=tuple(media_on(way)),
     )
     for span, end in way:
         sequence.tokens[span.depth : span.depth + end] = span.tokens[:end]

@@ -1,42 +1,38 @@
 """An episode as a trie of token spans: a fold over its log of turns, so that concurrent commits commute.
 
-Identity is by tokens. Contexts that agree share their spans; outputs never do, because two outputs with the same
-tokens were sampled twice and train twice. Nothing is ever split: a child hangs at an offset inside its parent.
+Identity is by tokens, and by the image where a token only stands for one. Contexts that agree share their spans; outputs
+never do, because two outputs with the same tokens were sampled twice and train twice. Nothing is ever split: a child hangs
+at an offset inside its parent.
 """
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from rollout.episode import TOKEN, Anchor, MalformedTurn, Output, Turn
+from rollout.episode import TOKEN, Anchor, MalformedTurn, Media, Output, Turn
+
+Ids = NDArray[np.int32]
 
 
 class Span:
     """Tokens that follow each other below one place of the trie: what a turn added to the context, or an output."""
 
     __slots__ = (
-        "_encoded",
-        "children",
-        "depth",
-        "offset",
-        "output",
-        "parent",
-        "start",
-        "tokens",
-        "turn",
+        *("_encoded", "children", "depth", "keys", "media", "offset"),
+        *("output", "parent", "start", "tokens", "turn"),
     )
 
-    def __init__(
-        self, place: "Place", tokens: NDArray[np.int32], *, turn: int, start: int, output: int
-    ) -> None:
+    def __init__(self, place: "Place", tokens: Ids, *, turn: int, start: int, output: int) -> None:
         self.parent = place.span
         self.offset = place.offset  # how many of the parent's tokens come before
         self.depth = place.depth  # how many tokens of the episode come before
         self.tokens = tokens
+        self.keys = tokens  # what tells tokens apart: in an image's run, the image
+        self.media: tuple[Media, ...] = ()
         self.turn = turn  # ordinal of the turn that added the span
         self.start = start  # where the span starts in that turn's context, or output
         self.output = output  # -1: context
@@ -85,6 +81,7 @@ class Trie:
         self._outputs: list[list[Span]] = []
         self._roots: list[Span] = []
         self._chains: dict[str, list[Anchor]] = {}
+        self._images: dict[str, int] = {}  # a key for each, below every token
         for turn in turns:
             self.extend(turn)
 
@@ -153,14 +150,20 @@ class Trie:
             end, span = span.offset, span.parent
         return found
 
-    def longest_prefix(self, ids: "array[int] | NDArray[np.int32]") -> tuple[Anchor | None, int]:
+    def media(self, anchor: Anchor | None) -> list[Media]:
+        """The images from the root to the anchor."""
+        return media_on(path(self._place(anchor))) if self._images else []
+
+    def longest_prefix(
+        self, ids: "array[int] | Ids", media: Sequence[Media] = ()
+    ) -> tuple[Anchor | None, int]:
         """Where a prompt leaves the trie, and how many of its tokens are known up to there."""
-        wanted = np.asarray(ids, TOKEN)
+        wanted = self._keys(np.asarray(ids, TOKEN), media)
         best = ROOT
         stack = list(self._roots)
         while stack:
             span = stack.pop()
-            common = common_length(span.tokens, wanted[span.depth :])
+            common = common_length(span.keys, wanted[span.depth :])
             if span.depth + common > best.depth:
                 best = Place(span, common)
             stack.extend(child for child in span.children if child.offset <= common)
@@ -214,27 +217,41 @@ class Trie:
     def _add_context(self, place: Place, turn: Turn, ordinal: int) -> Place:
         """Follow contexts that are there already, then hang up what is new."""
         ids = turn.context_ids
+        keys = self._keys(ids, turn.media)
         done = 0
         while done < len(ids):
-            step = self._follow(place, ids[done:])
+            step = self._follow(place, keys[done:])
             if step is None:
                 span = Span(place, ids[done:], turn=ordinal, start=done, output=-1)
+                span.keys = keys[done:]
+                span.media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
                 return Place(self._hang(span), len(span))
             done += step.depth - place.depth
             place = step
         return place
 
-    def _follow(self, place: Place, ids: NDArray[np.int32]) -> Place | None:
+    def _follow(self, place: Place, keys: Ids) -> Place | None:
         """The farthest place in one context span that these tokens lead to; None if no span starts with them."""
         span, offset = place
         if span is not None and span.is_context and offset < len(span):
-            common = common_length(span.tokens[offset:], ids)
+            common = common_length(span.keys[offset:], keys)
             if common:
                 return Place(span, offset + common)
         for child in self._children(place):
-            if child.is_context and (common := common_length(child.tokens, ids)):
+            if child.is_context and (common := common_length(child.keys, keys)):
                 return Place(child, common)
         return None
+
+    def _keys(self, ids: Ids, media: Sequence[Media]) -> Ids:
+        """The tokens, with each image's run replaced by a number of the image's own: two images look alike as tokens."""
+        if not media:
+            return ids
+        keys = ids.copy()
+        for image in media:
+            keys[image.start : image.end] = ~self._images.setdefault(
+                image.digest, len(self._images)
+            )
+        return keys
 
     def _children(self, place: Place) -> Iterator[Span]:
         if place.span is None:
@@ -257,6 +274,13 @@ def path(place: Place) -> list[tuple[Span, int]]:
     return steps[::-1]
 
 
+def media_on(steps: list[tuple[Span, int]]) -> list[Media]:
+    """The images on a way from the root."""
+    return [
+        image.moved(span.depth) for span, end in steps for image in span.media if image.end <= end
+    ]
+
+
 def climb(place: Place, num_tokens: int) -> Place:
     """The place this many tokens closer to the root; behind a token, never before the first token of a span."""
     target = place.depth - num_tokens
@@ -266,12 +290,12 @@ def climb(place: Place, num_tokens: int) -> Place:
     return ROOT if span is None else Place(span, target - span.depth)
 
 
-def encode_tokens(ids: NDArray[np.int32]) -> bytes:
+def encode_tokens(ids: Ids) -> bytes:
     """JSON numbers with commas between."""
     return orjson.dumps(ids, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
-def common_length(left: NDArray[np.int32], right: NDArray[np.int32]) -> int:
+def common_length(left: Ids, right: Ids) -> int:
     """How many tokens both start with."""
     length = min(len(left), len(right))
     differs = np.flatnonzero(left[:length] != right[:length])

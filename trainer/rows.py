@@ -10,6 +10,7 @@ from rollout.episode import OutputFlags
 from rollout.sequences import Sequence as TokenSequence
 from rollout.sequences import is_trainable, leaves, linearize
 from rollout.trie import Place, Span, Trie, path
+from trainer.megatron.errors import ImagesNotSupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,12 @@ def episode_rows(trie: Trie, advantage: float, *, episode: int = 0, group: int =
     temperatures = np.array(
         [turn.sampling.temperature or 1.0 for turn in trie.turns] + [1.0], np.float32
     )
+    sequences = linearize(trie)
+    if any(sequence.media for sequence in sequences):
+        raise ImagesNotSupported(
+            f"turn {trie.turn_at(0).id} and what follows it show images, which no model here can be trained on; "
+            "discard the episode"
+        )
     return [
         Row(
             sequence,
@@ -83,7 +90,7 @@ def episode_rows(trie: Trie, advantage: float, *, episode: int = 0, group: int =
             episode,
             group,
         )
-        for sequence in linearize(trie)
+        for sequence in sequences
     ]
 
 

@@ -17,7 +17,7 @@ NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection"}
 
 @dataclass
 class EngineCall:
-    """One call: the prompt, and for each sampled token its id, its logprob and who sampled it."""
+    """One call: the prompt as the engine read it, and for each sampled token its id, its logprob and who sampled it."""
 
     rid: str
     prompt: list[int]
@@ -26,10 +26,12 @@ class EngineCall:
     logprobs: list[float] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     finish: dict[str, Any] | None = None
+    images: list[str] = field(default_factory=list)
 
     def read(self, event: dict[str, Any]) -> None:
         """Take in an answer or one event of it, which ends with token number `completion_tokens`."""
         meta, new = event["meta_info"], event["output_ids"]
+        self.prompt = event.get("prompt_token_ids", self.prompt)  # told where there are images
         start = meta["completion_tokens"] - len(new)
         self.ids[start:] = new
         self.versions[start:] = [int(meta["weight_version"])] * len(new)
@@ -78,6 +80,7 @@ class Recorder:
     def _call(self, body: bytes) -> EngineCall:
         asked = json.loads(body)
         call = EngineCall(asked["rid"], asked["input_ids"], asked["sampling_params"])
+        call.images = asked.get("image_data", [])
         self.calls.append(call)
         return call
 

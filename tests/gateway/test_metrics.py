@@ -130,6 +130,4 @@ async def test_a_message_without_a_word_breaks_like_any_other(
     empty = {"role": "user", "content": ""}
     await ask(served, [empty])
     await ask(served, [empty, made_up, MORE])
-    assert await served.metric("turngate_breaks_total") == {
-        '{class="history",client="other"}': 1.0
-    }
+    assert await served.metric("turngate_breaks_total") == {'{class="history",client="other"}': 1.0}

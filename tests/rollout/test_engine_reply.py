@@ -56,6 +56,16 @@ def test_a_plain_logprob_never_stands_for_one_under_truncation() -> None:
     assert reply.partial.sampling_logprobs == [-0.5, -0.25]
 
 
+@pytest.mark.parametrize("read", [None, [1, 5, 2], [1, 5, 5, 5, 2]])
+def test_a_prompt_that_the_engine_expanded_otherwise_is_refused(read: list[int] | None) -> None:
+    """Nothing that was sampled after another prompt than the recorded one is taken in."""
+    event = json.loads(_event([8, 9], 0, 2)) | {"prompt_token_ids": read}
+    reply = Reply("e", expanded_ids=[1, 5, 5, 2])
+    with pytest.raises(EngineGarbled, match="another prompt of the images"):
+        reply.add(json.dumps(event).encode())
+    assert reply.partial.ids == []
+
+
 def test_an_abort_that_repeats_the_last_token_adds_none() -> None:
     """SGLang shows the last token again when it aborts a request that waits, with every logprob."""
     ids = [5, 6, 7]

@@ -1,5 +1,6 @@
 """Records: what contradicts itself cannot be made or read."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from rollout.episode import (
     Anchor,
     EpisodeStatus,
     MalformedTurn,
+    Media,
     Output,
     OutputFlags,
     Turn,
@@ -37,6 +39,22 @@ def test_a_turn_comes_back_as_it_was_stored(
     assert read.context_ids.tolist() == context
     assert read.outputs[0].ids.tolist() == sampled
     assert read.outputs[0].behavior_logprobs.dtype == np.float32
+
+
+def test_a_turn_stored_before_there_were_images_is_read() -> None:
+    """The list of images is the last field of a record, and may be missing."""
+    stored = turn("t")
+    fields = msgspec.msgpack.decode(encode_turn(stored))
+    assert decode_turn(msgspec.msgpack.encode(fields[:-1])) == stored
+
+
+@pytest.mark.parametrize("media", [[(2, 2)], [(-1, 2)], [(0, 2), (1, 1)], [(1, 1), (0, 1)]])
+def test_images_outside_the_context_or_on_top_of_each_other_are_an_error(
+    media: list[tuple[int, int]],
+) -> None:
+    """Every image has tokens of its own in the three of this context."""
+    with pytest.raises(MalformedTurn):
+        turn("t", [1, 2, 3], media=[Media("abc", *place) for place in media])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode import Anchor, MalformedTurn, Turn
+from rollout.episode import Anchor, MalformedTurn, Media, Turn
+from rollout.sequences import linearize
 from rollout.trie import Trie
 from tests.rollout.random_episodes import episodes, paths, reordered, shape
 from tests.rollout.turns import output, turn
@@ -105,3 +106,22 @@ def test_an_anchor_outside_the_trie_is_an_error(anchor: Anchor) -> None:
 def common(left: list[int], right: list[int]) -> int:
     pairs = zip(left, right, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
+
+
+def test_tokens_that_stand_for_different_images_are_different() -> None:
+    """Prompts with the same ids share what comes before the image, and nothing from it on; the same image is shared."""
+    ids = [1, 5, 5, 2]
+    first = turn("a", ids, media=[Media("red", 1, 2)])
+    other = turn("b", ids, media=[Media("blue", 1, 2)])
+    same = turn("c", ids, media=[Media("red", 1, 2)])
+    trie = Trie([first, other, same])
+
+    assert [span.tokens.tolist() for span in trie.spans() if span.is_context] == [ids, ids[1:]]
+    for turn_id, seen in (("a", "red"), ("b", "blue"), ("c", "red")):
+        end = Anchor(turn_id, -1, len(ids))
+        assert trie.tokens(end).tolist() == ids
+        assert trie.media(end) == [Media(seen, 1, 2)]
+    assert trie.longest_prefix(array("i", ids), [Media("blue", 1, 2)])[1] == 4
+    assert trie.longest_prefix(array("i", ids), [Media("green", 1, 2)])[1] == 1
+    assert trie.longest_prefix(array("i", ids))[1] == 1
+    assert {row.media[0].digest for row in linearize(trie)} == {"red", "blue"}

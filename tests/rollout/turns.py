@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rollout.episode import Anchor, Output, Turn, VersionInterval, pack_tokens
+from rollout.episode import Anchor, Media, Output, Turn, VersionInterval, pack_tokens
 
 
 def output(tokens: Sequence[int], *, version: int = 1, flags: int = 0) -> Output:
@@ -19,6 +19,7 @@ def turn(
     anchor: Anchor | None = None,
     kind: str = "train",
     retry_key: str = "",
+    media: Sequence[Media] = (),
 ) -> Turn:
     """A turn with one small output unless others are given."""
     return Turn(
@@ -32,4 +33,5 @@ def turn(
         prompt_chain=f"prompt {turn_id}",
         retry_key=retry_key,
         body_digest=f"digest of {retry_key}",
+        media=tuple(media),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from rollout.episode import (
     Anchor,
     EpisodeStatus,
     HistoryPolicy,
+    Media,
     Output,
     Sampling,
     Turn,
@@ -28,6 +30,7 @@ from rollout.trie import Trie
 from trainer.algorithms import RunningBaseline
 from trainer.batch import Batch, pack_rows, prepare
 from trainer.composition import Composition
+from trainer.megatron.errors import ImagesNotSupported
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
@@ -297,3 +300,10 @@ def test_packing_changes_no_gradient(model_dir: Path, learner_rows: list[Row]) -
             outcomes.append((metrics.loss, metrics.gradient_norm, metrics.sums["kl"]))
     for outcome in outcomes[1:]:
         assert outcome == pytest.approx(outcomes[0], rel=1e-5)
+
+
+def test_a_sequence_with_images_is_refused() -> None:
+    """Its placeholder tokens would be read as words, and the gradient would be of another prompt."""
+    seen = msgspec.structs.replace(turn("t", [1, 7, 7, 2], [3]), media=(Media("abc", 1, 2),))
+    with pytest.raises(ImagesNotSupported, match="turn t and what follows it show images"):
+        episode_rows(Trie([seen]), 1.0)

@@ -2,6 +2,7 @@
 
 LearnerError
 ├── ModelNotSupported   the architecture, or an option of it, has no map
+├── ImagesNotSupported  a sequence shows images to models that read text
 ├── WeightsMismatch     the weight files and the model disagree
 ├── CheckpointError     the checkpoint is unfinished, damaged or of another model
 └── LayoutError         the processes cannot be arranged as asked
@@ -13,6 +14,10 @@ class LearnerError(ValueError):
 
 
 class ModelNotSupported(LearnerError):
+    pass
+
+
+class ImagesNotSupported(LearnerError):
     pass
 
 

@@ -28,6 +28,10 @@ def copy_of(reference: Reference, target: Path) -> Path:
     ("change", "message"),
     [
         ({"architectures": ["GptOssForCausalLM"]}, "architecture 'GptOssForCausalLM'; supported:"),
+        (
+            {"architectures": ["Qwen3VLForConditionalGeneration"]},
+            "architecture 'Qwen3VLForConditionalGeneration'",
+        ),
         ({"architectures": None}, "architecture 'unnamed'"),
         ({"attention_bias": True}, "attention_bias = True"),
         ({"use_sliding_window": True}, "use_sliding_window = True"),
