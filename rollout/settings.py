@@ -103,7 +103,8 @@ def _said(error: ErrorDetails) -> str:
     """What is wrong with a value; of a choice that does not exist, also the nearest that does."""
     choices = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
     near = difflib.get_close_matches(str(error["input"]), choices, n=1)
-    return error["msg"] + (f"; did you mean {near[0]}?" if near else "")
+    problem = error["msg"].removeprefix("Value error, ")
+    return problem + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _remedy(name: str, known: set[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import demo, down, keys, processes, status, up
+from deploy.cli import demo, down, keys, processes, status, trainer, up
 from deploy.cli.output import Format, Output
 from deploy.errors import DeployError
 
@@ -24,7 +24,7 @@ app.command("status")(status.status)
 app.command("demo", **demo.CONTEXT)(demo.demo)
 app.command("gateway")(processes.gateway)
 app.command("engine")(processes.engine)
-app.command("trainer")(processes.trainer)
+app.add_typer(trainer.app, name="trainer")
 app.add_typer(keys.app, name="keys")
 
 

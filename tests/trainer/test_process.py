@@ -194,15 +194,6 @@ def test_an_unknown_setting_is_refused_with_the_remedy() -> None:
         Settings.load({"TURNGATE_TRAINER_LEARNING_RAT": "1e-3"})
 
 
-def test_an_unknown_choice_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt choice stops the start, lists what there is and names the one that was meant."""
-    monkeypatch.setenv("TURNGATE_REDIS_URL", "redis://127.0.0.1")
-    monkeypatch.setenv("TURNGATE_MODEL_DIR", "/nowhere")
-    monkeypatch.setenv("TURNGATE_TRAINER_CORRECTION", "icepopp")
-    with pytest.raises(SettingsError, match=r"CORRECTION: .*'tis'.*; did you mean icepop\?"):
-        Settings.load()
-
-
 def test_bounds_that_drop_every_token_are_refused(tmp_path: Path) -> None:
     """An upper bound of the importance weight below the lower one stops the start and names the setting."""
     bounds = {"correction_low": 2.0, "correction_high": 1.0}

@@ -16,7 +16,7 @@ EPSILON = 1e-6
 
 
 def grpo(rewards: Tensor, groups: Tensor, *, epsilon: float = EPSILON) -> Tensor:
-    """GRPO (2402.03300): A = (r - mean_g) / (std_g + epsilon), std with ddof 1; `[N]` episodes."""
+    """GRPO (2402.03300): A = (r - mean_g) / (std_g + epsilon), std with ddof 1, over episodes."""
     group = group_statistics(rewards, groups)
     return group.keep_signal((group.rewards - group.mean) / (group.std + epsilon))
 
@@ -48,5 +48,5 @@ def lite_ppo(rewards: Tensor, groups: Tensor, *, epsilon: float = EPSILON) -> Te
 
 
 def reinforce(rewards: Tensor) -> Tensor:
-    """REINFORCE: A = r; whiten it over the batch with `whiten` if wanted."""
+    """REINFORCE (Williams 1992): A = r; whiten it over the batch with `whiten` if wanted."""
     return torch.nan_to_num(rewards, nan=0.0)

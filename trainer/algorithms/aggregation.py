@@ -12,19 +12,19 @@ from trainer.algorithms.rows import row_ids, segment_sum
 
 
 def token_mean(action_mask: Tensor) -> Tensor:
-    """1 / number of masked tokens (DAPO 2503.14476)."""
+    """DAPO (2503.14476): W = 1 / sampled tokens of the batch."""
     mask = _weights(action_mask)
     return mask / mask.sum().clamp(min=1)
 
 
 def seq_mean_token_mean(action_mask: Tensor, *, cu_seqlens: Tensor | None = None) -> Tensor:
-    """1 / (rows * tokens of the row): every sequence counts the same (GRPO 2402.03300)."""
+    """GRPO (2402.03300): W = 1 / (rows * tokens of the row); every sequence counts the same."""
     rows = row_ids(action_mask, cu_seqlens)
     return _segment_mean_token_mean(action_mask, rows)
 
 
 def seq_mean_token_sum(action_mask: Tensor, *, cu_seqlens: Tensor | None = None) -> Tensor:
-    """1 / rows: a sequence is one action (RLOO 2402.14740)."""
+    """RLOO (2402.14740): W = 1 / rows; a sequence is one action."""
     mask = _weights(action_mask)
     return mask / _num_filled(mask, row_ids(action_mask, cu_seqlens))
 
@@ -32,17 +32,17 @@ def seq_mean_token_sum(action_mask: Tensor, *, cu_seqlens: Tensor | None = None)
 def drgrpo(
     action_mask: Tensor, *, generation_budget: int, cu_seqlens: Tensor | None = None
 ) -> Tensor:
-    """1 / (rows * budget), the budget a constant of the configuration (Dr.GRPO 2503.20783)."""
+    """Dr.GRPO (2503.20783): W = 1 / (rows * budget), the budget a constant of the configuration."""
     return seq_mean_token_sum(action_mask, cu_seqlens=cu_seqlens) / generation_budget
 
 
 def prompt_mean(action_mask: Tensor, groups: Tensor) -> Tensor:
-    """1 / (groups * tokens of the group); `groups` holds each token's group (ScaleRL 2510.13786)."""
+    """ScaleRL (2510.13786): W = 1 / (groups * tokens of the group); `groups` holds each token's group."""
     return _segment_mean_token_mean(action_mask, torch.unique(groups, return_inverse=True)[1])
 
 
 def traj_mean_token_mean(action_mask: Tensor, episodes: Tensor) -> Tensor:
-    """1 / (episodes * tokens of the episode); `episodes` holds each token's episode, however many rows it has."""
+    """Per episode, however many rows it has: W = 1 / (episodes * tokens of the episode)."""
     return _segment_mean_token_mean(action_mask, torch.unique(episodes, return_inverse=True)[1])
 
 

@@ -12,6 +12,6 @@ def cispo(
     advantages: Tensor,
     ratio_max: float = 5.0,
 ) -> Tensor:
-    """-sg[min(rho, ratio_max)] * A * logp; the bound is absolute and there is none below."""
+    """CISPO (2506.13585): -sg[min(rho, ratio_max)] * A * logp; the bound is absolute and there is none below."""
     weight = ratio(current_logprobs, proximal_logprobs).clamp(max=ratio_max).detach()
     return -weight * advantages * current_logprobs

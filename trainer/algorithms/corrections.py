@@ -15,14 +15,14 @@ from trainer.algorithms.rows import row_ids, segment_mean, segment_sum
 def tis(
     proximal_logprobs: Tensor, behavior_logprobs: Tensor, *, low: float = 0.0, high: float = 2.0
 ) -> Tensor:
-    """Truncated importance weight per token: clip(w, low, high)."""
+    """TIS, truncated importance weight per token: clip(w, low, high), w = exp(old_logp - behav_logp)."""
     return ratio(proximal_logprobs, behavior_logprobs).clamp(low, high).detach()
 
 
 def icepop(
     proximal_logprobs: Tensor, behavior_logprobs: Tensor, *, low: float = 0.5, high: float = 5.0
 ) -> Tensor:
-    """IcePop (2510.18855), also token-MIS: w where low <= w <= high, else 0."""
+    """IcePop (2510.18855), also token-MIS: w where low <= w <= high, else 0; w = exp(old_logp - behav_logp)."""
     w = ratio(proximal_logprobs, behavior_logprobs).detach()
     return torch.where((w >= low) & (w <= high), w, 0.0)
 
@@ -35,7 +35,7 @@ def seq_tis(
     high: float = 3.0,
     cu_seqlens: Tensor | None = None,
 ) -> Tensor:
-    """Truncated product of a row's weights, on each of its tokens: min(s, high)."""
+    """Sequence TIS: min(s, high) on each token of a row, s the product of its w."""
     s = _row_product(proximal_logprobs, behavior_logprobs, action_mask, cu_seqlens)
     return s.clamp(max=high)
 
@@ -48,7 +48,7 @@ def seq_mis(
     high: float = 3.0,
     cu_seqlens: Tensor | None = None,
 ) -> Tensor:
-    """The product of a row's weights, the whole row dropped when it exceeds `high` (TRL's default)."""
+    """Sequence MIS (TRL's default): s, the product of a row's w, and 0 for the whole row where s > high."""
     s = _row_product(proximal_logprobs, behavior_logprobs, action_mask, cu_seqlens)
     return torch.where(s > high, 0.0, s)
 
@@ -62,7 +62,7 @@ def geo_mask(
     high: float = 1.002,
     cu_seqlens: Tensor | None = None,
 ) -> Tensor:
-    """seq-mask-TIS: w per token, the row dropped unless low <= exp(mean log w) <= high (NeMo-RL)."""
+    """Sequence-mask-TIS: w per token, the row dropped unless low <= exp(mean log w) <= high (NeMo-RL)."""
     rows = row_ids(proximal_logprobs, cu_seqlens)
     logs = log_ratio(proximal_logprobs, behavior_logprobs).detach()
     geometric = segment_mean(logs, rows, action_mask)[rows].exp()
@@ -78,7 +78,7 @@ def opsm(
     delta: float = 1e-4,
     cu_seqlens: Tensor | None = None,
 ) -> Tensor:
-    """Off-policy sequence mask (DeepSeek-V3.2): drop a row iff A < 0 and mean(behav_logp - logp) > delta."""
+    """Off-policy sequence mask (DeepSeek-V3.2, 2512.02556): drop a row iff A < 0 and mean(behav_logp - logp) > delta."""
     rows = row_ids(current_logprobs, cu_seqlens)
     drift = segment_mean(log_ratio(behavior_logprobs, current_logprobs.detach()), rows, action_mask)
     return ~((advantages < 0) & (drift[rows] > delta))
@@ -91,7 +91,7 @@ def log_linear_proximal(
     versions: Tensor,
     training_version: int,
 ) -> Tensor:
-    """A proximal policy without a forward pass (A-3PO 2512.06547): behav + alpha * (sg[logp] - behav).
+    """A-3PO (2512.06547), without a forward pass: old_logp = behav_logp + alpha * (sg[logp] - behav_logp).
 
     alpha = (v_cur - 1 - v) / (v_cur - v) within [0, 1], per token; 0 where v >= v_cur - 1.
     """

@@ -14,7 +14,7 @@ def dppo_tv(
     delta: float = 0.2,
     penalty: float = 0.0,
 ) -> Tensor:
-    """-A * rho_mu, dropped where the step would leave |pi - mu| <= delta; + penalty * (logp - behav_logp)^2.
+    """DPPO-TV (2602.04879): -A * rho_mu, dropped where the step would leave |pi - mu| <= delta; + penalty * (logp - behav_logp)^2.
 
     rho_mu is against behav_logp already: never multiply another importance weight on top. prime-rl has penalty = 1e-3.
     """

@@ -20,7 +20,7 @@ def gae(
     bootstrap: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Advantages and returns: delta_t = r_t + gamma * V_next - V_t, A_t = delta_t + gamma * lam * A_next, R_t = A_t + V_t.
+    """GAE (1506.02438): delta_t = r_t + gamma * V_next - V_t, A_t = delta_t + gamma * lam * A_next, R_t = A_t + V_t.
 
     `bootstrap` `[rows]` is V(s_T) of rows cut by a length or turn limit, 0 for those that terminated.
     """

@@ -20,9 +20,9 @@ def gigpo(
     epsilon: float = EPSILON,
     normalize: bool = False,
 ) -> Tensor:
-    """A = A_episode + omega * A_step per turn `[turns]`; a state visited once has A_step = 0.
+    """GiGPO (2505.10978): A = A_episode + omega * A_step per turn; a state visited once has A_step = 0.
 
-    A_step compares discounted returns among turns with the same (group, state), mean only unless `normalize`
+    `[turns]`. A_step compares discounted returns among turns with the same (group, state), mean only unless `normalize`
     divides by their deviation too. `episode_advantages` is already spread over turns.
     """
     returns = turn_returns(turn_rewards, episodes, gamma=gamma)

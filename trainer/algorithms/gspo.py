@@ -22,9 +22,9 @@ def gspo(
     clip_low: float = CLIP_LOW,
     clip_high: float = CLIP_HIGH,
 ) -> Tensor:
-    """max(-A s, -A clip(s)), s = exp(mean over the row of logp - old_logp), on each of its tokens.
+    """GSPO (2507.18071): max(-A s, -A clip(s, 1 - low, 1 + high)), s = exp(mean over the row of logp - old_logp).
 
-    Aggregate with `seq_mean_token_mean`: the mean over sequences. A is constant within a row.
+    On each of its tokens; aggregate with `seq_mean_token_mean`: the mean over sequences. A is constant within a row.
     """
     rows = row_ids(current_logprobs, cu_seqlens)
     mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
@@ -42,7 +42,7 @@ def gspo_token(
     clip_low: float = CLIP_LOW,
     clip_high: float = CLIP_HIGH,
 ) -> Tensor:
-    """GSPO with an advantage per token: s_t = sg[s] * exp(logp - sg[logp])."""
+    """GSPO-token (2507.18071), for an advantage per token: GSPO with s_t = sg[s] * exp(logp - sg[logp])."""
     rows = row_ids(current_logprobs, cu_seqlens)
     mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
     own = (current_logprobs - current_logprobs.detach()).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)

@@ -14,23 +14,23 @@ ESTIMATE_BOUND = 10.0
 
 
 def k1(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """x; unbiased, either sign."""
+    """k1 = x, x = logp - ref_logp; unbiased, either sign."""
     return log_ratio(current_logprobs, reference_logprobs).clamp(-ESTIMATE_BOUND, ESTIMATE_BOUND)
 
 
 def k2(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """x^2 / 2; biased, >= 0, and its gradient x is the true one on-policy."""
+    """k2 = x^2 / 2, x = logp - ref_logp; biased, >= 0, and its gradient x is the true one on-policy."""
     return (log_ratio(current_logprobs, reference_logprobs) ** 2 / 2).clamp(max=ESTIMATE_BOUND)
 
 
 def k3(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """exp(-x) - 1 + x; unbiased, >= 0."""
+    """k3 = exp(-x) - 1 + x, x = logp - ref_logp; unbiased, >= 0."""
     x = log_ratio(current_logprobs, reference_logprobs)
     return (torch.expm1(-x) + x).clamp(max=ESTIMATE_BOUND)
 
 
 def k3_straight_through(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """The value of k3 with the gradient of k2."""
+    """The value of k3 = exp(-x) - 1 + x with the gradient of k2 = x^2 / 2, x = logp - ref_logp."""
     value, gradient = (f(current_logprobs, reference_logprobs) for f in (k3, k2))
     return value.detach() + gradient - gradient.detach()
 
@@ -38,10 +38,10 @@ def k3_straight_through(current_logprobs: Tensor, reference_logprobs: Tensor) ->
 def k3_off_policy(
     current_logprobs: Tensor, reference_logprobs: Tensor, *, proximal_logprobs: Tensor
 ) -> Tensor:
-    """The ratio rho * k3 with rho = exp(logp - old_logp) NOT detached, whose gradient is rho * x (2512.02556)."""
+    """DeepSeek-V3.2 (2512.02556): rho * k3, rho = exp(logp - old_logp) NOT detached, whose gradient is rho * x."""
     return ratio(current_logprobs, proximal_logprobs) * k3(current_logprobs, reference_logprobs)
 
 
 def penalized_rewards(token_rewards: Tensor, estimate: Tensor, *, beta: float) -> Tensor:
-    """Token rewards less beta * k1, for KL in the reward; the penalty carries no gradient."""
+    """KL in the reward: r_t - beta * k1_t on every token; the penalty carries no gradient."""
     return token_rewards - beta * estimate.detach()

@@ -39,5 +39,5 @@ def m2po(
     advantages: Tensor,
     kept: Tensor,
 ) -> Tensor:
-    """-A * rho_mu on kept tokens, 0 elsewhere; rho_mu is against behav_logp, so no other weight belongs here."""
+    """M2PO (2510.01161): -A * rho_mu on tokens kept by `m2po_mask`; rho_mu is against behav_logp, so no other weight belongs here."""
     return torch.where(kept, -advantages * ratio(current_logprobs, behavior_logprobs), 0.0)

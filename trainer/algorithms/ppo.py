@@ -14,7 +14,7 @@ CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 
 
 def score_function(current_logprobs: Tensor, advantages: Tensor) -> Tensor:
-    """REINFORCE: -A * logp. Right only for tokens of the current policy itself."""
+    """REINFORCE (Williams 1992): -A * logp; right only for tokens of the current policy itself."""
     return -advantages * current_logprobs
 
 

@@ -63,7 +63,7 @@ def reinforce_plus_plus_baseline(centered: Tensor, action_mask: Tensor) -> Tenso
 
 
 def turn_returns(turn_rewards: Tensor, episodes: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """R_turn = sum over k of gamma^k * r_(turn + k), within each episode; turns in order `[turns]`."""
+    """Turn returns: A = R_turn = sum over k of gamma^k * r_(turn + k), within each episode; turns in order."""
     returns = torch.zeros_like(turn_rewards)
     for episode in torch.unique(episodes):
         running = turn_rewards.new_zeros(())

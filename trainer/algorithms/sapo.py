@@ -14,7 +14,7 @@ def sapo(
     temperature_positive: float = 1.0,
     temperature_negative: float = 1.05,
 ) -> Tensor:
-    """-A * (4 / tau) * sigmoid(tau * (rho - 1)), tau by the sign of A; the gradient is largest at rho = 1."""
+    """SAPO (2511.20347): -A * (4 / tau) * sigmoid(tau * (rho - 1)), tau by the sign of A; the gradient is largest at rho = 1."""
     rho = ratio(current_logprobs, proximal_logprobs)
     positive = torch.full_like(rho, temperature_positive)
     tau = torch.where(advantages > 0, positive, temperature_negative)

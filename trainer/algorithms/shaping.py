@@ -7,17 +7,17 @@ from trainer.algorithms.groups import group_statistics
 
 
 def soft_overlong(lengths: Tensor, *, max_length: int, cache_length: int) -> Tensor:
-    """0 up to max - cache, then falling linearly to -1 at max; lengths are an episode's generated tokens."""
+    """DAPO (2503.14476): 0 up to max - cache sampled tokens of an episode, then falling linearly to -1 at max."""
     return ((max_length - cache_length - lengths) / cache_length).clamp(-1, 0)
 
 
 def dynamic_sampling(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Which episodes belong to a group whose rewards differ; judge on the task's reward, before shaping."""
+    """DAPO (2503.14476): which episodes belong to a group whose rewards differ, judged before any shaping."""
     return group_statistics(rewards, groups).has_signal
 
 
 def shaped_rewards(
     rewards: Tensor, *, scale: float = 1.0, low: float = -torch.inf, high: float = torch.inf
 ) -> Tensor:
-    """clip(scale * r, low, high); before any group statistics."""
+    """Rewards as clip(scale * r, low, high), before any group statistics."""
     return (scale * rewards).clamp(low, high)

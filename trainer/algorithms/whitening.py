@@ -7,7 +7,7 @@ from trainer.algorithms.groups import RELATIVE_RANGE
 
 
 def whiten(values: Tensor, action_mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
-    """(x - mean) / sqrt(var + epsilon) over masked tokens, variance with ddof 0; 0 where the mask is 0.
+    """Whitened: (x - mean) / sqrt(var + epsilon) over the batch's sampled tokens, ddof 0; 0 where the mask is 0.
 
     The caller passes the GLOBAL batch: whitening a microbatch or one rank's share gives another answer. Values that all agree
     become 0 exactly, decided on their range: epsilon would make ten thousand times their rounding errors of them.

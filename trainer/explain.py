@@ -1,0 +1,110 @@
+"""`python -m trainer.explain`: the algorithm that these settings make, with formulas, sources and where each value comes from.
+
+Nothing is started and nothing but the environment is read; findings are shown as the trainer would meet them at its start.
+"""
+
+import json
+import os
+import sys
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from rollout.settings import SettingsError
+from trainer.explanation import Explanation, Line, explain
+from trainer.findings import Finding
+from trainer.presets import PRESETS
+from trainer.rules import Severity
+from trainer.settings import Settings
+
+app = typer.Typer(add_completion=False)
+
+# What only a trainer that runs needs to know.
+UNUSED = {"TURNGATE_REDIS_URL": "redis://unused", "TURNGATE_MODEL_DIR": "unused"}
+STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
+CHANGED = "bold cyan"
+NOTATION = (
+    "rho = exp(logp - old_logp), w = exp(old_logp - behav_logp): the policy now, at the start of the batch, "
+    "and when the token was sampled"
+)
+
+
+@app.command()
+def main(
+    *,
+    output: Annotated[Literal["text", "json"], typer.Option(help="json: one object")] = "text",
+    plain: Annotated[bool, typer.Option("--plain", help="no color")] = False,
+) -> None:
+    """Print the composition of the algorithm that the environment names."""
+    os.environ.update(UNUSED | os.environ)
+    try:
+        explanation = explain(Settings.load())
+    except SettingsError as error:
+        Console(stderr=True, no_color=plain, highlight=False).print(f"error: {error}", markup=False)
+        sys.exit(1)
+    if output == "json":
+        sys.stdout.write(json.dumps(explanation.content) + "\n")
+    else:
+        Console(no_color=plain, highlight=False).print(shown(explanation))
+
+
+def shown(explanation: Explanation) -> Group:
+    """Title, the loss in one line, the parts, what is wrong."""
+    title = Text.assemble(
+        (explanation.algorithm, "bold"),
+        f"  {explanation.preset.idea} ",
+        (f"({explanation.preset.source})", "dim"),
+    )
+    others = ", ".join(name for name in PRESETS if name != explanation.algorithm)
+    return Group(
+        title,
+        Text(f"loss = {explanation.loss}"),
+        Text(NOTATION, style="dim"),
+        _parts(explanation),
+        *(_found(finding) for finding in explanation.findings),
+        Text(f"\nother algorithms: {others}", style="dim"),
+    )
+
+
+def _parts(explanation: Explanation) -> Table:
+    """Each part's name beside its choice, the numbers that choice reads and, below, its formula."""
+    table = Table.grid(padding=(0, 2))
+    for section in explanation.sections:
+        table.add_row()
+        table.add_row(Text(section.title, style="underline"))
+        for line in section.lines:
+            table.add_row(f"  {line.part}", _chosen(line, explanation))
+            table.add_row("", Text(line.formula, style="dim"))
+    table.add_row()
+    return table
+
+
+def _chosen(line: Line, explanation: Explanation) -> Text:
+    numbers = (
+        Text(f"{number.name} ") + _value(number.value, number.origin, explanation)
+        for number in line.numbers
+    )
+    return Text("   ").join([_value(line.choice, line.origin, explanation), *numbers])
+
+
+def _value(value: float | str, origin: str, explanation: Explanation) -> Text:
+    """What does not come from the preset says where it comes from."""
+    text = value if isinstance(value, str) else f"{value:g}"
+    if origin == explanation.algorithm:
+        return Text(text, style="bold")
+    return Text(f"{text} ({origin})", style=CHANGED)
+
+
+def _found(finding: Finding) -> Text:
+    return Text.assemble(
+        (f"{finding.severity}: ", STYLES[finding.severity]),
+        finding.problem,
+        (f"\n  {finding.remedy}", "dim"),
+    )
+
+
+if __name__ == "__main__":
+    app()
