@@ -126,7 +126,7 @@ class CallParser:
     def _read_object(self) -> bool:
         """A header that begins with other members; its whole object tells."""
         blank = len(self._held) - len(self._held.lstrip())
-        if not self._span.text:
+        if not self._span.has_begun:
             self._shell, self._held = self._shell + self._held[:blank], self._held[blank:]
         _, self._held = self._span.feed(self._held)
         if not self._span.is_closed and not self._is_last:

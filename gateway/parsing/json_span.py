@@ -28,6 +28,10 @@ class ObjectSpan:
         return "".join(self._parts)
 
     @property
+    def has_begun(self) -> bool:
+        return any(self._parts)
+
+    @property
     def is_valid(self) -> bool:
         try:
             msgspec.json.decode(self.text, type=dict[str, msgspec.Raw])
