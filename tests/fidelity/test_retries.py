@@ -18,7 +18,7 @@ from tests.gateways import Gateway, StartGateway
 
 pytestmark = pytest.mark.engine
 PATH = "/v1/chat/completions"
-NUM_TOKENS = 150  # enough to leave, or to be dropped, in the middle
+NUM_TOKENS = 400  # enough to leave, or to be dropped, in the middle
 BODY: Any = {"messages": [USER], "max_tokens": 12}
 LONG: Any = {"messages": [USER], "max_tokens": NUM_TOKENS, "ignore_eos": True}
 KEYED = {"X-Turngate-Episode": EPISODE, "Idempotency-Key": "k1"}

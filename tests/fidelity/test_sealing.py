@@ -18,7 +18,7 @@ from tests.gateways import Gateway
 pytestmark = pytest.mark.engine
 PATH = "/v1/chat/completions"
 HEADERS = {"X-Turngate-Episode": EPISODE}
-LONG: Any = {"messages": [USER], "max_tokens": 100, "ignore_eos": True}
+LONG: Any = {"messages": [USER], "max_tokens": 300, "ignore_eos": True}
 
 
 @pytest.fixture

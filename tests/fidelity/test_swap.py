@@ -19,7 +19,7 @@ from tests.fidelity.recorder import Recorder
 from tests.gateways import Gateway
 
 pytestmark = pytest.mark.engine
-NUM_TOKENS = 200
+NUM_TOKENS = 400
 
 
 @pytest.fixture
@@ -54,6 +54,9 @@ async def test_a_turn_under_a_swap_says_who_sampled_each_token(
     ) as answer:
         lines = answer.aiter_lines()
         await anext(lines)
+        await (
+            control.pause()
+        )  # at once: a swap reads the new weights first, and the turn would be over
         swapping = asyncio.create_task(swap([control], policies.policy(7)))
         rest = [line async for line in lines]
     assert all(result.ok for result in await swapping)
