@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -65,6 +66,21 @@ class GatewayClient:
     async def live_episodes(self) -> list[str]:
         """Ids of the episodes that nobody trains on or has trained on yet."""
         return [id_ for status in WAITING for id_ in await self._episodes(status)]
+
+    async def episode(self, episode_id: str) -> dict[str, Any]:
+        """Status, turns and rewards."""
+        return await self._json("GET", f"/v1/episodes/{quote(episode_id, safe='')}")
+
+    async def episode_view(self, episode_id: str, view: str) -> list[dict[str, Any]]:
+        """The spans or sequences of an episode whose tokens are still there."""
+        path = f"/v1/episodes/{quote(episode_id, safe='')}?view={view}"
+        data = (await self._json("GET", path))["data"]
+        assert isinstance(data, list)
+        return data
+
+    async def list_episodes(self, **filters: str | int) -> dict[str, Any]:
+        """One page, newest first."""
+        return await self._json("GET", f"/v1/episodes?{urlencode(filters)}")
 
     async def delete_episode(self, episode_id: str) -> None:
         await self._json("DELETE", f"/v1/episodes/{episode_id}")

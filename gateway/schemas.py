@@ -151,6 +151,7 @@ class SpanObject(BaseModel):
     kind: Literal["context", "sampled", "forced"]
     turn_id: str
     turn_kind: str
+    choice_index: int | None  # which of its turn's outputs; null for context
     tokens: list[int]
     text: str
     behavior_logprobs: list[float] | None

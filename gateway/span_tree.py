@@ -67,6 +67,7 @@ class SpanTree:
             kind=kind,
             turn_id=self._trie.turn_at(span.turn).id,
             turn_kind=self._trie.turn_at(span.turn).kind,
+            choice_index=None if span.is_context else span.output,
             tokens=span.tokens[start:end].tolist(),
             text=self._text_of(piece),
             behavior_logprobs=None if output is None else output.behavior_logprobs.tolist(),
