@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.attach import Attacher, Attachment
-from gateway.conversation import extend
+from gateway.conversation import print_of
 from gateway.history import History
 from gateway.output import OutputBuilder
 from gateway.reader import Reader
@@ -49,6 +49,7 @@ class Dialogue:
         request = Request(
             model="policy",
             messages=tuple(self.messages),
+            prints=tuple(map(print_of, self.messages)),
             sampling=SamplingOptions(),
             tools=self._tools,
             template_kwargs=self._kwargs,
@@ -104,8 +105,8 @@ class Dialogue:
             anchor=attachment.anchor,
             context=attachment.context.tobytes(),
             outputs=(builder.record(),),
-            prompt_chain=attachment.chain,
-            output_chains=(extend(attachment.chain, builder.message("")),),
+            prompt_chain=attachment.chain.end,
+            output_chains=(attachment.chain.extended(builder.message("")),),
         )
         self._history.add(turn, self._history.trie.num_turns)
         self._outputs[turn.id] = len(self.messages), builder.ids
@@ -114,7 +115,7 @@ class Dialogue:
         """The prompt is the template's text encoded, or decodes to it where outputs are spelled as they were sampled."""
         tools = list(self._tools) or None
         rendered = self._template.render(self.messages, tools, extra=self._kwargs)
-        ids = attachment.prompt.tolist()
+        ids = attachment.prompt.ids.tolist()
         if ids == self._tokenizer.encode(rendered):
             self._spellings = []
             return
