@@ -76,6 +76,19 @@ async def test_an_output_with_a_special_token_is_continued(
     assert second[len(first) :][: len(sampled) + 1] == [*sampled, stop.matched]
 
 
+async def test_a_history_cut_down_to_a_call_and_its_result_is_a_branch(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """A sliding window may leave no word that anybody said before the call."""
+    await ask(served, [USER], tools=[PRICE])
+    function = {"name": "price", "arguments": "{}"}
+    called = {"id": "c", "type": "function", "function": function}
+    call = {"role": "assistant", "content": None, "tool_calls": [called]}
+    result = {"role": "tool", "tool_call_id": "c", "content": "4"}
+    assert (await ask(served, [call, result], tools=[PRICE])).content == "Hello there."
+    assert len(linearize(Trie(await served.store.turns("ep_1")))) == 2
+
+
 async def test_a_tool_loop_is_one_sequence(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
