@@ -139,11 +139,14 @@ class Attacher:
             how: How = "branched" if breaks else "bridged"
             unknown = conversation.images[len(history.trie.media(anchor)) :]
             context, media = self._expand(np.array(bridge, TOKEN), unknown)
-            return _Place(anchor, context, how, breaks[0] if breaks else None, media=media)
+            # Another call may have added the same, as when several samples are taken of one prompt.
+            end, num_shared = history.trie.follow(anchor, context, media)
+            why = breaks[0] if breaks else None
+            return _Place(end, context[num_shared:], how, why, media=_from(num_shared, media))
         rendered = self._render(conversation)
         prompt, media = self._expand(self._encoder.encode(rendered), conversation.images)
         branch, num_shared = history.trie.longest_prefix(prompt, media)
-        new = [image.moved(-num_shared) for image in media if image.start >= num_shared]
+        new = _from(num_shared, media)
         if history.trie.num_turns and not breaks:
             shared = collapse(prompt[:num_shared], media[: len(media) - len(new)])
             known = self._tokenizer.decode(shared.tolist())
@@ -238,6 +241,11 @@ class Attacher:
     def _render(self, conversation: _Conversation) -> str:
         tools, extra = _template_arguments(conversation.request)
         return self._template.render(conversation.messages, tools, extra=extra)
+
+
+def _from(num_shared: int, media: Sequence[Media]) -> list[Media]:
+    """The images behind the first so many tokens, counted from there."""
+    return [image.moved(-num_shared) for image in media if image.start >= num_shared]
 
 
 def _template_arguments(request: Request) -> tuple[list[Tool] | None, dict[str, object]]:

@@ -169,6 +169,15 @@ class Trie:
             stack.extend(child for child in span.children if child.offset <= common)
         return self._anchor(best), best.depth
 
+    def follow(
+        self, anchor: Anchor | None, context: Ids, media: Sequence[Media] = ()
+    ) -> tuple[Anchor | None, int]:
+        """Where a context leaves the trie behind an anchor, and how many of its tokens are known up to there."""
+        start = self._place(anchor)
+        end = self._walk(start, self._keys(context, media))
+        num_shared = end.depth - start.depth
+        return (self._anchor(end) if num_shared else anchor), num_shared
+
     def spans(self) -> Iterator[Span]:
         """Every span, parents before their children."""
         stack = list(reversed(self._roots))
@@ -218,14 +227,19 @@ class Trie:
         """Follow contexts that are there already, then hang up what is new."""
         ids = turn.context_ids
         keys = self._keys(ids, turn.media)
+        end = self._walk(place, keys)
+        done = end.depth - place.depth
+        if done == len(ids):
+            return end
+        span = Span(end, ids[done:], turn=ordinal, start=done, output=-1)
+        span.keys = keys[done:]
+        span.media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
+        return Place(self._hang(span), len(span))
+
+    def _walk(self, place: Place, keys: Ids) -> Place:
+        """As far as contexts that are there already go along with these tokens."""
         done = 0
-        while done < len(ids):
-            step = self._follow(place, keys[done:])
-            if step is None:
-                span = Span(place, ids[done:], turn=ordinal, start=done, output=-1)
-                span.keys = keys[done:]
-                span.media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
-                return Place(self._hang(span), len(span))
+        while done < len(keys) and (step := self._follow(place, keys[done:])) is not None:
             done += step.depth - place.depth
             place = step
         return place

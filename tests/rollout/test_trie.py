@@ -2,6 +2,7 @@
 
 from array import array
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,34 @@ def test_every_anchor_leads_to_the_tokens_that_were_sent(turns: list[Turn]) -> N
             for offset in range(len(sampled) + 1):
                 read = trie.tokens(Anchor(turn_id, index, offset)).tolist()
                 assert read == context + sampled[:offset]
+
+
+@given(episodes(), st.integers(0, 6))
+def test_what_an_engine_and_a_parser_read_of_a_place(turns: list[Turn], length: int) -> None:
+    """Depth, last tokens and JSON of a place are those of its tokens."""
+    trie = Trie(turns)
+
+    for anchor in (Anchor(t.id, 0, t.outputs[0].num_tokens) for t in turns):
+        tokens = trie.tokens(anchor).tolist()
+        assert trie.depth(anchor) == len(tokens)
+        assert trie.tail(anchor, length) == tokens[len(tokens) - min(length, len(tokens)) :]
+        for _ in range(2):  # made, then remembered
+            assert orjson.loads(b"[%b]" % b",".join(trie.encoded(anchor))) == tokens
+
+
+@given(episodes())
+def test_a_context_that_is_there_is_not_added_again(turns: list[Turn]) -> None:
+    """Following leads to the same tokens and leaves what nobody added; a turn made of it adds that and its outputs."""
+    trie = Trie()
+
+    for each in turns:
+        anchor, num_shared = trie.follow(each.anchor, each.context_ids)
+        new = each.context_ids[num_shared:]
+        whole = [*trie.tokens(each.anchor).tolist(), *each.context_ids.tolist()]
+        assert [*trie.tokens(anchor).tolist(), *new.tolist()] == whole
+        size = trie.num_tokens
+        trie.extend(each)
+        assert trie.num_tokens == size + len(new) + each.num_output_tokens
 
 
 @given(reordered())
