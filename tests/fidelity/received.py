@@ -70,13 +70,12 @@ def trained(row: Row, turns: Sequence[Turn]) -> Iterator[Sampled]:
 
 
 def sampled_by(call: EngineCall) -> Iterator[Sampled]:
-    """The tokens of a call; the gateway names its calls `<turn>-<output>-<attempt>`."""
-    turn_id = call.rid.rsplit("-", 2)[0]
+    """The tokens of a call."""
     read = np.array([*call.prompt, *call.ids], TOKEN)
     for at, (token, logprob, version) in enumerate(
         zip(call.ids, call.logprobs, call.versions, strict=True), start=len(call.prompt)
     ):
-        yield Sampled(turn_id, read[:at].tobytes(), token, float(np.float32(logprob)), version)
+        yield Sampled(call.turn_id, read[:at].tobytes(), token, float(np.float32(logprob)), version)
 
 
 async def _assert_shown(served: Gateway, rows: list[Row], episode_id: str) -> None:

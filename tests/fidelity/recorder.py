@@ -28,6 +28,11 @@ class EngineCall:
     finish: dict[str, Any] | None = None
     images: list[str] = field(default_factory=list)
 
+    @property
+    def turn_id(self) -> str:
+        """The gateway names its calls `<turn>-<output>-<attempt>`."""
+        return self.rid.rsplit("-", 2)[0]
+
     def read(self, event: dict[str, Any]) -> None:
         """Take in an answer or one event of it, which ends with token number `completion_tokens`."""
         meta, new = event["meta_info"], event["output_ids"]

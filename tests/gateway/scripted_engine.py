@@ -7,7 +7,7 @@ engine.requests, engine.aborted                                       what the g
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +98,8 @@ class ScriptedEngine:
         self.url = ""
         self.cached_tokens = 0
         self.default: tuple[Step, ...] = ()
+        self.policy: Callable[[dict[str, Any]], Iterable[Step]] | None = None
+        self.replies: list[_Reply] = []
         self._scripts: deque[tuple[Step, ...]] = deque()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._runner: web.AppRunner | None = None
@@ -105,6 +107,12 @@ class ScriptedEngine:
     def script(self, *steps: Step) -> None:
         """What the next unscripted call will get."""
         self._scripts.append(steps)
+
+    def forget(self) -> None:
+        """Drop what was recorded so far."""
+        self.requests.clear()
+        self.replies.clear()
+        self.aborted.clear()
 
     async def start(self, port: int = 0) -> None:
         app = web.Application(client_max_size=2**26)
@@ -132,15 +140,22 @@ class ScriptedEngine:
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append(body)
-        steps = self._scripts.popleft() if self._scripts else self.default
         reply = _Reply(self, request, body)
+        self.replies.append(reply)
         task = asyncio.current_task()
         assert task is not None
         self._running[body["rid"]] = task
         try:
-            return await reply.play(steps)
+            return await reply.play(self._steps(body))
+        except ConnectionResetError:  # the caller has left
+            return web.Response()
         finally:
             self._running.pop(body["rid"], None)
+
+    def _steps(self, body: dict[str, Any]) -> Iterable[Step]:
+        if self._scripts:
+            return self._scripts.popleft()
+        return self.policy(body) if self.policy is not None else self.default
 
     async def _abort(self, request: web.Request) -> web.Response:
         self.aborted.append((await request.json())["rid"])
@@ -169,14 +184,15 @@ class ScriptedEngine:
 
 
 class _Reply:
-    """One answer while it is played."""
+    """One answer while it is played, and afterwards the record of what was sampled."""
 
     def __init__(self, engine: ScriptedEngine, request: web.Request, body: dict[str, Any]) -> None:
+        self.body = body
+        self.ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.has_ended = False
         self._engine = engine
         self._request = request
-        self._body = body
-        self._ids: list[int] = []
-        self._logprobs: list[float] = []
         self._sent = 0
         self._version = engine.version
         self._spans: list[list[int]] = []
@@ -197,7 +213,7 @@ class _Reply:
                         self._add([matched], None)
                     return await self._end({"type": "stop", "matched": matched})
                 case Length():
-                    return await self._end({"type": "length", "length": len(self._ids)})
+                    return await self._end({"type": "length", "length": len(self.ids)})
                 case End(reason=reason):
                     await self._send(self._event({"type": reason}))
                 case Abort(message=message):
@@ -214,22 +230,28 @@ class _Reply:
         raise AssertionError("a script must end")
 
     def _add(self, ids: list[int], logprobs: list[float] | None) -> None:
-        start = len(self._ids)
-        self._ids += ids
-        self._logprobs += logprobs or [-0.5 - 0.001 * (start + i) for i in range(len(ids))]
+        start = len(self.ids)
+        self.ids += ids
+        self.logprobs += logprobs or [-0.5 - 0.001 * (start + i) for i in range(len(ids))]
         if self._spans and self._spans[-1][0] == self._version:
-            self._spans[-1][2] = len(self._ids)
+            self._spans[-1][2] = len(self.ids)
         else:
-            self._spans.append([self._version, start, len(self._ids)])
+            self._spans.append([self._version, start, len(self.ids)])
 
     async def _sample(self, ids: list[int], logprobs: list[float] | None) -> None:
         self._add(ids, logprobs)
-        if self._body["stream"]:
+        if self.body["stream"]:
             await self._send(self._event(None))
+
+    @property
+    def versions(self) -> list[int]:
+        """Who sampled each token."""
+        return [version for version, start, end in self._spans for _ in range(start, end)]
 
     async def _end(self, finish: dict[str, Any]) -> web.StreamResponse:
         event = self._event(finish)
-        if not self._body["stream"]:
+        self.has_ended = True
+        if not self.body["stream"]:
             return web.json_response(event)
         await self._send(event)
         assert self._stream is not None
@@ -238,31 +260,31 @@ class _Reply:
         return self._stream
 
     def _event(self, finish: dict[str, Any] | None) -> dict[str, Any]:
-        start = self._sent if self._body["stream"] and self._engine.incremental else 0
-        self._sent = len(self._ids)
-        pairs = list(zip(self._logprobs, self._ids, strict=True))
+        start = self._sent if self.body["stream"] and self._engine.incremental else 0
+        self._sent = len(self.ids)
+        pairs = list(zip(self.logprobs, self.ids, strict=True))
         meta: dict[str, Any] = {
-            "id": self._body["rid"],
+            "id": self.body["rid"],
             "finish_reason": finish,
-            "prompt_tokens": len(self._body["input_ids"]),
-            "completion_tokens": len(self._ids),
+            "prompt_tokens": len(self.body["input_ids"]),
+            "completion_tokens": len(self.ids),
             "cached_tokens": self._engine.cached_tokens,
             "weight_version": str(self._version),
             "output_token_logprobs": [[lp, id_, None] for lp, id_ in pairs[start:]],
         }
-        top = self._body["top_logprobs_num"]
+        top = self.body["top_logprobs_num"]
         if top:
             meta["output_top_logprobs"] = [
                 [[lp - k, id_, None] for k in range(top)] for lp, id_ in pairs[start:]
             ]
-        if self._body["return_sampling_mask"]:
+        if self.body["return_sampling_mask"]:
             meta["output_token_sampling_logprobs"] = [lp / 2 for lp, _ in pairs[start:]]
         if finish is not None:
             meta["weight_versions"] = [
                 {"version": str(version), "start": first, "end": last}
                 for version, first, last in self._spans
             ]
-        return {"text": "", "output_ids": self._ids[start:], "meta_info": meta}
+        return {"text": "", "output_ids": self.ids[start:], "meta_info": meta}
 
     async def _send(self, event: dict[str, Any]) -> None:
         if self._stream is None:
@@ -271,7 +293,7 @@ class _Reply:
         await self._stream.write(b"data: " + json.dumps(event).encode() + b"\n\n")
 
     async def _garbage(self, data: bytes) -> web.StreamResponse:
-        if not self._body["stream"]:
+        if not self.body["stream"]:
             return web.Response(body=data)
         stream = self._stream or web.StreamResponse(headers={"content-type": "text/event-stream"})
         if self._stream is None:
