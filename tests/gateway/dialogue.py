@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from gateway.attach import Attacher, Attachment
-from gateway.conversation import print_of
+from gateway.chat_stream import ChatDialect
 from gateway.history import History
 from gateway.output import OutputBuilder
 from gateway.reader import Reader
-from gateway.request import Request, SamplingOptions
 from rollout.episode import OutputFlags, Turn, VersionInterval
 from rollout.generation import Chunk, Finish
 from rollout.header import parse_header
@@ -46,14 +47,12 @@ class Dialogue:
 
     def turn(self, thought: str = "", content: str = "", calls: Sequence[Call] = ()) -> Attachment:
         """The model answers the conversation so far; the prompt it sees is checked against the template's."""
-        request = Request(
-            model="policy",
-            messages=tuple(self.messages),
-            prints=tuple(map(print_of, self.messages)),
-            sampling=SamplingOptions(),
-            tools=self._tools,
-            template_kwargs=self._kwargs,
-        )
+        body = {
+            "messages": self.messages,
+            "tools": self._tools,
+            "chat_template_kwargs": self._kwargs,
+        }
+        request = ChatDialect().parse(orjson.dumps(body))
         attachment = self._attacher.attach(request, self._history)
         self._check_prompt(attachment)
         ids = self._sampled(
