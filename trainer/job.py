@@ -153,6 +153,7 @@ def layout(settings: Settings) -> Layout:
     return Layout(
         tensor_parallel=settings.tensor_parallel,
         pipeline_parallel=settings.pipeline_parallel,
+        expert_parallel=settings.expert_parallel,
         sequence_parallel=settings.sequence_parallel,
     )
 

@@ -53,6 +53,9 @@ class Settings(Composition, SharedSettings):
     tensor_parallel: int = Field(default=1, ge=1, description="processes per layer")
     pipeline_parallel: int = Field(default=1, ge=1, description="stages")
     sequence_parallel: bool = Field(default=False, description="with tensor_parallel of 2 or more")
+    expert_parallel: int = Field(
+        default=1, ge=1, description="processes that share a layer's experts"
+    )
     tokens_per_microbatch: int = Field(
         default=8192, ge=1, description="packed tokens per forward-backward"
     )

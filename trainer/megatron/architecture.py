@@ -31,8 +31,18 @@ class Llama3Rope:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """The feed-forward part of every layer, where it is a mixture."""
+
+    count: int
+    per_token: int
+    ffn_size: int
+    normalized: bool  # the weights of a token's experts add up to 1
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
-    """A dense decoder of the Llama family."""
+    """A decoder of the Llama family, dense or with a mixture of experts in every layer."""
 
     name: str
     num_layers: int
@@ -49,6 +59,7 @@ class Architecture:
     tied_embeddings: bool
     qk_norm: bool
     qkv_bias: bool
+    experts: Experts | None
 
     @classmethod
     def read(cls, model_dir: Path) -> "Architecture":
@@ -89,6 +100,7 @@ class Architecture:
                 tied_embeddings=config.get("tie_word_embeddings", False),
                 qk_norm=_FAMILIES[name].qk_norm,
                 qkv_bias=_FAMILIES[name].qkv_bias,
+                experts=_experts(name, config) if _FAMILIES[name].has_experts else None,
             )
         except KeyError as error:
             raise ModelNotSupported(f"{name}: config.json has no {error.args[0]!r}") from None
@@ -104,12 +116,14 @@ class Architecture:
 class _Family:
     qk_norm: bool = False
     qkv_bias: bool = False
+    has_experts: bool = False
 
 
 _FAMILIES = {
     "LlamaForCausalLM": _Family(),
     "Qwen2ForCausalLM": _Family(qkv_bias=True),
     "Qwen3ForCausalLM": _Family(qk_norm=True),
+    "Qwen3MoeForCausalLM": _Family(qk_norm=True, has_experts=True),
 }
 
 
@@ -121,10 +135,22 @@ def _refuse_unmapped_options(name: str, config: dict[str, Any]) -> None:
         "quantization_config": config.get("quantization_config") is not None,
         "hidden_act": config.get("hidden_act", "silu") != "silu",
         "partial_rotary_factor": config.get("partial_rotary_factor", 1.0) != 1.0,
+        "mlp_only_layers": bool(config.get("mlp_only_layers")),
+        "decoder_sparse_step": config.get("decoder_sparse_step", 1) != 1,
     }
     for option, used in unmapped.items():
         if used:
             raise ModelNotSupported(f"{name}: no map for {option} = {config[option]!r}")
+
+
+def _experts(name: str, config: dict[str, Any]) -> Experts:
+    """Release 5 of transformers counts `num_local_experts`, earlier releases `num_experts`."""
+    count = config.get("num_local_experts") or config["num_experts"]
+    per_token: int = config["num_experts_per_tok"]
+    if not 1 <= per_token <= count:
+        raise ModelNotSupported(f"{name}: num_experts_per_tok = {per_token} of {count} experts")
+    normalized = config.get("norm_topk_prob", False)
+    return Experts(count, per_token, config["moe_intermediate_size"], normalized)
 
 
 def _rope_parameters(config: dict[str, Any]) -> dict[str, Any]:

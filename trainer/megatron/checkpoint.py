@@ -94,8 +94,7 @@ def _sharded_state(model: PolicyModel, stepper: Stepper, *, loading: bool) -> di
 
 def _random_state() -> ShardedObject:
     state = {"torch": torch.get_rng_state(), "megatron": get_cuda_rng_tracker().get_states()}
-    sizes, place = _arrangement(), _place()
-    return ShardedObject("random", state, tuple(sizes), place, replica_id=0)
+    return ShardedObject("random", state, tuple(_grid()), _place(), replica_id=0)
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
@@ -104,6 +103,10 @@ def _set_random_state(state: dict[str, Any]) -> None:
 
 
 def _arrangement() -> list[int]:
+    return [*_grid(), parallel_state.get_expert_model_parallel_world_size()]
+
+
+def _grid() -> list[int]:
     return [
         parallel_state.get_pipeline_model_parallel_world_size(),
         parallel_state.get_tensor_model_parallel_world_size(),

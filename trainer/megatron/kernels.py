@@ -71,6 +71,16 @@ def swiglu(
     return activated
 
 
+def weighted_swiglu(
+    x: Tensor,  # [T, 2 F]
+    bias: Tensor | None,
+    weights: Tensor,  # [T, 1], how much of each token is this expert's
+    fp8_input_store: bool = False,
+) -> Tensor:
+    """silu(gate) * up * weight."""
+    return (swiglu(x, bias, fp8_input_store) * weights).to(x.dtype)
+
+
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -89,3 +99,14 @@ class _SwiGLU(torch.autograd.Function):
         torch.mul(grad, activated, out=up_grad)
         torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=gate_grad)
         return x_grad
+
+
+def router_logits(
+    hidden: Tensor,  # [..., H]
+    weight: Tensor,  # [experts, H]
+    bias: Tensor | None,
+    router_dtype: torch.dtype,
+) -> Tensor:
+    """How much each expert is wanted for each token, [..., experts] in the router's precision."""
+    bias = None if bias is None else bias.to(router_dtype)
+    return torch.nn.functional.linear(hidden.to(router_dtype), weight.to(router_dtype), bias)

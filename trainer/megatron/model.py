@@ -14,7 +14,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from trainer.megatron import kernels, platform, spec
-from trainer.megatron.architecture import Architecture
+from trainer.megatron.architecture import Architecture, Experts
 from trainer.megatron.errors import LayoutError
 from trainer.megatron.layout import Layout
 from trainer.megatron.logprobs import token_logprobs
@@ -108,7 +108,7 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
 
 def build(architecture: Architecture, layout: Layout, dtype: torch.dtype) -> PolicyModel:
     """This rank's part of the model, its weights not yet loaded."""
-    _check_divisible(architecture, layout)
+    check_fits(architecture, layout)
     config = transformer_config(architecture, layout, dtype)
     block = spec.transformer_engine_block if platform.has_transformer_engine() else spec.local_block
     model = PolicyModel(
@@ -124,7 +124,18 @@ def build(architecture: Architecture, layout: Layout, dtype: torch.dtype) -> Pol
     model.num_tokens_in_vocabulary = architecture.vocab_size
     model.rotary_pos_emb.inv_freq = architecture.rope_frequencies()
     model.to(device=platform.device(), dtype=dtype)
+    _mark_experts(model)
     return model
+
+
+def _mark_experts(model: PolicyModel) -> None:
+    """Give experts an optimizer of their own under every layout, so that a checkpoint of one fits all others.
+
+    Megatron does so only where they are spread over processes.
+    """
+    for name, parameter in model.named_parameters():
+        if ".local_experts." in name:
+            parameter.allreduce = False
 
 
 def padded_vocabulary(architecture: Architecture, tensor_parallel: int) -> int:
@@ -154,6 +165,7 @@ def transformer_config(
         pipeline_model_parallel_size=layout.pipeline_parallel,
         sequence_parallel=layout.sequence_parallel,
         params_dtype=dtype,
+        **_expert_options(architecture.experts, layout),
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
         # The weights come from files; Megatron marks how they are split while it "initializes" them.
@@ -161,7 +173,7 @@ def transformer_config(
         output_layer_init_method=_leave,
         embedding_init_method=_leave,
         use_cpu_initialization=not platform.has_cuda(),
-        # Packed microbatches differ in length; Megatron ties this to the all-to-all dispatcher.
+        # Packed microbatches differ in length; Megatron ties this to the all-to-all dispatcher, also in a dense model.
         variable_seq_lengths=True,
         moe_token_dispatcher_type="alltoall",  # noqa: S106 - no password
         # The batch's weights carry the denominator: gradients are sums, and nothing divides them.
@@ -181,19 +193,47 @@ def transformer_config(
     )
 
 
+def _expert_options(experts: Experts | None, layout: Layout) -> dict[str, Any]:
+    """No loss balances the load of the experts, which would pull the policy away from what it sampled with; the router's
+    logits have the precision of the model, as in SGLang.
+    """
+    if experts is None:
+        return {}
+    return {
+        "num_moe_experts": experts.count,
+        "moe_router_topk": experts.per_token,
+        "moe_ffn_hidden_size": experts.ffn_size,
+        # The softmax of the chosen experts alone is the softmax of all, normalized over the chosen.
+        "moe_router_pre_softmax": not experts.normalized,
+        "moe_router_load_balancing_type": "none",
+        "moe_grouped_gemm": False,
+        "expert_model_parallel_size": layout.expert_parallel,
+        "expert_tensor_parallel_size": layout.expert_tensor_parallel,
+    }
+
+
 def _leave(weight: Tensor) -> Tensor:
     return weight
 
 
-def _check_divisible(architecture: Architecture, layout: Layout) -> None:
+def check_fits(architecture: Architecture, layout: Layout) -> None:
+    """Raise LayoutError unless the model can be spread so."""
+    experts = architecture.experts
     for what, count, parts in (
         ("attention heads", architecture.num_heads, layout.tensor_parallel),
         ("key-value heads", architecture.num_kv_heads, layout.tensor_parallel),
         ("feed-forward channels", architecture.ffn_size, layout.tensor_parallel),
         ("layers", architecture.num_layers, layout.pipeline_parallel),
+        ("experts", experts.count if experts else 0, layout.expert_parallel),
     ):
         if count % parts:
             raise LayoutError(f"{count} {what} cannot be split evenly over {parts} ranks")
+    if layout.expert_parallel > 1 and experts is None:
+        raise LayoutError(
+            f"{architecture.name} has no experts to share; leave expert_parallel at 1"
+        )
+    if experts and layout.tensor_parallel > 1 and not layout.sequence_parallel:
+        raise LayoutError("a mixture of experts with tensor_parallel needs sequence_parallel too")
 
 
 def _padded_tokens(microbatch: Microbatch, multiple: int) -> Tensor:

@@ -84,6 +84,8 @@ def _fused_kernels() -> Iterator[Patch]:
     rope = importlib.import_module("megatron.core.models.common.embeddings.rope_utils")
     optimizer = importlib.import_module("megatron.core.optimizer")
     distributed = importlib.import_module("megatron.core.optimizer.distrib_optimizer")
+    router = importlib.import_module("megatron.core.transformer.moe.router")
+    yield Patch(router, "router_gating_linear", kernels.router_logits)
     yield Patch(rope, "fused_apply_rotary_pos_emb_thd", kernels.rotate_packed)
     yield Patch(optimizer, "Adam", FusedAdam)
     yield Patch(optimizer, "USING_PYTORCH_OPTIMIZER", False)
@@ -142,6 +144,7 @@ def _activation() -> Iterator[Patch]:
     """Megatron's own is compiled at first use, which on a CPU takes a C++ compiler."""
     mlp = importlib.import_module("megatron.core.transformer.mlp")
     yield Patch(mlp, "bias_swiglu_impl", kernels.swiglu)
+    yield Patch(mlp, "weighted_bias_swiglu_impl", kernels.weighted_swiglu)
 
 
 def _collectives() -> Iterator[Patch]:
@@ -158,6 +161,9 @@ def _collectives() -> Iterator[Patch]:
 def _mixture_of_experts() -> Iterator[Patch]:
     utils = importlib.import_module("megatron.core.transformer.moe.moe_utils")
     dispatcher = importlib.import_module("megatron.core.transformer.moe.token_dispatcher")
+    router = importlib.import_module("megatron.core.transformer.moe.router")
+    # Compiled at first use, to balance loads, which we do not.
+    yield Patch(router.TopKRouter, "_apply_expert_bias", _ignore)
     yield Patch(utils, "maybe_move_tensor_to_cpu", _to_host)
     yield Patch(dispatcher, "maybe_move_tensor_to_cpu", _to_host)
 
@@ -185,8 +191,9 @@ class _InertStream:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __getattr__(self, _: str) -> Callable[..., None]:
-        return _ignore
+    def __getattr__(self, _: str) -> Callable[..., Self]:
+        """Any method; what a stream records is an event, and this is as good a one as any."""
+        return lambda *_, **__: self
 
 
 def _torch_without_cuda() -> types.ModuleType:

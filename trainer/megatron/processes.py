@@ -36,7 +36,11 @@ def enter(layout: Layout, seed: int) -> Membership:
     arranged = not parallel_state.is_initialized()
     if arranged:
         parallel_state.initialize_model_parallel(
-            layout.tensor_parallel, layout.pipeline_parallel, create_gloo_process_groups=False
+            layout.tensor_parallel,
+            layout.pipeline_parallel,
+            expert_model_parallel_size=layout.expert_parallel,
+            expert_tensor_parallel_size=layout.expert_tensor_parallel,
+            create_gloo_process_groups=False,
         )
     _check_arrangement(layout)
     torch.manual_seed(seed)
@@ -56,6 +60,9 @@ def _check_arrangement(layout: Layout) -> None:
     sizes = (
         parallel_state.get_tensor_model_parallel_world_size(),
         parallel_state.get_pipeline_model_parallel_world_size(),
+        parallel_state.get_expert_model_parallel_world_size(),
     )
-    if sizes != (layout.tensor_parallel, layout.pipeline_parallel):
-        raise LayoutError(f"this process already works in a layout of tensor x pipeline = {sizes}")
+    if sizes != (layout.tensor_parallel, layout.pipeline_parallel, layout.expert_parallel):
+        raise LayoutError(
+            f"this process already works in a layout of tensor, pipeline, expert = {sizes}"
+        )

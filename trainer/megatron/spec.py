@@ -18,7 +18,10 @@ from trainer.megatron.norm import RMSNorm
 def local_block(config: TransformerConfig) -> TransformerBlockSubmodules:
     """Megatron's own layers, with a norm and an attention that know packing."""
     layer = get_gpt_layer_local_spec(
-        qk_layernorm=config.qk_layernorm, normalization=config.normalization
+        num_experts=config.num_moe_experts,
+        moe_grouped_gemm=config.moe_grouped_gemm,
+        qk_layernorm=config.qk_layernorm,
+        normalization=config.normalization,
     )
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
     attention = layer.submodules.self_attention.submodules
@@ -30,6 +33,10 @@ def local_block(config: TransformerConfig) -> TransformerBlockSubmodules:
 
 def transformer_engine_block(config: TransformerConfig) -> TransformerBlockSubmodules:
     """TransformerEngine's layers, whose attention reads cu_seqlens itself."""
-    layer = get_gpt_layer_with_transformer_engine_spec(qk_layernorm=config.qk_layernorm)
+    layer = get_gpt_layer_with_transformer_engine_spec(
+        num_experts=config.num_moe_experts,
+        moe_grouped_gemm=config.moe_grouped_gemm,
+        qk_layernorm=config.qk_layernorm,
+    )
     layers = [layer] * get_num_layers_to_build(config)
     return TransformerBlockSubmodules(layers, transformer_engine.TENorm)

@@ -1,7 +1,8 @@
-"""Hugging Face weights into the Megatron model and back, bit for bit, under any tensor and pipeline layout.
+"""Hugging Face weights into the Megatron model and back, bit for bit, under any tensor, pipeline and expert layout.
 
 Megatron keeps query, key and value of one key-value group together, and gate and up projections of one
-tensor-parallel rank together; everything else is a slice or a copy.
+tensor-parallel rank together; everything else is a slice or a copy. Of a layer's experts each expert-parallel
+rank has as many, in order.
 """
 
 import re
@@ -14,6 +15,7 @@ import torch
 from megatron.core import parallel_state
 from megatron.core.transformer.transformer_layer import get_transformer_layer_offset
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from trainer.megatron import platform
 from trainer.megatron.architecture import Architecture
@@ -38,9 +40,22 @@ class Slot:
 
     split: Split
     names: tuple[str, ...]
+    expert: int | None = (
+        None  # which of this rank's experts; its place in the layer is EXPERT in the names
+    )
+
+    def on(self, rank: int, architecture: Architecture) -> "Slot":
+        """The same slot of another expert-parallel rank; of what is no expert, itself."""
+        if self.expert is None or architecture.experts is None:
+            return self
+        ranks = parallel_state.get_expert_model_parallel_world_size()
+        expert = rank * (architecture.experts.count // ranks) + self.expert
+        names = tuple(name.replace(EXPERT, str(expert)) for name in self.names)
+        return Slot(self.split, names, self.expert)
 
 
 EMBEDDING = "model.embed_tokens.weight"
+EXPERT = "{expert}"
 _MODEL_SLOTS = {
     "embedding.word_embeddings.weight": Slot(Split.VOCABULARY, (EMBEDDING,)),
     "output_layer.weight": Slot(Split.VOCABULARY, ("lm_head.weight",)),
@@ -61,6 +76,14 @@ _LAYER_SLOTS = {
     "pre_mlp_layernorm.weight": Slot(Split.REPLICATED, ("post_attention_layernorm.weight",)),
     "mlp.linear_fc1.weight": Slot(Split.GATE_UP, ("mlp.gate_proj.weight", "mlp.up_proj.weight")),
     "mlp.linear_fc2.weight": Slot(Split.COLUMNS, ("mlp.down_proj.weight",)),
+    "mlp.router.weight": Slot(Split.REPLICATED, ("mlp.gate.weight",)),
+}
+_EXPERT_SLOTS = {
+    "linear_fc1.weight": Slot(
+        Split.GATE_UP,
+        (f"mlp.experts.{EXPERT}.gate_proj.weight", f"mlp.experts.{EXPERT}.up_proj.weight"),
+    ),
+    "linear_fc2.weight": Slot(Split.COLUMNS, (f"mlp.experts.{EXPERT}.down_proj.weight",)),
 }
 # TransformerEngine fuses a norm into the linear layer behind it.
 _LAYER_SLOTS["self_attention.linear_qkv.layer_norm_weight"] = _LAYER_SLOTS["input_layernorm.weight"]
@@ -78,9 +101,7 @@ def hf_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         "self_attn.v_proj.weight": (key, a.hidden_size),
         "self_attn.o_proj.weight": (a.hidden_size, query),
         "post_attention_layernorm.weight": (a.hidden_size,),
-        "mlp.gate_proj.weight": (a.ffn_size, a.hidden_size),
-        "mlp.up_proj.weight": (a.ffn_size, a.hidden_size),
-        "mlp.down_proj.weight": (a.hidden_size, a.ffn_size),
+        **_feed_forward_shapes(a),
     }
     if a.qkv_bias:
         layer |= {f"self_attn.{x}_proj.bias": (query if x == "q" else key,) for x in "qkv"}
@@ -94,16 +115,33 @@ def hf_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _feed_forward_shapes(a: Architecture) -> dict[str, tuple[int, ...]]:
+    if a.experts is None:
+        return _gated_shapes("mlp.", a.hidden_size, a.ffn_size)
+    shapes: dict[str, tuple[int, ...]] = {"mlp.gate.weight": (a.experts.count, a.hidden_size)}
+    for expert in range(a.experts.count):
+        shapes |= _gated_shapes(f"mlp.experts.{expert}.", a.hidden_size, a.experts.ffn_size)
+    return shapes
+
+
+def _gated_shapes(prefix: str, hidden: int, ffn: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"{prefix}gate_proj.weight": (ffn, hidden),
+        f"{prefix}up_proj.weight": (ffn, hidden),
+        f"{prefix}down_proj.weight": (hidden, ffn),
+    }
+
+
 @torch.no_grad()
 def load(model: PolicyModel, architecture: Architecture, model_dir: Path) -> None:
     """Copy a Hugging Face directory into this rank's part of the model; nothing is copied on a mismatch."""
-    ranks = parallel_state.get_tensor_model_parallel_world_size()
-    rank = parallel_state.get_tensor_model_parallel_rank()
+    own = parallel_state.get_expert_model_parallel_rank()
     with SafetensorsFolder(model_dir) as folder:
         _check_shapes(hf_shapes(architecture), folder.shapes(), model_dir)
         for parameter, slot in _slots(model):
-            tensors = [folder.read(name) for name in slot.names]
-            parameter.copy_(shard(slot.split, tensors, architecture, ranks)[rank])
+            tensors = [folder.read(name) for name in slot.on(own, architecture).names]
+            group = _tensor_group(slot)
+            parameter.copy_(shard(slot.split, tensors, architecture, group.size())[group.rank()])
 
 
 @torch.no_grad()
@@ -176,11 +214,14 @@ def _is_copied_embedding(name: str, model: PolicyModel) -> bool:
 
 
 def _layer_slot(name: str, first_layer: int) -> Slot:
-    match = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", name)
+    match = re.fullmatch(
+        r"decoder\.layers\.(\d+)\.(?:mlp\.experts\.local_experts\.(\d+)\.)?(.+)", name
+    )
     assert match is not None, name
-    prefix = f"model.layers.{first_layer + int(match[1])}."
-    slot = _LAYER_SLOTS[match[2]]
-    return Slot(slot.split, tuple(prefix + hf_name for hf_name in slot.names))
+    layer, expert, part = match.groups()
+    slot = _LAYER_SLOTS[part] if expert is None else _EXPERT_SLOTS[part]
+    names = tuple(f"model.layers.{first_layer + int(layer)}.{hf_name}" for hf_name in slot.names)
+    return Slot(slot.split, names, None if expert is None else int(expert))
 
 
 def _check_shapes(
@@ -207,8 +248,10 @@ def _check_shapes(
 
 def _export_stage(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     for parameter, slot in _own_slots(model):
-        shards = _gather(parameter.detach(), slot.split)
-        yield from zip(slot.names, unshard(slot.split, shards, architecture), strict=True)
+        for rank, part in _over_expert_ranks(parameter.detach(), slot):
+            shards = _gather(part, slot)
+            names = slot.on(rank, architecture).names
+            yield from zip(names, unshard(slot.split, shards, architecture), strict=True)
 
 
 def _own_slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
@@ -218,14 +261,35 @@ def _own_slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
             yield parameter, slot
 
 
-def _gather(parameter: Tensor, split: Split) -> list[Tensor]:
-    ranks = parallel_state.get_tensor_model_parallel_world_size()
-    if ranks == 1 or split is Split.REPLICATED:
+def _gather(parameter: Tensor, slot: Slot) -> list[Tensor]:
+    """The shards of all tensor-parallel ranks."""
+    group = _tensor_group(slot)
+    return [parameter] if slot.split is Split.REPLICATED else _all_gather(parameter, group)
+
+
+def _over_expert_ranks(parameter: Tensor, slot: Slot) -> Iterator[tuple[int, Tensor]]:
+    """The parameter that each expert-parallel rank has in this slot; one, where all have the same."""
+    if slot.expert is None:
+        return iter([(0, parameter)])
+    return iter(enumerate(_all_gather(parameter, parallel_state.get_expert_model_parallel_group())))
+
+
+def _all_gather(parameter: Tensor, group: ProcessGroup) -> list[Tensor]:
+    if group.size() == 1:
         return [parameter]
-    shards = [torch.empty_like(parameter) for _ in range(ranks)]
-    group = parallel_state.get_tensor_model_parallel_group()
+    shards = [torch.empty_like(parameter) for _ in range(group.size())]
     torch.distributed.all_gather(shards, parameter.contiguous(), group=group)
     return shards
+
+
+def _tensor_group(slot: Slot) -> ProcessGroup:
+    """The ranks that a parameter is split over."""
+    group: ProcessGroup = (
+        parallel_state.get_tensor_model_parallel_group()
+        if slot.expert is None
+        else parallel_state.get_expert_tensor_parallel_group()
+    )
+    return group
 
 
 def _broadcast_stage(
@@ -237,8 +301,7 @@ def _broadcast_stage(
     """One pipeline stage's tensors on the ranks of every stage; `own` is what this rank, if of that stage, has."""
     group = parallel_state.get_pipeline_model_parallel_group()
     source = torch.distributed.get_global_rank(group, stage)
-    names = [n for _, slot in _own_slots(model) for n in slot.names]
-    message = [names]
+    message = [_exported_names(model, architecture)]
     torch.distributed.broadcast_object_list(message, src=source, group=group)
     shapes = hf_shapes(architecture)
     for name in message[0]:
@@ -250,3 +313,14 @@ def _broadcast_stage(
             )
         torch.distributed.broadcast(tensor, src=source, group=group)
         yield name, tensor
+
+
+def _exported_names(model: PolicyModel, architecture: Architecture) -> list[str]:
+    """What `_export_stage` yields, in its order."""
+    ranks = parallel_state.get_expert_model_parallel_world_size()
+    return [
+        name
+        for _, slot in _own_slots(model)
+        for rank in range(1 if slot.expert is None else ranks)
+        for name in slot.on(rank, architecture).names
+    ]

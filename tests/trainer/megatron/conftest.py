@@ -61,6 +61,14 @@ _MODELS: dict[str, Callable[[], Any]] = {
     "qwen3-untied": lambda: transformers.Qwen3Config(
         **_SIZES, head_dim=24, rope_parameters={"rope_type": "default", "rope_theta": 1e6}
     ),
+    "qwen3-moe": lambda: transformers.Qwen3MoeConfig(
+        **_SIZES,
+        head_dim=24,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=48,
+        norm_topk_prob=True,
+    ),
     "qwen2": lambda: transformers.Qwen2Config(**_SIZES),
     "llama": lambda: transformers.LlamaConfig(**_SIZES),
     "llama3": lambda: transformers.LlamaConfig(**_SIZES, rope_parameters=_LLAMA3_ROPE),

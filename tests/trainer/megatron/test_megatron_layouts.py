@@ -1,4 +1,4 @@
-"""Two processes are one process: tensor, sequence, pipeline and data parallelism change no number."""
+"""Two and four processes are one process: tensor, sequence, pipeline, expert and data parallelism change no number."""
 
 import os
 import subprocess
@@ -13,15 +13,27 @@ from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.layout_job import create, train
 from trainer.megatron.layout import Layout
 
-# name: model, tensor parallel, pipeline parallel, sequence parallel; the rest is data parallel
-JOBS = {
-    "data": ("qwen3", 1, 1, 0),
-    "tensor": ("qwen3", 2, 1, 0),
-    "sequence": ("qwen3", 2, 1, 1),
-    "pipeline": ("qwen3", 1, 2, 0),
-    "untied-tensor": ("qwen3-untied", 2, 1, 0),
-    "untied-pipeline": ("qwen3-untied", 1, 2, 0),
+# By the number of processes: name: model, tensor, pipeline, sequence, expert parallel; the rest is data parallel.
+JOBS_OF = {
+    2: {
+        "data": ("qwen3", 1, 1, 0, 1),
+        "tensor": ("qwen3", 2, 1, 0, 1),
+        "sequence": ("qwen3", 2, 1, 1, 1),
+        "pipeline": ("qwen3", 1, 2, 0, 1),
+        "untied-tensor": ("qwen3-untied", 2, 1, 0, 1),
+        "untied-pipeline": ("qwen3-untied", 1, 2, 0, 1),
+        "expert": ("qwen3-moe", 1, 1, 0, 2),
+        "expert-tensor": ("qwen3-moe", 2, 1, 1, 2),
+        "experts-split": ("qwen3-moe", 2, 1, 1, 1),
+        "experts-pipeline": ("qwen3-moe", 1, 2, 0, 1),
+    },
+    4: {
+        "tensor-pipeline": ("qwen3", 2, 2, 0, 1),
+        "tensor-data": ("qwen3", 2, 1, 1, 1),
+        "expert-data": ("qwen3-moe", 1, 1, 0, 2),
+    },
 }
+JOBS = {name: sizes for jobs in JOBS_OF.values() for name, sizes in jobs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +44,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
 
 @pytest.fixture(scope="module")
 def results(models: dict[str, Reference], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes make of each job, in one torchrun."""
+    """What several processes make of each job, in one torchrun for each number of them."""
     directory = tmp_path_factory.mktemp("layouts")
-    jobs = [
-        f"{name}={models[model].directory},{','.join(map(str, sizes))}"
-        for name, (model, *sizes) in JOBS.items()
-    ]
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    subprocess.run(
-        [sys.executable, *torchrun, Path(__file__).with_name("layout_job.py"), directory, *jobs],
-        check=True,
-        timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    for processes, jobs in JOBS_OF.items():
+        torchrun = ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+        described = [
+            f"{name}={models[model].directory},{','.join(map(str, sizes))}"
+            for name, (model, *sizes) in jobs.items()
+        ]
+        job = Path(__file__).with_name("layout_job.py")
+        subprocess.run(
+            [sys.executable, "-m", *torchrun, job, directory, *described],
+            check=True,
+            timeout=240,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
     return directory
 
 
@@ -84,7 +98,7 @@ def test_a_checkpoint_continues_under_another_layout(
     alone: dict[str, list[dict[str, Any]]],
     job: str,
 ) -> None:
-    """What two processes saved after two steps, one process continues as if it had taken them."""
+    """What several processes saved after two steps, one process continues as if it had taken them."""
     model = JOBS[job][0]
     with create(models[model].directory, Layout()) as learner:
         assert learner.load(results / f"{job}.checkpoint") == {"cursor": 7}

@@ -9,10 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.trainer.megatron.conftest import Reference
+from tests.trainer.megatron.conftest import Reference, random_reference
+from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import LayoutError, ModelNotSupported, WeightsMismatch
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
+from trainer.megatron.model import check_fits
 from trainer.megatron.optimizer import OptimizerSettings
 
 Create = Callable[..., Learner]
@@ -34,6 +36,7 @@ def copy_of(reference: Reference, target: Path) -> Path:
         ),
         ({"architectures": None}, "architecture 'unnamed'"),
         ({"attention_bias": True}, "attention_bias = True"),
+        ({"mlp_only_layers": [1]}, r"mlp_only_layers = \[1\]"),
         ({"use_sliding_window": True}, "use_sliding_window = True"),
         ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
@@ -135,6 +138,7 @@ def test_a_head_that_a_tied_model_stores_again_is_ignored(
         (Layout(pipeline_parallel=3), "1 processes cannot hold"),
         (Layout(sequence_parallel=True), "needs tensor_parallel"),
         (Layout(tensor_parallel=0), "cannot hold"),
+        (Layout(expert_parallel=2), "cannot share experts"),
     ],
 )
 def test_a_layout_that_the_processes_cannot_form_is_refused(
@@ -143,3 +147,21 @@ def test_a_layout_that_the_processes_cannot_form_is_refused(
     """The error says how many processes there are and how many the layout needs."""
     with pytest.raises(LayoutError, match=message):
         Learner.create(qwen3.directory, OptimizerSettings(1e-3), layout=layout)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "message"),
+    [
+        ("qwen3", Layout(tensor_parallel=8), "4 attention heads cannot be split evenly over 8"),
+        ("qwen3", Layout(expert_parallel=2), "has no experts to share"),
+        ("qwen3-moe", Layout(expert_parallel=3), "4 experts cannot be split evenly over 3"),
+        ("qwen3-moe", Layout(tensor_parallel=2), "needs sequence_parallel too"),
+    ],
+)
+def test_a_layout_that_the_model_cannot_have_is_refused(
+    tmp_path: Path, name: str, layout: Layout, message: str
+) -> None:
+    """The error names what cannot be split, or what goes wrong otherwise."""
+    architecture = Architecture.read(random_reference(name, tmp_path).directory)
+    with pytest.raises(LayoutError, match=message):
+        check_fits(architecture, layout)
