@@ -109,6 +109,7 @@ class Server(uvicorn.Server):
                 yield
             finally:
                 self.stop()
+                await self.closed.wait()  # in order, also when the block fails
 
     def stop(self) -> None:
         """Take no more requests; those under way may finish."""
