@@ -1,6 +1,7 @@
 """Where, in a rendered conversation, an output lies whose ids are stored, and what follows it.
 
-An output begins where the prompt that it answered ends, and ends with the first token that can end it.
+An output begins where the prompt that it answered ends, and ends with the first token that can end it, or, in a template
+without such tokens, where the words begin that introduce the next message.
 """
 
 from __future__ import annotations

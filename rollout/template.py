@@ -41,11 +41,10 @@ class ChatTemplate:
         self.form = self._renderer.form
         self.end_of_turn = _end_of_turn(self._renderer, tokenizer)
         self.end_of_turn_ids = tokenizer.encode(self.end_of_turn)
-        self._cutter = JunctionCutter(
-            self._renderer,
-            ends=_ends(self._renderer, tokenizer, self.end_of_turn),
-            openers=_openers(self._renderer, tokenizer),
-        )
+        ends = _ends(self._renderer, tokenizer, self.end_of_turn)
+        tokens, words = _openers(self._renderer, tokenizer)
+        self._shows_end_tokens = bool(ends or tokens)
+        self._cutter = JunctionCutter(self._renderer, ends=ends, openers=tokens or words)
         self._junctions = JunctionFinder(self._renderer, self._cutter)
         self.after_results = self._junctions.after_results
         self.after_questions = self._junctions.after_questions
@@ -89,6 +88,8 @@ class ChatTemplate:
         self, text: str, messages: Sequence[Message], tools: Sequence[Tool] | None
     ) -> Iterator[tuple[int, int]]:
         """Where in the rendered conversation its outputs lie, each up to and including what ends it."""
+        if not self._shows_end_tokens:
+            return iter(())
         return self._cutter.outputs(text, self._renderer.normalized(messages), tools)
 
     def bridge(self, junction: Junction, last_id: int) -> Bridge:
@@ -128,7 +129,7 @@ def encode_chat(
     return ids + rest, mask + [False] * len(rest)
 
 
-SAID = "What was said"
+SAID, NEXT = "What was said", "What comes next"
 SHORTEST: Final[Sequence[Message]] = (
     {"role": "user", "content": "Hello"},
     {"role": "assistant", "content": SAID},
@@ -157,15 +158,16 @@ def _ends(renderer: PromptRenderer, tokenizer: Tokenizer, end_of_turn: str) -> l
     return [end_of_turn] if end_of_turn else []
 
 
-def _openers(renderer: PromptRenderer, tokenizer: Tokenizer) -> set[str]:
-    """The tokens with which the template begins what may follow an assistant message."""
-    openers = set()
+def _openers(renderer: PromptRenderer, tokenizer: Tokenizer) -> tuple[set[str], set[str]]:
+    """With what the template begins whatever may follow an assistant message: tokens, and in all its words."""
+    tokens, words = set(), set()
     for role in ("user", "tool"):
-        chat = renderer.normalized([*SHORTEST, {"role": role, "content": "Next"}])
+        chat = renderer.normalized([*SHORTEST, {"role": role, "content": NEXT}])
         with contextlib.suppress(TemplateError):
             tail = renderer.conversation(chat).rpartition(SAID)[2]
-            openers |= set(itertools.islice(_leading_tokens(tail, tokenizer), 1))
-    return openers
+            tokens |= set(itertools.islice(_leading_tokens(tail, tokenizer), 1))
+            words.add(tail.partition(NEXT)[0])
+    return tokens, {text for text in words if text.strip()}
 
 
 def _leading_tokens(text: str, tokenizer: Tokenizer) -> Iterator[str]:

@@ -16,6 +16,13 @@ TRIMMING = """
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 
+# A base model's: words stand where others have special tokens.
+PLAIN = """
+{%- for message in messages %}
+{{- message.role + ': ' + message.content + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- 'assistant: ' }}{%- endif %}"""
+
 
 async def test_ids_that_are_not_the_encoding_of_their_text_are_kept(
     served: Gateway, recorder: Recorder, tokenizer: Tokenizer
@@ -39,6 +46,21 @@ async def test_nothing_merges_across_the_beginning_of_an_output(
     whole = tokenizer.encode(tokenizer.decode(first.prompt + first.ids))
     assert whole[: len(first.prompt)] != first.prompt
     await assert_one_row(served, recorder.calls)
+
+
+async def test_nothing_merges_across_the_end_of_an_output(
+    start_gateway: StartGateway, recorder: Recorder, model_with: ModelWith, tokenizer: Tokenizer
+) -> None:
+    """Case 2: where no special token keeps an output and what follows apart, what follows is encoded alone."""
+    text = '{"name": "price", "arguments": {"item": "fig"}}'
+    async with start_gateway(recorder, model_dir=model_with(PLAIN)) as served:
+        answer = await ask(served, [USER], **saying(text))
+        await ask(served, [USER, answer["message"], NEXT])
+        await assert_one_row(served, recorder.calls)
+    first, second = recorder.calls
+    assert tokenizer.encode(text + "\n")[:-1] != tokenizer.encode(text)
+    added = second.prompt[len(first.prompt + first.ids) :]
+    assert added == tokenizer.encode("\nuser: And two?\nassistant: ")
 
 
 async def test_nothing_merges_across_a_prefill(
