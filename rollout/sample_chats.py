@@ -38,12 +38,13 @@ TOOLS: Final[Sequence[Tool]] = (
         },
     },
 )
+STAND_IN: Final = "stand_in_for_tools"
 # Stands for any tools where only their being there matters.
 ONE_TOOL: Final[Sequence[Tool]] = (
     {
         "type": "function",
         "function": {
-            "name": "stand_in",
+            "name": STAND_IN,
             "description": "Stands in.",
             "parameters": {"type": "object", "properties": {}},
         },

@@ -14,7 +14,7 @@ from rollout.conversation import Message, Tool
 from rollout.junction import Junction, JunctionCutter
 from rollout.prompt import PromptRenderer
 from rollout.rendering import TemplateError
-from rollout.sample_chats import CONVERSATIONS, ONE_TOOL
+from rollout.sample_chats import CONVERSATIONS, ONE_TOOL, STAND_IN
 
 HEAD_ROLES = ("system", "developer")
 Sample = tuple[Sequence[Message], Sequence[Tool] | None, int]
@@ -64,13 +64,19 @@ class JunctionFinder:
     ) -> Junction | None:
         shown = _shown(window, messages, start)
         if shown is not None:
-            # Which tools there are is said in the head, and the head is not in the answer.
-            stand_in = ONE_TOOL if tools else None
+            normal = self._renderer.normalized(shown)
             cut = start + len(shown) - len(messages)
             try:
-                return self._cutter.cut(self._renderer.normalized(shown), stand_in, cut, extra)
+                # Which tools there are is said in the head, and the head is not in the answer.
+                junction = self._cutter.cut(normal, ONE_TOOL if tools else None, cut, extra)
+                if tools and junction is not None and STAND_IN in junction.suffix:
+                    return self._cutter.cut(
+                        normal, tools, cut, extra
+                    )  # or said again with a question
             except TemplateError:
                 pass  # the window breaks a rule that the conversation may keep
+            else:
+                return junction
         return self._cutter.cut(self._renderer.normalized(messages), tools, start, extra)
 
     def _narrowest_safe(self, *, with_user: bool) -> tuple[Window, str]:

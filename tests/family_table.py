@@ -96,9 +96,12 @@ def _after_a_question(outcome: dict[str, str], row: Row) -> str:
     return cases[frozenset(branching)] + (f": {row.why}" if branching else "")
 
 
-def dialogue(shipped: shipped_families.Families, name: str, *, with_tools: bool) -> Dialogue:
+def dialogue(
+    shipped: shipped_families.Families, name: str, *, with_tools: bool, **template_kwargs: object
+) -> Dialogue:
     template, tokenizer = shipped.load(name)
-    return Dialogue(template, tokenizer, ends=shipped_families.ends(name), with_tools=with_tools)
+    ends = shipped_families.ends(name)
+    return Dialogue(template, tokenizer, ends=ends, with_tools=with_tools, **template_kwargs)
 
 
 def attached(shipped: shipped_families.Families, name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from gateway.families import ModelFacts, family_of
-from tests.family_table import attached
+from tests.family_table import attached, dialogue
 from tests.rollout import families
 
 
@@ -90,3 +90,41 @@ def test_a_branch_is_where_the_template_rewrites(
     """What a template tells differently is a branch, and nothing else is."""
     outcome = attached(shipped, name)
     assert {case for case, how in outcome.items() if how != "bridged"} == branching
+
+
+def test_a_question_asked_again_shows_the_tools_again(shipped: families.Families) -> None:
+    """Mistral's template puts the tools before each question that equals the last one: these tools, and no stand-in."""
+    loop = dialogue(shipped, "mistral", with_tools=True)
+    loop.hear("What does it cost?")
+    loop.turn("", "Four.")
+    loop.hear("What does it cost?")
+    assert loop.turn("", "Four.").how == "bridged"
+
+
+# What the caller of a template may set; each dialogue checks its prompts on the way.
+@pytest.mark.parametrize(
+    ("name", "kwargs", "hows"),
+    [
+        ("qwen3", {"enable_thinking": False}, ["branched", "branched"]),
+        ("qwen3_6", {"enable_thinking": False}, ["bridged", "branched"]),
+        ("qwen3_8", {"enable_thinking": False}, ["bridged", "bridged"]),
+        ("qwen3_8", {"reasoning_effort": "low"}, ["bridged", "bridged"]),
+        ("glm4moe", {"enable_thinking": False}, ["bridged", "bridged"]),
+        ("deepseek_v31", {"thinking": True}, ["branched", "branched"]),
+        ("gptoss", {"reasoning_effort": "high"}, ["bridged", "branched"]),
+    ],
+)
+def test_reasoning_can_be_set_by_the_call(
+    shipped: families.Families, name: str, kwargs: dict[str, object], hows: list[str]
+) -> None:
+    """The template's own variables change the prompt, and what follows goes on from it or branches where it rewrites."""
+    template, _ = shipped.load(name)
+    question = [{"role": "user", "content": "What?"}]
+    assert template.render(question, extra=kwargs) != template.render(question)
+    loop = dialogue(shipped, name, with_tools=True, **kwargs)
+    loop.hear("What does it cost?")
+    loop.turn("I look it up.", "", [("price", {"city": "Paris"})])
+    loop.return_results("4")
+    after_result = loop.turn("Easy.", "Four.").how
+    loop.hear("And two?")
+    assert [after_result, loop.turn("", "Eight.").how] == hows
