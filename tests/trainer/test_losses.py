@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainer.rows import MASK, ROWS, SLOTS, close, random
+from tests.trainer.rows import (
+    ADVANTAGES,
+    BEHAVIOR,
+    CURRENT,
+    MASK,
+    PROXIMAL,
+    ROWS,
+    SLOTS,
+    close,
+    gradient,
+)
 from trainer.algorithms import (
     cispo,
     decoupled_ppo,
@@ -15,7 +25,6 @@ from trainer.algorithms import (
     drgrpo,
     dual_clip,
     effective_sample_size,
-    gae,
     geo_mask,
     gspo,
     gspo_token,
@@ -41,19 +50,6 @@ from trainer.algorithms import (
     token_mean,
     traj_mean_token_mean,
 )
-
-PACKED = torch.tensor([0, SLOTS, 2 * SLOTS])
-
-
-CURRENT, PROXIMAL, BEHAVIOR = random(1), random(2), random(3)
-ADVANTAGES = torch.tensor([[1.5], [-0.7]], dtype=torch.float64).expand(ROWS, SLOTS)
-
-
-def gradient(loss: Callable[[Tensor], Tensor], at: Tensor = CURRENT) -> Tensor:
-    logprobs = at.clone().requires_grad_()
-    loss(logprobs).sum().backward()
-    assert logprobs.grad is not None
-    return logprobs.grad
 
 
 def by_token(formula: Callable[[float, float, float], float], other: Tensor) -> Tensor:
@@ -315,29 +311,6 @@ def test_mean_modes_weigh_one_in_all() -> None:
         traj_mean_token_mean(MASK, groups),
     ):
         assert float(weights.double().sum()) == pytest.approx(1, abs=1e-6)
-
-
-def test_packed_is_padded() -> None:
-    """Every function that knows rows gives the same for [B, T] and for packed [T] with cu_seqlens."""
-    flat = [x.reshape(-1) for x in (CURRENT, PROXIMAL, BEHAVIOR, ADVANTAGES, MASK)]
-    current, proximal, behavior, advantages, mask = flat
-    pairs = [
-        (seq_mean_token_mean(MASK), seq_mean_token_mean(mask, cu_seqlens=PACKED)),
-        (
-            gspo(CURRENT, PROXIMAL, advantages=ADVANTAGES, action_mask=MASK),
-            gspo(current, proximal, advantages=advantages, action_mask=mask, cu_seqlens=PACKED),
-        ),
-        (
-            seq_mis(PROXIMAL, BEHAVIOR, action_mask=MASK),
-            seq_mis(proximal, behavior, action_mask=mask, cu_seqlens=PACKED),
-        ),
-        (
-            gae(CURRENT, PROXIMAL, action_mask=MASK, gamma=0.9, lam=0.7)[0],
-            gae(current, proximal, action_mask=mask, gamma=0.9, lam=0.7, cu_seqlens=PACKED)[0],
-        ),
-    ]
-    for padded, packed in pairs:
-        close(packed, padded.reshape(-1))
 
 
 def test_huge_log_ratios_stay_finite() -> None:

@@ -152,7 +152,11 @@ def test_killed_at_any_moment_it_goes_on(
 def test_two_ranks_train_one_policy(
     environment: dict[str, str], store: Store, portal: Portal
 ) -> None:
-    """Under torchrun with two processes there is one policy, one ready file, and SIGTERM ends both."""
+    """Under torchrun with two processes there is one policy, one ready file, and SIGTERM ends both.
+
+    With an algorithm that whitens over the whole batch and takes a KL to a reference from its rewards.
+    """
+    environment |= {"TURNGATE_TRAINER_ALGORITHM": "reinforce_plus_plus"}
     launcher = (
         "-m",
         "torch.distributed.run",
