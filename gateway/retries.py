@@ -12,8 +12,10 @@ from hashlib import blake2b, sha256
 import msgspec
 
 from gateway.request import Reply
+from rollout.errors import RetryMismatch
 
-Place = tuple[str, str, str, str]  # project, episode, retry key, body digest
+Work = Coroutine[None, None, Reply]
+Place = tuple[str, str, str]  # project, episode, retry key
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -47,28 +49,29 @@ class Retry(msgspec.Struct, frozen=True):
 class SharedTurn:
     """A turn that several calls wait for; it is given up when the last of them has left."""
 
-    def __init__(self, work: Coroutine[None, None, Reply]) -> None:
-        self._task = asyncio.create_task(work)
+    def __init__(self, work: Work, *, body_digest: str) -> None:
+        self.body_digest = body_digest
+        self.task = asyncio.create_task(work)
         self._num_waiting = 0
 
     async def ended(self) -> None:
         """Wait until the turn has succeeded or failed."""
         self._num_waiting += 1
         try:
-            await asyncio.wait([self._task])
+            await asyncio.wait([self.task])
         finally:
             self._num_waiting -= 1
-            if self._num_waiting == 0 and not self._task.done():
-                self._task.cancel()
-                await asyncio.wait([self._task])  # the engine is told, and the record written
+            if self._num_waiting == 0 and not self.task.done():
+                self.task.cancel()
+                await asyncio.wait([self.task])  # the engine is told, and the record written
 
     def reply(self) -> Reply:
         """Its reply, or raise what it failed with."""
-        return self._task.result()
+        return self.task.result()
 
     @property
     def has_succeeded(self) -> bool:
-        return not self._task.cancelled() and self._task.exception() is None
+        return not self.task.cancelled() and self.task.exception() is None
 
 
 class RunningTurns:
@@ -78,21 +81,22 @@ class RunningTurns:
         self._turns: dict[Place, SharedTurn] = {}
 
     async def take(
-        self, place: Place, run: Callable[[], Coroutine[None, None, Reply]], *, is_repeat: bool
+        self, project: str, episode_id: str, retry: Retry, run: Callable[[], Work]
     ) -> Reply:
-        """Wait for the same call if it is running; otherwise be the one that runs."""
-        while is_repeat and (turn := self._turns.get(place)) is not None:
+        """Wait for the same call if it is running; otherwise be the one that runs. Raises RetryMismatch."""
+        place = (project, episode_id, retry.key)
+        while retry.is_repeat and (turn := self._turns.get(place)) is not None:
+            if turn.body_digest != retry.body_digest:
+                raise RetryMismatch(retry.key)
             await turn.ended()
             if turn.has_succeeded:
                 return turn.reply()
-        turn = self._turns[place] = SharedTurn(self._run(place, run))
+        turn = self._turns[place] = SharedTurn(run(), body_digest=retry.body_digest)
+        turn.task.add_done_callback(lambda _: self._forget(place, turn))
         await turn.ended()
         return turn.reply()
 
-    async def _run(self, place: Place, run: Callable[[], Coroutine[None, None, Reply]]) -> Reply:
-        turn = self._turns[place]
-        try:
-            return await run()
-        finally:
-            if self._turns.get(place) is turn:
-                del self._turns[place]
+    def _forget(self, place: Place, turn: SharedTurn) -> None:
+        """An equal call that is no repeat may have taken its place."""
+        if self._turns.get(place) is turn:
+            del self._turns[place]

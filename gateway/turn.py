@@ -62,12 +62,11 @@ class Turns:
     async def take(self, call: Call, sink: Sink | None) -> Reply:
         """Run a turn to its commit, telling `sink` as it goes; a retried call gets the reply it missed."""
         self._images.check(call.request.images)
-        retry = call.retry
-        if not retry.key:
+        if not call.retry.key:
             return await self._take(call, sink)
-        place = (call.project, call.address.episode_id, retry.key, retry.body_digest)
+        episode_id = call.address.episode_id
         return await self._running.take(
-            place, lambda: self._take(call, sink), is_repeat=retry.is_repeat
+            call.project, episode_id, call.retry, lambda: self._take(call, sink)
         )
 
     async def _take(self, call: Call, sink: Sink | None) -> Reply:

@@ -58,6 +58,20 @@ async def test_a_turn_that_nobody_waits_for_is_aborted(
     assert len(scripted.requests) == 1
 
 
+async def test_a_key_of_a_running_call_takes_no_other_body(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """Two bodies under one key are a mistake of the caller, told at once and not when the first is recorded."""
+    wait = Wait(asyncio.Event())
+    scripted.script(wait)
+    (running,) = await start_joined(served, wait, num_joined=0)
+    headers = {**EPISODE, "Idempotency-Key": "k1"}
+    other = await served.admin.post(PATH, json=BODY | {"seed": 1}, headers=headers)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    assert len(scripted.requests) == 1
+    await leave(running)
+
+
 async def test_a_streamed_turn_outlives_its_client_too(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
