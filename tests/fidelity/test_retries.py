@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from rollout.engine import Engine
+from rollout.engine_control import EngineControl
 from tests.engines import ADMIN_KEY
 from tests.fidelity.agent import USER
 from tests.fidelity.received import EPISODE, assert_exact
@@ -21,8 +22,9 @@ PATH = "/v1/chat/completions"
 NUM_TOKENS = 400  # enough to leave, or to be dropped, in the middle
 BODY: Any = {"messages": [USER], "max_tokens": 12}
 LONG: Any = {"messages": [USER], "max_tokens": NUM_TOKENS, "ignore_eos": True}
-KEYED = {"X-Turngate-Episode": EPISODE, "Idempotency-Key": "k1"}
-COUNTED = {"X-Turngate-Episode": EPISODE, "x-stainless-retry-count": "0"}
+NAMED = {"X-Turngate-Episode": EPISODE}
+KEYED = {**NAMED, "Idempotency-Key": "k1"}
+COUNTED = {**NAMED, "x-stainless-retry-count": "0"}
 
 
 @pytest.fixture
@@ -176,3 +178,24 @@ async def test_an_abort_in_the_engine_costs_no_token(
     (row,) = await assert_exact(served, recorder.calls)
     assert row.tokens.tolist() == resumed.prompt + resumed.ids
     assert len(await served.store.turns(EPISODE)) == 1
+
+
+async def test_an_sdk_that_times_out_trains_only_what_it_got(
+    served: Gateway, recorder: Recorder, engine: str
+) -> None:
+    """Case 18: the stock SDK gives up on a call that waits, tries again by itself, and one turn is recorded."""
+    async with EngineControl(engine, admin_key=ADMIN_KEY) as control:
+        await control.pause()
+        client = served.openai(max_retries=8, timeout=0.5)
+        asking = asyncio.create_task(
+            client.chat.completions.create(model="policy", **BODY, extra_headers=NAMED)
+        )
+        async with asyncio.timeout(10):
+            while not recorder.aborted:
+                await asyncio.sleep(0.01)
+        await control.resume()
+        completion = await asking
+        await client.close()
+    (turn,) = await served.store.turns(EPISODE)
+    assert completion.id == f"chatcmpl-{turn.id}"
+    await assert_exact(served, [call for call in recorder.calls if call.rid.startswith(turn.id)])
