@@ -32,10 +32,15 @@ class Output:
     def result(self, content: object, text: RenderableType) -> None:
         """Print the one result: `content` as JSON, or `text` for people."""
         if self.format is Format.JSON:
-            sys.stdout.write(json.dumps(content) + "\n")
-            sys.stdout.flush()
+            written = json.dumps(content) + "\n"
         else:
-            Console(no_color=self.plain, highlight=False).print(text, soft_wrap=True)
+            console = Console(no_color=self.plain, highlight=False)
+            with console.capture() as drawn:
+                console.print(text, soft_wrap=True)
+            # Tables and padding fill every line with spaces, which a pipe would keep.
+            written = "\n".join(line.rstrip(" ") for line in drawn.get().split("\n"))
+        sys.stdout.write(written)
+        sys.stdout.flush()
 
     def note(self, text: str) -> None:
         self.errors.print(text, markup=False, soft_wrap=True)

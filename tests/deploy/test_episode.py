@@ -99,7 +99,9 @@ async def test_an_episode_is_drawn(
     assert rows.count("Row ") == 2
     assert rows.count("● sampled ") == sum(segment["turn"] is not None for segment in segments)
     assert "ep_1 trained 4 +1.5 trained into v1" in " ".join(listed.split())
-    assert "\x1b" not in before + rows + listed
+    written = before + rows + listed
+    assert "\x1b" not in written
+    assert all(line == line.rstrip() for line in written.splitlines())
 
 
 async def test_what_cannot_be_drawn_is_said(start_gateway: StartGateway, command: Command) -> None:

@@ -136,9 +136,16 @@ def test_one_line_of_json_says_all_that_an_agent_and_an_operator_need(stack: Run
 
 @pytest.mark.engine
 def test_a_rewarded_episode_becomes_a_policy_that_the_engine_serves(stack: RunningStack) -> None:
-    """Both members of the group are trained, and the next turn is sampled by the new policy."""
+    """Both members of the group are trained, one up and one down, and the next turn is sampled by the new policy."""
     episodes = [trained(stack, episode_id) for episode_id in play_group(stack)]
     version = episodes[0]["policy_version"]
+    drawn = [
+        turngate("episode", "show", episode["id"], "--data-dir", stack.data_dir).stdout
+        for episode in episodes
+    ]
+    assert all(f"trained into v{version}" in picture for picture in drawn)
+    assert "advantage  -0.707" in drawn[0]
+    assert "advantage  +0.707" in drawn[1]
     assert {episode["policy_version"] for episode in episodes} == {version}
     assert version >= 1
     until(lambda: served_version(stack) >= version, TRAINING_SECONDS)
