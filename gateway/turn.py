@@ -8,7 +8,6 @@ from asyncio import CancelledError, TaskGroup
 from contextlib import suppress
 
 import anyio
-import msgspec
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from gateway.attach import Attacher
@@ -19,6 +18,7 @@ from gateway.metrics import Metrics
 from gateway.output import OutputBuilder
 from gateway.planner import Planner
 from gateway.reader import Reader
+from gateway.recorded_reply import decode_reply, encode_reply
 from gateway.request import Reply
 from gateway.retries import RunningTurns
 from gateway.running_turn import Call, RunningTurn, new_turn_id
@@ -26,7 +26,7 @@ from gateway.sampler import Sampler
 from gateway.streaming import Sink
 from rollout.episode import Anchor, Turn, encode_turn
 from rollout.errors import EngineError, StoreError, StoreUnavailable
-from rollout.header import OpenEpisode
+from rollout.header import Began, OpenEpisode
 from rollout.store import Store
 from rollout.tokenizer import Tokenizer
 from rollout.vision import SizedImage
@@ -96,8 +96,7 @@ class Turns:
                 project, began.header, since=since, turns=began.turns
             )
             if history is not None:
-                reply = msgspec.msgpack.decode(began.reply, type=Reply) if began.reply else None
-                return history, reply
+                return history, _recorded(began, call, history)
             since = 0  # what was remembered is gone, or belongs to an episode that is
 
     def _plan(
@@ -147,7 +146,7 @@ class Turns:
     async def _commit(self, turn: RunningTurn, reply: Reply, history: History) -> None:
         """Make the turn exist, and with it what a retry will be told."""
         record = turn.record()
-        told = msgspec.msgpack.encode(reply) if record.retry_key else b""
+        told = encode_reply(reply) if record.retry_key else b""
         await self._keep(turn, record, told, history)
         for choice, output in zip(reply.choices, record.outputs, strict=True):
             end = Anchor(record.id, choice.index, output.num_tokens)
@@ -193,6 +192,13 @@ async def _commit_again(
 ) -> int:
     """Committing a turn twice is committing it once, so it may be tried until Redis answers."""
     return await store.commit(episode_id, record, encoded=encoded, reply=told)
+
+
+def _recorded(began: Began, call: Call, history: History) -> Reply | None:
+    """The reply that a repeated call was given the first time."""
+    if not began.reply:
+        return None
+    return decode_reply(began.reply, history.trie, with_ids=call.request.return_token_ids)
 
 
 def _wish(call: Call) -> OpenEpisode:

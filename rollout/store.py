@@ -12,7 +12,7 @@ ep:<id>:rewards        hash    "<turn, turn#choice or *>|<name>" -> value       
 ep:<id>:reward_log     list    every reward ever recorded                             sweep, delete
 ep:<id>:reward_keys    hash    idempotency key -> what was answered                   sweep, delete
 ep:<id>:advantages     string float32 of the trained tokens, or of all at once       restore, sweep
-ep:<id>:replies        hash    retry key -> body digest and reply, the latest 32      sweep, delete
+ep:<id>:replies        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
 ep:<id>:reply_keys     list    retry keys in the order they came                      sweep, delete
 turns                  hash    turn id -> episode id                                  sweep, delete
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member

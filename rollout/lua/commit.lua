@@ -2,7 +2,7 @@
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
 --       retry key or '', body digest, reply or ''
 -- needs: keys
-local REPLIES_KEPT = 32
+local REPLIES_KEPT, REPLY_BYTES_KEPT = 32, 131072
 local id, turn, record, trainable, sampled, oldest, newest, retry_key, digest, reply = unpack(args)
 local header = episode_key(id)
 local status, sealed, min_version, max_version =
@@ -32,11 +32,20 @@ if oldest ~= '' then
 end
 if status == 'open' then call('ZADD', key('idle'), now + idle_ms, id) end
 
-if retry_key ~= '' and reply ~= '' then
+-- The latest replies, as many as the limits allow and at least one.
+local function keep_reply()
   local replies, order = episode_key(id, ':replies'), episode_key(id, ':reply_keys')
-  call('HSET', replies, retry_key, cmsgpack.pack({digest, reply}))
-  if call('RPUSH', order, retry_key) > REPLIES_KEPT then
-    call('HDEL', replies, call('LPOP', order))
+  local packed = cmsgpack.pack({digest, reply})
+  local kept = call('HINCRBY', header, 'reply_bytes', #packed - call('HSTRLEN', replies, retry_key))
+  local is_new = call('HSET', replies, retry_key, packed) == 1
+  local number = is_new and call('RPUSH', order, retry_key) or call('LLEN', order)
+  while number > 1 and (number > REPLIES_KEPT or kept > REPLY_BYTES_KEPT) do
+    local oldest = call('LPOP', order)
+    kept = call('HINCRBY', header, 'reply_bytes', -call('HSTRLEN', replies, oldest))
+    call('HDEL', replies, oldest)
+    number = number - 1
   end
 end
+
+if retry_key ~= '' and reply ~= '' then keep_reply() end
 return length - 1

@@ -216,7 +216,8 @@ class RandomAgent:
         return {"x-turngate-episode": self.episode_id, **count, **own, **ask.headers}
 
     def _ask(self, messages: tuple[Message, ...], *, at_least: int = 0) -> Ask:
-        options = {"stream": self._rng.random() < 0.5, "logprobs": self._rng.random() < 0.2}
+        chances = {"stream": 0.5, "logprobs": 0.2, "return_token_ids": 0.3}
+        options = {name: self._rng.random() < chance for name, chance in chances.items()}
         return Ask(messages, at_least + self._seed(), options=options)
 
     def _keyed(self, ask: Ask, *, by_body: bool = True) -> Ask:

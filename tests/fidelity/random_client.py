@@ -17,6 +17,7 @@ class Answer:
     messages: tuple[Message, ...]
     finish_reasons: tuple[str, ...]
     logprobs: tuple[Any, ...]
+    ids: tuple[Any, ...]  # of the prompt and of each choice, if they were asked for
 
     def says(self) -> Any:
         """All that does not name this turn; ids of calls are made anew for each."""
@@ -25,7 +26,7 @@ class Answer:
             for message in self.messages
         ]
         texts = [(m.get("content") or "", m.get("reasoning_content") or "") for m in self.messages]
-        return texts, calls, self.finish_reasons, self.logprobs
+        return texts, calls, self.finish_reasons, self.logprobs, self.ids
 
 
 class Client:
@@ -60,6 +61,7 @@ def _whole(turn_id: str, completion: Any) -> Answer:
         tuple(choice["message"] for choice in choices),
         tuple(choice["finish_reason"] for choice in choices),
         tuple((choice["logprobs"] or {}).get("content") for choice in choices),
+        (completion.get("prompt_token_ids"), *(choice.get("token_ids") for choice in choices)),
     )
 
 
@@ -67,7 +69,8 @@ def _folded(turn_id: str, text: str) -> Answer:
     """What a client assembles of the events, by the plain rule: join what has the same place."""
     *events, done = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
     assert done == "[DONE]", text
-    parts = [choice for event in events for choice in json.loads(event)["choices"]]
+    chunks = [json.loads(event) for event in events]
+    parts = [choice for chunk in chunks for choice in chunk["choices"]]
     places = sorted({part["index"] for part in parts})
     own = [[part for part in parts if part["index"] == place] for place in places]
     return Answer(
@@ -75,6 +78,7 @@ def _folded(turn_id: str, text: str) -> Answer:
         tuple(_message([part["delta"] for part in mine]) for mine in own),
         tuple(next(p["finish_reason"] for p in mine if p["finish_reason"]) for mine in own),
         tuple(_logprobs(mine) for mine in own),
+        (chunks[0].get("prompt_token_ids"), *map(_ids, own)),
     )
 
 
@@ -99,3 +103,8 @@ def _message(deltas: list[Message]) -> Message:
 def _logprobs(parts: list[Message]) -> Any:
     shown = [part["logprobs"]["content"] for part in parts if part["logprobs"]]
     return [token for content in shown for token in content] if shown else None
+
+
+def _ids(parts: list[Message]) -> list[int] | None:
+    shown = [part["token_ids"] for part in parts if "token_ids" in part]
+    return [id_ for ids in shown for id_ in ids] if shown else None

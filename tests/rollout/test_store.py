@@ -104,6 +104,23 @@ async def test_only_the_latest_replies_are_kept(store: Store) -> None:
     assert [b.reply for b in began] == [None, b"x"]
 
 
+async def test_large_replies_are_kept_while_they_are_few(store: Store) -> None:
+    """Of replies that show many logprobs the latest stay, 128 KB of them; the very latest stays whatever its size."""
+    wish, sizes = OpenEpisode("ep_1"), [50_000, 50_000, 50_000, 200_000]
+    await store.open(wish)
+    kept = []
+    for number, size in enumerate(sizes):
+        made = turn(f"t{number}", retry_key=f"r{number}")
+        await commit(store, "ep_1", made, reply=b"x" * size)
+        found = [
+            await store.begin(wish, since=9, retry_key=f"r{n}", body_digest=f"digest of r{n}")
+            for n in range(number + 1)
+        ]
+        kept.append([n for n, began in enumerate(found) if began.reply])
+
+    assert kept == [[0], [0, 1], [1, 2], [3]]
+
+
 async def test_a_turn_begun_before_sealing_may_commit_for_a_while(
     store: Store, clock: Clock
 ) -> None:
