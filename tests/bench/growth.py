@@ -5,13 +5,9 @@ to the engine cannot but grow; everything else must cost what the new suffix cos
 """
 
 import asyncio
-import inspect
-import json
 import statistics
-import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import httpx
@@ -19,6 +15,7 @@ import orjson
 from rich.table import Table
 
 from rollout.tokenizer import Tokenizer
+from tests.bench.observations import observations
 from tests.bench.stand import Target, stand
 
 NUM_TURNS, PROMPT_TOKENS, OUTPUT_TOKENS, OBSERVED_TOKENS = 100, 8_000, 200, 500
@@ -59,21 +56,16 @@ class Talk:
         self.messages += [reply, {"role": "user", "content": next(self._words)}]
 
 
-def observations(tokenizer: Tokenizer, place: int) -> list[str]:
-    """The prompt and what is observed after each turn, from Python's own library; no two episodes start alike."""
-    source = inspect.getsource(json.decoder) + inspect.getsource(tokenize)
-    ids = tokenizer.encode(f"Task {place}. " + source * 8)
-    cuts = [0, PROMPT_TOKENS]
-    while len(cuts) <= NUM_TURNS + 1:
-        cuts.append(cuts[-1] + OBSERVED_TOKENS)
-    assert cuts[-1] <= len(ids)
-    return [tokenizer.decode(ids[a:b]) for a, b in pairwise(cuts)]
+def words(tokenizer: Tokenizer, place: int) -> list[str]:
+    """What an agent is told and observes; no two of a round start alike."""
+    start = f"Task {place}. "
+    return observations(tokenizer, NUM_TURNS, PROMPT_TOKENS, OBSERVED_TOKENS, start=start)
 
 
 async def measure(target: Target, tokenizer: Tokenizer) -> list[Figure]:
     """Bring episodes to every shown turn, then take those turns in rounds, so that all see the same machine."""
     rounds = [
-        [Talk(f"growth-{place}-{turn}", observations(tokenizer, place)) for turn in SHOWN_TURNS]
+        [Talk(f"growth-{place}-{turn}", words(tokenizer, place)) for turn in SHOWN_TURNS]
         for place in range(NUM_EPISODES)
     ]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{target.port}", timeout=30) as client:
