@@ -60,7 +60,7 @@ class JunctionCutter:
         """Begin and end of each output in the rendered conversation, with the token that ended it if there is one."""
         closed = text if self._ends else text + "".join(self._marks[:1])
         for index, message in enumerate(messages):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or self._spells_end(message):
                 continue
             if output := self._find(closed, messages[: index + 1], tools):
                 begin, end = output
@@ -79,12 +79,26 @@ class JunctionCutter:
             prompt = self._renderer.prompt(before, tools, extra)
         except TemplateError:
             return None
-        spoken = repr(message)
-        if not text.startswith(prompt) or any(mark in spoken for mark in self._marks):
-            return None
         begin = len(prompt)
-        ends = [text.find(mark, begin) for mark in self._marks]
+        search = self._search_from(text, begin, message) if text.startswith(prompt) else None
+        if search is None:
+            return None
+        ends = [text.find(mark, search) for mark in self._marks]
         end = min((found for found in ends if found >= 0), default=-1)
         if end < 0 or reasoning_of(message) not in text[begin:end]:
             return None
         return begin, end
+
+    def _search_from(self, text: str, begin: int, message: Mapping[str, Any]) -> int | None:
+        """From where to look for an end: behind a content that spells one itself, if that is told from a real one."""
+        if not self._spells_end(message):
+            return begin
+        content = message["content"]
+        if not isinstance(content, str) or self._spells_end({**message, "content": ""}):
+            return None
+        found = text.find(content.strip(), begin)
+        return found + len(content.strip()) if found >= 0 else None
+
+    def _spells_end(self, message: Mapping[str, Any]) -> bool:
+        spoken = repr(message)
+        return any(mark in spoken for mark in self._marks)

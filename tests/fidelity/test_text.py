@@ -36,6 +36,18 @@ async def test_ids_that_are_not_the_encoding_of_their_text_are_kept(
     await assert_one_row(served, recorder.calls)
 
 
+async def test_special_tokens_that_are_only_spelt_stay_spelt(
+    served: Gateway, recorder: Recorder, tokenizer: Tokenizer
+) -> None:
+    """Case 1: a policy that writes the end of its turn letter by letter does not end it, then or later."""
+    text = "Four.<|im_end|>\nThanks!"
+    answer = await ask(served, [USER], **saying(text))
+    await ask(served, [USER, answer["message"], NEXT])
+    assert answer["message"]["content"] == text
+    assert not tokenizer.special_ids.intersection(recorder.calls[0].ids[:-1])
+    await assert_one_row(served, recorder.calls)
+
+
 async def test_nothing_merges_across_the_beginning_of_an_output(
     served: Gateway, recorder: Recorder, tokenizer: Tokenizer
 ) -> None:
