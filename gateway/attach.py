@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import orjson
+from msgspec import structs
 
 from gateway.breaks import Break, break_of
 from gateway.conversation import Chain, seed
@@ -23,7 +24,7 @@ from gateway.reader import Reader
 from gateway.recollection import Recollection
 from gateway.request import ChatMessage, Request, Tool
 from rollout.episode import TOKEN, Anchor, HistoryPolicy, Media
-from rollout.template import ChatTemplate
+from rollout.template import ChatTemplate, Opening
 from rollout.tokenizer import Tokenizer
 from rollout.vision import SizedImage, Vision, collapse
 
@@ -56,6 +57,7 @@ class _Conversation:
     messages: Sequence[ChatMessage]
     chain: Chain
     prefill: str
+    opening: Opening  # what the prefill begins with in this template
     images: Sequence[SizedImage]
 
 
@@ -125,7 +127,7 @@ class Attacher:
         place = self._context(conversation, history)
         if not conversation.prefill:
             return place
-        forced = np.array(self._tokenizer.encode(conversation.prefill), TOKEN)
+        forced = np.array(self._tokenizer.encode(conversation.opening.said), TOKEN)
         context = np.concatenate([place.context, forced])
         return place._replace(context=context, forced=len(forced))
 
@@ -199,7 +201,8 @@ class Attacher:
             return Break.TEMPLATE
         if not self._recollection.says(junction.output, anchor, history):
             return Break.READING
-        return self._template.bridge(junction, ids[-1]).ids
+        suffix = conversation.opening.after(junction.suffix)
+        return self._template.bridge(structs.replace(junction, suffix=suffix), ids[-1]).ids
 
     def _with_reasoning(
         self, conversation: _Conversation, num_known: int, history: History
@@ -228,19 +231,22 @@ class Attacher:
 
     def _conversation(self, request: Request, images: Sequence[SizedImage]) -> _Conversation:
         messages, prints, prefill = request.messages, request.prints, ""
+        opening = Opening("", "")
         if request.continues_last_message and messages[-1]["role"] == "assistant":
             prefill = str(messages[-1]["content"])
             messages, prints = messages[:-1], prints[:-1]
+            opening = self._template.opening(prefill, extra=request.template_kwargs)
         start = seed(
             self._template.digest.encode(),
             orjson.dumps(request.offered_tools),
             orjson.dumps(request.template_kwargs, option=orjson.OPT_SORT_KEYS),
         )
-        return _Conversation(request, messages, Chain(start, prints), prefill, images)
+        return _Conversation(request, messages, Chain(start, prints), prefill, opening, images)
 
     def _render(self, conversation: _Conversation) -> str:
         tools, extra = _template_arguments(conversation.request)
-        return self._template.render(conversation.messages, tools, extra=extra)
+        prompt = self._template.render(conversation.messages, tools, extra=extra)
+        return conversation.opening.after(prompt)
 
 
 def _from(num_shared: int, media: Sequence[Media]) -> list[Media]:

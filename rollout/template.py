@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,16 @@ from rollout.rendering import TemplateError
 from rollout.tokenizer import Tokenizer
 from rollout.window import JunctionFinder
 
-__all__ = ["Bridge", "ChatTemplate", "Junction", "Message", "TemplateError", "Tool", "encode_chat"]
+__all__ = [
+    "Bridge",
+    "ChatTemplate",
+    "Junction",
+    "Message",
+    "Opening",
+    "TemplateError",
+    "Tool",
+    "encode_chat",
+]
 
 
 class Bridge(msgspec.Struct, frozen=True):
@@ -28,6 +38,20 @@ class Bridge(msgspec.Struct, frozen=True):
 
     ids: list[int]
     num_injected: int
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """How an assistant's message begins whose first words are given: `said` in place of the prompt's end `unsaid`.
+
+    A prompt may end in an open thought, and words may need a channel or a closed thought in front of them.
+    """
+
+    unsaid: str
+    said: str
+
+    def after(self, prompt: str) -> str:
+        """The prompt without what is not said."""
+        return prompt.removesuffix(self.unsaid)
 
 
 class ChatTemplate:
@@ -83,6 +107,15 @@ class ChatTemplate:
         None where the template now writes what was stored differently, as when it drops earlier reasoning.
         """
         return self._junctions.find(messages, tools, start, extra)
+
+    def opening(self, words: str, *, extra: Mapping[str, Any] | None = None) -> Opening:
+        """How a message begins with these words, seen at the shortest prompt: it does not depend on the history."""
+        asked = self._renderer.normalized(SHORTEST[:1])
+        prompt = self._renderer.prompt(asked, None, extra)
+        begun = {"role": "assistant", "content": SAID}
+        head = self._renderer.unfinished([SHORTEST[0], begun], None, extra).removesuffix(SAID)
+        shared = len(os.path.commonprefix([prompt, head]))  # noqa: RUF071 - texts, not paths
+        return Opening(prompt[shared:], head[shared:] + words)
 
     def outputs(
         self, text: str, messages: Sequence[Message], tools: Sequence[Tool] | None

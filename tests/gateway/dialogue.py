@@ -10,6 +10,7 @@ from gateway.chat_stream import ChatDialect
 from gateway.history import History
 from gateway.output import OutputBuilder
 from gateway.reader import Reader
+from gateway.request import Request
 from rollout.episode import OutputFlags, Turn, VersionInterval
 from rollout.generation import Chunk, Finish
 from rollout.header import parse_header
@@ -47,17 +48,26 @@ class Dialogue:
 
     def turn(self, thought: str = "", content: str = "", calls: Sequence[Call] = ()) -> Attachment:
         """The model answers the conversation so far; the prompt it sees is checked against the template's."""
-        body = {
-            "messages": self.messages,
-            "tools": self._tools,
-            "chat_template_kwargs": self._kwargs,
-        }
-        request = ChatDialect().parse(orjson.dumps(body))
+        request = self._request(self.messages)
         attachment = self._attacher.attach(request, self._history)
         self._check_prompt(attachment)
-        ids = self._sampled(
-            self._written(thought, content, calls, attachment.tail), ends_in_call=bool(calls)
-        )
+        text = self._written(thought, content, calls, attachment.tail)
+        self._answer(request, attachment, self._sampled(text, ends_in_call=bool(calls)))
+        return attachment
+
+    def begin(self, words: str) -> str:
+        """The model goes on with a message that the agent began; gives the prompt."""
+        begun = {"role": "assistant", "content": words}
+        request = self._request([*self.messages, begun], continue_final_message=True)
+        attachment = self._attacher.attach(request, self._history)
+        self._answer(request, attachment, self._sampled(", three.", ends_in_call=False))
+        return self._tokenizer.decode(attachment.prompt.ids.tolist())
+
+    def _request(self, messages: Sequence[Any], **options: object) -> Request:
+        body = {"messages": messages, "tools": self._tools, "chat_template_kwargs": self._kwargs}
+        return ChatDialect().parse(orjson.dumps(body | options))
+
+    def _answer(self, request: Request, attachment: Attachment, ids: list[int]) -> None:
         builder = OutputBuilder(
             0,
             request=request,
@@ -68,9 +78,8 @@ class Dialogue:
         covered = (VersionInterval(1, 0, len(ids)),)
         finish = Finish("stop", ids[-1])
         builder.add(Chunk(ids=ids, logprobs=[-1.0] * len(ids), finish=finish, versions=covered))
-        self.messages.append(builder.message(""))
+        self.messages.append(builder.message(attachment.prefill))
         self._commit(attachment, builder)
-        return attachment
 
     def hear(self, content: str) -> None:
         self.messages.append({"role": "user", "content": content})
@@ -104,11 +113,13 @@ class Dialogue:
             anchor=attachment.anchor,
             context=attachment.context.tobytes(),
             outputs=(builder.record(),),
+            forced=attachment.forced,
             prompt_chain=attachment.chain.end,
-            output_chains=(attachment.chain.extended(builder.message("")),),
+            output_chains=(attachment.chain.extended(self.messages[-1]),),
         )
         self._history.add(turn, self._history.trie.num_turns)
-        self._outputs[turn.id] = len(self.messages), builder.ids
+        forced = attachment.context[len(attachment.context) - attachment.forced :]
+        self._outputs[turn.id] = len(self.messages), [*forced.tolist(), *builder.ids]
 
     def _check_prompt(self, attachment: Attachment) -> None:
         """The prompt is the template's text encoded, or decodes to it where outputs are spelled as they were sampled."""
@@ -120,7 +131,7 @@ class Dialogue:
             return
         assert attachment.anchor is not None
         start, output_ids = self._outputs[attachment.anchor.turn_id]
-        assert attachment.anchor.offset == len(output_ids)
+        assert attachment.anchor.output >= 0
         junction = self._template.suffix(self.messages, tools, start, extra=self._kwargs)
         assert junction is not None
         end = junction.end_of_turn or self._tokenizer.decode(output_ids[-1:])

@@ -128,3 +128,33 @@ def test_reasoning_can_be_set_by_the_call(
     after_result = loop.turn("Easy.", "Four.").how
     loop.hear("And two?")
     assert [after_result, loop.turn("", "Eight.").how] == hows
+
+
+@pytest.mark.parametrize(
+    ("name", "opened"),
+    [
+        ("qwen2_5", "<|im_start|>assistant\n"),
+        ("qwen3", "<|im_start|>assistant\n<think>\n\n</think>\n\n"),
+        ("qwen3_6", "<|im_start|>assistant\n<think>\n\n</think>\n\n"),
+        ("llama3_1", "<|end_header_id|>\n\n"),
+        ("deepseekv3", "<｜Assistant｜>"),
+        ("deepseek_v31", "<｜Assistant｜></think>"),
+        ("glm4moe", "<|assistant|>\n<think></think>\n"),
+        ("mistral", "[/INST]"),
+        ("hermes", "<|im_start|>assistant\n"),
+        ("gptoss", "<|start|>assistant<|channel|>final<|message|>"),
+        ("kimi_k2_thinking", "<|im_assistant|>assistant<|im_middle|><think></think>"),
+        ("minimax_m2", "]~b]ai\n"),
+    ],
+)
+def test_given_words_are_said_and_not_thought(
+    shipped: families.Families, name: str, opened: str
+) -> None:
+    """A final message is continued where the template says what was said, whatever its prompts open."""
+    talk = dialogue(shipped, name, with_tools=False)
+    talk.hear("Count.")
+    begun = talk.begin("One, two")
+    assert begun.endswith(f"{opened}One, two")
+    assert talk.messages[-1] == {"role": "assistant", "content": "One, two, three."}
+    talk.hear("Go on.")
+    talk.turn("", "Four.")
