@@ -35,6 +35,7 @@ class SpanTree:
     def __init__(self, episode: EpisodeView, tokenizer: Tokenizer) -> None:
         self._trie = episode.trie()
         self._text = TokenText(tokenizer)
+        self._eos_ids = tokenizer.eos_ids
         self._pieces = {span: list(self._cut(span)) for span in self._trie.spans()}
         every = (piece for pieces in self._pieces.values() for piece in pieces)
         self._ids = {piece: f"span_{number}" for number, piece in enumerate(every)}
@@ -74,7 +75,7 @@ class SpanTree:
             versions=[]
             if output is None
             else [(v.version, v.start, v.end) for v in output.versions],
-            flags=[] if output is None else flag_names(output.flags),
+            flags=flag_names(self._closes_cut(piece) if output is None else output.flags),
             trains=bool(parts),
             orphaned=orphaned_as(self._trie, span),
             action_mask=[any(a <= t < b for _, a, b in parts) for t in range(end - start)],
@@ -85,6 +86,15 @@ class SpanTree:
                 if start <= image.start < end
             ],
         )
+
+    def _closes_cut(self, piece: Piece) -> OutputFlags:
+        """Whether a context begins with the end token of the output before it, which was cut."""
+        span, parent = piece.span, piece.span.parent
+        if piece.start or parent is None or parent.is_context or span.offset < len(parent):
+            return OutputFlags.NONE
+        is_cut = self._trie.sampled(parent).flags & OutputFlags.TRUNCATED
+        is_end = int(span.tokens[0]) in self._eos_ids
+        return OutputFlags.INJECTED_EOS if is_cut and is_end else OutputFlags.NONE
 
     def _parent(self, piece: Piece) -> tuple[Piece | None, int]:
         """The piece it continues, and how many of that one's tokens come before."""

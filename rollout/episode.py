@@ -77,7 +77,7 @@ class OutputFlags(IntFlag):
     NONE = 0
     TRUNCATED = 1  # cut by length, no end-of-turn token was sampled
     ABANDONED = 2  # the client left; kept for audit, never trained
-    INJECTED_EOS = 4  # the context that follows supplies the end token
+    INJECTED_EOS = 4  # of context, in views: it begins with the end token that a cut output lacks
     CONSTRAINED = 8  # sampled under a grammar
     FORCED = 16  # a forced tool choice or an assistant prefill preceded it
     PENALIZED = 32  # penalties or logit bias moved the distribution

@@ -77,9 +77,11 @@ async def test_the_end_of_a_cut_turn_is_context(
     row = await assert_one_row(served, recorder.calls)
     first, second = recorder.calls
     end = len(first.prompt + first.ids)
-    turn = (await served.admin.get(f"/v1/episodes/{EPISODE}")).json()["turns"][0]
+    view = await served.admin.get(f"/v1/episodes/{EPISODE}", params={"view": "tokens"})
+    spans = view.json()["data"]
     assert answer["finish_reason"] == "length"
-    assert "truncated" in turn["flags"][0]
+    assert [span["flags"] for span in spans[1:3]] == [["truncated"], ["injected_eos"]]
+    assert [span["kind"] for span in spans[1:3]] == ["sampled", "context"]
     assert second.prompt[end] in tokenizer.eos_ids
     assert not row.action_mask[end : len(second.prompt)].any()
 
