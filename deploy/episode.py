@@ -3,7 +3,7 @@
 Read from three views of `GET /v1/episodes/{id}`; what is not drawn is not read.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -175,17 +175,20 @@ def branches(spans: Sequence[Span]) -> list[Branch]:
         below = (sizes[child.id] for child in children.get(span.id, ()))
         sizes[span.id] = len(span.tokens) + max(below, default=0)
 
-    def follow(first: Span) -> Branch:
-        way, leaving = [first], {}
-        while True:
-            span = way[-1]
+    roots: list[Branch] = []
+    waiting = deque((root, roots) for root in children.get(None, ()))
+    while waiting:  # not by recursion: a branch may leave a branch a thousand times
+        first, siblings = waiting.popleft()
+        way = [first]
+        branch = Branch(way, {})
+        siblings.append(branch)
+        for span in way:
             following = children.get(span.id, [])
             ends = [child for child in following if child.offset == len(span.tokens)]
             main = max(ends, key=lambda child: sizes[child.id], default=None)
             others = sorted((c for c in following if c is not main), key=lambda c: c.offset)
-            leaving[span.id] = [follow(other) for other in others]
-            if main is None:
-                return Branch(way, leaving)
-            way.append(main)
-
-    return [follow(root) for root in children.get(None, [])]
+            leaving = branch.leaving[span.id] = []
+            waiting.extend((other, leaving) for other in others)
+            if main is not None:
+                way.append(main)
+    return roots

@@ -116,10 +116,10 @@ class SpanTree:
     def _before(self, place: Place) -> list[int]:
         """The tokens in which a character may have begun that is not complete here."""
         found: list[int] = []
-        for span, end in reversed(path(place)):
-            found = span.tokens[:end].tolist()[-LONGEST_CHARACTER:] + found
-            if len(found) >= LONGEST_CHARACTER:
-                break
+        while place.span is not None and len(found) < LONGEST_CHARACTER:
+            span, end = place.span, place.offset
+            found = span.tokens[:end][-LONGEST_CHARACTER:].tolist() + found
+            place = Place(span.parent, span.offset)
         return found
 
 

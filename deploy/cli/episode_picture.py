@@ -29,6 +29,7 @@ MEANINGS = {
     "context": "context",
     "forced": "forced on the model",
 }
+DEEPEST = 4  # branches of branches beside each other; each takes eight columns
 NOTES = """\
 row: the sequence it trains in (--sequences); logprob: mean; v: policy version
 ⏎ line break   ⇥ tab   · space at the end of a line   ⟨U+…⟩ other invisible"""
@@ -47,15 +48,16 @@ class Picture:
         """The facts, and below them every distinct token once."""
         if self._episode.has_expired:
             return Group(self.facts(), Text("\nIts tokens have expired."))
+        drawn = [Tree(Text("Tokens, each once", "bold"), guide_style="dim")]
         roots = branches(self._episode.tokens)
-        drawn = Tree(Text("Tokens, each once", "bold"), guide_style="dim")
+        deep: list[Branch] = []
         for number, root in enumerate(roots, start=1):
-            if len(roots) == 1:
-                self._hang(root, drawn)
-            else:
-                title = f"conversation {number} of {len(roots)}"
-                self._hang(root, drawn.add(Text(title, "bold")))
-        return Group(self.facts(), "", drawn, "", legend())
+            title = Text(f"conversation {number} of {len(roots)}", "bold")
+            self._hang(root, drawn[0] if len(roots) == 1 else drawn[0].add(title), deep=deep)
+        for number, branch in enumerate(deep, start=1):  # more of them may be found on the way
+            drawn.append(Tree(Text(f"\nBranch {number}", "bold"), guide_style="dim"))
+            self._hang(branch, drawn[-1], deep=deep)
+        return Group(self.facts(), "", *drawn, "", legend())
 
     def rows(self) -> RenderableType:
         """The facts, and below them the sequences that a trainer receives, what trains in them highlighted."""
@@ -75,11 +77,16 @@ class Picture:
             Text(f"Episode {self._episode.id}", "bold"), Padding(table, (0, 0, 0, 2), expand=False)
         )
 
-    def _hang(self, branch: Branch, below: Tree) -> None:
+    def _hang(self, branch: Branch, below: Tree, *, deep: list[Branch], depth: int = 0) -> None:
+        """Draw a branch and what leaves it; what would leave no room for text is put off to `deep`."""
         for span in branch.spans:
             node = below.add(self._span(span))
             for leaving in branch.leaving[span.id]:
-                self._hang(leaving, node.add(_fork(span, leaving)))
+                if depth < DEEPEST:
+                    self._hang(leaving, node.add(_fork(span, leaving)), deep=deep, depth=depth + 1)
+                else:
+                    deep.append(leaving)
+                    node.add(_fork(span, leaving).append(f": see branch {len(deep)}"))
 
     def _span(self, span: Span) -> RenderableType:
         kind = span.kind if span.kind != "sampled" else "trained" if span.trains else "untrained"
@@ -183,12 +190,9 @@ def _tokens(episode: Episode) -> str:
 
 
 def _fork(span: Span, leaving: Branch) -> Text:
-    where = (
-        ""
-        if leaving.offset == len(span.tokens)
-        else f" after {leaving.offset} of {len(span.tokens)} tokens"
-    )
-    return Text(f"branch{where}", "bold")
+    size = len(span.tokens)
+    where = "" if leaving.offset == size else f" after {leaving.offset:,} of {size:,} tokens"
+    return Text(f"branch{where}", "bold", overflow="fold", no_wrap=False)
 
 
 def _rows_of(span: Span, num_rows: int) -> Iterator[str | Text]:

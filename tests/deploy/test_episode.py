@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -175,6 +176,25 @@ def test_the_picture_keeps_to_the_width(width: int) -> None:
 
     assert max(len(line) for line in lines) <= width
     assert sum(line.count("y") for line in lines) > 500
+
+
+def test_branches_of_branches_leave_room_for_text() -> None:
+    """A thousand branches, each leaving the one before, are drawn in trees of five, and every span is there once."""
+    ends = [span(f"span_{n}a", f"span_{n - 1}", 30, 90, text=f"<{n}>") for n in range(1, 1000)]
+    turns = [span(f"span_{n}", f"span_{n - 1}", 5, 30, text=f"<{n}.>") for n in range(1, 1000)]
+    tokens = [
+        span("span_0", None, 0, 30),
+        *(s for pair in zip(turns, ends, strict=True) for s in pair),
+    ]
+
+    drawn = draw(Picture(Episode.parse(episode_content(tokens=tokens))), width=80)
+
+    assert max(map(len, drawn.splitlines())) <= 80
+    assert drawn.count("<") == 2 * 999
+    unwrapped = " ".join(re.split(r"[│├└─\s]+", drawn))
+    promised = re.findall(r"see branch (\d+)", unwrapped)
+    assert promised == re.findall(r"Branch (\d+)", unwrapped)
+    assert len(promised) == 199
 
 
 def test_the_longest_way_stays_on_the_left() -> None:
