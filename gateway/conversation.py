@@ -92,4 +92,16 @@ def assistant_message(
 def _call(call: object) -> list[object]:
     assert isinstance(call, dict)
     function = call["function"]
-    return [function["name"], parsed_arguments(function["arguments"])]
+    return [function["name"], _integral(parsed_arguments(function["arguments"]))]
+
+
+def _integral(value: object) -> object:
+    """The same with whole numbers as integers: JavaScript sends 2.0 back as 2."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_integral(each) for each in value]
+        case dict():
+            return {name: _integral(each) for name, each in value.items()}
+    return value

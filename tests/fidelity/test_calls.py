@@ -30,6 +30,19 @@ async def test_a_call_that_the_client_spells_anew_is_the_same_call(
     await assert_one_row(served, recorder.calls)
 
 
+async def test_a_number_that_javascript_spells_anew_is_the_same_number(
+    served: Gateway, recorder: Recorder, tokenizer: Tokenizer
+) -> None:
+    """Case 8: a client that has one type of number sends 2.0 back as 2 and 1e2 as 100."""
+    call = CALL.replace('"n": 2', '"n": 2.0, "limits": [1e2, 0.5]')
+    message = (await ask(served, [USER], tools=[PRICE], **saying(call)))["message"]
+    rewritten = '{"item":"melon","n":2,"limits":[100,0.5]}'
+    message["tool_calls"][0]["function"]["arguments"] = rewritten
+    await ask(served, [USER, message, RESULT], tools=[PRICE])
+    assert call in tokenizer.decode(recorder.calls[1].prompt)
+    await assert_one_row(served, recorder.calls)
+
+
 async def test_another_argument_is_another_call(served: Gateway, recorder: Recorder) -> None:
     """Case 8: a value that changed is a change of history, and branches."""
     message = (await ask(served, [USER], tools=[PRICE], **saying(CALL)))["message"]
