@@ -43,6 +43,10 @@ class Summary(msgspec.Struct, frozen=True):
         return self.disposition or ""
 
 
+class Image(msgspec.Struct, frozen=True):
+    digest: str
+
+
 class Span(msgspec.Struct, frozen=True):
     """Tokens below the first `offset` tokens of their parent."""
 
@@ -60,6 +64,7 @@ class Span(msgspec.Struct, frozen=True):
     behavior_logprobs: list[float] | None
     versions: list[tuple[int, int, int]]  # version, start, end
     flags: list[str]
+    media: list[Image] = []
 
 
 class Segment(msgspec.Struct, frozen=True):

@@ -93,19 +93,23 @@ class Picture:
         return self._block(kind, len(span.tokens), span.text, self._said_of(span))
 
     def _said_of(self, span: Span) -> Iterator[str | Text]:
-        if span.behavior_logprobs is None:
-            return
+        if span.kind == "sampled":
+            yield from self._said_of_output(span)
+        if span.media:
+            yield f"{len(span.media)} image{'s' * (len(span.media) != 1)}"
+        for flag in span.flags:
+            if flag != span.orphaned:
+                yield Text(flag.replace("_", " "), "yellow")
+
+    def _said_of_output(self, span: Span) -> Iterator[str | Text]:
         episode = self._episode
         yield from _rows_of(span, len(episode.sequences))
         yield episode.name_of(span)
-        yield from _logprob(span.behavior_logprobs)
+        yield from _logprob(span.behavior_logprobs or [])
         yield from _versions([v for v, start, end in span.versions for _ in range(start, end)])
         yield from _advantages(episode.advantages(span))
         for reward in episode.rewards_of(span):
             yield Text(f"reward {reward.value:+g} {reward.name}", "bold magenta")
-        for flag in span.flags:
-            if flag != span.orphaned:
-                yield Text(flag.replace("_", " "), "yellow")
 
     def _row(self, number: int) -> Iterator[RenderableType]:
         row = self._episode.sequences[number]

@@ -8,11 +8,14 @@ from rich.text import Text
 LINES = 6  # of a folded text, without the one that says what is left out
 LONGEST_LINE = 240
 MARKUP = re.compile(r"<[|｜]?/?[\w▁ ]+[|｜]?>")  # special tokens and tags of chat templates
+REPEATED = re.compile(rf"({MARKUP.pattern})\1{{3,}}")  # an image is a thousand placeholders
 PICTURES = {"\t": "⇥", "\r": "␍", "\x7f": "␡"}
 
 
 def shown(text: str, *, style: str = "", whole: bool = False) -> Text:
     """Every character visible, on as many lines as the text has; a few of them unless it is to be whole."""
+    if not whole:
+        text = REPEATED.sub(lambda run: f"{run[1]} × {len(run[0]) // len(run[1])}", text)
     lines = text.split("\n")
     rows = [_line(line, style, whole=whole) for line in lines]
     for row in rows[:-1]:

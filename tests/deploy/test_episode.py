@@ -157,6 +157,7 @@ def test_long_texts_are_folded_with_a_count() -> None:
     assert plain[3] == "[… 94 lines, 745 characters …]"
     assert plain[-1] == "line 99"
     assert "[… 760 characters …]" in shown("x" * 1000).plain
+    assert shown("See <|image_pad|>" + "<|image_pad|>" * 999).plain == "See <|image_pad|> × 1000"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -195,6 +196,15 @@ def test_branches_of_branches_leave_room_for_text() -> None:
     promised = re.findall(r"see branch (\d+)", unwrapped)
     assert promised == re.findall(r"Branch (\d+)", unwrapped)
     assert len(promised) == 199
+
+
+def test_context_says_what_is_special_about_it() -> None:
+    """An end token that was added, and images, are named beside the span that holds them."""
+    added = span("span_0", None, 0, 10, flags=["injected_eos"], media=[{"digest": "x"}] * 2)
+
+    drawn = draw(Picture(Episode.parse(episode_content(tokens=[added]))), width=80)
+
+    assert "○ context 10 tokens · 2 images · injected eos" in drawn
 
 
 def test_the_longest_way_stays_on_the_left() -> None:
