@@ -38,6 +38,7 @@ TOOLS_SHOWN: Shown = (
     ("deepseek_v3", ("<｜tool▁calls▁begin｜>", "```json")),
     ("deepseek_v31", ("<｜tool▁calls▁begin｜>",)),
     ("kimi", ("<|tool_calls_section_begin|>",)),
+    ("kimi", ("<|im_middle|>",)),  # its first template shows tools and no calls
     ("mistral_named", ("[TOOL_CALLS]", "[ARGS]")),
     ("mistral", ("[TOOL_CALLS]",)),
     ("llama", ('{"name": function name, "parameters":',)),

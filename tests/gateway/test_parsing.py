@@ -284,6 +284,7 @@ def test_long_malformed_header_costs_linear_time() -> None:
         ("<tool_call>{{ x }} </think>", OutputFormat("hermes", "think")),
         ("<tool_call>", OutputFormat("hermes", None)),
         ("<|tool_call_start|> <think></think>", OutputFormat(None, "think")),
+        ("<|im_system|>tool_declare<|im_middle|>{{ tools }}", OutputFormat("kimi", None)),
         ("{{ messages }}", OutputFormat(None, None)),
     ],
 )

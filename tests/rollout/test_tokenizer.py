@@ -69,6 +69,27 @@ def test_encoding_equals_the_reference(
     assert tokenizer.visible_text(ids) == reference.visible_text(ids)
 
 
+@pytest.mark.parametrize("form", ["NFD", "NFKC", "NFKD", "Sequence"])
+def test_every_normal_form_equals_the_reference(tmp_path: Path, form: str) -> None:
+    """Text is normalized between added tokens as `tokenizers` does it, and nothing else is changed."""
+    chosen = getattr(normalizers, form)
+    normalizer = chosen([normalizers.NFC()]) if form == "Sequence" else chosen()
+    directory = write_model_directory(
+        tmp_path, byte_level_bpe(normalizer=normalizer, vocab_size=400)
+    )
+    tokenizer, reference = (
+        module.Tokenizer.load(directory),
+        ReferenceCodec(tmp_path / "tokenizer.json"),
+    )
+    assert tokenizer.kind == "tiktoken"
+    for text in (
+        *module.AWKWARD_TEXTS,
+        "e<|im_end|>\u0301 <|im_start|>\u0323ﬁ",
+        "\u212b\u2126 Ⅷ ½",
+    ):
+        assert tokenizer.encode(text) == reference.encode(text)
+
+
 def whole_characters(data: bytes) -> str:
     """The text without a character at its end that has only begun."""
     for size in (3, 2, 1):
