@@ -14,6 +14,7 @@ from rollout.tokenizer import Tokenizer
 from tests.engines import start_engine
 from tests.gateways import Gateway, StartGateway, running_gateway
 from tests.redis_server import running_redis
+from tests.vision_model import create_vision_model
 
 # How long an example takes says how busy the machine is; a test that hangs meets pytest's own limit.
 hypothesis.settings.register_profile("turngate", deadline=None)
@@ -36,6 +37,12 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("model")
     create_untrained(directory, seed=0)
     return directory
+
+
+@pytest.fixture(scope="session")
+def vision_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Qwen3-VL."""
+    return create_vision_model(tmp_path_factory.mktemp("vision"))
 
 
 @pytest.fixture(scope="session")

@@ -1,30 +1,21 @@
 """Case 25: an image is one placeholder in the text, a run of them in what the model reads, and known by its bytes."""
 
-import base64
-import hashlib
-import io
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from rollout.tokenizer import Tokenizer
 from tests.engines import start_engine
 from tests.fidelity.agent import NEXT, ask, saying
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import EngineCall, Recorder, recording
-from tests.fidelity.vision_model import create_vision_model
 from tests.gateways import Gateway, StartGateway
+from tests.pictures import digest, looking, png
 
 pytestmark = pytest.mark.engine
 SIX_TOKENS, EIGHT_TOKENS = (64, 96), (128, 64)  # 32 pixels a side are a token
-
-
-@pytest.fixture(scope="module")
-def vision_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return create_vision_model(tmp_path_factory.mktemp("vision"))
 
 
 @pytest.fixture(scope="module")
@@ -159,22 +150,6 @@ async def test_an_image_of_the_assistant_is_refused(served: Gateway) -> None:
     made = looking(png("red", SIX_TOKENS), "Look.") | {"role": "assistant"}
     answer = await refused(served, made)
     assert answer["code"] == "unsupported_content"
-
-
-def looking(url: str, text: str) -> Any:
-    image = {"type": "image_url", "image_url": {"url": url}}
-    return {"role": "user", "content": [image, {"type": "text", "text": text}]}
-
-
-def png(color: str, size: tuple[int, int]) -> str:
-    """A picture of one color as a data: URL."""
-    stream = io.BytesIO()
-    Image.new("RGB", size, color).save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
-def digest(url: str) -> str:
-    return hashlib.sha256(base64.b64decode(url.partition(",")[2])).hexdigest()
 
 
 def turns(recorder: Recorder) -> list[EngineCall]:

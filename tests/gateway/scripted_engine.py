@@ -97,6 +97,7 @@ class ScriptedEngine:
         self.calls: list[str] = []
         self.url = ""
         self.cached_tokens = 0
+        self.expand: Callable[[list[int]], list[int]] = list  # what images make of a prompt
         self.default: tuple[Step, ...] = ()
         self.policy: Callable[[dict[str, Any]], Iterable[Step]] | None = None
         self.replies: list[_Reply] = []
@@ -263,10 +264,11 @@ class _Reply:
         start = self._sent if self.body["stream"] and self._engine.incremental else 0
         self._sent = len(self.ids)
         pairs = list(zip(self.logprobs, self.ids, strict=True))
+        prompt = self._engine.expand(self.body["input_ids"])
         meta: dict[str, Any] = {
             "id": self.body["rid"],
             "finish_reason": finish,
-            "prompt_tokens": len(self.body["input_ids"]),
+            "prompt_tokens": len(prompt),
             "completion_tokens": len(self.ids),
             "cached_tokens": self._engine.cached_tokens,
             "weight_version": str(self._version),
@@ -284,7 +286,10 @@ class _Reply:
                 {"version": str(version), "start": first, "end": last}
                 for version, first, last in self._spans
             ]
-        return {"text": "", "output_ids": self.ids[start:], "meta_info": meta}
+        event = {"text": "", "output_ids": self.ids[start:], "meta_info": meta}
+        if self.body.get("return_prompt_token_ids"):
+            event["prompt_token_ids"] = prompt
+        return event
 
     async def _send(self, event: dict[str, Any]) -> None:
         if self._stream is None:
