@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from gateway.errors import BadRequest
 from gateway.request import Image
+from rollout.errors import EngineFailed
 from rollout.generation import GenerateRequest
 from rollout.pool import Pool
 from rollout.vision import SizedImage, Vision
@@ -57,4 +58,11 @@ class Images:
             images=(image.url,),
         )
         async with self._pool.lease(affinity, len(ids)) as engine:
-            return (await engine.generate(request)).prompt_tokens - 2
+            try:
+                return (await engine.generate(request)).prompt_tokens - 2
+            except EngineFailed as error:  # as SGLang does where an image would not fit its memory
+                raise BadRequest(
+                    f"{image.where}: {error}; is the image too large?",
+                    param=image.where,
+                    code="invalid_image",
+                ) from error

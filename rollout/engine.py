@@ -16,12 +16,16 @@ from yarl import URL
 from rollout.engine_reply import Reply
 from rollout.errors import (
     EngineError,
+    EngineFailed,
     EngineGarbled,
     EngineRejected,
     EngineTimeout,
     EngineUnreachable,
 )
 from rollout.generation import Chunk, Deadlines, GenerateRequest
+
+# SGLang drops the connection on which it failed, as it does on some images, and the next call would be lost with it.
+ONE_CALL = {"connection": "close"}
 
 
 class Engine:
@@ -107,7 +111,9 @@ class Engine:
         body = self._encode(request, stream=stream)
         try:
             async with asyncio.timeout(seconds):
-                response = await self._session.post(self._generate_url, data=body)
+                response = await self._session.post(
+                    self._generate_url, data=body, headers=ONE_CALL if request.images else None
+                )
             async with response:
                 await self._check_status(response)
                 yield response
@@ -155,7 +161,7 @@ class Engine:
         body = await response.read()
         why = f"status {response.status}: {_message(body)}"
         if response.status >= 500:
-            raise EngineUnreachable(self.url, why)
+            raise (EngineFailed if response.status == 500 else EngineUnreachable)(self.url, why)
         raise EngineRejected(self.url, why)
 
     async def _abandon(self, rid: str, reply: Reply) -> None:

@@ -10,6 +10,7 @@ RolloutError
 │   └── StoreUnavailable
 ├── EngineError
 │   ├── EngineUnreachable, EngineTimeout
+│   │   └── EngineFailed
 │   ├── EngineRejected, EngineGarbled
 │   ├── EngineAborted
 │   └── NoEngine
@@ -138,6 +139,10 @@ class EngineError(RolloutError):
 
 class EngineUnreachable(EngineError):
     """The engine refused the connection, broke it, or failed inside; another one may do better."""
+
+
+class EngineFailed(EngineUnreachable):
+    """The engine answered that it failed inside; what it was asked may be the reason."""
 
 
 class EngineTimeout(EngineError):

@@ -73,6 +73,8 @@ class Recorder:
             passed = {k: v for k, v in answer.headers.items() if k.lower() not in NOT_FORWARDED}
             response = web.StreamResponse(status=answer.status, headers=passed)
             await response.prepare(request)
+            if answer.status != 200:
+                call = None
             rest = b""
             async for data in answer.content.iter_any():
                 *events, rest = (rest + data).split(b"\n\n")
@@ -108,7 +110,9 @@ class Recorder:
 @asynccontextmanager
 async def recording(engine: str) -> AsyncIterator[Recorder]:
     """A recorder in front of this engine while the block runs."""
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
+    # SGLang drops a connection on which it failed; the next call is not to be lost between the recorder and it.
+    single_use = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(auto_decompress=False, connector=single_use) as session:
         recorder = Recorder(engine, session)
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{path:.*}", recorder.forward)

@@ -12,7 +12,7 @@ from tests.fidelity.agent import NEXT, ask, saying
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import EngineCall, Recorder, recording
 from tests.gateways import Gateway, StartGateway
-from tests.pictures import digest, looking, png
+from tests.pictures import claiming, digest, looking, png
 
 pytestmark = pytest.mark.engine
 SIX_TOKENS, EIGHT_TOKENS = (64, 96), (128, 64)  # 32 pixels a side are a token
@@ -133,6 +133,15 @@ async def test_what_is_no_image_is_refused(
     answer = await refused(served, looking(url, "What is it?"))
     assert why in answer["message"]
     assert turns(recorder) == []
+
+
+async def test_an_image_that_is_too_large_harms_nobody(served: Gateway, recorder: Recorder) -> None:
+    """SGLang fails where an image would not fit its memory; it is the image that is refused, not the engine."""
+    for _ in range(3):
+        answer = await refused(served, looking(claiming(60_000, 60_000), "What is it?"))
+        assert "is the image too large?" in answer["message"]
+        await ask(served, [NEXT], max_tokens=1)
+    assert len(turns(recorder)) == 3
 
 
 async def test_a_placeholder_that_stands_for_no_image_is_refused(

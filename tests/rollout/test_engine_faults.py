@@ -6,12 +6,14 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
+import msgspec
 import pytest
 from aiohttp import web
 
 from rollout.engine import Engine
 from rollout.errors import (
     EngineError,
+    EngineFailed,
     EngineGarbled,
     EngineRejected,
     EngineTimeout,
@@ -101,6 +103,7 @@ async def test_a_stream_that_just_ends_is_unreachable() -> None:
         (b"", 200, EngineGarbled),
         (b'{"error": {"message": "no such field"}}', 400, EngineRejected),
         (b"proxy error", 502, EngineUnreachable),
+        (b"Internal Server Error", 500, EngineFailed),
     ],
 )
 @pytest.mark.parametrize("call", [_whole, _streamed])
@@ -147,6 +150,25 @@ async def test_a_connection_serves_one_call_after_another() -> None:
             await _streamed(client)
 
     assert len(peers) == 1
+
+
+async def test_a_call_with_images_leaves_its_connection_to_nobody() -> None:
+    """An engine that fails on an image is about to drop the connection, and the next call would be lost with it."""
+    peers = set()
+    reply = replies(b"Internal Server Error", status=500)
+
+    async def generate(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        return await reply(request)
+
+    seeing = msgspec.structs.replace(REQUEST, images=("data:image/png;base64,AAAA",))
+    async with _calling(generate) as (client, _):
+        for _ in range(3):
+            with pytest.raises(EngineFailed):
+                await client.generate(seeing)
+
+    assert len(peers) == 3
 
 
 def _encoded(event: dict[str, object]) -> bytes:
