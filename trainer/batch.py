@@ -91,7 +91,7 @@ def prepare(
     training_version: int,
     token_budget: int,
     ranks: int = 1,
-    min_tree_saving: float = MIN_SAVING,
+    min_saving: float = MIN_SAVING,
 ) -> Batch:
     """Linearized sequences, an advantage for every sampled token, packed microbatches."""
     groups = [index for index, claim in enumerate(claims) for _ in claim.episodes]
@@ -106,11 +106,7 @@ def prepare(
     given = credit(played, parts, baseline)
     rows = _credited(rows, given.advantages)
     bins = microbatch_rows(
-        rows,
-        parts=parts,
-        token_budget=token_budget,
-        ranks=ranks,
-        min_tree_saving=min_tree_saving,
+        rows, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
     )
     return Batch(
         group_ids=tuple(claim.group_id for claim in claims),
@@ -166,16 +162,12 @@ def pack_rows(
     token_budget: int,
     ranks: int = 1,
     parts: Composition | None = None,
-    min_tree_saving: float = MIN_SAVING,
+    min_saving: float = MIN_SAVING,
 ) -> TrainBatch:
     """Rows that can move a weight in microbatches, under weights whose denominator counts all rows."""
     parts = parts or Composition()
     bins = microbatch_rows(
-        rows,
-        parts=parts,
-        token_budget=token_budget,
-        ranks=ranks,
-        min_tree_saving=min_tree_saving,
+        rows, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
     )
     return assemble(rows, bins, parts=parts)
 
@@ -186,7 +178,7 @@ def microbatch_rows(
     parts: Composition,
     token_budget: int,
     ranks: int,
-    min_tree_saving: float,
+    min_saving: float,
 ) -> tuple[tuple[Branch, ...], ...]:
     """Which rows go into which microbatch, and what they share there."""
     chosen = {
@@ -194,7 +186,7 @@ def microbatch_rows(
         for i, row in enumerate(rows)
         if row.trains and (row.has_signal or parts.needs_every_row)
     }
-    return pack_trees(chosen, token_budget=token_budget, multiple=ranks, min_saving=min_tree_saving)
+    return pack_trees(chosen, token_budget=token_budget, multiple=ranks, min_saving=min_saving)
 
 
 def assemble(

@@ -67,7 +67,7 @@ class Trainer:
                 training_version=progress.version,
                 token_budget=self.token_budget,
                 ranks=self.data_parallel,
-                min_tree_saving=self.learner.min_tree_saving,
+                min_saving=self.learner.min_tree_saving,
             )
         self.report.prepared(batch, flagged_tokens=self.objective.flagged_tokens)
         return batch

@@ -105,7 +105,7 @@ def fit(
                 rows,
                 token_budget=token_budget,
                 ranks=ranks,
-                min_tree_saving=learner.min_tree_saving,
+                min_saving=learner.min_tree_saving,
             )
             metrics = learner.step(batch, assistant_loss)
             losses.append(metrics.loss)

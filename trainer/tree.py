@@ -14,8 +14,9 @@ from rollout.trie import common_length
 from trainer.packing import pack
 
 # How many times larger its rows must be for a tree to be used. A row joins one if it leaves that much of itself to it,
-# so that strangers which share a few tokens stay apart.
-MIN_SAVING = 1.5
+# so that strangers which share a few tokens stay apart. A tree costs nothing beside its tokens: `tests/bench/trees.py`
+# finds a step 1.1 times as fast where they are 1.1 times fewer.
+MIN_SAVING = 1.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,10 @@ SECTIONS = (
                 "Merge ratio",
                 "Tokens that one row per output would have taken, over those trained in the last step.",
                 "none",
-                {"times fewer": "max(turngate_training_merge_ratio)"},
+                {
+                    "times fewer": "max(turngate_training_merge_ratio)",
+                    "of that by trees": "max(turngate_training_sharing_ratio)",
+                },
             ),
         ),
     ),

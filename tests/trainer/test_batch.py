@@ -28,7 +28,7 @@ from rollout.header import EpisodeHeader, EpisodeView
 from rollout.reward import RewardPlace, Rewards
 from rollout.trie import Trie
 from trainer.algorithms import RunningBaseline
-from trainer.batch import Batch, pack_rows, prepare
+from trainer.batch import Batch, pack_rows, penalized, prepare
 from trainer.composition import Composition
 from trainer.megatron.errors import ImagesNotSupported
 from trainer.megatron.learner import Learner
@@ -169,14 +169,15 @@ def test_rows_without_an_advantage_stay_in_the_denominator() -> None:
 
 
 def test_what_reached_a_gradient_is_counted_by_episode() -> None:
-    """Of two turns in one row every token counts, of a group that teaches nothing none; merging saves 4 of 13 tokens."""
+    """Of two turns in one row every token counts, of a group that teaches nothing none; merging saves 4 of 13 tokens, the tree 2."""
     merged = [turn("a", [1, 2], [3, 4]), turn("b", [5], [6], anchor=Anchor("a", 0, 2))]
     steep = claim("steep", [1.0, 0.0], turns=[merged, [turn("c", [1, 2], [7])]])
     batch = prepared([steep, claim("flat", [1.0, 1.0])])
     delivered = {episode_id: given.num_tokens for episode_id, given in batch.credit.items()}
     assert delivered == {"steep-0": 3, "steep-1": 1, "flat-0": 0, "flat-1": 0}
     assert batch.num_unmerged_tokens == (4 + 6) + 3
-    assert batch.train.num_tokens == 6 + 3
+    assert batch.train.num_row_tokens == 6 + 3
+    assert batch.train.num_tokens == 6 + 1
 
 
 def test_a_batch_of_equal_rewards_has_no_signal() -> None:
@@ -263,11 +264,38 @@ def test_trees_train_what_their_rows_train(
         for row in episode_rows(Trie([turn("t", prompts[task], range(20, 20 + length))]), 1.0)
     ]
     batch = pack_rows(rows, token_budget=budget, ranks=ranks)
-    alone = pack_rows(rows, token_budget=budget, ranks=ranks, min_tree_saving=math.inf)
+    alone = pack_rows(rows, token_budget=budget, ranks=ranks, min_saving=math.inf)
     trained, expected = ([f for f in flattened(b) if f[1]] for b in (batch, alone))
     assert sorted(trained) == sorted(expected)
     assert batch.num_row_tokens == alone.num_row_tokens == alone.num_tokens >= batch.num_tokens
     assert len(batch.microbatches) % ranks == 0 or len(batch.microbatches) == len(rows)
+
+
+def test_a_penalty_reaches_the_same_tokens_in_trees() -> None:
+    """What the KL takes from the reward of a token changes credit alike, whether rows are packed as trees or not."""
+    turns = [
+        [turn("a", range(10), [20, 21 + i]), turn("b", [5], [30], anchor=Anchor("a", 0, 1))]
+        for i in range(3)
+    ]
+    parts = Composition(kl_in_reward=0.1)
+    outcomes = []
+    for min_saving in (1.0, math.inf):
+        batch = prepare(
+            [claim("g", [1.0, 0.0, 0.5], turns=turns)],
+            parts=parts,
+            baseline=RunningBaseline(),
+            training_version=0,
+            token_budget=256,
+            min_saving=min_saving,
+        )
+        penalties = [part.tokens.float().sin() for part in batch.train.microbatches]
+        after = penalized(batch, penalties, parts)
+        (part,) = after.train.microbatches
+        trained = zip(part.tokens.tolist(), part.advantages.tolist(), strict=True)
+        nonzero = sorted((token, advantage) for token, advantage in trained if advantage)
+        outcomes.append((part.num_tokens, after.credit, nonzero))
+    assert outcomes[0][0] < outcomes[1][0]
+    assert outcomes[0][1:] == outcomes[1][1:]
 
 
 @pytest.fixture(scope="module")

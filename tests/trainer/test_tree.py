@@ -95,11 +95,11 @@ def test_what_two_rows_train_is_not_shared() -> None:
 
 def test_a_row_goes_to_the_tree_that_shares_most() -> None:
     """Rows that have a few tokens in common with everybody keep to those they have most in common with."""
-    tasks = [[0, 0, *[task] * 8] for task in (1, 2)]
-    given_rows = [sequence([*tasks[i % 2], 10 + i], [False] * 10 + [True]) for i in range(6)]
+    tasks = [[0, *[task] * 10] for task in (1, 2)]
+    given_rows = [sequence([*tasks[i % 2], 10 + i], [False] * 11 + [True]) for i in range(6)]
     trees = grow(numbered(given_rows), token_budget=100)
     assert [[branch.row for branch in tree.branches] for tree in trees] == [[0, 2, 4], [1, 3, 5]]
-    assert [tree.num_tokens for tree in trees] == [13, 13]
+    assert [tree.num_tokens for tree in trees] == [14, 14]
 
 
 def test_a_full_tree_is_followed_by_another() -> None:

@@ -21,7 +21,7 @@ class Packing(PackedSeqParams):  # type: ignore[misc]
 
     paths: list[Path]
     positions: Tensor  # int64 [T], how many tokens come before each on its path
-    horizon: Tensor | None  # [rows, longest path], None if nothing branches
+    horizon: Tensor | None  # [BRANCH_ROWS, longest path], None if nothing branches
 
     @classmethod
     def of(
@@ -72,6 +72,7 @@ def _horizon(
     if not branches:
         return None
     queries = min(max(1, BRANCH_ROWS // queries_per_key), max(path[-1][1] for path in branches))
-    keys = max(map(length, branches))
+    # CUDA's kernel reads a view of the mask in place if it starts at a multiple of 16, and copies it otherwise.
+    keys = -(-max(map(length, branches)) // 16) * 16
     unseen = torch.full((queries, keys), -torch.inf, dtype=dtype, device=device)
     return unseen.triu(keys - queries + 1).repeat_interleave(queries_per_key, dim=0)

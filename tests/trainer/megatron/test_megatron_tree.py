@@ -13,10 +13,13 @@ from tests.trainer.megatron.conftest import VOCABULARY, Reference
 from tests.trainer.megatron.packing import random_sequences, score_function
 from tests.trainer.test_batch import turn
 from trainer.batch import pack_rows
+from trainer.composition import Composition
 from trainer.megatron import model, processes, weights
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.layout import Layout
+from trainer.megatron.learner import LossFunction
 from trainer.megatron.microbatch import TrainBatch
+from trainer.objective import Objective
 from trainer.rows import Row, episode_rows
 
 # name: where the turn hangs, new context tokens, output tokens
@@ -81,14 +84,24 @@ def exact_model(qwen3: Reference) -> Iterator[model.PolicyModel]:
     membership.leave()
 
 
-def gradients(policy: model.PolicyModel, batch: TrainBatch) -> dict[str, Tensor]:
+def gradients(
+    policy: model.PolicyModel, batch: TrainBatch, loss: LossFunction = score_function
+) -> dict[str, Tensor]:
     policy.zero_grad()
     for part in batch.microbatches:
         current, entropies = policy(part)
         assert current.dtype == torch.float64
-        loss, _ = score_function(current, entropies, part)
-        (loss + (part.weights * entropies).sum()).backward()
+        value, _ = loss(current, entropies, part)
+        (value + (part.weights * entropies).sum()).backward()
     return {name: p.grad.clone() for name, p in policy.named_parameters()}
+
+
+def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> Tensor:
+    """Of the most different element, in units of the largest."""
+    largest = max(gradient.abs().max() for gradient in expected.values())
+    return (
+        max((found[name] - gradient).abs().max() for name, gradient in expected.items()) / largest
+    )
 
 
 @pytest.mark.parametrize("budget", [10_000, 150, 60])
@@ -97,14 +110,24 @@ def test_rows_merged_rows_and_trees_have_the_same_gradient(
 ) -> None:
     """In float64, to 1e-10 of the largest: one row per turn, the rows of the tries, and the trees of both."""
     batches = {
-        "per turn": pack_rows(PER_TURN, token_budget=10_000, min_tree_saving=math.inf),
-        "merged": pack_rows(MERGED, token_budget=10_000, min_tree_saving=math.inf),
+        "per turn": pack_rows(PER_TURN, token_budget=10_000, min_saving=math.inf),
+        "merged": pack_rows(MERGED, token_budget=10_000, min_saving=math.inf),
         "trees of turns": pack_rows(PER_TURN, token_budget=budget),
-        "trees": pack_rows(MERGED, token_budget=budget, min_tree_saving=1.0),
+        "trees": pack_rows(MERGED, token_budget=budget, min_saving=1.0),
     }
     expected = gradients(exact_model, batches.pop("per turn"))
-    largest = max(gradient.abs().max() for gradient in expected.values())
     for name, batch in batches.items():
-        found = gradients(exact_model, batch)
-        worst = max((found[n] - g).abs().max() / largest for n, g in expected.items())
-        assert worst < 1e-10, name
+        assert difference(gradients(exact_model, batch), expected) < 1e-10, name
+
+
+def test_a_loss_that_knows_rows_knows_those_of_trees(exact_model: model.PolicyModel) -> None:
+    """A weight that is the product over a row's tokens is that of the row, wherever its tree holds its beginning."""
+    objective = Objective(Composition(policy_loss="score_function", correction="seq_tis"))
+    found = []
+    for min_saving in (1.0, math.inf):
+        batch = pack_rows(MERGED, token_budget=10_000, min_saving=min_saving)
+        drifted = [p.behavior_logprobs + p.tokens.float().sin() / 10 for p in batch.microbatches]
+        found.append(gradients(exact_model, batch.with_proximal_logprobs(drifted), loss=objective))
+    assert difference(*found) < 1e-10
+    plain = gradients(exact_model, batch)
+    assert difference(plain, found[0]) > 1e-3
