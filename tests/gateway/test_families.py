@@ -92,6 +92,30 @@ def test_a_branch_is_where_the_template_rewrites(
     assert {case for case, how in outcome.items() if how != "bridged"} == branching
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("gemma3", "bridged"),
+        ("phi3_5", "bridged"),
+        ("cohere", "bridged"),
+        ("cohere2", "branched"),
+        ("lfm2_2_5", "bridged"),
+        ("nemotron_3_nano", "branched"),
+    ],
+)
+def test_any_other_model_follows_the_generic_rule(
+    shipped: families.Families, name: str, how: str
+) -> None:
+    """A template that nobody tried is continued where it keeps history, and its prompts are its own texts."""
+    talk = dialogue(shipped, name, with_tools=False)
+    talk.hear("Hello")
+    talk.turn("", "Hi.")
+    talk.hear("So?")
+    assert talk.turn("", "Well.").how == how
+    talk.hear("And?")
+    talk.turn("", "No more.")
+
+
 def test_a_question_asked_again_shows_the_tools_again(shipped: families.Families) -> None:
     """Mistral's template puts the tools before each question that equals the last one: these tools, and no stand-in."""
     loop = dialogue(shipped, "mistral", with_tools=True)

@@ -218,6 +218,21 @@ def test_bridge_closes_what_was_cut_and_drops_what_is_there(shipped: families.Fa
     assert glm.bridge(junction, tokenizer.encode("Hi")[-1]).ids == [opener, *rest]
 
 
+def test_a_turn_ends_with_what_ends_generation(shipped: families.Families) -> None:
+    """Command R closes the response and then the turn; what comes after the turn begins behind both."""
+    template, tokenizer = shipped.load("cohere2")
+    chat = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": "And?"},
+    ]
+    junction = template.suffix(chat, None, 2)
+    assert junction is not None
+    assert junction.end_of_turn == template.end_of_turn == "<|END_OF_TURN_TOKEN|>"
+    assert junction.output.endswith("Hi<|END_RESPONSE|>")
+    assert tokenizer.token_id(junction.end_of_turn) in tokenizer.eos_ids
+
+
 def test_arguments_are_mappings_for_the_template_only(shipped: families.Families) -> None:
     """A JSON string becomes a mapping, what is no object stays a string, and the caller's messages do not change."""
     template, _ = shipped.load("qwen3")
