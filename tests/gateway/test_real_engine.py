@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from tests.bench.cache import measure
 from tests.gateway.test_chat import PRICE
-from tests.gateways import Gateway, StartGateway
+from tests.gateways import StartGateway
 
 pytestmark = pytest.mark.engine
 USER: Any = [{"role": "user", "content": "What does a melon cost?"}]
@@ -69,23 +69,13 @@ async def test_a_forced_call_always_parses(start_gateway: StartGateway, engine: 
         assert call.function.name == "price"
 
 
-async def test_a_second_turn_hits_the_prefix_cache(
-    start_gateway: StartGateway, engine: str, tokenizer: Tokenizer
+async def test_every_turn_finds_its_prefix_in_the_cache(
+    start_gateway: StartGateway, engine: str
 ) -> None:
-    """The next prompt starts with the ids the engine sampled, so the engine finds nearly all of it in its cache."""
+    """Each prompt starts with the very ids that the turn before read and sampled, tool calls and all."""
     async with start_gateway(engine) as served:
-        first = await turn(served, USER)
-        answer = first.choices[0].message.model_dump()
-        again = await turn(served, [*USER, answer, {"role": "user", "content": "And two?"}])
-    assert first.usage is not None
-    assert again.usage is not None
-    assert again.usage.prompt_tokens_details is not None
-    reusable = first.usage.total_tokens
-    assert (again.usage.prompt_tokens_details.cached_tokens or 0) >= 0.95 * reusable - 1
-
-
-async def turn(served: Gateway, messages: list[Any]) -> Any:
-    async with served.openai() as client:
-        return await client.chat.completions.create(
-            model="policy", messages=messages, max_tokens=40, extra_headers=EPISODE
-        )
+        figures = await measure(served)
+        attached = await served.metric("turngate_calls_attached_total")
+    assert len(figures) >= 10
+    assert attached['{how="bridged"}'] == len(figures)
+    assert min(figure.ratio for figure in figures) >= 0.95
