@@ -70,6 +70,7 @@ class RandomAgent:
     ) -> None:
         self.episode_id = episode_id
         self.side_turns: set[str] = set()
+        self.left_turns: set[str] = set()
         self.did: Counter[str] = Counter()
         self._rng = random.Random(seed)
         self._clients = clients
@@ -197,6 +198,7 @@ class RandomAgent:
     async def _hang_up(self, ask: Ask) -> str:
         """Leave after the first event, and wait until the engine knows."""
         turn_id = await self._client().leave(self._body(ask), self._headers(ask))
+        self.left_turns.add(turn_id)
         async with asyncio.timeout(10):
             while f"{turn_id}-0-0" not in self._engine.aborted:
                 await asyncio.sleep(0.001)

@@ -81,12 +81,21 @@ class World:
         due = Counter(token for call in _due(calls, agents) for token in sampled_by(call))
         received: Counter[Sampled] = Counter()
         for agent in agents:
-            received += _received(await self.store.turns(agent.episode_id), agent, tally)
+            received += _received(await self._log(agent), agent, tally)
         assert received == due, _difference(received, due, seed)
         tally.episodes += num_episodes
         tally.tokens_sampled += sum(len(call.ids) for call in calls)
         tally.tokens_due += due.total()
         tally.tokens_trained_once += sum(1 for token in due if received[token] == due[token])
+
+    async def _log(self, agent: RandomAgent) -> list[Turn]:
+        """An episode's turns, once those are in it whose client has left: they are kept for audit."""
+        async with asyncio.timeout(10):
+            while True:
+                turns = await self.store.turns(agent.episode_id)
+                if agent.left_turns <= {turn.id for turn in turns}:
+                    return turns
+                await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
