@@ -4,12 +4,14 @@ import json
 from functools import partial
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.conversation import Chain, assistant_message, print_of, projection, seed
 from gateway.encoding import PieceEncoder
 from gateway.history import Histories
+from gateway.messages import MessageReader
 from gateway.request import ToolCall
 from gateway.stop_text import StopText
 from rollout.episode import encode_turn
@@ -62,6 +64,29 @@ def test_a_chain_depends_on_everything_before_it(messages: list[tuple[str, str]]
     assert not hashes & {other.after(length) for length in range(len(said) + 1)}
     if said:
         assert Chain(one.start, prints[:-1]).extended(said[-1]) == one.end
+
+
+@given(st.lists(WORDS, min_size=1, max_size=8), st.slices(8), st.integers(1, 8))
+def test_a_message_met_before_is_read_only_where_somebody_looks(
+    contents: list[str], window: slice, capacity: int
+) -> None:
+    """The second request's prints are the first one's, and of its messages those of the window are read, once each."""
+    raws = [msgspec.Raw(json.dumps({"role": "user", "content": text})) for text in contents]
+    read: list[str] = []
+
+    def reading(raw: msgspec.Raw, where: str) -> dict[str, object]:
+        read.append(where)
+        return msgspec.json.decode(raw, type=dict)
+
+    reader = MessageReader(reading, capacity=capacity)
+    first = reader.prints(raws, reader.messages(raws))
+    read.clear()
+    again = reader.messages(raws)
+    assert reader.prints(raws, again) == first
+    if len(set(contents)) <= capacity:
+        assert read == []
+    assert [m["content"] for m in [*again[window], *again[window]]] == contents[window] * 2
+    assert len(read) == len(set(read))
 
 
 def test_a_history_that_lost_its_beginning_is_read_again() -> None:
