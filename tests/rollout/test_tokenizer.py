@@ -101,7 +101,7 @@ def whole_characters(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.integers(0, 605) | st.integers(3, 258), max_size=40),
     st.lists(st.integers(1, 5), min_size=1, max_size=40),
