@@ -58,9 +58,12 @@ async def test_an_opener_that_was_not_sampled_is_context(
     start_gateway: StartGateway, recorder: Recorder, model_with: ModelWith, tokenizer: Tokenizer
 ) -> None:
     """Case 5: after an output that was cut, the opener of the next message is context like the rest of it."""
+    opener = tokenizer.encode("<|im_start|>")[0]
     model_dir = model_with(OPENERS, ends=("<|im_start|>", "<|im_end|>"))
     async with start_gateway(recorder, model_dir=model_dir) as served:
-        answer = await ask(served, [USER], min_tokens=6, max_tokens=6)
+        answer = await ask(
+            served, [USER], min_tokens=6, max_tokens=6, logit_bias={str(opener): -100}
+        )
         await ask(served, [USER, answer["message"], NEXT])
         await assert_one_row(served, recorder.calls)
     first, second = recorder.calls
