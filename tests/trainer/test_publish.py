@@ -20,6 +20,7 @@ from trainer.algorithms import RunningBaseline
 from trainer.feed import MAX_REFUSALS
 from trainer.megatron.microbatch import Microbatch
 from trainer.model_files import write_weights
+from trainer.objective import Objective
 from trainer.portal import Stopped
 
 
@@ -78,17 +79,18 @@ def test_stopping_while_the_disk_is_full_keeps_the_data(place: Place) -> None:
         assert recorded.version == 0
 
 
-def not_a_number(
-    current_logprobs: Tensor, _entropies: Tensor, _microbatch: Microbatch
-) -> tuple[Tensor, dict[str, Tensor]]:
-    return current_logprobs.sum() * float("nan"), {}
+class NotANumber(Objective):
+    def __call__(
+        self, current_logprobs: Tensor, entropies: Tensor, microbatch: Microbatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return current_logprobs.sum() * float("nan"), {}
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing(place: Place) -> None:
     """The step is skipped with an alert, the data kept for another try, given up after the third."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         before = weights(stand.learner)
-        broken = replace(stand.trainer(), objective=not_a_number)
+        broken = replace(stand.trainer(), objective=NotANumber())
         stand.feed.rounds = MAX_REFUSALS
         with stand.feed.open(max_live_episodes=0):
             progress = broken.train(stand.progress)
@@ -105,7 +107,7 @@ def test_a_refused_batch_leaves_the_baseline_alone(place: Place) -> None:
     """Its rewards come back with it; remembered at each try they would count several times."""
     with Stand(place, float) as stand:
         stand.bandit.group_size = 1
-        broken = replace(stand.trainer(), objective=not_a_number)
+        broken = replace(stand.trainer(), objective=NotANumber())
         stand.feed.rounds = 1
         with stand.feed.open(max_live_episodes=0):
             refused = broken.train(stand.progress)
