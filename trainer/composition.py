@@ -30,7 +30,6 @@ GROUP_RELATIVE: frozenset[Advantage] = frozenset({"grpo", "dr_grpo", "rloo", "li
 CLIPPING: frozenset[PolicyLoss] = frozenset({"ppo_clip", "gspo", "gspo_token"})
 AGAINST_BEHAVIOR: frozenset[PolicyLoss] = frozenset({"dppo_tv", "m2po"})
 PER_SEQUENCE_LOSSES: frozenset[PolicyLoss] = frozenset({"gspo", "gspo_token"})
-PER_SEQUENCE_CORRECTIONS: frozenset[Correction] = frozenset({"seq_tis", "seq_mis", "geo_mask"})
 
 
 class Composition(BaseModel):
@@ -149,15 +148,6 @@ class Composition(BaseModel):
     def is_against_behavior(self) -> bool:
         """Whether the loss's ratio already starts from the policy that sampled."""
         return self.proximal == "behavior" or self.policy_loss in AGAINST_BEHAVIOR
-
-    @property
-    def is_per_sequence(self) -> bool:
-        """Whether a token's loss depends on the other tokens of its row."""
-        return (
-            self.policy_loss in PER_SEQUENCE_LOSSES
-            or self.correction in PER_SEQUENCE_CORRECTIONS
-            or self.opsm_delta > 0
-        )
 
     @property
     def _penalizes_drift(self) -> bool:

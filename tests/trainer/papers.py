@@ -132,6 +132,15 @@ def turn_returns(play: Play, discount: float) -> dict[str, float]:
     return {name: statistics.fmean(values) for name, values in found.items()}
 
 
+def by_turn(game: Game) -> Values:
+    return {
+        token: value
+        for play in game.plays
+        for name, value in turn_returns(play, 0.5).items()
+        for token in play.outputs[name]
+    }
+
+
 def gigpo(game: Game) -> Values:
     """The episode's advantage plus the return's distance from the mean of the same state in the group."""
     returns = [turn_returns(play, 0.95) for play in game.plays]

@@ -114,6 +114,6 @@ def prepared(parts: Composition, token_budget: int = 16) -> Batch:
         claims(PLAYS),
         parts=parts,
         baseline=RunningBaseline(),
-        training_version=1,
+        training_version=3,  # tokens are of version 0
         token_budget=token_budget,
     )

@@ -12,7 +12,7 @@ from hypothesis import given
 from rollout.episode import OutputFlags, Turn
 from rollout.trie import Trie
 from tests.rollout.random_episodes import episodes
-from tests.trainer.papers import Game, Values, gigpo, penalties, to_come, turn_returns
+from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_come
 from tests.trainer.plays import PLAYS, behavior, prepared
 from tests.trainer.test_batch import claim, turn
 from tests.trainer.test_batch import prepared as prepared_claims
@@ -55,12 +55,7 @@ def test_turns_get_what_comes_after_them() -> None:
         Composition(advantage="reinforce", turn_credit="turn_discount", turn_discount=0.5)
     )
 
-    expected = {
-        token: value
-        for play in PLAYS
-        for name, value in turn_returns(play, 0.5).items()
-        for token in play.outputs[name]
-    }
+    expected = by_turn(GAME)
     assert advantages(batch) == pytest.approx(expected)
     assert expected[110] == (0.0 + 0.5 * 0.5) / 2  # one branch earns nothing, the other 0.5
 

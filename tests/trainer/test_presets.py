@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from deploy.demo.starter import create_untrained
-from tests.trainer.papers import DPPO_DELTA, PAPERS, Game, Values
+from tests.trainer.papers import DPPO_DELTA, PAPERS, Game, Paper, Values
 from tests.trainer.plays import PLAYS, behavior, prepared
+from tests.trainer.variants import VARIANTS
 from trainer.batch import pack_rows
 from trainer.composition import Composition
 from trainer.measure import measure
@@ -19,7 +20,7 @@ from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.objective import Objective
-from trainer.presets import PRESETS
+from trainer.presets import PRESETS, starting_point
 
 # What a preset lacks here is replaced as the refusal says; DPPO's bound is made one that acts.
 SETTINGS = {"ppo": {"advantage": "reinforce"}, "dppo_tv": {"dppo_delta": DPPO_DELTA}}
@@ -103,20 +104,32 @@ def test_every_preset_has_a_paper() -> None:
 @pytest.mark.parametrize("algorithm", PRESETS)
 def test_a_step_goes_down_the_papers_gradient(lab: Lab, algorithm: str) -> None:
     """One real step: finite, the paper's loss, and for every token the paper's gradient, in float32 and to 1e-6 in float64."""
-    parts = PRESETS[algorithm].parts.model_copy(update=SETTINGS.get(algorithm, {}))
+    changes = SETTINGS.get(algorithm, {})
+    compare(lab, PRESETS[algorithm].parts.model_copy(update=changes), PAPERS[algorithm])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_part_that_is_set_acts_as_in_its_paper(lab: Lab, name: str) -> None:
+    """The same for every choice that no preset makes, each set on top of an algorithm."""
+    algorithm, changes, paper = VARIANTS[name]
+    parts = starting_point(algorithm, changes) | changes
+    compare(lab, Composition.model_validate(parts), paper)
+
+
+def compare(lab: Lab, parts: Composition, paper: Paper) -> None:
+    """Loss and gradient of one step with those of the paper on the same logprobs."""
     measured, reference = lab.logprobs(), lab.logprobs(lab.reference)
     loss, seen = lab.step(parts)
     at = measured | collected(seen, lambda s: s.current)
+    proximal = collected(seen, lambda s: s.part.proximal_logprobs)
     game = Game(
         PLAYS,
-        behavior={token: float(torch.tensor(behavior(token))) for token in at},
-        proximal=measured | collected(seen, lambda s: s.part.proximal_logprobs)
-        if parts.needs_proximal_pass
-        else measured,
+        behavior={token: torch.tensor(behavior(token)).item() for token in at},
+        proximal=measured | proximal if parts.needs_proximal_pass else measured,
         reference=reference,
     )
     current = {t: torch.tensor(v, dtype=torch.float64, requires_grad=True) for t, v in at.items()}
-    expected = PAPERS[algorithm](game, current)
+    expected = paper(game, current)
     gradients = torch.autograd.grad(expected, list(current.values()), allow_unused=True)
     wanted = {t: 0.0 if g is None else float(g) for t, g in zip(current, gradients, strict=True)}
     found = dict.fromkeys(at, 0.0) | collected(seen, lambda s: s.gradient)
@@ -127,3 +140,15 @@ def test_a_step_goes_down_the_papers_gradient(lab: Lab, algorithm: str) -> None:
     assert loss == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
     assert wide == pytest.approx(wanted, rel=1e-6, abs=1e-7 * largest)
     assert found == pytest.approx(wanted, rel=2e-5, abs=1e-6 * largest)
+
+
+def test_an_entropy_bonus_is_taken_under_the_same_weights() -> None:
+    """The loss falls by c times the weighted entropies, and its gradient by c times the weights."""
+    (part,) = prepared(Composition(), token_budget=999).train.microbatches
+    entropies = torch.linspace(1, 2, part.num_tokens, requires_grad=True)
+    plain, _ = Objective(Composition())(part.behavior_logprobs, entropies, part)
+    loss, _ = Objective(Composition(entropy_bonus=0.1))(part.behavior_logprobs, entropies, part)
+
+    (gradient,) = torch.autograd.grad(loss, entropies)
+    assert (loss - plain).item() == pytest.approx(-0.1 * (part.weights * entropies).sum().item())
+    torch.testing.assert_close(gradient, -0.1 * part.weights)
