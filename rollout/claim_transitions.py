@@ -6,7 +6,7 @@ from typing import cast
 from rollout.advantages import Credit
 from rollout.episode import DiscardReason, EpisodeStatus
 from rollout.errors import ClaimLost
-from rollout.group import Claim, GroupStatus, GroupView
+from rollout.group import Claim, GroupStatus, GroupView, JudgedBy
 from rollout.policies import Policy
 from rollout.replies import Flat, pairs, parse_view
 from rollout.transitions import Transitions, milliseconds
@@ -35,15 +35,22 @@ class ClaimTransitions(Transitions):
         )
 
     async def claim(
-        self, owner: str, *, groups: int, version: int, max_staleness: int, lease_seconds: float
+        self,
+        owner: str,
+        *,
+        groups: int,
+        version: int,
+        max_staleness: int,
+        lease_seconds: float,
+        judged_by: JudgedBy = "oldest",
     ) -> list[Claim]:
         """Take up to this many ready groups, oldest first; none while training is paused.
 
-        A group with a token older than `version - max_staleness` is discarded as stale on the way.
+        A group whose oldest (or newest) token is older than `version - max_staleness` is discarded as stale on the way.
         """
         lease = milliseconds(lease_seconds)
         reply = await self._run(
-            "claim", owner, groups, version, max_staleness, lease, MAX_DELIVERIES
+            "claim", owner, groups, version, max_staleness, lease, MAX_DELIVERIES, judged_by
         )
         return [
             Claim(group_id.decode(), tuple(parse_view(episode) for episode in episodes), deliveries)

@@ -1,11 +1,15 @@
 """Episodes of one task that are compared with each other, and a trainer's hold on them."""
 
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from rollout.episode import EpisodeStatus
 from rollout.header import EpisodeView
+
+# The token whose age decides whether a group is stale: its oldest, its newest, or none.
+JudgedBy: TypeAlias = Literal["oldest", "newest", "none"]
 
 
 class GroupStatus(StrEnum):
@@ -44,3 +48,4 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     group_id: str
     episodes: tuple[EpisodeView, ...]
     deliveries: int
+    weight: float = 1.0  # of its loss; less for a group that was preferred to others

@@ -98,7 +98,11 @@ def prepare(
     episodes = [episode for claim in claims for episode in claim.episodes]
     tries = [episode.trie() for episode in episodes]
     rows = [
-        replace(row, trains=_trains(row, episode, parts))
+        replace(
+            row,
+            trains=_trains(row, episode, parts),
+            weight=claims[groups[number]].weight,
+        )
         for number, (episode, trie) in enumerate(zip(episodes, tries, strict=True))
         for row in episode_rows(trie, 0.0, episode=number, group=groups[number])
     ]
@@ -205,7 +209,7 @@ def assemble(
         tuple(
             _microbatch(
                 [rows[branch.row].behind(branch.shared) for branch in bin_],
-                [weights[branch.row][branch.shared :] for branch in bin_],
+                [weights[branch.row][branch.shared :] * rows[branch.row].weight for branch in bin_],
                 [branch.parent for branch in bin_],
                 training_version,
             )

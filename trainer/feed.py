@@ -11,7 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import anyio
@@ -22,10 +22,12 @@ from rollout.errors import ClaimLost, StoreUnavailable
 from rollout.group import Claim
 from rollout.policies import Policy
 from rollout.store import Store
+from trainer.buffer import Buffer
 from trainer.portal import Portal
 from trainer.ranks import Ranks
 from trainer.report import Report
 from trainer.selection import silent
+from trainer.staleness import StalenessRule
 
 log = logging.getLogger("trainer.feed")
 
@@ -43,7 +45,8 @@ class Feed:
         ranks: Ranks,
         *,
         groups_per_batch: int,
-        max_staleness: int,
+        staleness: StalenessRule,
+        buffer: Buffer,
         lease_seconds: float,
         version: int,
         report: Report,
@@ -53,9 +56,10 @@ class Feed:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._store, self._portal, self._ranks = store, portal, ranks
         self._groups_per_batch = groups_per_batch
-        self._max_staleness = max_staleness
+        self._staleness = staleness
+        self._buffer = buffer
         self._lease_seconds = lease_seconds
-        self._held: dict[str, Claim] = {}
+        self._held: dict[str, Claim] = {}  # under lease: what is buffered and what is being trained
         self._refusals: Counter[str] = Counter()
         self._report = report
         self._most_replaced = (
@@ -69,12 +73,14 @@ class Feed:
         if not self._ranks.is_primary:
             yield self
             return
-        self._portal.call(self._store.set_training, {"max_live_episodes": max_live_episodes})
+        state = {"max_live_episodes": max_live_episodes, "closed": 0}
+        self._portal.call(self._store.set_training, state)
         with self._portal.background(self._keep_alive):
             try:
                 yield self
             finally:
                 self.release()
+                self._portal.call(self._admit)
 
     def __iter__(self) -> Iterator[list[Claim]]:
         while (claims := self._next_batch()) is not None:
@@ -120,7 +126,12 @@ class Feed:
         if not self._ranks.is_primary or not ids:
             return
         self._portal.call(transition, ids)
-        for group_id in ids:
+        self._forget(ids)
+
+    def _forget(self, group_ids: Sequence[str]) -> None:
+        """These are no longer ours."""
+        self._buffer.forget(group_ids)
+        for group_id in group_ids:
             self._held.pop(group_id, None)
 
     def _next_batch(self) -> list[Claim] | None:
@@ -136,41 +147,68 @@ class Feed:
 
     async def _fill(self) -> list[Claim] | None:
         deadline = anyio.current_time() + QUIET_SECONDS
+        await self._admit()
+        await self._drop_stale()
         while not self._portal.is_stopping:
             remaining = deadline - anyio.current_time()
             if remaining <= 0 or await is_pinned(self._store, self._portal, remaining):
                 await self._give_back()
                 return []
-            if len(await self._claim()) >= self._groups_per_batch:
+            await self._claim()
+            if len(self._buffer) >= self._groups_per_batch:
                 self._num_replaced = 0
-                return list(self._held.values())
+                await self._close()
+                return self._buffer.take(self._groups_per_batch)
             await self._portal.until_stopped(partial(self._store.wait_ready, remaining))
         return None
 
+    async def _admit(self) -> None:
+        if self._staleness.is_synchronous:
+            await self._store.set_training({"closed": 0})
+
+    async def _close(self) -> None:
+        """A group that opened from now until the next policy is served would be stale from its first token."""
+        if self._staleness.is_synchronous:
+            await self._store.set_training({"closed": 1})
+
+    async def _drop_stale(self) -> None:
+        """Judge again what was claimed for an earlier batch, one by one: another lease may be lost."""
+        for claim in self._buffer.claims:
+            if self._staleness.is_stale(claim, self.version):
+                with suppress(ClaimLost):
+                    await self._store.discard(
+                        self.owner, [claim.group_id], reason=DiscardReason.STALE
+                    )
+                self._forget([claim.group_id])
+
     async def _give_back(self) -> None:
         """Hold nothing over a quiet while: training may be paused, and what is claimed cannot be deleted."""
-        if self._held:
-            await self._store.release(self.owner, list(self._held))
-            self._held.clear()
+        ids = [claim.group_id for claim in self._buffer.claims]
+        if ids:
+            await self._store.release(self.owner, ids)
+            self._forget(ids)
 
-    async def _claim(self) -> dict[str, Claim]:
-        """Claim what a whole batch still lacks; all that is held."""
+    async def _claim(self) -> None:
+        """Claim what the buffer has room for."""
         claims = await self._store.claim(
             self.owner,
-            groups=self._groups_per_batch - len(self._held),
+            groups=self._buffer.room,
             version=self.version,
-            max_staleness=self._max_staleness,
+            max_staleness=self._staleness.max_staleness,
+            judged_by=self._staleness.judged_by,
             lease_seconds=self._lease_seconds,
         )
         replaced = silent(claims)[: self._most_replaced - self._num_replaced]
-        self._held |= {claim.group_id: claim for claim in claims if claim not in replaced}
+        kept = [claim for claim in claims if claim not in replaced]
+        self._held |= {claim.group_id: claim for claim in kept}
+        self._buffer.hold(kept)
         if not replaced:
-            return self._held
+            return
         ids = [claim.group_id for claim in replaced]
         await self._store.discard(self.owner, ids, reason=DiscardReason.NO_SIGNAL)
         self._num_replaced += len(ids)
         self._report.replaced(len(ids))
-        return await self._claim()  # others may be ready, of which nobody will tell again
+        await self._claim()  # others may be ready, of which nobody will tell again
 
     async def _keep_alive(self) -> None:
         """Renew leases three times per lease; show observers that a trainer is here.
@@ -187,8 +225,7 @@ class Feed:
             except StoreUnavailable as error:
                 log.warning("lease not renewed", extra={"error": str(error)})
             except ClaimLost as error:
-                for group_id in error.group_ids:
-                    self._held.pop(group_id, None)
+                self._forget(error.group_ids)
                 log.warning("lease lost", extra={"groups": ",".join(error.group_ids)})
             await anyio.sleep(self._lease_seconds / 3)
 

@@ -14,6 +14,7 @@ from rollout.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.settings import SettingsError
 from rollout.store import Store
+from trainer.buffer import Buffer
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
 from trainer.findings import vetted
@@ -30,6 +31,7 @@ from trainer.publish import Publisher
 from trainer.ranks import Ranks
 from trainer.report import Report
 from trainer.settings import Settings
+from trainer.staleness import StalenessRule
 
 log = logging.getLogger("trainer")
 
@@ -40,6 +42,7 @@ class Job:
     def __init__(self, settings: Settings, portal: Portal, closing: ExitStack) -> None:
         self._settings, self._portal, self._closing = settings, portal, closing
         self._parts = vetted(settings)
+        self._staleness = StalenessRule(settings.max_staleness, settings.stale_tokens)
         self._registry = CollectorRegistry()
         self._report = Report(self._registry)
         self._store = Store.connect(settings.redis_url, project=settings.project)
@@ -71,7 +74,7 @@ class Job:
         trainer = Trainer(
             feed=self._feed(ranks, progress),
             learner=learner,
-            objective=Objective(self._parts, self._settings.flagged_tokens),
+            objective=Objective(self._parts, self._settings.flagged_tokens, self._staleness),
             reference=self._reference(learner),
             publisher=publisher,
             checkpoints=self._checkpoints,
@@ -130,7 +133,12 @@ class Job:
             self._portal,
             ranks,
             groups_per_batch=self._settings.groups_per_batch,
-            max_staleness=self._settings.max_staleness,
+            staleness=self._staleness,
+            buffer=Buffer(
+                self._settings.buffer_groups or self._settings.groups_per_batch,
+                order=self._settings.batch_order,
+                seed=self._settings.seed,
+            ),
             lease_seconds=self._settings.lease_seconds,
             version=progress.version,
             report=self._report,

@@ -16,12 +16,14 @@ from trainer.composition import Composition
 from trainer.flagged import flagged_weights
 from trainer.losses import Measured, clipped, correction, measured, policy_loss, reference_kl
 from trainer.megatron.microbatch import Microbatch
+from trainer.staleness import StalenessRule
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
     parts: Composition = field(default_factory=Composition)
     flagged_tokens: FlaggedTokens = "correct"
+    staleness: StalenessRule | None = None  # where stale tokens are not dropped with their group
 
     def __call__(
         self, current_logprobs: Tensor, entropies: Tensor, microbatch: Microbatch
@@ -39,18 +41,20 @@ class Objective:
         return (microbatch.weights * loss).sum(), sums
 
     def importance_weights(self, at: Measured) -> Tensor:
-        """Those of the correction, with flagged tokens treated as the settings say."""
+        """Those of the correction, with flagged and stale tokens treated as the settings say."""
         weights = correction(self.parts, at)
-        if at.part.flags is None:
-            return weights
-        return flagged_weights(
-            weights,
-            proximal_logprobs=at.proximal,
-            behavior_logprobs=at.behavior,
-            flags=at.part.flags,
-            handling=self.flagged_tokens,
-            high=self.parts.correction_high,
-        )
+        if at.part.flags is not None:
+            weights = flagged_weights(
+                weights,
+                proximal_logprobs=at.proximal,
+                behavior_logprobs=at.behavior,
+                flags=at.part.flags,
+                handling=self.flagged_tokens,
+                high=self.parts.correction_high,
+            )
+        if self.staleness is not None and at.part.staleness is not None:
+            weights = weights * self.staleness.token_weights(at.part.staleness)
+        return weights
 
     def sums(self, at: Measured, weights: Tensor) -> dict[str, Tensor]:
         """What `report.py` divides by `tokens` and its signed parts."""

@@ -23,6 +23,7 @@ class Row:
     episode: int = 0  # numbered over the batch
     group: int = 0  # likewise
     trains: bool = True  # false: nothing of it counts in a loss, only in its group
+    weight: float = 1.0  # of its loss; less for a group that was preferred to others
 
     @property
     def num_sampled(self) -> int:

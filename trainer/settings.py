@@ -10,8 +10,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from rollout.settings import SharedSettings
+from trainer.buffer import Order
 from trainer.composition import Composition
 from trainer.presets import DEFAULT, PRESETS, preset, starting_point
+from trainer.staleness import Beyond
 
 
 class Settings(Composition, SharedSettings):
@@ -41,7 +43,18 @@ class Settings(Composition, SharedSettings):
         default=8, ge=1, description="expected episodes per group; it sizes admission"
     )
     max_staleness: int = Field(
-        default=4, ge=0, description="policy versions; an older group is discarded when claimed"
+        default=4, ge=0, description="policy versions; it sizes admission, and 0 is synchronous"
+    )
+    stale_tokens: Beyond = Field(
+        default="drop",
+        description="beyond max_staleness: drop the group, mask its stale tokens, or down_weight them",
+    )
+    buffer_groups: int = Field(
+        default=0, ge=0, description="held for the next batches; 0: those of one batch"
+    )
+    batch_order: Order = Field(
+        default="oldest",
+        description="of a buffer larger than a batch: oldest first, or by priority, groups whose rewards differ before others",
     )
     lease_seconds: float = Field(
         default=60.0, gt=0, description="of a claim; renewed while training"
@@ -94,6 +107,13 @@ class Settings(Composition, SharedSettings):
         if high < info.data.get("correction_low", 0.0):
             raise ValueError("below correction_low no token would train; raise it")
         return high
+
+    @field_validator("buffer_groups")
+    @classmethod
+    def _holds_a_batch(cls, groups: int, info: ValidationInfo) -> int:
+        if 0 < groups < info.data.get("groups_per_batch", 0):
+            raise ValueError("a batch would never be whole; hold at least groups_per_batch, or 0")
+        return groups
 
     @property
     def parts(self) -> Composition:

@@ -1,7 +1,7 @@
 -- claim: take ready groups under a lease, oldest first. Returns {group, deliveries, views} for each.
--- args: owner, groups wanted, version, max staleness, lease in ms, max deliveries
+-- args: owner, groups wanted, version, max staleness, lease in ms, max deliveries, judged by oldest, newest or none
 -- needs: keys, header, alarm, episode, group
-local owner, wanted, version, max_staleness, lease, max_deliveries = unpack(args)
+local owner, wanted, version, max_staleness, lease, max_deliveries, judged_by = unpack(args)
 wanted, version, max_staleness = tonumber(wanted), tonumber(version), tonumber(max_staleness)
 
 local function take(group, ids)
@@ -16,12 +16,15 @@ local function take(group, ids)
   return {group, call('HINCRBY', group_key(group), 'deliveries', 1), views}
 end
 
+-- By its oldest token a group is stale with its first stale episode, by its newest when no episode has a fresh one.
 local function is_stale(ids)
+  if judged_by == 'none' then return false end
+  local field = judged_by == 'oldest' and 'min_version' or 'max_version'
   for _, id in ipairs(ids) do
-    local oldest = tonumber(call('HGET', episode_key(id), 'min_version'))
-    if version - oldest > max_staleness then return true end
+    local is_old = version - tonumber(call('HGET', episode_key(id), field)) > max_staleness
+    if is_old == (judged_by == 'oldest') then return is_old end
   end
-  return false
+  return judged_by == 'newest'
 end
 
 reclaim(tonumber(max_deliveries), -1)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rollout import errors
+from rollout.group import JudgedBy
 from rollout.transitions import Timings
 
 Refusal = type[errors.StoreError] | None
@@ -179,15 +180,23 @@ class Model:
     # groups
 
     def claim(
-        self, owner: str, wanted: int, version: int, max_staleness: int, lease: float
+        self,
+        owner: str,
+        wanted: int,
+        *,
+        version: int,
+        max_staleness: int,
+        lease: float,
+        judged_by: JudgedBy,
     ) -> list[str]:
         self._reclaim()
         taken: list[str] = []
         for group in sorted(self._in("ready"), key=lambda g: (g.ready_at, g.id)):
             if len(taken) == wanted:
                 break
-            oldest = min(v for e in self._members(group, "rewarded") for v in e.versions)
-            if version - oldest > max_staleness:
+            versions = [v for e in self._members(group, "rewarded") for v in e.versions]
+            judged = {"oldest": min(versions), "newest": max(versions), "none": version}[judged_by]
+            if version - judged > max_staleness:
                 self._discard_group(group, "stale")
                 continue
             group.status, group.owner, group.lease = "claimed", owner, self.now + lease

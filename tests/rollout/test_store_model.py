@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 import pytest
 from hypothesis import settings
@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from rollout.advantages import Credit
 from rollout.episode import DiscardReason, encode_turn
 from rollout.errors import StoreError
+from rollout.group import JudgedBy
 from rollout.header import OpenEpisode
 from rollout.policies import Policy
 from rollout.reward import Reward
@@ -109,7 +110,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(owner=owners, version=versions)
     def train(self, owner: str, version: int) -> None:
         """What a trainer does most of the time."""
-        self.claim(owner, 2, version, 6)
+        self.claim(owner=owner, groups=2, version=version, staleness=6, judged_by="oldest")
         if any(self.claimed[owner]):
             self.ack(owner)
 
@@ -161,14 +162,23 @@ class StoreMachine(RuleBasedStateMachine):
         name = self.pick(pick)
         self.agree(self.store.delete(name), self.model.delete(name))
 
-    @rule(owner=owners, groups=st.integers(1, 3), version=versions, staleness=st.integers(1, 6))
-    def claim(self, owner: str, groups: int, version: int, staleness: int) -> None:
-        expected = self.model.claim(owner, groups, version, staleness, 30)
-        claims = self.do(
-            self.store.claim(
-                owner, groups=groups, version=version, max_staleness=staleness, lease_seconds=30
-            )
-        )
+    @rule(
+        owner=owners,
+        groups=st.integers(1, 3),
+        version=versions,
+        staleness=st.integers(1, 6),
+        judged_by=st.sampled_from(get_args(JudgedBy)),
+    )
+    def claim(
+        self, *, owner: str, groups: int, version: int, staleness: int, judged_by: JudgedBy
+    ) -> None:
+        how: dict[str, Any] = {
+            "version": version,
+            "max_staleness": staleness,
+            "judged_by": judged_by,
+        }
+        expected = self.model.claim(owner, groups, lease=30, **how)
+        claims = self.do(self.store.claim(owner, groups=groups, lease_seconds=30, **how))
         assert [claim.group_id for claim in claims] == expected
         for claim in claims:
             group = self.model.groups[claim.group_id]

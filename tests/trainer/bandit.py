@@ -61,15 +61,21 @@ async def play_uniformly(
     groups: int,
     group_size: int,
     version: int = 0,
+    last_version: int | None = None,
     reward: Callable[[int], float] = lambda index: index % 2,
 ) -> None:
-    """Whole groups as if a uniform policy had sampled them, every other episode rewarded."""
+    """Whole groups as if a uniform policy had sampled them, every other episode rewarded unless told otherwise.
+
+    The last member of each may have been sampled by another version.
+    """
     for _ in range(groups):
         group = f"grp_{uuid4().hex}"
         for index in range(group_size):
             episode = f"ep_{uuid4().hex}"
             await store.open(OpenEpisode(episode, group_id=group, group_size=group_size))
-            turn = one_token_turn(f"turn_{episode}", 100 + index, -log(VOCABULARY), version)
+            is_last = index == group_size - 1
+            by = last_version if is_last and last_version is not None else version
+            turn = one_token_turn(f"turn_{episode}", 100 + index, -log(VOCABULARY), by)
             await store.commit(episode, turn, encoded=encode_turn(turn))
             await store.reward(episode, Reward(reward(index)), complete=True)
 

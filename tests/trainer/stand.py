@@ -15,6 +15,7 @@ from rollout.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.store import Store
 from tests.trainer.bandit import Bandit
+from trainer.buffer import Buffer
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
 from trainer.history import History
@@ -27,6 +28,7 @@ from trainer.portal import Portal
 from trainer.publish import Publisher
 from trainer.ranks import Ranks
 from trainer.report import Report
+from trainer.staleness import StalenessRule
 
 GROUPS = 4
 LEASE_SECONDS = 30.0
@@ -114,7 +116,8 @@ class Stand:
             self.portal,
             Ranks(),
             groups_per_batch=GROUPS,
-            max_staleness=4,
+            staleness=StalenessRule(4),
+            buffer=Buffer(GROUPS),
             lease_seconds=LEASE_SECONDS,
             version=self.progress.version,
             report=self.report,

@@ -15,16 +15,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from rollout.episode import DiscardReason
-from rollout.errors import StoreUnavailable
+from rollout.errors import Backlogged, StoreUnavailable
 from rollout.group import Claim
 from rollout.policies import Policy
 from rollout.store import Store
 from tests.redis_server import running_redis, spawn, wait_until_ready
 from tests.trainer.bandit import play_uniformly
+from trainer.buffer import Buffer, Order
 from trainer.feed import MAX_REFUSALS, QUIET_SECONDS, Feed
 from trainer.portal import Portal
 from trainer.ranks import Ranks
 from trainer.report import Report
+from trainer.staleness import Beyond, StalenessRule
 
 GROUPS, GROUP_SIZE = 3, 2
 SOON = (
@@ -59,13 +61,18 @@ def feed_of(
     lease_seconds: float = 30.0,
     version: int = 0,
     most_replaced: int = 0,
+    staleness: StalenessRule = StalenessRule(4),  # noqa: B008 - frozen
+    groups_per_batch: int = GROUPS,
+    buffer_groups: int = GROUPS,
+    order: Order = "oldest",
 ) -> Feed:
     return Feed(
         store,
         portal,
         Ranks(),
-        groups_per_batch=GROUPS,
-        max_staleness=4,
+        groups_per_batch=groups_per_batch,
+        staleness=staleness,
+        buffer=Buffer(buffer_groups, order=order),
         lease_seconds=lease_seconds,
         version=version,
         report=Report(CollectorRegistry()),
@@ -248,6 +255,63 @@ def test_a_solved_task_does_not_stall_training(store: Store, portal: Portal) -> 
         feed.discard(claims, DiscardReason.FAILED)
         totals = portal.call(store.totals)
         assert totals.discarded[DiscardReason.NO_SIGNAL] == batches * 2 * GROUP_SIZE
+
+
+@pytest.mark.parametrize(("beyond", "trained"), [("drop", 1), ("mask", 3), ("down_weight", 4)])
+def test_what_is_stale_is_judged_by_the_rule(
+    store: Store, portal: Portal, beyond: Beyond, trained: int
+) -> None:
+    """Dropping judges a group by its oldest token, masking by its newest; down-weighting lets every group train."""
+    play(store, portal, groups=1, version=1)
+    mixed = partial(play_uniformly, group_size=GROUP_SIZE, version=1, last_version=9)
+    portal.call(partial(mixed, store, groups=2))
+    play(store, portal, groups=1, version=9)
+    rule = StalenessRule(4, beyond)
+
+    claims = take(
+        feed_of(
+            store, portal, version=10, staleness=rule, groups_per_batch=trained, buffer_groups=4
+        )
+    )
+
+    assert claims is not None
+    assert len(claims) == trained
+    assert portal.call(store.totals).discarded[DiscardReason.STALE] == (4 - trained) * GROUP_SIZE
+
+
+def test_a_buffer_is_judged_again_before_every_batch(store: Store, portal: Portal) -> None:
+    """What was fresh when it was claimed and grew stale while other groups trained is discarded as stale."""
+    play(store, portal, groups=GROUPS + 2, version=0)
+    feed = feed_of(store, portal, staleness=StalenessRule(1), buffer_groups=GROUPS + 2)
+    claims = take(feed)
+    assert claims is not None
+    feed.ack(claims, POLICY)
+    feed.version = 2
+    play(store, portal, version=2)
+
+    again = take(feed)
+
+    assert again is not None
+    assert not {claim.group_id for claim in again} & {claim.group_id for claim in claims}
+    assert portal.call(store.totals).discarded[DiscardReason.STALE] == 2 * GROUP_SIZE
+
+
+def test_synchronous_training_admits_nothing_until_the_policy_is_served(
+    store: Store, portal: Portal
+) -> None:
+    """From the claim of a batch to the next, opening a group is refused; what is open may go on."""
+    play(store, portal)
+    feed = feed_of(store, portal, staleness=StalenessRule(0))
+    with feed.open(max_live_episodes=GROUPS * GROUP_SIZE):
+        claims = take(feed)
+        assert claims is not None
+        feed.ack(claims, POLICY)
+        with pytest.raises(Backlogged):
+            play(store, portal)
+        feed.version = 1
+        threading.Timer(0.2, portal.stop).start()
+        assert take(feed) is None  # the next batch is being waited for
+        play(store, portal, version=1)
 
 
 def test_a_redis_that_restarts_is_waited_for(portal: Portal, worker: ThreadPoolExecutor) -> None:

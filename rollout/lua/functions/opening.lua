@@ -4,7 +4,8 @@ local function admit(group, size, deadline)
   local reserve = math.max(size, 1)
   local limit = tonumber(call('HGET', key('training'), 'max_live_episodes') or 0)
   local reserved = tonumber(call('HGET', key('totals'), 'reserved') or 0)
-  if limit > 0 and reserved > 0 and reserved + reserve > limit then
+  local is_closed = call('HGET', key('training'), 'closed') == '1'
+  if is_closed or (limit > 0 and reserved > 0 and reserved + reserve > limit) then
     return refuse('Backlogged', call('HGET', key('training'), 'step_seconds') or 5)
   end
   count('reserved', reserve)
