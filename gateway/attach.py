@@ -18,7 +18,7 @@ from gateway.conversation import Chain, seed
 from gateway.encoding import Ids, PieceEncoder
 from gateway.errors import BadRequest
 from gateway.history import History
-from gateway.messages import Messages
+from gateway.messages import Messages, Unread
 from gateway.prompt import Prompt
 from gateway.reader import Reader
 from gateway.recollection import Recollection
@@ -212,13 +212,17 @@ class Attacher:
         if not self._reader.reads_reasoning or history.policy is HistoryPolicy.VERBATIM:
             return messages
 
-        def recalled(place: int) -> ChatMessage:
+        def with_reasoning(place: int) -> ChatMessage:
             message = messages[place]
-            is_known = place < num_known and message["role"] == "assistant"
-            if not is_known or "reasoning_content" in message:
+            if "reasoning_content" in message:
                 return message
             reasoning = self._reasoning(history, chain.after(place + 1))
             return {**message, "reasoning_content": reasoning} if reasoning else message
+
+        def recalled(place: int) -> ChatMessage:
+            if place >= num_known or messages[place]["role"] != "assistant":
+                return messages[place]
+            return Unread("assistant", lambda: with_reasoning(place))
 
         return Messages(len(messages), recalled)
 

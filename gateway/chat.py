@@ -98,12 +98,12 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
     """Read and check a chat completion's body."""
     with _refusing():
         chat = _body_decoder.decode(body)
-    messages = reader.messages(chat.messages)
+    messages, prints = reader.read(chat.messages)
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(chat.tools or ()))
     return Request(
         model=chat.model,
         messages=messages,
-        prints=reader.prints(chat.messages, messages),
+        prints=prints,
         sampling=_sampling(chat),
         tools=tools,
         tool_choice=_tool_choice(chat.tool_choice, tools),

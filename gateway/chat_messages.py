@@ -31,7 +31,10 @@ def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
         )
     content = raw.get("content")
     if isinstance(content, list) and any(map(is_image, content)):
-        message: ChatMessage = {"role": role, "content": _parts(content, role, f"{where}.content")}
+        message: dict[str, object] = {
+            "role": role,
+            "content": _parts(content, role, f"{where}.content"),
+        }
     else:
         message = {"role": role, "content": _text(content, f"{where}.content")}
     if role == "assistant":
@@ -43,7 +46,7 @@ def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
     return message
 
 
-def _add_assistant_fields(message: ChatMessage, raw: dict[str, Any], where: str) -> None:
+def _add_assistant_fields(message: dict[str, object], raw: dict[str, Any], where: str) -> None:
     reasoning = raw.get("reasoning_content") or raw.get("reasoning")
     if isinstance(reasoning, str):
         message["reasoning_content"] = reasoning

@@ -73,7 +73,7 @@ def assistant_message(
     content: str | None, reasoning: str | None, tool_calls: Iterable[ToolCall]
 ) -> ChatMessage:
     """The message that a client would send back for an output."""
-    message: ChatMessage = {"role": "assistant", "content": content or ""}
+    message: dict[str, object] = {"role": "assistant", "content": content or ""}
     if reasoning:
         message["reasoning_content"] = reasoning
     calls = [

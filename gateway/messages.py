@@ -4,7 +4,8 @@ A chat client sends its whole conversation again with every turn. Of a message t
 the message itself is read from its JSON if it lies in what the template is shown.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import overload
 
@@ -16,6 +17,32 @@ from gateway.request import ChatMessage
 MAX_REMEMBERED = 131_072  # messages, about 250 bytes each
 
 Read = Callable[[msgspec.Raw, str], ChatMessage]
+
+
+class Unread(Mapping[str, object]):
+    """A message that tells its role, which is what most are asked for, and is made when it is asked for more."""
+
+    __slots__ = ("_made", "_make", "_role")
+
+    def __init__(self, role: str, make: Callable[[], ChatMessage]) -> None:
+        self._role = role
+        self._make = make
+        self._made: ChatMessage | None = None
+
+    def __getitem__(self, name: str) -> object:
+        return self._role if name == "role" else self._whole[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    @property
+    def _whole(self) -> ChatMessage:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 class Messages(Sequence[ChatMessage]):
@@ -48,20 +75,27 @@ class MessageReader:
     def __init__(self, read: Read, *, capacity: int = MAX_REMEMBERED) -> None:
         self._read = read
         self._capacity = capacity
-        self._prints: dict[bytes, bytes] = {}
+        self._known: dict[bytes, tuple[str, bytes]] = {}  # role and print
 
-    def messages(self, raws: Sequence[msgspec.Raw]) -> Messages:
-        return Messages(len(raws), lambda place: self._read(raws[place], f"messages[{place}]"))
+    def read(self, raws: Sequence[msgspec.Raw]) -> tuple[Messages, list[bytes]]:
+        """The messages, and the hash of each. Those that are new are read, and so checked, at once."""
+        known = [self._recognise(raw, place) for place, raw in enumerate(raws)]
 
-    def prints(self, raws: Sequence[msgspec.Raw], messages: Messages) -> list[bytes]:
-        """The hash of each message. Reads, and so checks, those that are new."""
-        return [self._print(raw, place, messages) for place, raw in enumerate(raws)]
+        def unread(place: int) -> ChatMessage:
+            return Unread(known[place][0], partial(self._read, raws[place], _where(place)))
 
-    def _print(self, raw: msgspec.Raw, place: int, messages: Messages) -> bytes:
+        return Messages(len(raws), unread), [print_ for _, print_ in known]
+
+    def _recognise(self, raw: msgspec.Raw, place: int) -> tuple[str, bytes]:
         digest = sha256(raw).digest()
-        found = self._prints.get(digest)
+        found = self._known.get(digest)
         if found is None:
-            found = self._prints[digest] = print_of(messages[place])
-            if len(self._prints) > self._capacity:
-                del self._prints[next(iter(self._prints))]
+            message = self._read(raw, _where(place))
+            found = self._known[digest] = str(message["role"]), print_of(message)
+            if len(self._known) > self._capacity:
+                del self._known[next(iter(self._known))]
         return found
+
+
+def _where(place: int) -> str:
+    return f"messages[{place}]"

@@ -3,14 +3,14 @@
 Every dialect builds a `Request` and renders a `Reply`; nothing between the two knows which dialect it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 # Content is a string, or parts where there are images; a tool call's arguments are what the client sent (the template's
 # edge parses them).
-ChatMessage = dict[str, object]
+ChatMessage = Mapping[str, object]
 Tool = dict[str, object]
 
 

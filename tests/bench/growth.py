@@ -53,7 +53,9 @@ class Talk:
         )
 
     def go_on(self, reply: dict[str, Any]) -> None:
-        self.messages += [reply, {"role": "user", "content": next(self._words)}]
+        """One user has spoken, at the start: what follows a reply is what a tool answered."""
+        answer = {"role": "tool", "tool_call_id": "call_1", "content": next(self._words)}
+        self.messages += [reply, answer]
 
 
 def words(tokenizer: Tokenizer, place: int) -> list[str]:

@@ -79,12 +79,14 @@ def test_a_message_met_before_is_read_only_where_somebody_looks(
         return msgspec.json.decode(raw, type=dict)
 
     reader = MessageReader(reading, capacity=capacity)
-    first = reader.prints(raws, reader.messages(raws))
+    _, first = reader.read(raws)
     read.clear()
-    again = reader.messages(raws)
-    assert reader.prints(raws, again) == first
+    again, prints = reader.read(raws)
+    assert prints == first
+    assert {message["role"] for message in again} == {"user"}
     if len(set(contents)) <= capacity:
         assert read == []
+    read.clear()
     assert [m["content"] for m in [*again[window], *again[window]]] == contents[window] * 2
     assert len(read) == len(set(read))
 
