@@ -256,9 +256,13 @@ SECTIONS = (
             ),
             Chart(
                 "KL",
-                "k3 estimate, behavior policy against the proximal one: staleness plus engine mismatch.",
+                "k3 estimates: the behavior policy against the proximal one, which is staleness plus engine mismatch; "
+                "the current one against the reference, if the algorithm has one.",
                 "none",
-                {"kl": "max(turngate_training_kl)"},
+                {
+                    "behavior": "max(turngate_training_kl)",
+                    "reference": "max(turngate_training_reference_kl)",
+                },
             ),
             Chart(
                 "Clip fraction",
@@ -284,6 +288,12 @@ SECTIONS = (
                     "effective sample size": "max(turngate_training_effective_sample_size)",
                     "zero-advantage episodes": "max(turngate_training_zero_advantage_fraction)",
                 },
+            ),
+            Chart(
+                "Replaced groups",
+                "Groups of equal rewards that dynamic sampling replaced, per minute.",
+                "none",
+                {"groups/min": f"60 * {rate('turngate_training_replaced_groups_total')}"},
             ),
             Chart(
                 "Trained tokens",
