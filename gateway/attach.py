@@ -142,7 +142,7 @@ class Attacher:
             unknown = conversation.images[len(history.trie.media(anchor)) :]
             context, media = self._expand(np.array(bridge, TOKEN), unknown)
             # Another call may have added the same, as when several samples are taken of one prompt.
-            end, num_shared = history.trie.follow(anchor, context, media)
+            end, num_shared = history.trie.longest_prefix(context, media, behind=anchor)
             why = breaks[0] if breaks else None
             return _Place(end, context[num_shared:], how, why, media=_from(num_shared, media))
         rendered = self._render(conversation)

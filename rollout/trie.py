@@ -155,28 +155,23 @@ class Trie:
         return media_on(path(self._place(anchor))) if self._images else []
 
     def longest_prefix(
-        self, ids: "array[int] | Ids", media: Sequence[Media] = ()
+        self, ids: "array[int] | Ids", media: Sequence[Media] = (), *, behind: Anchor | None = None
     ) -> tuple[Anchor | None, int]:
-        """Where a prompt leaves the trie, and how many of its tokens are known up to there."""
+        """Where tokens leave the trie behind an anchor, or the root, and how many of them are known up to there."""
+        start = best = self._place(behind)
         wanted = self._keys(np.asarray(ids, TOKEN), media)
-        best = ROOT
-        stack = list(self._roots)
+        stack = list(self._roots) if start.span is None else [start.span]
         while stack:
             span = stack.pop()
-            common = common_length(span.keys, wanted[span.depth :])
+            skipped = max(0, start.depth - span.depth)
+            common = skipped + common_length(
+                span.keys[skipped:], wanted[span.depth + skipped - start.depth :]
+            )
             if span.depth + common > best.depth:
                 best = Place(span, common)
-            stack.extend(child for child in span.children if child.offset <= common)
-        return self._anchor(best), best.depth
-
-    def follow(
-        self, anchor: Anchor | None, context: Ids, media: Sequence[Media] = ()
-    ) -> tuple[Anchor | None, int]:
-        """Where a context leaves the trie behind an anchor, and how many of its tokens are known up to there."""
-        start = self._place(anchor)
-        end = self._walk(start, self._keys(context, media))
-        num_shared = end.depth - start.depth
-        return (self._anchor(end) if num_shared else anchor), num_shared
+            stack.extend(child for child in span.children if skipped <= child.offset <= common)
+        num_shared = best.depth - start.depth
+        return (self._anchor(best) if num_shared else behind), num_shared
 
     def spans(self) -> Iterator[Span]:
         """Every span, parents before their children."""
@@ -227,19 +222,14 @@ class Trie:
         """Follow contexts that are there already, then hang up what is new."""
         ids = turn.context_ids
         keys = self._keys(ids, turn.media)
-        end = self._walk(place, keys)
-        done = end.depth - place.depth
-        if done == len(ids):
-            return end
-        span = Span(end, ids[done:], turn=ordinal, start=done, output=-1)
-        span.keys = keys[done:]
-        span.media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
-        return Place(self._hang(span), len(span))
-
-    def _walk(self, place: Place, keys: Ids) -> Place:
-        """As far as contexts that are there already go along with these tokens."""
         done = 0
-        while done < len(keys) and (step := self._follow(place, keys[done:])) is not None:
+        while done < len(ids):
+            step = self._follow(place, keys[done:])
+            if step is None:
+                span = Span(place, ids[done:], turn=ordinal, start=done, output=-1)
+                span.keys = keys[done:]
+                span.media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
+                return Place(self._hang(span), len(span))
             done += step.depth - place.depth
             place = step
         return place

@@ -76,6 +76,19 @@ async def test_an_output_with_a_special_token_is_continued(
     assert second[len(first) :][: len(sampled) + 1] == [*sampled, stop.matched]
 
 
+async def test_an_output_is_known_by_its_ids_although_it_came_back_as_something_else(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A call that its client repeats as text encodes to the ids that were sampled, and is that output."""
+    first = (await ask(served, [USER], tools=[PRICE])).model_dump()
+    scripted.script(*spell(tokenizer, CALL), end_of_turn(tokenizer))
+    await ask(served, [USER, first, USER], tools=[PRICE])
+    as_text = {"role": "assistant", "content": CALL}
+    await ask(served, [USER, first, USER, as_text, USER], tools=[PRICE])
+    (row,) = linearize(Trie(await served.store.turns("ep_1")))
+    assert set(row.turns[row.action_mask]) == {0, 1, 2}
+
+
 async def test_a_history_cut_down_to_a_call_and_its_result_is_a_branch(
     served: Gateway, scripted: ScriptedEngine
 ) -> None:

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from rollout.episode import Anchor, MalformedTurn, Media, Turn
 from rollout.sequences import linearize
@@ -42,18 +43,23 @@ def test_what_an_engine_and_a_parser_read_of_a_place(turns: list[Turn], length: 
 
 
 @given(episodes())
-def test_a_context_that_is_there_is_not_added_again(turns: list[Turn]) -> None:
-    """Following leads to the same tokens and leaves what nobody added; a turn made of it adds that and its outputs."""
+def test_what_is_known_behind_a_place_is_not_added_again(turns: list[Turn]) -> None:
+    """The longest known way leads to the same tokens; a turn made of the rest adds no more than that and its outputs."""
     trie = Trie()
 
     for each in turns:
-        anchor, num_shared = trie.follow(each.anchor, each.context_ids)
+        anchor, num_shared = trie.longest_prefix(each.context_ids, behind=each.anchor)
         new = each.context_ids[num_shared:]
         whole = [*trie.tokens(each.anchor).tolist(), *each.context_ids.tolist()]
         assert [*trie.tokens(anchor).tolist(), *new.tolist()] == whole
+        again, _ = trie.longest_prefix(new, behind=anchor)
+        assert again == anchor
         size = trie.num_tokens
-        trie.extend(each)
+        trie.extend(
+            structs.replace(each, id=f"other {each.id}", anchor=anchor, context=new.tobytes())
+        )
         assert trie.num_tokens == size + len(new) + each.num_output_tokens
+        trie.extend(each)
 
 
 @given(reordered())
