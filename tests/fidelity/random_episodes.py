@@ -62,7 +62,9 @@ class World:
     async def play(self, num_episodes: int, *, seed: int, num_steps: int, tally: Tally) -> None:
         """Run so many agents at the same time and check what comes of them."""
         self.engine.forget()
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True)
+        ) as session:
             clients = [Client(url, session) for url in self.urls]
             agents = [
                 RandomAgent(
