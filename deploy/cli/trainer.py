@@ -6,13 +6,14 @@
 import os
 import subprocess
 import sys
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from deploy import programs
-from deploy.cli import processes
+from deploy.cli import demo, processes
 from deploy.cli.output import Output
 from deploy.cli.up import Assignments
 from deploy.settings import load_settings, override, passed_on
@@ -30,7 +31,7 @@ class RunsByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=RunsByDefault,
-    help="Run the trainer alone, or show what it would train by.",
+    help="Run the trainer alone, show what it would train by, or simulate how fast.",
     no_args_is_help=True,
 )
 app.command(RUN)(processes.trainer)
@@ -51,9 +52,23 @@ def explain(
     if algorithm is not None:
         environment["TURNGATE_TRAINER_ALGORITHM"] = algorithm
     load_settings(environment)
-    command = [programs.product_python(), "-m", "trainer.explain", "--output", output.format.value]
+    _run("trainer.explain", [], output, environment)
+
+
+@app.command(**demo.CONTEXT)
+def simulate(context: typer.Context) -> None:
+    """Simulate what a staleness limit buys, before anything runs; `turngate trainer simulate --help` lists its options."""
+    _run("trainer.simulate", context.args, context.obj, os.environ)
+
+
+def _run(
+    module: str, arguments: Sequence[str], output: Output, environment: Mapping[str, str]
+) -> NoReturn:
+    """A program of the trainer's, which says what it has to say in the form that was asked for."""
+    command = [programs.product_python(), "-m", module, *arguments]
+    how = ["--output", output.format.value, *(["--plain"] if output.plain else [])]
     ended = subprocess.run(
-        [*command, *(["--plain"] if output.plain else [])],
+        [*command, *how],
         env=passed_on(environment, "TURNGATE_TRAINER_") | programs.product_environment(),
         check=False,
     )

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,8 +17,10 @@ STOP_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def own_stack(model: Path, data_dir: Path, *, seed: int) -> AsyncIterator[Announcement]:
-    """Run it until the block ends."""
+async def own_stack(
+    model: Path, data_dir: Path, *, seed: int, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Announcement]:
+    """Run it until the block ends; `settings` are variables of its processes."""
     log = data_dir / "up.log"
     arguments = [
         "up",
@@ -31,7 +33,7 @@ async def own_stack(model: Path, data_dir: Path, *, seed: int) -> AsyncIterator[
         "--port",
         "0",
     ]
-    environment = os.environ | {"TURNGATE_TRAINER_SEED": str(seed)}
+    environment = os.environ | {"TURNGATE_TRAINER_SEED": str(seed)} | dict(settings or {})
     launch = Launch((sys.executable, "-m", "deploy.cli", *arguments), environment)
     spec = ProcessSpec(
         "turngate up",
