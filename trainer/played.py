@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rollout.header import EpisodeView
-from rollout.trie import Trie
+from rollout.trie import Place, Span, Trie, path
 from trainer.algorithms import shaped_rewards, soft_overlong
 from trainer.composition import Composition
 from trainer.rows import Row, Ways, episode_ways
@@ -23,7 +24,9 @@ class Played:
     groups: Tensor  # [episodes]
     output_rewards: Tensor  # [outputs], what was given to each or to its turn
     other_rewards: Tensor  # [episodes], the part of `rewards` that was given to none of them
-    states: Tensor  # [outputs], equal for outputs that continue the same new context
+    states: (
+        Tensor  # [outputs], equal for those that were shown the same since something was sampled
+    )
     outputs: Tensor  # [tokens], the output each token belongs to
     episodes: Tensor  # [tokens]
     trains: Tensor  # bool [tokens], false for rows that are left out
@@ -56,7 +59,7 @@ class Played:
             groups=torch.tensor(groups),
             output_rewards=parts.reward_scale * _by_output(episodes, tries, ways),
             other_rewards=rewards - parts.reward_scale * _given_to_turns(episodes, tries, ways),
-            states=_states(tries, ways),
+            states=_states(ways),
             outputs=_joined(outputs),
             episodes=numbers,
             trains=torch.repeat_interleave(
@@ -122,17 +125,20 @@ def _given_to_turns(
     return torch.tensor(totals, dtype=torch.float64)
 
 
-def _states(tries: Iterable[Trie], ways: Iterable[Ways]) -> Tensor:
-    """An output's state is the context its turn adds: what the agent was shown since it last acted."""
+def _states(ways: Iterable[Ways]) -> Tensor:
+    """One number for each different context that an output of the batch was shown."""
     numbers: dict[bytes, int] = {}
     return torch.tensor(
-        [
-            numbers.setdefault(trie.turn_at(span.turn).context, len(numbers))
-            for trie, way in zip(tries, ways, strict=True)
-            for span in way.spans
-        ],
+        [numbers.setdefault(_shown(span), len(numbers)) for way in ways for span in way.spans],
         dtype=torch.int64,
     )
+
+
+def _shown(output: Span) -> bytes:
+    """The tokens between an output and what was sampled before it; its turn may have found some of them stored already."""
+    before = reversed(path(Place(output, 0))[:-1])
+    shown = list(takewhile(lambda step: step[0].is_context, before))
+    return b"".join(span.tokens[:end].tobytes() for span, end in reversed(shown))
 
 
 def _joined(arrays: Iterable[NDArray[np.int64]]) -> Tensor:

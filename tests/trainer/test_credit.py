@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from rollout.episode import OutputFlags, Turn
+from rollout.episode import Anchor, OutputFlags, Turn
 from rollout.trie import Trie
 from tests.rollout.random_episodes import episodes
 from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_come
@@ -71,6 +71,20 @@ def test_tokens_get_what_comes_after_them() -> None:
 def test_turns_that_saw_the_same_are_compared() -> None:
     """gigpo: the episode's advantage plus the distance from the mean of all visits to the state."""
     assert advantages(prepared(Composition(turn_credit="gigpo"))) == pytest.approx(gigpo(GAME))
+
+
+def test_a_state_is_what_was_shown_however_it_is_stored() -> None:
+    """A repeated prompt, of which nothing is stored anew, and one that begins like another are the states that they show."""
+    first = turn("a", [53, 54], [100])
+    again = turn("b", [], [101], anchor=Anchor("a", -1, 2))
+    alike = turn("c", [55], [102], anchor=Anchor("a", -1, 1))
+    other = [turn("d", [53, 54], [110]), turn("e", [53, 55], [111])]
+    parts = {"advantage": "dr_grpo", "turn_credit": "gigpo"}
+    batch = prepared_claims([claim("g", [1.0, 0.0], turns=[[first, again, alike], other])], **parts)
+
+    assert advantages(batch) == pytest.approx(
+        {100: 0.5 + 1 / 3, 101: 0.5 + 1 / 3, 102: 0.5 + 1 / 2, 110: -0.5 - 2 / 3, 111: -0.5 - 1 / 2}
+    )
 
 
 @pytest.mark.parametrize("token_budget", [8, 999])
