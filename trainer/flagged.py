@@ -21,16 +21,16 @@ from trainer.algorithms import tis
 def flagged_weights(
     weights: Tensor,
     *,
-    proximal_logprobs: Tensor,
+    origin_logprobs: Tensor,
     behavior_logprobs: Tensor,
     flags: Tensor,
     handling: FlaggedTokens,
     high: float,
 ) -> Tensor:
-    """Importance weights with those of flagged tokens replaced, all `[T]`.
+    """Importance weights with those of flagged tokens replaced, all `[T]`; the origin is what the loss's own ratio starts from.
 
     train    as any other token
-    correct  min(proximal / behavior, high), however small: a rare token under a grammar is no sign of a stale engine
+    correct  min(origin / behavior, high), however small: a rare token under a grammar is no sign of a stale engine
     mask     0; refuse too, for what was recorded before the gateway refused it
     """
     is_flagged = (flags & int(FLAGGED)) != 0
@@ -40,7 +40,7 @@ def flagged_weights(
         case "correct":
             is_greedy = (flags & int(OutputFlags.GREEDY)) != 0
             behavior = torch.where(is_greedy, 0.0, behavior_logprobs)
-            return torch.where(is_flagged, tis(proximal_logprobs, behavior, high=high), weights)
+            return torch.where(is_flagged, tis(origin_logprobs, behavior, high=high), weights)
         case "mask" | "refuse":
             return torch.where(is_flagged, 0.0, weights)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer import algorithms
 from trainer.algorithms.ratio import log_ratio
 from trainer.algorithms.rows import row_ids, segment_mean
-from trainer.composition import Composition
+from trainer.composition import AGAINST_BEHAVIOR, Composition
 from trainer.megatron.microbatch import Microbatch
 
 
@@ -156,18 +156,26 @@ CORRECTIONS: Mapping[str, Term] = {
 
 
 def correction(parts: Composition, at: Measured) -> Tensor:
-    """Importance weights; 0 for a row that off-policy sequence masking drops."""
-    weights = CORRECTIONS[parts.correction](parts, at)
-    if parts.opsm_delta > 0:
-        kept = algorithms.opsm(
-            at.current,
-            at.behavior,
-            advantages=at.advantages,
-            delta=parts.opsm_delta,
-            **at.row,
-        )
-        weights = torch.where(kept, weights, 0.0)
-    return weights
+    """Importance weights."""
+    return CORRECTIONS[parts.correction](parts, at)
+
+
+def kept_rows(parts: Composition, at: Measured) -> Tensor:
+    """Off-policy sequence masking: false for the rows that it drops."""
+    if parts.opsm_delta == 0:
+        return torch.ones_like(at.part.action_mask)
+    return algorithms.opsm(
+        at.current, at.behavior, advantages=at.advantages, delta=parts.opsm_delta, **at.row
+    )
+
+
+def origin(parts: Composition, at: Measured) -> Tensor:
+    """The logprobs from which the loss measures a token's ratio; the score function takes every token for the current policy's own."""
+    if parts.policy_loss in AGAINST_BEHAVIOR:
+        return at.behavior
+    if parts.policy_loss == "score_function" and parts.proximal == "behavior":
+        return at.current.detach()
+    return at.proximal
 
 
 KL_ESTIMATORS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

@@ -14,7 +14,16 @@ from trainer.algorithms import entropy_bonus, k3
 from trainer.algorithms.ratio import ratio
 from trainer.composition import Composition
 from trainer.flagged import flagged_weights
-from trainer.losses import Measured, clipped, correction, measured, policy_loss, reference_kl
+from trainer.losses import (
+    Measured,
+    clipped,
+    correction,
+    kept_rows,
+    measured,
+    origin,
+    policy_loss,
+    reference_kl,
+)
 from trainer.megatron.microbatch import Microbatch
 from trainer.staleness import StalenessRule
 
@@ -41,17 +50,18 @@ class Objective:
         return (microbatch.weights * loss).sum(), sums
 
     def importance_weights(self, at: Measured) -> Tensor:
-        """Those of the correction, with flagged and stale tokens treated as the settings say."""
+        """Those of the correction, with flagged, far and stale tokens treated as the settings say."""
         weights = correction(self.parts, at)
         if at.part.flags is not None:
             weights = flagged_weights(
                 weights,
-                proximal_logprobs=at.proximal,
+                origin_logprobs=origin(self.parts, at),
                 behavior_logprobs=at.behavior,
                 flags=at.part.flags,
                 handling=self.flagged_tokens,
                 high=self.parts.correction_high,
             )
+        weights = torch.where(kept_rows(self.parts, at), weights, 0.0)
         if self.staleness is not None and at.part.staleness is not None:
             weights = weights * self.staleness.token_weights(at.part.staleness)
         return weights

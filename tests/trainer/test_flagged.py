@@ -1,14 +1,19 @@
 """Tokens that a grammar, penalties, truncation or greedy decoding had a say in."""
 
+from math import exp
+
 import msgspec
 import pytest
 import torch
 from prometheus_client import CollectorRegistry, generate_latest
+from torch import Tensor
 
 from rollout.episode import OutputFlags, Turn
 from rollout.settings import FlaggedTokens
 from tests.trainer.test_batch import claim, prepared, turn
+from trainer.composition import Composition, PolicyLoss, Proximal
 from trainer.losses import measured
+from trainer.megatron.microbatch import Microbatch
 from trainer.objective import Objective
 from trainer.report import Report
 
@@ -63,11 +68,48 @@ def test_flags_reach_the_microbatch_and_the_metric() -> None:
     assert 'flagged_tokens_total{flag="narrowed",handling="mask"} 0.0' in exposed
 
 
-def importance_weights(handling: FlaggedTokens, proximal: torch.Tensor) -> list[float]:
+@pytest.mark.parametrize("policy_loss", ["score_function", "ppo_clip", "cispo", "dppo_tv", "m2po"])
+@pytest.mark.parametrize("proximal", ["recompute", "behavior"])
+def test_a_corrected_token_is_weighed_once(policy_loss: PolicyLoss, proximal: Proximal) -> None:
+    """Wherever a loss's ratio starts, the gradient is -A times the policy over what sampled the token, which is 1 of a greedy one."""
+    part = one_token_per_flag(torch.full((4,), -1.1))
+    current = part.proximal_logprobs.clone().requires_grad_()
+    parts = Composition(
+        policy_loss=policy_loss, proximal=proximal, correction="none", clip_low=0.99, clip_high=9.0
+    )
+
+    loss, _ = Objective(parts)(current, torch.zeros(5), part)
+    (gradient,) = torch.autograd.grad(loss, current)
+
+    constrained, greedy = gradient[[2, 4]].tolist()
+    assert (constrained, greedy) == pytest.approx((-exp(-0.1), -exp(-1.1)), rel=1e-5)
+
+
+def test_a_flagged_token_of_a_dropped_row_stays_dropped() -> None:
+    """Off-policy sequence masking is about the row; correcting a token of it brings nothing back."""
+    part = one_token_per_flag(PROXIMAL).replace(advantages=-torch.ones(5))
+    objective = Objective(
+        Composition(proximal="behavior", correction="none", opsm_delta=0.1),
+        flagged_tokens="correct",
+    )
+
+    weights = objective.importance_weights(measured(objective.parts, part.proximal_logprobs, part))
+
+    assert weights.tolist() == [0] * 5
+
+
+def importance_weights(handling: FlaggedTokens, proximal: Tensor) -> list[float]:
     """The weight of one token per flag, all with the same logprobs."""
-    batch = prepared([claim("g", [1.0, 0.0], turns=[[flagged_turn()], [turn("b", [1], [7])]])])
-    template = batch.train.microbatches[0]
-    microbatch = template.replace(
+    objective = Objective(flagged_tokens=handling)
+    part = one_token_per_flag(proximal)
+    at = measured(objective.parts, part.proximal_logprobs, part)
+    weights: list[float] = objective.importance_weights(at).tolist()
+    return weights[1:]
+
+
+def one_token_per_flag(proximal: Tensor) -> Microbatch:
+    """A prompt of one token, and then a token per flag."""
+    return Microbatch(
         tokens=torch.arange(5),
         cu_seqlens=torch.tensor([0, 5], dtype=torch.int32),
         action_mask=torch.tensor([False, True, True, True, True]),
@@ -75,13 +117,8 @@ def importance_weights(handling: FlaggedTokens, proximal: torch.Tensor) -> list[
         behavior_logprobs=torch.cat([torch.zeros(1), BEHAVIOR]),
         proximal_logprobs=torch.cat([torch.zeros(1), proximal]),
         weights=torch.ones(5),
-        temperatures=torch.ones(5),
         flags=torch.tensor([0, *map(int, FLAGS)], dtype=torch.int32),
     )
-    objective = Objective(flagged_tokens=handling)
-    at = measured(objective.parts, microbatch.proximal_logprobs, microbatch)
-    weights: list[float] = objective.importance_weights(at).tolist()
-    return weights[1:]
 
 
 def flagged_turn() -> Turn:
