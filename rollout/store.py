@@ -18,7 +18,8 @@ turns                  hash    turn id -> episode id                            
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
 grp:<id>:members       zset    episode -> opening time                                sweep
 episodes               zset    episode -> opening time, for listing                   sweep
-idle                   zset    open episode -> when it is given up                    seal, sweep
+idle                   zset    open episode, or sealed one that waits for a turn to
+                               train on -> when it is given up                        seal, commit, sweep
 deadlines              zset    open group -> its reward deadline                      the group's end
 ready                  zset    group -> when it became ready                          claim
 claimed                zset    group -> lease expiry                                  ack, discard, release, sweep

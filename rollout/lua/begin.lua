@@ -21,5 +21,6 @@ end
 if not reply then
   if status ~= 'open' then return refuse('EpisodeSealed', id) end
   call('ZADD', key('idle'), now + idle_ms, id)
+  call('HINCRBY', episode_key(id), 'begun', 1)
 end
 return {header(id), call('LRANGE', episode_key(id, ':turns'), since, -1), reply}

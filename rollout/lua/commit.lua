@@ -1,7 +1,7 @@
 -- commit: append a turn to an episode's log, once. Returns its ordinal.
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
 --       retry key or '', body digest, reply or ''
--- needs: keys
+-- needs: keys, alarm, episode, group, sealing
 local REPLIES_KEPT, REPLY_BYTES_KEPT = 32, 131072
 local id, turn, record, trainable, sampled, oldest, newest, retry_key, digest, reply = unpack(args)
 local header = episode_key(id)
@@ -31,6 +31,7 @@ if oldest ~= '' then
   end
 end
 if status == 'open' then call('ZADD', key('idle'), now + idle_ms, id) end
+if status == 'sealed' and has_signal(id) then await_reward(id) end
 
 -- The latest replies, as many as the limits allow and at least one.
 local function keep_reply()

@@ -2,8 +2,7 @@
 -- args: episode, field, turn or '', name, value, idempotency key or '', complete 0 or 1
 -- needs: keys, alarm, episode, group, sealing
 local id, field, turn, name, value, once, complete = unpack(args)
-local status, kind, group, reason =
-  unpack(call('HMGET', episode_key(id), 'status', 'kind', 'group', 'reason'))
+local status, kind, reason = unpack(call('HMGET', episode_key(id), 'status', 'kind', 'reason'))
 if not status then return refuse('NoSuchEpisode', id) end
 
 local prior = once ~= '' and call('HGET', episode_key(id, ':reward_keys'), once)
@@ -35,9 +34,7 @@ if kind ~= 'side' then
 end
 
 if status == 'sealed' then
-  move(id, 'sealed', 'rewarded')
-  call('HINCRBY', group_key(group), 'rewarded', 1)
-  review(group)
+  if has_signal(id) then await_reward(id) end
 elseif status == 'open' then
   call('ZADD', key('idle'), now + idle_ms, id)
   if complete == '1' then seal(id, 'succeeded', 0) end

@@ -24,10 +24,12 @@ local function forget(id)
   if call('EXISTS', group_key(group, ':members')) == 0 then call('DEL', group_key(group)) end
 end
 
+-- An open episode that nobody goes on with, or a sealed one that none of its turns reached in time.
 local function give_up(id)
-  local group, rewards = unpack(call('HMGET', episode_key(id), 'group', 'rewards'))
-  if tonumber(rewards) > 0 then return seal(id, 'succeeded', 0) end
-  discard(id, 'expired')
+  local status, group, rewards =
+    unpack(call('HMGET', episode_key(id), 'status', 'group', 'rewards'))
+  if status == 'open' and tonumber(rewards) > 0 then return seal(id, 'succeeded', 0) end
+  discard(id, status == 'open' and 'expired' or 'no_signal')
   member_ended(group)
 end
 

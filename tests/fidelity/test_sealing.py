@@ -102,6 +102,21 @@ async def test_a_turn_begun_before_sealing_commits_within_the_grace(
     await assert_exact(served, recorder.calls)
 
 
+async def test_the_only_turn_of_an_episode_commits_within_the_grace(
+    served: Gateway, recorder: Recorder
+) -> None:
+    """Case 27: an episode completed and rewarded while its first turn is sampled waits for it, and trains with it."""
+    late = await start(served, recorder, {**LONG, "stream": True})
+    completed = await served.admin.post(f"/v1/episodes/{EPISODE}/complete", json={})
+    assert (completed.json()["status"], completed.json()["disposition"]) == ("sealed", None)
+    assert await reward(served, value=1.0) == 200
+    assert (await late).text.endswith("data: [DONE]\n\n")
+    view = await served.store.episode(EPISODE)
+    assert view is not None
+    assert view.header.status == "rewarded"
+    await assert_exact(served, recorder.calls)
+
+
 async def test_a_turn_that_ends_after_the_grace_is_refused(
     served: Gateway, recorder: Recorder, slow_clock: Store
 ) -> None:

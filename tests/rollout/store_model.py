@@ -27,12 +27,22 @@ class Episode:
     reason: str | None = None
     sealed_at: float = 0.0
     num_turns: int = 0  # ever committed; the data may be gone
+    num_begun: int = 0
     turns: list[str] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     rewards: dict[str, float] = field(default_factory=dict)
     policy_version: int | None = None
     forget_at: float | None = None
     in_outbox: bool = False
+
+    @property
+    def has_signal(self) -> bool:
+        return self.kind != "side" and bool(self.versions)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Until `idle_at`: for a turn if open, for one to train on if sealed without any."""
+        return self.status == "open" or (self.status == "sealed" and not self.has_signal)
 
     @property
     def disposition(self) -> str | None:
@@ -113,6 +123,7 @@ class Model:
         if self.episodes[name].status != "open":
             return errors.EpisodeSealed
         self.episodes[name].idle_at = self.now + self.timings.idle
+        self.episodes[name].num_begun += 1
         return None
 
     def commit(self, name: str, turn: str, version: int | None) -> Refusal:
@@ -130,7 +141,9 @@ class Model:
         episode.turns.append(turn)
         episode.num_turns += 1
         episode.versions += [] if version is None else [version]
-        episode.idle_at = self.now + self.timings.idle
+        if episode.status == "open":
+            episode.idle_at = self.now + self.timings.idle
+        self._become_rewarded(episode)
         return None
 
     def reward(self, name: str, turn: str | None, value: float, complete: bool) -> Refusal:
@@ -147,10 +160,8 @@ class Model:
             self.reward_sum += value - episode.rewards.get(turn or "*", 0.0)
             self.reward_count += not episode.rewards
         episode.rewards[turn or "*"] = value
-        if episode.status == "sealed":
-            self._become_rewarded(episode)
-            self._review(episode.group)
-        elif episode.status == "open":
+        self._become_rewarded(episode)
+        if episode.status == "open":
             episode.idle_at = self.now + self.timings.idle
             if complete:
                 self._end(episode, "succeeded")
@@ -262,19 +273,15 @@ class Model:
     def sweep(self) -> float | None:
         for episode in [e for e in self.episodes.values() if (e.forget_at or 1e99) <= self.now]:
             self._forget(episode)
-        idle = [e for e in self.episodes.values() if e.status == "open" and e.idle_at <= self.now]
+        idle = [e for e in self.episodes.values() if e.is_waiting and e.idle_at <= self.now]
         for episode in sorted(idle, key=lambda e: (e.idle_at, e.id)):
-            if episode.rewards:
-                self._end(episode, "succeeded")
-            else:
-                self._discard(episode, "expired")
-                self._member_ended(episode.group)
+            self._give_up(episode)
         for group in self._in("open"):
             if group.deadline is not None and group.deadline <= self.now:
                 self._close(group)
         self._reclaim()
         due = [e.forget_at for e in self.episodes.values() if e.forget_at is not None]
-        due += [e.idle_at for e in self.episodes.values() if e.status == "open"]
+        due += [e.idle_at for e in self.episodes.values() if e.is_waiting]
         due += [g.deadline for g in self._in("open") if g.deadline is not None]
         due += [g.lease for g in self._in("claimed")]
         return min(due, default=None)
@@ -313,19 +320,29 @@ class Model:
             self.delivered_tokens += by * TOKENS_A_TURN * len(episode.versions)
 
     def _become_rewarded(self, episode: Episode) -> None:
-        episode.status = "rewarded"
-        self.groups[episode.group].rewarded += 1
+        """If it is sealed and has both a reward and something to train on."""
+        if episode.status == "sealed" and episode.has_signal and episode.rewards:
+            episode.status = "rewarded"
+            self.groups[episode.group].rewarded += 1
+            self._review(episode.group)
 
     def _end(self, episode: Episode, outcome: str) -> None:
         episode.sealed_at = self.now
         if outcome == "aborted":
             self._discard(episode, "aborted")
-        elif episode.kind == "side" or not episode.versions:
+        elif not episode.has_signal and episode.num_begun <= episode.num_turns:
             self._discard(episode, "no_signal")
-        elif episode.rewards:
-            self._become_rewarded(episode)
         else:
             episode.status = "sealed"
+            episode.idle_at = self.now + self.timings.grace
+            self._become_rewarded(episode)
+        self._member_ended(episode.group)
+
+    def _give_up(self, episode: Episode) -> None:
+        if episode.status == "open" and episode.rewards:
+            self._end(episode, "succeeded")
+            return
+        self._discard(episode, "expired" if episode.status == "open" else "no_signal")
         self._member_ended(episode.group)
 
     def _discard(self, episode: Episode, reason: str) -> None:

@@ -19,6 +19,7 @@ from rollout.errors import (
 from rollout.header import OpenEpisode
 from rollout.reward import Reward
 from rollout.store import Store
+from rollout.transitions import Timings
 from rollout.trie import Trie
 from tests.rollout.clock import Clock
 from tests.rollout.play import claim, commit, play, policy
@@ -164,6 +165,22 @@ async def test_an_episode_without_trainable_turns_is_no_signal(store: Store) -> 
 
     assert [header.disposition for header in sealed] == ["no_signal", "aborted", "no_signal"]
     assert await store.group("g") is None
+
+
+async def test_an_episode_whose_turns_never_commit_is_no_signal_after_the_grace(
+    store: Store, clock: Clock
+) -> None:
+    """Sealed while its only turn was sampled, it waits for that turn, rewarded or not, and no longer than the grace."""
+    await store.begin(OpenEpisode("ep_1"), since=0)
+
+    sealed = await store.seal("ep_1")
+    await store.reward("ep_1", Reward(1.0))
+    clock.advance(Timings().grace)
+    await store.sweep()
+
+    assert (sealed.status, await claim(store)) == (EpisodeStatus.SEALED, [])
+    ended = await store.seal("ep_1")
+    assert ended.disposition == "no_signal"
 
 
 async def test_turns_on_an_unknown_episode_are_refused(store: Store) -> None:

@@ -93,13 +93,19 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         group=group_ids,
         size=sizes,
-        played=st.lists(st.sampled_from(["rewarded", "rewarded", "sealed", "open"]), max_size=3),
+        played=st.lists(
+            st.sampled_from(["rewarded", "rewarded", "sealed", "open", "begun"]), max_size=3
+        ),
         version=versions,
     )
     def play(self, group: str | None, size: int | None, played: list[str], version: int) -> None:
         """What agents do most of the time, so that the rare transitions find something to work on."""
         for fate in played:
             name = self.new()
+            if fate == "begun":
+                self.try_begin(name, group, size, "train")
+                self.agree(self.store.seal(name), self.model.seal(name, "succeeded"))
+                continue
             self.try_open(name, group, size, "train")
             self.try_commit(name, 0, version, "train")
             if fate == "rewarded":
@@ -116,7 +122,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, group=group_ids, size=sizes, kind=kinds)
     def begin(self, pick: int, group: str | None, size: int | None, kind: str) -> None:
-        name = self.pick(pick)
+        self.try_begin(self.pick(pick), group, size, kind)
+
+    def try_begin(self, name: str, group: str | None, size: int | None, kind: str) -> None:
         wish = OpenEpisode(name, group_id=group, group_size=size, kind=kind)
         expected = self.model.begin(name, group, size, kind)
         began = self.do(self.store.begin(wish, since=0))

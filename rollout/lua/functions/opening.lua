@@ -46,8 +46,8 @@ local function open_episode()
     call('ZADD', group_key(group, ':members'), now, id)
   end
   call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
-    'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'turns', 0,
-    'trainable_turns', 0, 'rewards', 0)
+    'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
+    'turns', 0, 'trainable_turns', 0, 'rewards', 0)
   call('ZADD', key('episodes'), now, id)
   call('ZADD', key('idle'), now + idle_ms, id)
   arm(now + idle_ms)

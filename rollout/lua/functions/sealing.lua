@@ -1,19 +1,34 @@
 -- Ends an open episode: what cannot be trained is discarded, the rest waits for its reward or its group.
+local function has_signal(id)
+  local kind, trainable = unpack(call('HMGET', episode_key(id), 'kind', 'trainable_turns'))
+  return kind ~= 'side' and tonumber(trainable) > 0
+end
+
+-- A sealed episode with something to train on lacks a reward, or nothing.
+local function await_reward(id)
+  call('ZREM', key('idle'), id)
+  local group, rewards = unpack(call('HMGET', episode_key(id), 'group', 'rewards'))
+  if tonumber(rewards) == 0 then return end
+  move(id, 'sealed', 'rewarded')
+  call('HINCRBY', group_key(group), 'rewarded', 1)
+  review(group)
+end
+
+-- Without anything to train on it waits for the turns that were begun, which the grace period lets in.
+local function await_turns(id)
+  local begun, turns = unpack(call('HMGET', episode_key(id), 'begun', 'turns'))
+  if tonumber(begun or 0) <= tonumber(turns) then return discard(id, 'no_signal') end
+  call('ZADD', key('idle'), now + grace_ms, id)
+  arm(now + grace_ms)
+end
+
 local function seal(id, outcome, truncated)
-  local kind, group, trainable, rewards = unpack(
-    call('HMGET', episode_key(id), 'kind', 'group', 'trainable_turns', 'rewards'))
   call('HSET', episode_key(id), 'sealed', now, 'outcome', outcome, 'truncated', truncated)
   if outcome == 'aborted' then
     discard(id, 'aborted')
-  elseif kind == 'side' or tonumber(trainable) == 0 then
-    discard(id, 'no_signal')
   else
-    call('ZREM', key('idle'), id)
     move(id, 'open', 'sealed')
-    if tonumber(rewards) > 0 then
-      move(id, 'sealed', 'rewarded')
-      call('HINCRBY', group_key(group), 'rewarded', 1)
-    end
+    if has_signal(id) then await_reward(id) else await_turns(id) end
   end
-  member_ended(group)
+  member_ended(call('HGET', episode_key(id), 'group'))
 end
