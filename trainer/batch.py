@@ -59,6 +59,15 @@ class Batch:
         return len(self.rewards)
 
     @property
+    def token_staleness(self) -> Tensor:
+        """Of every trained token: training version minus its own; a fresh episode may have an old head."""
+        found = [torch.empty(0, dtype=torch.int32)]
+        for part in self.train.microbatches:
+            assert part.staleness is not None
+            found.append(part.staleness[part.action_mask])
+        return torch.cat(found)
+
+    @property
     def trained_rows(self) -> list[Row]:
         """Those in the microbatches."""
         return [self.rows[branch.row] for bin_ in self.bins for branch in bin_]

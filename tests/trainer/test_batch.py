@@ -224,6 +224,18 @@ def test_staleness_is_that_of_the_groups_oldest_token() -> None:
     assert batch.staleness == (5, 1)
 
 
+def test_staleness_is_known_by_token() -> None:
+    """An episode whose first turn is old and whose last is fresh says so of each sampled token."""
+    turns = [
+        turn("a", [1], [10, 20], version=2),
+        turn("b", [3], [30], anchor=Anchor("a", 0, 2), version=7),
+    ]
+    batch = prepared(
+        [claim("g", [1.0, 0.0], turns=[turns, [turn("c", [1], [5], version=7)]])], version=8
+    )
+    assert sorted(batch.token_staleness.tolist()) == [1, 1, 6, 6]
+
+
 def flattened(batch: TrainBatch) -> list[tuple[int, bool, float, float]]:
     rows = []
     for m in batch.microbatches:

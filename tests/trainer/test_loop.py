@@ -90,5 +90,6 @@ def test_metrics_describe_the_step(place: Place) -> None:
         sharing_ratio = stand.metric("turngate_training_sharing_ratio")
         assert stand.metric("turngate_training_merge_ratio") == sharing_ratio > 1.5
         assert stand.metric("turngate_training_staleness_count") == 2 * GROUPS
+        assert stand.metric("turngate_training_token_staleness_max") == 0
         for phase in ("claim", "publish"):
             assert stand.metric("turngate_training_phase_seconds_count", phase=phase) == 2
