@@ -83,6 +83,8 @@ def default(field: FieldInfo) -> str:
         return "required"
     if field.default is None or field.default == ():
         return ""
+    if isinstance(field.default, tuple):
+        return f"`{','.join(field.default)}`"
     return f"`{field.default}`"
 
 

@@ -24,6 +24,7 @@ from trainer.loop import Trainer
 from trainer.megatron.frozen import Frozen
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
+from trainer.megatron.lora import Lora
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.objective import Objective
 from trainer.portal import Portal
@@ -96,7 +97,9 @@ class Job:
             layout=layout(self._settings),
             dtype=getattr(torch, self._settings.dtype),
             seed=self._settings.seed,
+            lora=lora(self._settings),
         )
+        log.info("learner built", extra={"numbers_trained": learner.num_trained})
         return self._closing.enter_context(learner)
 
     def _reference(self, learner: Learner) -> Frozen | None:
@@ -163,6 +166,17 @@ def layout(settings: Settings) -> Layout:
         pipeline_parallel=settings.pipeline_parallel,
         expert_parallel=settings.expert_parallel,
         sequence_parallel=settings.sequence_parallel,
+    )
+
+
+def lora(settings: Settings) -> Lora | None:
+    if settings.lora_rank == 0:
+        return None
+    return Lora(
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        target_modules=settings.lora_target_modules,
+        dropout=settings.lora_dropout,
     )
 
 

@@ -4,14 +4,15 @@ The defaults of the learner are the demo's, which trains 0.35 M parameters.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from rollout.settings import SharedSettings
 from trainer.buffer import Order
 from trainer.composition import Composition
+from trainer.megatron.lora import PROJECTIONS, Projection
 from trainer.presets import DEFAULT, PRESETS, preset, starting_point
 from trainer.staleness import Beyond
 
@@ -69,6 +70,18 @@ class Settings(Composition, SharedSettings):
     expert_parallel: int = Field(
         default=1, ge=1, description="processes that share a layer's experts"
     )
+    lora_rank: int = Field(
+        default=0, ge=0, description="of adapters that train in the place of the weights; 0: none"
+    )
+    lora_alpha: float = Field(
+        default=32.0, gt=0, description="an adapter's product counts alpha / rank times"
+    )
+    lora_target_modules: Annotated[tuple[Projection, ...], NoDecode] = Field(
+        default=PROJECTIONS, description="projections with an adapter, comma separated"
+    )
+    lora_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="of an adapter's input, in optimizer steps"
+    )
     tokens_per_microbatch: int = Field(
         default=8192, ge=1, description="packed tokens per forward-backward"
     )
@@ -94,6 +107,13 @@ class Settings(Composition, SharedSettings):
     def _start_from_the_algorithm(cls, values: dict[str, Any]) -> dict[str, Any]:
         algorithm = values.get("algorithm", DEFAULT)
         return starting_point(algorithm, values) | values if algorithm in PRESETS else values
+
+    @field_validator("lora_target_modules", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
 
     @field_validator("algorithm")
     @classmethod

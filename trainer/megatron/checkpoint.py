@@ -37,7 +37,7 @@ def save(
     """All ranks write to one directory, which they must share; OSError if it cannot be written."""
     if path.exists():
         raise CheckpointError(f"{path} exists; a checkpoint is never overwritten")
-    manifest = _manifest(stepper, architecture, state)
+    manifest = _manifest(model, stepper, architecture, state)
     partial = path.with_name(f".{path.name}.partial")
     primary = torch.distributed.get_rank() == 0
     if primary:
@@ -61,7 +61,7 @@ def save(
 def load(
     path: Path, model: PolicyModel, stepper: Stepper, architecture: Architecture
 ) -> dict[str, object]:
-    manifest = _read_manifest(path, architecture)
+    manifest = _read_manifest(path, model, architecture)
     sharded = _sharded_state(model, stepper, loading=True)
     if manifest["arrangement"] != _arrangement():
         del sharded["random"]  # each rank's own; it means nothing under another layout
@@ -123,11 +123,12 @@ def _place() -> tuple[int, int, int]:
 
 
 def _manifest(
-    stepper: Stepper, architecture: Architecture, state: Mapping[str, object]
+    model: PolicyModel, stepper: Stepper, architecture: Architecture, state: Mapping[str, object]
 ) -> dict[str, Any]:
     manifest = {
         "format": FORMAT,
         "architecture": dataclasses.asdict(architecture),
+        "lora": _adapters_of(model),
         "arrangement": _arrangement(),
         "steps": stepper.num_steps,
         "state": dict(state),
@@ -145,7 +146,11 @@ def _finish(directory: Path, manifest: dict[str, Any]) -> None:
         _sync(path)
 
 
-def _read_manifest(path: Path, architecture: Architecture) -> dict[str, Any]:
+def _adapters_of(model: PolicyModel) -> dict[str, object]:
+    return {} if model.lora is None else model.lora.shape
+
+
+def _read_manifest(path: Path, model: PolicyModel, architecture: Architecture) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -161,7 +166,21 @@ def _read_manifest(path: Path, architecture: Architecture) -> dict[str, Any]:
     _compare(
         path, manifest["architecture"], json.loads(json.dumps(dataclasses.asdict(architecture)))
     )
+    _compare_adapters(path, manifest.get("lora", {}), _adapters_of(model))
     return manifest
+
+
+def _compare_adapters(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
+    if saved != own:
+        theirs, ours = (
+            "adapters of " + ", ".join(f"{name} {value}" for name, value in shape.items())
+            if shape
+            else "no adapters"
+            for shape in (saved, own)
+        )
+        raise CheckpointError(
+            f"{path} is a checkpoint with {theirs}, and this learner has {ours}; set them alike, or start anew"
+        )
 
 
 def _compare(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 LearnerError
 ├── ModelNotSupported   the architecture, or an option of it, has no map
+├── LoraNotSupported    the adapters asked for cannot be had on this model
 ├── ImagesNotSupported  a sequence shows images to models that read text
 ├── WeightsMismatch     the weight files and the model disagree
 ├── CheckpointError     the checkpoint is unfinished, damaged or of another model
@@ -14,6 +15,10 @@ class LearnerError(ValueError):
 
 
 class ModelNotSupported(LearnerError):
+    pass
+
+
+class LoraNotSupported(LearnerError):
     pass
 
 

@@ -17,10 +17,11 @@ from megatron.core import parallel_state
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
-from trainer.megatron import checkpoint, model, platform, processes, weights
+from trainer.megatron import adapters, checkpoint, model, platform, processes, weights
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.frozen import Frozen
 from trainer.megatron.layout import Layout
+from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.megatron.stepper import Stepper
@@ -66,15 +67,22 @@ class Learner:
         layout: Layout | None = None,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
+        lora: Lora | None = None,
     ) -> Self:
-        """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone."""
+        """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone.
+
+        With `lora` its weights stay as they are, and adapters beside them train.
+        """
         layout = layout or Layout()
         architecture = Architecture.read(model_dir)
+        if lora is not None:
+            adapters.check_supported(lora, architecture)
         with ExitStack() as entering:
             membership = processes.enter(layout, seed)
             entering.callback(membership.leave)
-            policy = model.build(architecture, layout, dtype)
+            policy = model.build(architecture, layout, dtype, lora)
             weights.load(policy, architecture, model_dir)
+            adapters.initialize(policy, seed=seed)
             stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)
             entering.pop_all()
         return cls(architecture, policy, stepper, membership)
@@ -95,6 +103,11 @@ class Learner:
         return self._stepper.num_steps
 
     @property
+    def num_trained(self) -> int:
+        """Numbers that this process's optimizer moves; the rest of the model takes no room in it."""
+        return self._stepper.num_trained
+
+    @property
     def min_tree_saving(self) -> float:
         """How many times smaller than its rows a tree must be to be worth packing here; inf: never."""
         return MIN_SAVING if platform.can_branch() else math.inf
@@ -108,6 +121,7 @@ class Learner:
     def logprobs(self, batch: TrainBatch, *, of: Frozen | None = None) -> list[Tensor]:
         """The policy's logprob of each action token, or a frozen one's; float32 [T] on the CPU for each microbatch."""
         share = _own_share(batch)
+        self._model.eval()  # nothing is dropped from what is only measured
         with nullcontext() if of is None else of.in_place(self._model):
             measured = self._run(share, _keep_logprobs, forward_only=True)
         sizes = [microbatch.num_tokens for microbatch in batch.microbatches]
@@ -126,6 +140,7 @@ class Learner:
         """One optimizer step down the gradient of the batch's loss."""
         share = _own_share(batch)
         self._stepper.clear_gradients()
+        self._model.train()
         outcomes = self._run(share, partial(_apply_loss, loss), forward_only=False)
         total_loss, sums = _total(outcomes)
         norm, moved = self._stepper.step(loss=total_loss)

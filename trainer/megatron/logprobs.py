@@ -69,7 +69,8 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         hidden, weight, rows, temperatures, normalizers, entropies, kept = ctx.saved_tensors
         head = _Head(hidden, weight, rows, temperatures)
-        hidden_grad, weight_grad = torch.zeros_like(hidden), torch.zeros_like(weight)
+        hidden_grad = torch.zeros_like(hidden)
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for chunk in ctx.chunks:
             log_softmax = kept
             if log_softmax is None:
@@ -81,7 +82,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 _add_entropy_grad(logits_grad, log_softmax, entropy_grad[chunk], entropies[chunk])
             logits_grad = head.undo_temperature(logits_grad, chunk).to(weight.dtype)
             torch.mm(logits_grad, weight, out=hidden_grad[chunk])
-            weight_grad.addmm_(logits_grad.t(), hidden[chunk])
+            if weight_grad is not None:
+                weight_grad.addmm_(logits_grad.t(), hidden[chunk])
         return hidden_grad, weight_grad, None, None, None
 
 

@@ -13,11 +13,12 @@ from megatron.core.tensor_parallel import (
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
-from trainer.megatron import kernels, platform, spec
+from trainer.megatron import adapters, kernels, platform, spec
 from trainer.megatron.architecture import Architecture, Experts
 from trainer.megatron.errors import LayoutError
 from trainer.megatron.layout import Layout
 from trainer.megatron.logprobs import token_logprobs
+from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch
 from trainer.megatron.packing import Packing
 
@@ -26,6 +27,7 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
     """One pipeline stage of the policy."""
 
     num_tokens_in_vocabulary: int
+    lora: Lora | None  # the adapters that train in the place of the weights
 
     def forward(self, microbatch: Microbatch) -> Tensor:
         """The next stage's input; from the last stage [2, T], logprobs above entropies, in float32 or better.
@@ -106,14 +108,16 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
         return int(self.config.tensor_model_parallel_size) if self.config.sequence_parallel else 1
 
 
-def build(architecture: Architecture, layout: Layout, dtype: torch.dtype) -> PolicyModel:
+def build(
+    architecture: Architecture, layout: Layout, dtype: torch.dtype, lora: Lora | None = None
+) -> PolicyModel:
     """This rank's part of the model, its weights not yet loaded."""
     check_fits(architecture, layout)
     config = transformer_config(architecture, layout, dtype)
     block = spec.transformer_engine_block if platform.has_transformer_engine() else spec.local_block
     model = PolicyModel(
         config=config,
-        transformer_layer_spec=block(config),
+        transformer_layer_spec=block(config, lora),
         vocab_size=padded_vocabulary(architecture, layout.tensor_parallel),
         max_sequence_length=architecture.context_length,
         position_embedding_type="rope",
@@ -122,9 +126,12 @@ def build(architecture: Architecture, layout: Layout, dtype: torch.dtype) -> Pol
         post_process=parallel_state.is_pipeline_last_stage(),
     )
     model.num_tokens_in_vocabulary = architecture.vocab_size
+    model.lora = lora
     model.rotary_pos_emb.inv_freq = architecture.rope_frequencies()
     model.to(device=platform.device(), dtype=dtype)
     _mark_experts(model)
+    if lora is not None:
+        adapters.freeze_all_else(model)
     return model
 
 

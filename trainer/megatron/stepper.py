@@ -56,6 +56,11 @@ class Stepper:
         return int(self.schedule.num_steps)
 
     @property
+    def num_trained(self) -> int:
+        groups = self.optimizer.param_groups
+        return sum(parameter.numel() for group in groups for parameter in group["params"])
+
+    @property
     def learning_rate(self) -> float:
         """Of the last step taken."""
         return float(self.optimizer.param_groups[0]["lr"])

@@ -17,7 +17,7 @@ from megatron.core.transformer.transformer_layer import get_transformer_layer_of
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from trainer.megatron import platform
+from trainer.megatron import adapters, platform
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import WeightsMismatch
 from trainer.megatron.model import PolicyModel
@@ -134,7 +134,7 @@ def _gated_shapes(prefix: str, hidden: int, ffn: int) -> dict[str, tuple[int, ..
 
 @torch.no_grad()
 def load(model: PolicyModel, architecture: Architecture, model_dir: Path) -> None:
-    """Copy a Hugging Face directory into this rank's part of the model; nothing is copied on a mismatch."""
+    """Make this rank's part of the model that of a Hugging Face directory; nothing is copied on a mismatch."""
     own = parallel_state.get_expert_model_parallel_rank()
     with SafetensorsFolder(model_dir) as folder:
         _check_shapes(hf_shapes(architecture), folder.shapes(), model_dir)
@@ -142,11 +142,12 @@ def load(model: PolicyModel, architecture: Architecture, model_dir: Path) -> Non
             tensors = [folder.read(name) for name in slot.on(own, architecture).names]
             group = _tensor_group(slot)
             parameter.copy_(shard(slot.split, tensors, architecture, group.size())[group.rank()])
+        adapters.silence(model)
 
 
 @torch.no_grad()
 def export(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
-    """(Hugging Face name, whole tensor on the CPU), stage by stage; every rank must run it to the end."""
+    """(Hugging Face name, whole tensor on the CPU), stage by stage, adapters merged; every rank must run it to the end."""
     stages = parallel_state.get_pipeline_model_parallel_group()
     for stage in range(stages.size()):
         own = _export_stage(model, architecture) if stage == stages.rank() else None
@@ -197,9 +198,11 @@ def unshard(split: Split, shards: list[Tensor], architecture: Architecture) -> l
 
 
 def _slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
-    """This rank's parameters, each with where its content comes from."""
+    """This rank's weights, each with where its content comes from."""
     first_layer = get_transformer_layer_offset(model.config)
     for name, parameter in model.named_parameters():
+        if ".adapters." in name:
+            continue
         if _is_copied_embedding(name, model):
             yield parameter, _MODEL_SLOTS["embedding.word_embeddings.weight"]
         elif name in _MODEL_SLOTS:
@@ -247,8 +250,11 @@ def _check_shapes(
 
 
 def _export_stage(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
+    adapted = adapters.merged_weights(model)
     for parameter, slot in _own_slots(model):
-        for rank, part in _over_expert_ranks(parameter.detach(), slot):
+        owner = adapted.get(parameter)
+        weight = parameter.detach() if owner is None else owner.merged_weight()
+        for rank, part in _over_expert_ranks(weight, slot):
             shards = _gather(part, slot)
             names = slot.on(rank, architecture).names
             yield from zip(names, unshard(slot.split, shards, architecture), strict=True)

@@ -105,9 +105,9 @@ def create() -> Iterator[Callable[..., Learner]]:
     learners = []
 
     def make(directory: Path, **settings: Any) -> Learner:
-        dtype = settings.pop("dtype", torch.float32)
+        kept = {name: settings.pop(name) for name in ("dtype", "seed", "lora") if name in settings}
         options = {"learning_rate": 1e-2} | settings
-        learners.append(Learner.create(directory, OptimizerSettings(**options), dtype=dtype))
+        learners.append(Learner.create(directory, OptimizerSettings(**options), **kept))
         return learners[-1]
 
     yield make

@@ -1,6 +1,6 @@
 """Training jobs under several layouts, run by torchrun; rank 0 leaves what each learned in a file.
 
-usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT ...
+usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,RANK ...
 """
 
 import sys
@@ -12,6 +12,7 @@ from tests.trainer.megatron.packing import microbatch, random_sequences, score_f
 from trainer.megatron import platform
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
+from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 
@@ -43,13 +44,15 @@ def train(learner: Learner, *, steps: int) -> dict[str, object]:
     }
 
 
-def create(model_dir: Path, layout: Layout) -> Learner:
+def create(model_dir: Path, layout: Layout, rank: int) -> Learner:
+    """With adapters of this rank, or none at 0."""
     settings = OptimizerSettings(1e-2, epsilon=1e-3, warmup_steps=2)
-    return Learner.create(model_dir, settings, layout=layout)
+    lora = Lora(rank, alpha=2.0 * rank) if rank else None
+    return Learner.create(model_dir, settings, layout=layout, lora=lora)
 
 
-def run(model_dir: Path, layout: Layout, target: Path) -> None:
-    with create(model_dir, layout) as learner:
+def run(model_dir: Path, layout: Layout, rank: int, target: Path) -> None:
+    with create(model_dir, layout, rank) as learner:
         first = train(learner, steps=2)
         learner.save(target.with_suffix(".checkpoint"), {"cursor": 7})
         second = train(learner, steps=2)
@@ -64,9 +67,9 @@ def main() -> None:
     for job in jobs:
         name, _, description = job.partition("=")
         model_dir, *sizes = description.split(",")
-        tensor, pipeline, sequence, expert = map(int, sizes)
+        tensor, pipeline, sequence, expert, rank = map(int, sizes)
         layout = Layout(tensor, pipeline, expert, sequence_parallel=bool(sequence))
-        run(Path(model_dir), layout, Path(out_dir) / name)
+        run(Path(model_dir), layout, rank, Path(out_dir) / name)
     torch.distributed.destroy_process_group()
 
 

@@ -13,27 +13,32 @@ from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.layout_job import create, train
 from trainer.megatron.layout import Layout
 
-# By the number of processes: name: model, tensor, pipeline, sequence, expert parallel; the rest is data parallel.
+# By the number of processes: name: model, tensor, pipeline, sequence, expert parallel, rank of adapters; the rest is data
+# parallel.
 JOBS_OF = {
     2: {
-        "data": ("qwen3", 1, 1, 0, 1),
-        "tensor": ("qwen3", 2, 1, 0, 1),
-        "sequence": ("qwen3", 2, 1, 1, 1),
-        "pipeline": ("qwen3", 1, 2, 0, 1),
-        "untied-tensor": ("qwen3-untied", 2, 1, 0, 1),
-        "untied-pipeline": ("qwen3-untied", 1, 2, 0, 1),
-        "expert": ("qwen3-moe", 1, 1, 0, 2),
-        "expert-tensor": ("qwen3-moe", 2, 1, 1, 2),
-        "experts-split": ("qwen3-moe", 2, 1, 1, 1),
-        "experts-pipeline": ("qwen3-moe", 1, 2, 0, 1),
+        "data": ("qwen3", 1, 1, 0, 1, 0),
+        "tensor": ("qwen3", 2, 1, 0, 1, 0),
+        "sequence": ("qwen3", 2, 1, 1, 1, 0),
+        "pipeline": ("qwen3", 1, 2, 0, 1, 0),
+        "untied-tensor": ("qwen3-untied", 2, 1, 0, 1, 0),
+        "untied-pipeline": ("qwen3-untied", 1, 2, 0, 1, 0),
+        "expert": ("qwen3-moe", 1, 1, 0, 2, 0),
+        "expert-tensor": ("qwen3-moe", 2, 1, 1, 2, 0),
+        "experts-split": ("qwen3-moe", 2, 1, 1, 1, 0),
+        "adapters-tensor": ("qwen3", 2, 1, 0, 1, 4),
+        "experts-pipeline": ("qwen3-moe", 1, 2, 0, 1, 0),
     },
     4: {
-        "tensor-pipeline": ("qwen3", 2, 2, 0, 1),
-        "tensor-data": ("qwen3", 2, 1, 1, 1),
-        "expert-data": ("qwen3-moe", 1, 1, 0, 2),
+        "tensor-pipeline": ("qwen3", 2, 2, 0, 1, 0),
+        "tensor-data": ("qwen3", 2, 1, 1, 1, 0),
+        "adapters-sequence-pipeline": ("qwen3", 2, 2, 1, 1, 4),
+        "expert-data": ("qwen3-moe", 1, 1, 0, 2, 0),
     },
 }
 JOBS = {name: sizes for jobs in JOBS_OF.values() for name, sizes in jobs.items()}
+
+Alone = dict[tuple[str, int], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +68,12 @@ def results(models: dict[str, Reference], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def alone(models: dict[str, Reference]) -> dict[str, list[dict[str, Any]]]:
-    """What one process makes of each model: two steps, and two more."""
+def alone(models: dict[str, Reference]) -> Alone:
+    """What one process makes of each model, by its name and the rank of its adapters: two steps, and two more."""
     outcomes = {}
-    for name, model in models.items():
-        with create(model.directory, Layout()) as learner:
-            outcomes[name] = [train(learner, steps=2) for _ in range(2)]
+    for name, rank in {(name, rank) for name, *_, rank in JOBS.values()}:
+        with create(models[name].directory, Layout(), rank) as learner:
+            outcomes[name, rank] = [train(learner, steps=2) for _ in range(2)]
     return outcomes
 
 
@@ -82,25 +87,21 @@ def assert_same(measured: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_layout_is_equal_to_one_process(
-    results: Path, alone: dict[str, list[dict[str, Any]]], job: str
-) -> None:
+def test_a_layout_is_equal_to_one_process(results: Path, alone: Alone, job: str) -> None:
     """Logprobs, loss, gradient norm and weights agree to 1e-5 over four steps."""
+    model, *_, rank = JOBS[job]
     measured = torch.load(results / f"{job}.pt")
-    for part, expected in zip(measured, alone[JOBS[job][0]], strict=True):
+    for part, expected in zip(measured, alone[model, rank], strict=True):
         assert_same(part, expected)
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_a_checkpoint_continues_under_another_layout(
-    models: dict[str, Reference],
-    results: Path,
-    alone: dict[str, list[dict[str, Any]]],
-    job: str,
+    models: dict[str, Reference], results: Path, alone: Alone, job: str
 ) -> None:
     """What several processes saved after two steps, one process continues as if it had taken them."""
-    model = JOBS[job][0]
-    with create(models[model].directory, Layout()) as learner:
+    model, *_, rank = JOBS[job]
+    with create(models[model].directory, Layout(), rank) as learner:
         assert learner.load(results / f"{job}.checkpoint") == {"cursor": 7}
         assert learner.steps == 2
-        assert_same(train(learner, steps=2), alone[model][1])
+        assert_same(train(learner, steps=2), alone[model, rank][1])
