@@ -1,14 +1,8 @@
-"""Claimed groups into the batch of one optimizer step.
-
-Advantages are given to every sampled token (`credit.py`); denominators count every sampled token of the batch. Rows without an
-advantage cannot move a weight, so they stay in the denominators and out of the microbatches, unless the composition has a
-term that needs no advantage.
-"""
+"""Claimed groups into the batch of one optimizer step: rows, an advantage for every sampled token, microbatches."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,16 +12,16 @@ from torch import Tensor
 from rollout.advantages import Credit, pack_advantages
 from rollout.group import Claim
 from rollout.header import EpisodeView
-from trainer.aggregate import token_weights
 from trainer.algorithms import RunningBaseline
 from trainer.algorithms.rows import segment_sum
+from trainer.assembly import assemble, microbatch_rows
 from trainer.composition import Composition
 from trainer.credit import credit
 from trainer.flagged import count_flagged
-from trainer.megatron.microbatch import Microbatch, TrainBatch
+from trainer.megatron.microbatch import TrainBatch
 from trainer.played import Played
 from trainer.rows import Row, episode_rows
-from trainer.tree import MIN_SAVING, Branch, pack_trees
+from trainer.tree import MIN_SAVING, Branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class Batch:
 
     @property
     def has_signal(self) -> bool:
-        """Whether a step on this batch could move any weight."""
+        """Whether its rewards teach anything; a pull to a reference alone is not worth a policy."""
         return self.zero_advantage_fraction < 1 and bool(self.train.microbatches)
 
     @property
@@ -102,17 +96,14 @@ def prepare(
     ranks: int = 1,
     min_saving: float = MIN_SAVING,
 ) -> Batch:
-    """Linearized sequences, an advantage for every sampled token, packed microbatches."""
+    """Every rank calls it with the same claims and gets the same."""
     groups = [index for index, claim in enumerate(claims) for _ in claim.episodes]
     episodes = [episode for claim in claims for episode in claim.episodes]
     tries = [episode.trie() for episode in episodes]
+    weights = [claims[group].weight for group in groups]
     rows = [
-        replace(
-            row,
-            trains=_trains(row, episode, parts),
-            weight=claims[groups[number]].weight,
-        )
-        for number, (episode, trie) in enumerate(zip(episodes, tries, strict=True))
+        replace(row, trains=_trains(row, episode, parts), weight=weight)
+        for number, (episode, trie, weight) in enumerate(zip(episodes, tries, weights, strict=True))
         for row in episode_rows(trie, 0.0, episode=number, group=groups[number])
     ]
     played = Played.of(episodes, tries, rows, groups=groups, parts=parts)
@@ -157,7 +148,9 @@ def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> 
     given = credit(batch.played, parts, batch.prior, penalties=torch.cat(taken).double())
     rows = _credited(batch.rows, given.advantages)
     advantages = [
-        _joined([rows[branch.row].advantages[branch.shared :] for branch in bin_], torch.float32)
+        torch.from_numpy(
+            np.concatenate([rows[branch.row].advantages[branch.shared :] for branch in bin_])
+        )
         for bin_ in batch.bins
     ]
     return replace(
@@ -166,91 +159,6 @@ def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> 
         train=batch.train.replace("advantages", advantages),
         baseline=given.baseline,
         advantages=_by_episode(given.advantages, batch.played),
-    )
-
-
-def pack_rows(
-    rows: Sequence[Row],
-    *,
-    token_budget: int,
-    ranks: int = 1,
-    parts: Composition | None = None,
-    min_saving: float = MIN_SAVING,
-) -> TrainBatch:
-    """Rows that can move a weight in microbatches, under weights whose denominator counts all rows."""
-    parts = parts or Composition()
-    bins = microbatch_rows(
-        rows, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
-    )
-    return assemble(rows, bins, parts=parts)
-
-
-def microbatch_rows(
-    rows: Sequence[Row],
-    *,
-    parts: Composition,
-    token_budget: int,
-    ranks: int,
-    min_saving: float,
-) -> tuple[tuple[Branch, ...], ...]:
-    """Which rows go into which microbatch, and what they share there."""
-    chosen = {
-        i: row.sequence
-        for i, row in enumerate(rows)
-        if row.trains and (row.has_signal or parts.needs_every_row)
-    }
-    return pack_trees(chosen, token_budget=token_budget, multiple=ranks, min_saving=min_saving)
-
-
-def assemble(
-    rows: Sequence[Row],
-    bins: Sequence[Sequence[Branch]],
-    *,
-    parts: Composition,
-    training_version: int | None = None,
-) -> TrainBatch:
-    """The microbatches of these bins."""
-    if not bins:
-        return TrainBatch(())
-    counted = [i for i, row in enumerate(rows) if row.trains]
-    weights = dict(zip(counted, token_weights([rows[i] for i in counted], parts), strict=True))
-    return TrainBatch(
-        tuple(
-            _microbatch(
-                [rows[branch.row].behind(branch.shared) for branch in bin_],
-                [weights[branch.row][branch.shared :] * rows[branch.row].weight for branch in bin_],
-                [branch.parent for branch in bin_],
-                training_version,
-            )
-            for bin_ in bins
-        )
-    )
-
-
-def _microbatch(
-    rows: Sequence[Row],
-    weights: Sequence[Tensor],
-    parents: Sequence[int],
-    training_version: int | None,
-) -> Microbatch:
-    lengths = [0, *(len(row.sequence) for row in rows)]
-    sequences = [row.sequence for row in rows]
-    mask = _joined([s.action_mask for s in sequences], torch.bool)
-    versions = _joined([s.versions for s in sequences], torch.int32)
-    return Microbatch(
-        tokens=_joined([s.tokens for s in sequences], torch.int64),
-        cu_seqlens=torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32),
-        action_mask=mask,
-        advantages=_joined([row.advantages for row in rows], torch.float32),
-        behavior_logprobs=_joined([s.behavior_logprobs for s in sequences], torch.float32),
-        proximal_logprobs=torch.zeros(len(mask)),
-        weights=torch.cat(list(weights)),
-        temperatures=_joined([row.temperatures for row in rows], torch.float32),
-        flags=_joined([s.flags for s in sequences], torch.int32),
-        staleness=None
-        if training_version is None
-        else torch.where(mask, training_version - versions, 0),
-        parents=torch.tensor(parents) if max(parents) >= 0 else None,
     )
 
 
@@ -281,7 +189,3 @@ def _silent_fraction(advantages: Tensor, played: Played) -> float:
 def _staleness(claim: Claim, training_version: int) -> int:
     versions = [e.header.min_version for e in claim.episodes if e.header.min_version is not None]
     return training_version - min(versions, default=training_version)
-
-
-def _joined(arrays: Sequence[NDArray[Any]], dtype: torch.dtype) -> Tensor:
-    return torch.from_numpy(np.concatenate(arrays)).to(dtype)

@@ -26,7 +26,7 @@ from rollout.sequences import Sequence
 from rollout.template import ChatTemplate, encode_chat
 from rollout.tokenizer import Tokenizer
 from trainer.algorithms import score_function
-from trainer.batch import pack_rows
+from trainer.assembly import pack_rows
 from trainer.megatron.errors import LearnerError
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner

@@ -89,7 +89,7 @@ def step_of(learner: Any, batch: Any) -> Callable[[], None]:
 
 
 def measure(shape: Shape) -> Figure:
-    from trainer.batch import pack_rows  # noqa: PLC0415
+    from trainer.assembly import pack_rows  # noqa: PLC0415
     from trainer.megatron.learner import Learner  # noqa: PLC0415
     from trainer.megatron.optimizer import OptimizerSettings  # noqa: PLC0415
 

@@ -28,7 +28,8 @@ from rollout.header import EpisodeHeader, EpisodeView
 from rollout.reward import RewardPlace, Rewards
 from rollout.trie import Trie
 from trainer.algorithms import RunningBaseline
-from trainer.batch import Batch, pack_rows, penalized, prepare
+from trainer.assembly import pack_rows
+from trainer.batch import Batch, penalized, prepare
 from trainer.composition import Composition
 from trainer.megatron.errors import ImagesNotSupported
 from trainer.megatron.learner import Learner

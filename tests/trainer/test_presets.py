@@ -12,7 +12,7 @@ from deploy.demo.starter import create_untrained
 from tests.trainer.papers import DPPO_DELTA, PAPERS, Game, Paper, Values
 from tests.trainer.plays import PLAYS, behavior, prepared
 from tests.trainer.variants import VARIANTS
-from trainer.batch import pack_rows
+from trainer.assembly import pack_rows
 from trainer.composition import Composition
 from trainer.measure import measure
 from trainer.megatron.frozen import Frozen

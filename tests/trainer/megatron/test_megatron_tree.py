@@ -12,7 +12,7 @@ from rollout.trie import Trie
 from tests.trainer.megatron.conftest import VOCABULARY, Reference
 from tests.trainer.megatron.packing import random_sequences, score_function
 from tests.trainer.test_batch import turn
-from trainer.batch import pack_rows
+from trainer.assembly import pack_rows
 from trainer.composition import Composition
 from trainer.megatron import model, processes, weights
 from trainer.megatron.architecture import Architecture
