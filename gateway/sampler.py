@@ -43,9 +43,7 @@ class Job:
     parameters: dict[str, object]
     max_tokens: int
     top_logprobs: int
-    sampling_logprobs: (
-        bool  # the distribution is truncated, so plain logprobs are not those it sampled with
-    )
+    sampling_logprobs: bool  # those of the truncated distribution that it samples from
     flags: OutputFlags
     is_constrained: bool  # a grammar starts at its beginning, so such an output cannot be continued
     stop_ids: frozenset[int]
@@ -119,12 +117,12 @@ class Sampler:
             if rest.ids:  # of nothing nobody is told: an answer that fails before its first token has a status
                 await emit(builder.add(rest), rest)
         builder.change_engine()
-        if attempt + 1 == MAX_ENGINES or (job.is_constrained and builder.ids):
-            raise fault
         ending = _ending(job, builder)
         if ending is not None:
             last = Chunk(ids=[], logprobs=[], finish=ending)
             await emit(builder.add(last), last)
+        elif attempt + 1 == MAX_ENGINES or (job.is_constrained and builder.ids):
+            raise fault
 
 
 async def _whole(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chunk]:

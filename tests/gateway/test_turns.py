@@ -191,12 +191,14 @@ async def test_a_turn_survives_its_engine(
     assert versions == [first.version if kept else second.version, second.version]
 
 
+@pytest.mark.parametrize("is_told", [True, False])
 async def test_an_answer_is_whole_although_its_connection_breaks(
-    start_gateway: StartGateway, tokenizer: Tokenizer
+    start_gateway: StartGateway, tokenizer: Tokenizer, *, is_told: bool
 ) -> None:
-    """Once the engine has said how an output ended nothing is asked again, also where a grammar forbids to go on."""
+    """Once an output has ended nothing is asked again, also where a grammar forbids to go on, said or seen by its end token."""
+    end = End("stop") if is_told else Tokens([min(tokenizer.eos_ids)])
     async with running_engine() as engine, start_gateway(engine) as served:
-        engine.script(*spell(tokenizer, "{}"), End("stop"), Die())
+        engine.script(*spell(tokenizer, "{}"), end, Die())
         body = {"messages": [USER], "stream": True, "response_format": {"type": "json_object"}}
         answer = await served.admin.post("/v1/chat/completions", json=body, headers=EPISODE)
         assert answer.text.endswith("data: [DONE]\n\n")
