@@ -21,7 +21,7 @@ class History:
         self.created_ms = header.created_ms
         self.policy = header.history
         self.trie = Trie()
-        self.reasoning: dict[Anchor, str] = {}  # of outputs that had to be read again
+        self.reasoning: dict[Anchor, str] = {}  # of outputs sampled or read here
 
     def read(self, encoded: Sequence[bytes], since: int) -> None:
         """Add turns from ordinal `since` on, some of which a concurrent call may have added meanwhile."""

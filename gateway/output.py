@@ -47,9 +47,7 @@ class OutputBuilder:
         self._logprobs: list[float] = []
         self._engine_start = 0  # the first token of the engine that samples now
         self._earlier_versions: list[VersionInterval] = []
-        self._versions: Sequence[
-            VersionInterval
-        ] = ()  # as this engine reports, from its own first token
+        self._versions: Sequence[VersionInterval] = ()  # as this engine reports: from its own start
         self._shown_logprobs: list[TokenLogprob] = []
         self._deltas: list[Delta] = []
 

@@ -48,10 +48,6 @@ class EpisodeHeader(msgspec.Struct, frozen=True, gc=False):
     history: HistoryPolicy
 
     @property
-    def is_open(self) -> bool:
-        return self.status is EpisodeStatus.OPEN
-
-    @property
     def disposition(self) -> str | None:
         """`trained`, the reason it was discarded, or None while it is live."""
         if self.status is EpisodeStatus.TRAINED:

@@ -70,9 +70,8 @@ class JunctionFinder:
                 # Which tools there are is said in the head, and the head is not in the answer.
                 junction = self._cutter.cut(normal, ONE_TOOL if tools else None, cut, extra)
                 if tools and junction is not None and STAND_IN in junction.suffix:
-                    return self._cutter.cut(
-                        normal, tools, cut, extra
-                    )  # or said again with a question
+                    # Or it is said again with a question.
+                    return self._cutter.cut(normal, tools, cut, extra)
             except TemplateError:
                 pass  # the window breaks a rule that the conversation may keep
             else:

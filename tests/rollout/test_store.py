@@ -303,7 +303,7 @@ async def test_new_groups_wait_at_the_door_and_members_always_enter(store: Store
 
     claims = await claim(store)
     await store.ack("trainer", [c.group_id for c in claims], policy(2))
-    assert (await store.open(OpenEpisode("ep_4"))).is_open
+    assert (await store.open(OpenEpisode("ep_4"))).status is EpisodeStatus.OPEN
 
 
 async def test_a_full_group_is_closed(store: Store) -> None:
