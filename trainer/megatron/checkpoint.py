@@ -67,10 +67,7 @@ def load(
         del sharded["random"]  # each rank's own; it means nothing under another layout
     loaded = dist_checkpointing.load(sharded, str(path))
     model.load_state_dict(loaded["model"])
-    with torch.no_grad():  # the float32 masters are views of leaves
-        stepper.optimizer.load_state_dict(loaded["optimizer"])
-    stepper.schedule.num_steps = 0
-    stepper.schedule.step(manifest["steps"])
+    stepper.resume(loaded["optimizer"], steps=manifest["steps"])
     if "random" in loaded:
         _set_random_state(loaded["random"])
     state: dict[str, object] = manifest["state"]

@@ -14,6 +14,8 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from trainer.megatron.model import PolicyModel
 from trainer.megatron.optimizer import OptimizerSettings
 
+_FROM_SETTINGS = ("max_lr", "min_lr", "betas", "eps")  # the same in every parameter group
+
 
 class Stepper:
     """The model wrapped for gradient reduction, its optimizer and its schedule."""
@@ -64,6 +66,16 @@ class Stepper:
     def learning_rate(self) -> float:
         """Of the last step taken."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    def resume(self, optimizer_state: dict[str, Any], *, steps: int) -> None:
+        """Moments and counts of a checkpoint; what the settings say stays as they say it."""
+        own = {name: self.optimizer.param_groups[0][name] for name in _FROM_SETTINGS}
+        with torch.no_grad():  # the float32 masters are views of leaves
+            self.optimizer.load_state_dict(optimizer_state)
+        for group in self.optimizer.param_groups:
+            group.update(own)
+        self.schedule.num_steps = 0
+        self.schedule.step(steps)
 
     def clear_gradients(self) -> None:
         self.wrapped_model.zero_grad_buffer()

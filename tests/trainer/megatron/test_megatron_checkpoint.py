@@ -40,6 +40,23 @@ def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(
     assert all(torch.equal(weights[name], weight) for name, weight in resumed.export())
 
 
+def test_a_resumed_run_goes_by_its_own_settings(
+    qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path
+) -> None:
+    """A learning rate and an epsilon that changed between two lives act at once; the checkpoint's do not."""
+    batch = TrainBatch((one_pack,))
+    first = create(qwen3.directory, learning_rate=1e-2, epsilon=1e-8)
+    first.step(batch, score_function)
+    first.save(tmp_path / "one", {})
+    second = create(qwen3.directory, learning_rate=5e-3, epsilon=1e6)
+    second.load(tmp_path / "one")
+    before = dict(second.export())
+    assert second.step(batch, score_function).learning_rate == 5e-3
+    assert all(
+        torch.allclose(before[name], weight, rtol=0, atol=1e-5) for name, weight in second.export()
+    )
+
+
 def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
     qwen3: Reference, create: Create, tmp_path: Path
 ) -> None:
