@@ -154,9 +154,13 @@ def optimizer(settings: Settings) -> OptimizerSettings:
         learning_rate=settings.learning_rate,
         beta1=settings.beta1,
         beta2=settings.beta2,
+        epsilon=settings.epsilon,
         weight_decay=settings.weight_decay,
         clip_gradient_norm=settings.clip_gradient_norm,
+        schedule=settings.schedule,
         warmup_steps=settings.warmup_steps,
+        decay_steps=settings.decay_steps or None,
+        minimum_ratio=settings.minimum_learning_rate_ratio,
     )
 
 

@@ -13,6 +13,7 @@ from rollout.settings import SharedSettings
 from trainer.buffer import Order
 from trainer.composition import Composition
 from trainer.megatron.lora import PROJECTIONS, Projection
+from trainer.megatron.optimizer import Schedule
 from trainer.presets import DEFAULT, PRESETS, preset, starting_point
 from trainer.staleness import Beyond
 
@@ -88,10 +89,24 @@ class Settings(Composition, SharedSettings):
     learning_rate: float = Field(
         default=3e-4, gt=0, description="billions of parameters want about 1e-6"
     )
-    warmup_steps: int = Field(default=0, ge=0, description="optimizer steps")
+    schedule: Schedule = Field(
+        default="constant", description="of the learning rate, after the warm-up"
+    )
+    warmup_steps: int = Field(
+        default=0, ge=0, description="optimizer steps in which the learning rate grows from 0"
+    )
+    decay_steps: int = Field(
+        default=0, ge=0, description="the step, warm-up included, at which it stops falling"
+    )
+    minimum_learning_rate_ratio: float = Field(
+        default=0.0, ge=0, le=1, description="of learning_rate: what it falls to"
+    )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="Adam")
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled, as in AdamW")
+    epsilon: float = Field(default=1e-8, gt=0, description="Adam")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decoupled, as in AdamW; norms and biases do not decay"
+    )
     clip_gradient_norm: float = Field(default=1.0, ge=0, description="0 switches clipping off")
 
     algorithm: str = Field(
@@ -120,6 +135,25 @@ class Settings(Composition, SharedSettings):
     def _is_an_algorithm(cls, algorithm: str) -> str:
         preset(algorithm)
         return algorithm
+
+    @field_validator("decay_steps")
+    @classmethod
+    def _fits_the_schedule(cls, steps: int, info: ValidationInfo) -> int:
+        schedule, warmup = info.data.get("schedule", "constant"), info.data.get("warmup_steps", 0)
+        if schedule == "constant" and steps > 0:
+            raise ValueError("a constant schedule never falls; set schedule to linear or cosine")
+        if schedule != "constant" and steps <= warmup:
+            raise ValueError(
+                f"a {schedule} schedule needs its last step, after the {warmup} of the warm-up"
+            )
+        return steps
+
+    @field_validator("minimum_learning_rate_ratio")
+    @classmethod
+    def _is_reached(cls, ratio: float, info: ValidationInfo) -> float:
+        if ratio > 0 and info.data.get("schedule", "constant") == "constant":
+            raise ValueError("a constant schedule never falls; set schedule to linear or cosine")
+        return ratio
 
     @field_validator("correction_high")
     @classmethod

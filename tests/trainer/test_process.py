@@ -22,7 +22,7 @@ from rollout.policies import verify
 from rollout.settings import SettingsError
 from rollout.store import Store
 from tests.trainer.bandit import play_uniformly
-from trainer.job import listening
+from trainer.job import listening, optimizer
 from trainer.portal import Portal
 from trainer.settings import Settings
 
@@ -203,6 +203,47 @@ def test_bounds_that_drop_every_token_are_refused(tmp_path: Path) -> None:
     bounds = {"correction_low": 2.0, "correction_high": 1.0}
     with pytest.raises(ValidationError, match=r"correction_high(.|\n)*no token would train"):
         Settings(TURNGATE_REDIS_URL="redis://127.0.0.1", TURNGATE_MODEL_DIR=tmp_path, **bounds)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "named", "reason"),
+    [
+        ({"schedule": "cosine"}, "decay_steps", "after the 0 of the warm-up"),
+        ({"schedule": "linear", "warmup_steps": 9, "decay_steps": 9}, "decay_steps", "after the 9"),
+        ({"decay_steps": 9}, "decay_steps", "set schedule to linear or cosine"),
+        (
+            {"minimum_learning_rate_ratio": 0.1},
+            "minimum_learning_rate_ratio",
+            "set schedule to linear or cosine",
+        ),
+        ({"schedule": "inverse_sqrt"}, "schedule", "'constant', 'linear' or 'cosine'"),
+    ],
+)
+def test_a_schedule_that_cannot_run_is_refused(
+    tmp_path: Path, chosen: dict[str, object], named: str, reason: str
+) -> None:
+    """Without an end, with one inside the warm-up, or with numbers that nothing reads: the error names the setting."""
+    with pytest.raises(ValidationError) as refused:
+        Settings(TURNGATE_REDIS_URL="redis://127.0.0.1", TURNGATE_MODEL_DIR=tmp_path, **chosen)
+    (error,) = refused.value.errors()
+    assert error["loc"] == (named,)
+    assert reason in error["msg"]
+
+
+def test_a_schedule_reaches_the_optimizer(tmp_path: Path) -> None:
+    """Each of its settings is the optimizer's."""
+    settings = Settings(
+        TURNGATE_REDIS_URL="redis://127.0.0.1",
+        TURNGATE_MODEL_DIR=tmp_path,
+        schedule="cosine",
+        warmup_steps=2,
+        decay_steps=9,
+        minimum_learning_rate_ratio=0.1,
+        epsilon=1e-6,
+    )
+    made = optimizer(settings)
+    assert (made.schedule, made.warmup_steps, made.decay_steps) == ("cosine", 2, 9)
+    assert (made.minimum_ratio, made.epsilon) == (0.1, 1e-6)
 
 
 def test_a_broken_model_is_refused_before_anything_is_touched(

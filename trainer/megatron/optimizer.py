@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Schedule = Literal["constant", "linear", "cosine"]
+
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
@@ -18,7 +20,7 @@ class OptimizerSettings:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     clip_gradient_norm: float = 1.0  # 0 switches clipping off
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     warmup_steps: int = 0
     decay_steps: int | None = None
     minimum_ratio: float = 0.0

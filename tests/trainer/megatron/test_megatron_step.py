@@ -1,12 +1,13 @@
 """One optimizer step: skipped when not finite, clipped, on schedule."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.trainer.megatron.conftest import Reference
+from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import Microbatch, TrainBatch
@@ -51,6 +52,21 @@ def test_a_batch_without_action_tokens_moves_nothing(
     metrics = learner.step(TrainBatch((one_pack.blank(),)), score_function)
     assert (metrics.loss, metrics.gradient_norm, metrics.skipped) == (0.0, 0.0, False)
     assert all(torch.equal(before[name], weight) for name, weight in learner.export())
+
+
+def test_norms_and_biases_do_not_decay(
+    create: Create, one_pack: Microbatch, tmp_path: Path
+) -> None:
+    """Where the gradient is 0, a step takes learning_rate * weight_decay from every matrix and nothing else."""
+    reference = random_reference("qwen2", tmp_path)
+    learner = create(reference.directory, learning_rate=0.1, weight_decay=0.5)
+    before = dict(learner.export())
+    learner.step(TrainBatch((one_pack.blank(),)), score_function)
+    after = dict(learner.export())
+    vectors = {name for name, weight in before.items() if weight.dim() == 1}
+    assert {"model.norm.weight", "model.layers.0.self_attn.q_proj.bias"} <= vectors < before.keys()
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight * (1 if name in vectors else 0.95))
 
 
 def test_the_gradient_is_clipped_to_its_norm(
