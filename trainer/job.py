@@ -169,6 +169,7 @@ def layout(settings: Settings) -> Layout:
         tensor_parallel=settings.tensor_parallel,
         pipeline_parallel=settings.pipeline_parallel,
         expert_parallel=settings.expert_parallel,
+        context_parallel=settings.context_parallel,
         sequence_parallel=settings.sequence_parallel,
     )
 

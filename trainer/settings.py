@@ -71,6 +71,9 @@ class Settings(Composition, SharedSettings):
     expert_parallel: int = Field(
         default=1, ge=1, description="processes that share a layer's experts"
     )
+    context_parallel: int = Field(
+        default=1, ge=1, description="processes that share the tokens of each sequence"
+    )
     lora_rank: int = Field(
         default=0, ge=0, description="of adapters that train in the place of the weights; 0: none"
     )

@@ -3,13 +3,16 @@
 It takes the constructor and call of Megatron's `DotProductAttention`, which knows neither packing nor a
 flash kernel. One SDPA call per sequence: measured on CPU, padding sequences into batches of like length
 gains at most 6 % and one dense block mask costs seven times as much. A branch asks the keys of its path in
-chunks of queries: all work is of use, and no mask has a row for every token.
+chunks of queries: all work is of use, and no mask has a row for every token. So does a piece of a sequence
+whose tokens context-parallel ranks share; they give each other all keys and values.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from megatron.core import parallel_state
+from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
@@ -38,16 +41,21 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
     ) -> Tensor:
         assert attention_mask is None, "sequences are separated by cu_seqlens"
         packing = packed_seq_params
-        lengths = [path[-1][1] for path in packing.paths]
-        queries, keys, values = (torch.split(x, lengths) for x in (query, key, value))
+        keys, values = _sequences(key, value, packing)
+        sizes = [stretch.tokens for stretch in packing.stretches]
+        padding = query.size(0) - sum(sizes)
         outputs = []
-        for own, path in zip(queries, packing.paths, strict=True):
-            seen = (_along(path, keys), _along(path, values))
-            if len(path) == 1:
+        for stretch, own in zip(
+            packing.stretches, torch.split(query, [*sizes, padding]), strict=False
+        ):
+            seen = (_along(stretch.path, keys), _along(stretch.path, values))
+            if stretch.is_whole:
                 outputs.append(self._attend(own, *seen))
             else:
                 assert packing.horizon is not None
                 outputs += self._attend_beyond(own, *seen, packing.horizon)
+        if padding:
+            outputs.append(_first_value(values, query.size(1)).expand(padding, -1))
         return torch.cat(outputs)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -89,8 +97,25 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
             yield output.view(shared, -1, heads, channels).transpose(0, 1).flatten(1)
 
 
+def _sequences(
+    key: Tensor, value: Tensor, packing: Packing
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """The keys and values of each whole sequence, from those of all ranks."""
+    group = parallel_state.get_context_parallel_group()
+    if group.size() > 1:
+        both = gather_from_sequence_parallel_region(torch.cat((key, value), dim=1), group=group)
+        key, value = both.index_select(0, packing.order).chunk(2, dim=1)
+    sizes = [*packing.lengths, key.size(0) - sum(packing.lengths)]
+    return torch.split(key, sizes), torch.split(value, sizes)
+
+
+def _first_value(values: Sequence[Tensor], heads: int) -> Tensor:
+    """What padding sees, [1, heads x D]: it ties a rank that has nothing else to the backward pass of the others."""
+    first = values[0][:1]
+    return first.repeat_interleave(heads // first.size(1), dim=1).flatten(1)
+
+
 def _along(path: Path, sequences: Sequence[Tensor]) -> Tensor:
     """The tokens of a path, from those of its sequences."""
-    if len(path) == 1:
-        return sequences[path[0][0]]
-    return torch.cat([sequences[index][:tokens] for index, tokens in path])
+    pieces = [sequences[index][:tokens] for index, tokens in path]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

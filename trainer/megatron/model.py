@@ -9,6 +9,7 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.tensor_parallel import (
     copy_to_tensor_model_parallel_region,
     gather_from_sequence_parallel_region,
+    reduce_from_tensor_model_parallel_region,
 )
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
@@ -34,16 +35,21 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
 
         Both speak about token t at index t and are 0 where `action_mask` is False.
         """
-        hidden = super().forward(
-            input_ids=_padded_tokens(microbatch, self._token_multiple).unsqueeze(0),
+        packing = self._packing(microbatch)
+        hidden: Tensor = super().forward(
+            input_ids=microbatch.tokens.index_select(0, packing.tokens).unsqueeze(0),
             position_ids=None,
             attention_mask=None,
-            packed_seq_params=self._packing(microbatch),
+            packed_seq_params=packing,
         )
-        measured: Tensor = (
-            self._measure_actions(hidden, microbatch) if self.post_process else hidden
+        if not self.post_process:
+            return hidden
+        measured = self._measure_actions(hidden, microbatch, packing)
+        # Every rank needs all of a sequence for its loss, and has the gradient of its own tokens.
+        everywhere: Tensor = reduce_from_tensor_model_parallel_region(
+            measured, group=parallel_state.get_context_parallel_group()
         )
-        return measured
+        return everywhere
 
     def _packing(self, microbatch: Microbatch) -> Packing:
         packing = Packing.of(
@@ -51,6 +57,8 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
             multiple=self._token_multiple,
             queries_per_key=self.config.num_attention_heads // self.config.num_query_groups,
             dtype=self.config.params_dtype,
+            rank=parallel_state.get_context_parallel_rank(),
+            ranks=parallel_state.get_context_parallel_world_size(),
         )
         assert packing.horizon is None or platform.can_branch(), "TransformerEngine knows no trees"
         return packing
@@ -70,9 +78,11 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
         """Ends `GPTModel.forward` before it would make logits of every token."""
         return hidden_states
 
-    def _measure_actions(self, hidden: Tensor, microbatch: Microbatch) -> Tensor:
+    def _measure_actions(self, hidden: Tensor, microbatch: Microbatch, packing: Packing) -> Tensor:
+        """[2, T], 0 too where another context-parallel rank has the token that predicts."""
         actions = microbatch.action_mask.nonzero().squeeze(1)  # [A]
-        predecessors = microbatch.predecessors.index_select(0, actions)
+        here, predecessors = packing.here(microbatch.predecessors.index_select(0, actions))
+        actions = actions.index_select(0, here)
         if self.config.sequence_parallel:
             hidden = gather_from_sequence_parallel_region(hidden)
         else:
@@ -170,6 +180,7 @@ def transformer_config(
         attention_dropout=0.0,
         tensor_model_parallel_size=layout.tensor_parallel,
         pipeline_model_parallel_size=layout.pipeline_parallel,
+        context_parallel_size=layout.context_parallel,
         sequence_parallel=layout.sequence_parallel,
         params_dtype=dtype,
         **_expert_options(architecture.experts, layout),
@@ -225,6 +236,11 @@ def _leave(weight: Tensor) -> Tensor:
 
 def check_fits(architecture: Architecture, layout: Layout) -> None:
     """Raise LayoutError unless the model can be spread so."""
+    if layout.context_parallel > 1 and platform.has_transformer_engine():
+        raise LayoutError(
+            "context_parallel shares tokens in a way that TransformerEngine's attention does not know; "
+            "leave it at 1, or uninstall transformer_engine"
+        )
     experts = architecture.experts
     for what, count, parts in (
         ("attention heads", architecture.num_heads, layout.tensor_parallel),
@@ -241,7 +257,3 @@ def check_fits(architecture: Architecture, layout: Layout) -> None:
         )
     if experts and layout.tensor_parallel > 1 and not layout.sequence_parallel:
         raise LayoutError("a mixture of experts with tensor_parallel needs sequence_parallel too")
-
-
-def _padded_tokens(microbatch: Microbatch, multiple: int) -> Tensor:
-    return torch.nn.functional.pad(microbatch.tokens, (0, -microbatch.num_tokens % multiple))

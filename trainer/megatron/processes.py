@@ -38,6 +38,7 @@ def enter(layout: Layout, seed: int) -> Membership:
         parallel_state.initialize_model_parallel(
             layout.tensor_parallel,
             layout.pipeline_parallel,
+            context_parallel_size=layout.context_parallel,
             expert_model_parallel_size=layout.expert_parallel,
             expert_tensor_parallel_size=layout.expert_tensor_parallel,
             create_gloo_process_groups=False,
@@ -57,12 +58,11 @@ def _join() -> None:
 
 
 def _check_arrangement(layout: Layout) -> None:
-    sizes = (
-        parallel_state.get_tensor_model_parallel_world_size(),
-        parallel_state.get_pipeline_model_parallel_world_size(),
-        parallel_state.get_expert_model_parallel_world_size(),
-    )
-    if sizes != (layout.tensor_parallel, layout.pipeline_parallel, layout.expert_parallel):
-        raise LayoutError(
-            f"this process already works in a layout of tensor, pipeline, expert = {sizes}"
-        )
+    sizes = {
+        "tensor": parallel_state.get_tensor_model_parallel_world_size(),
+        "pipeline": parallel_state.get_pipeline_model_parallel_world_size(),
+        "context": parallel_state.get_context_parallel_world_size(),
+        "expert": parallel_state.get_expert_model_parallel_world_size(),
+    }
+    if any(getattr(layout, f"{name}_parallel") != size for name, size in sizes.items()):
+        raise LayoutError(f"this process already works in a layout of {sizes}")

@@ -1,6 +1,6 @@
 """Training jobs under several layouts, run by torchrun; rank 0 leaves what each learned in a file.
 
-usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,RANK ...
+usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,CONTEXT,RANK ...
 """
 
 import sys
@@ -67,8 +67,8 @@ def main() -> None:
     for job in jobs:
         name, _, description = job.partition("=")
         model_dir, *sizes = description.split(",")
-        tensor, pipeline, sequence, expert, rank = map(int, sizes)
-        layout = Layout(tensor, pipeline, expert, sequence_parallel=bool(sequence))
+        tensor, pipeline, sequence, expert, context, rank = map(int, sizes)
+        layout = Layout(tensor, pipeline, expert, context, sequence_parallel=bool(sequence))
         run(Path(model_dir), layout, rank, Path(out_dir) / name)
     torch.distributed.destroy_process_group()
 
