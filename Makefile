@@ -9,6 +9,8 @@ PACKAGES := gateway rollout trainer deploy
 SOURCES := $(PACKAGES) clients tests
 # One thread per kernel: for small models more of them cost more than they gain.
 export OMP_NUM_THREADS ?= 1
+# Tests wait for servers about as long as they compute.
+WORKERS ?= 2
 
 .PHONY: help setup product engine demo up down status test bench lint format
 
@@ -37,7 +39,7 @@ status: product ## what runs, and how far the training is
 	@$(TURNGATE) status $(ARGS)
 
 test: setup lint ## lint, then every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
 
 bench: setup ## what a turn and a training step cost
 	@$(BIN)/python -m tests.bench $(ARGS)
