@@ -172,7 +172,6 @@ READ_IF: Mapping[str, Callable[[Composition], bool]] = {
     "dppo_penalty": lambda parts: parts.policy_loss == "dppo_tv",
     "m2po_threshold": lambda parts: parts.policy_loss == "m2po",
     "correction_low": lambda parts: parts.correction in {"tis", "icepop", "geo_mask"},
-    "correction_high": lambda parts: parts.correction != "none",
     "kl_estimator": lambda parts: parts.kl_in_loss > 0,
     "generation_budget": lambda parts: parts.aggregation == "drgrpo",
 }

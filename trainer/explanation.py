@@ -104,7 +104,9 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "log_linear": algorithms.log_linear_proximal,
         "behavior": "old_logp is behav_logp: the ratio starts from the policy that sampled, no pass is needed",
     },
-    "correction": {"none": "every token weighs 1"},
+    "correction": {
+        "none": "every token weighs 1, one that a grammar or penalty had a say in at most correction_high"
+    },
 }
 
 

@@ -101,6 +101,13 @@ def test_presets_are_sound(algorithm: str) -> None:
     assert found == known.get(algorithm, set())
 
 
+def test_the_bound_of_corrected_flagged_tokens_is_read_without_a_correction() -> None:
+    """Setting correction_high alone is not called useless: the weight of a flagged token is cut there."""
+    found = findings(setup(settings_of("grpo", correction_high=3.0)))
+
+    assert "set_but_unread" not in {finding.rule for finding in found}
+
+
 def test_an_error_stops_the_start_and_a_warning_does_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
