@@ -107,8 +107,8 @@ def prepare(
         for row in episode_rows(trie, 0.0, episode=number, group=groups[number])
     ]
     played = Played.of(episodes, tries, rows, groups=groups, parts=parts)
-    given = credit(played, parts, baseline)
-    rows = _credited(rows, given.advantages)
+    advantages, baseline_after = credit(played, parts, baseline)
+    rows = _credited(rows, advantages)
     bins = microbatch_rows(
         rows, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
     )
@@ -120,10 +120,10 @@ def prepare(
         train=assemble(rows, bins, parts=parts, training_version=training_version),
         played=played,
         prior=baseline,
-        baseline=given.baseline,
+        baseline=baseline_after,
         rewards=tuple(episode.rewards.total for episode in episodes),
-        advantages=_by_episode(given.advantages, played),
-        zero_advantage_fraction=_silent_fraction(given.advantages, played),
+        advantages=_by_episode(advantages, played),
+        zero_advantage_fraction=_silent_fraction(advantages, played),
         staleness=tuple(_staleness(claim, training_version) for claim in claims),
         num_sampled_tokens=sum(row.num_sampled for row in rows),
         num_flagged_tokens=count_flagged(row.sequence for row in rows),
@@ -145,9 +145,10 @@ def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> 
         else torch.zeros(row.num_sampled)
         for i, row in enumerate(batch.rows)
     ]
-    given = credit(batch.played, parts, batch.prior, penalties=torch.cat(taken).double())
-    rows = _credited(batch.rows, given.advantages)
-    advantages = [
+    penalty = torch.cat(taken).double()
+    advantages, baseline = credit(batch.played, parts, batch.prior, penalties=penalty)
+    rows = _credited(batch.rows, advantages)
+    by_microbatch = [
         torch.from_numpy(
             np.concatenate([rows[branch.row].advantages[branch.shared :] for branch in bin_])
         )
@@ -156,9 +157,9 @@ def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> 
     return replace(
         batch,
         rows=tuple(rows),
-        train=batch.train.replace("advantages", advantages),
-        baseline=given.baseline,
-        advantages=_by_episode(given.advantages, batch.played),
+        train=batch.train.replace("advantages", by_microbatch),
+        baseline=baseline,
+        advantages=_by_episode(advantages, batch.played),
     )
 
 

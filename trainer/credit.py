@@ -5,7 +5,6 @@ several leaves share trains once, with the mean of what it would get along each 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,20 +42,14 @@ SINGLE_ESTIMATORS: Mapping[str, Callable[[RunningBaseline, Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
-    advantages: Tensor  # float64 [tokens]
-    baseline: RunningBaseline
-
-
 def credit(
     played: Played,
     parts: Composition,
     baseline: RunningBaseline,
     *,
     penalties: Tensor | None = None,
-) -> Credit:
-    """Advantages of all tokens; `penalties` `[tokens]` are what the KL takes from the reward of each."""
+) -> tuple[Tensor, RunningBaseline]:
+    """Advantages of all tokens, float64, and the baseline after them; `penalties` `[tokens]` are what the KL takes from each reward."""
     token_rewards = torch.zeros(len(played.outputs), dtype=torch.float64)
     if penalties is not None:
         token_rewards = token_rewards - penalties
@@ -64,7 +57,7 @@ def credit(
     values = torch.where(played.trains, values, 0.0)
     if parts.whitening == "tokens":
         values = whiten(values, played.trains)
-    return Credit(values, baseline)
+    return values, baseline
 
 
 def group_advantages(
