@@ -7,16 +7,8 @@ from fastapi import APIRouter, Path
 from gateway.dependencies import Admin, ServicesDep
 from gateway.errors import NotFound
 from gateway.keys import new_project_key
-from gateway.schemas import (
-    Deleted,
-    KeyList,
-    KeyObject,
-    KeyWish,
-    NewKey,
-    ProjectList,
-    ProjectObject,
-    ProjectWish,
-)
+from gateway.objects import Deleted, KeyList, KeyObject, NewKey, ProjectList, ProjectObject
+from gateway.schemas import KeyWish, ProjectWish
 from gateway.services import Services
 from rollout.ledger_records import Key, Project
 

@@ -9,18 +9,17 @@ from gateway import views
 from gateway.carriers import checked_id, new_episode_id, turn_kind
 from gateway.dependencies import Opener, Rewarder, ServicesDep, Viewer
 from gateway.keys import episode_key
-from gateway.schemas import (
-    Completion,
+from gateway.objects import (
     Deleted,
     EpisodeDetail,
     EpisodeList,
     EpisodeObject,
-    EpisodeWish,
     GroupObject,
     OpenedEpisode,
     SequencesView,
     TokensView,
 )
+from gateway.schemas import Completion, EpisodeWish
 from gateway.services import Services
 from gateway.span_tree import SpanTree
 from rollout.episode import EpisodeStatus

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 from gateway.dependencies import Inferrer, ServicesDep
 from gateway.errors import NotFound
 from gateway.model_endpoint import PINNED_PREFIX
-from gateway.schemas import ModelList, ModelObject
+from gateway.objects import ModelList, ModelObject
 from gateway.services import Services
 
 ALIAS = "policy"

@@ -6,13 +6,7 @@ from fastapi import APIRouter
 
 from gateway.dependencies import Admin, ServicesDep
 from gateway.errors import NotFound
-from gateway.schemas import (
-    Activation,
-    PolicyList,
-    PolicyObject,
-    SwapObject,
-    TrainingObject,
-)
+from gateway.objects import Activation, PolicyList, PolicyObject, SwapObject, TrainingObject
 from gateway.services import Services
 from rollout.policies import Policy, verify
 

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Body, Path
 from gateway.carriers import checked_id
 from gateway.dependencies import Rewarder, ServicesDep
 from gateway.errors import BadRequest, NotFound
-from gateway.schemas import AddressedReward, RewardBody, RewardList, RewardObject
+from gateway.objects import RewardList, RewardObject
+from gateway.schemas import AddressedReward, RewardBody
 from rollout.reward import Reward
 from rollout.store import Store
 

@@ -7,7 +7,7 @@ which were forced on the model is shown as two spans, because they are of two ki
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from gateway.schemas import MediaObject, SpanObject, TokensView
+from gateway.objects import MediaObject, SpanObject, TokensView
 from gateway.token_text import LONGEST_CHARACTER, TokenText
 from rollout.episode import OutputFlags
 from rollout.header import EpisodeView

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from gateway.schemas import (
+from gateway.objects import (
     EpisodeDetail,
     EpisodeSummary,
     GroupMember,
