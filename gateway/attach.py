@@ -7,12 +7,13 @@ whole and branches off where its ids first differ from everything recorded.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 from msgspec import structs
 
+from gateway.attachment import Attachment, How
 from gateway.breaks import Break, break_of
 from gateway.conversation import Chain, seed
 from gateway.encoding import Ids, PieceEncoder
@@ -27,26 +28,6 @@ from rollout.episode import TOKEN, Anchor, HistoryPolicy, Media
 from rollout.template import ChatTemplate, Opening
 from rollout.tokenizer import Tokenizer
 from rollout.vision import SizedImage, Vision, collapse
-
-How = Literal["bridged", "branched", "root"]
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """The prompt of a call: stored tokens up to `anchor`, then `context`."""
-
-    anchor: Anchor | None
-    context: Ids
-    prompt: Prompt
-    tail: str  # the end of the prompt as text
-    media: Sequence[Media]  # the images in the context
-    template: str  # digest of the chat template
-    tools: str  # digest of the tools the prompt shows
-    chain: Chain  # of the request's messages, a prefill left out
-    prefill: str
-    forced: int  # tokens at the end of the context that the caller put in the model's mouth
-    how: How
-    break_class: Break | None  # why a call on an episode with turns is not bridged
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The OpenAI chat dialect: a body becomes a `Request`, a `Reply` becomes a body.
+"""The OpenAI chat dialect on its way in: a body becomes a `Request`.
 
 Unknown fields are accepted and ignored, as every runtime sends some. Known ones are checked, because a wrong one would
 otherwise reach the engine as a different request from the one that was meant.
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
-import orjson
 from msgspec import Meta
 
 from gateway.chat_messages import chat_message
@@ -17,15 +16,7 @@ from gateway.errors import BadRequest
 from gateway.image_parts import IMAGE_MARK
 from gateway.json_text import json_text
 from gateway.messages import MessageReader, Messages
-from gateway.request import (
-    ChatMessage,
-    Image,
-    Reply,
-    ReplyChoice,
-    Request,
-    SamplingOptions,
-    ToolChoice,
-)
+from gateway.request import ChatMessage, Image, Request, SamplingOptions, ToolChoice
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 _NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -239,67 +230,3 @@ def _named_episodes(chat: _ChatBody) -> tuple[str, ...]:
     metadata = chat.metadata or {}
     named = (metadata.get("episode_id"), metadata.get("session_id"), chat.session_id)
     return tuple(name for name in named if isinstance(name, str) and name)
-
-
-def render_chat(reply: Reply) -> bytes:
-    """Give the body of an unstreamed reply."""
-    completion: dict[str, object] = {
-        "id": completion_id(reply.turn_id),
-        "object": "chat.completion",
-        "created": reply.created,
-        "model": reply.model,
-        "choices": [_choice(choice) for choice in reply.choices],
-        "usage": usage_object(reply),
-        "system_fingerprint": f"policy@{reply.policy_version}",
-    }
-    if reply.prompt_token_ids is not None:
-        completion["prompt_token_ids"] = reply.prompt_token_ids
-    return orjson.dumps(completion)
-
-
-def completion_id(turn_id: str) -> str:
-    return f"chatcmpl-{turn_id}"
-
-
-def usage_object(reply: Reply) -> dict[str, object]:
-    usage = reply.usage
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.prompt_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }
-
-
-def _choice(choice: ReplyChoice) -> dict[str, object]:
-    message: dict[str, object] = {
-        "role": "assistant",
-        "content": choice.content,
-        "refusal": None,
-    }
-    if choice.reasoning is not None:
-        message["reasoning"] = message["reasoning_content"] = choice.reasoning
-    if choice.tool_calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in choice.tool_calls
-        ]
-    body: dict[str, object] = {
-        "index": choice.index,
-        "message": message,
-        "logprobs": logprobs_object(choice),
-        "finish_reason": choice.finish_reason,
-    }
-    if choice.token_ids is not None:
-        body["token_ids"] = choice.token_ids
-    return body
-
-
-def logprobs_object(choice: ReplyChoice) -> dict[str, object] | None:
-    if choice.logprobs is None:
-        return None
-    return {"content": msgspec.to_builtins(choice.logprobs), "refusal": None}

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import msgspec
 import orjson
 
-from gateway.chat import completion_id, parse_chat, read_chat_message, render_chat, usage_object
+from gateway.chat import parse_chat, read_chat_message
+from gateway.chat_reply import completion_id, render_chat, usage_object
 from gateway.errors import ApiError
 from gateway.messages import MessageReader
 from gateway.output import Piece

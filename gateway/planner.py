@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from gateway.attach import Attachment
+from gateway.attachment import Attachment
 from gateway.errors import BadRequest, ContextOverflow
 from gateway.grammar import grammar
 from gateway.request import Request, SamplingOptions

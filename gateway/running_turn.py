@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from gateway.attach import Attachment
+from gateway.attachment import Attachment
 from gateway.carriers import EpisodeAddress
 from gateway.output import OutputBuilder, Piece
 from gateway.request import Reply, Request, Usage

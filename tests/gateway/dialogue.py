@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 
-from gateway.attach import Attacher, Attachment
+from gateway.attach import Attacher
+from gateway.attachment import Attachment
 from gateway.chat_stream import ChatDialect
 from gateway.history import History
 from gateway.output import OutputBuilder
