@@ -251,8 +251,7 @@ RULES = (
             and (
                 at.parts.policy_loss == "score_function"
                 or (
-                    at.parts.proximal == "recompute"
-                    and at.parts.policy_loss not in AGAINST_BEHAVIOR
+                    at.parts.proximal != "behavior" and at.parts.policy_loss not in AGAINST_BEHAVIOR
                 )
             )
         ),

@@ -49,6 +49,7 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("stale_tokens_uncorrected", "reinforce", {}),
     ("stale_tokens_uncorrected", "grpo", {"proximal": "recompute"}),
+    ("stale_tokens_uncorrected", "grpo", {"proximal": "log_linear"}),
     (
         "nothing_to_interpolate",
         "grpo",
