@@ -17,7 +17,15 @@ from megatron.core import parallel_state
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
-from trainer.megatron import adapters, checkpoint, model, platform, processes, weights
+from trainer.megatron import (
+    adapter_weights,
+    adapters,
+    checkpoint,
+    model,
+    platform,
+    processes,
+    weights,
+)
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.frozen import Frozen
 from trainer.megatron.layout import Layout
@@ -103,6 +111,11 @@ class Learner:
         return self._stepper.num_steps
 
     @property
+    def lora(self) -> Lora | None:
+        """The adapters that train in the place of the weights, if they do."""
+        return self._model.lora
+
+    @property
     def num_trained(self) -> int:
         """Numbers that this process's optimizer moves; the rest of the model takes no room in it."""
         return self._stepper.num_trained
@@ -147,8 +160,14 @@ class Learner:
         return StepMetrics(total_loss, norm, self._stepper.learning_rate, not moved, sums)
 
     def export(self) -> Iterator[tuple[str, Tensor]]:
-        """(Hugging Face name, whole CPU tensor); every process must take all of them."""
+        """(Hugging Face name, whole CPU tensor), adapters merged; every process must take all of them."""
         return weights.export(self._model, self._architecture)
+
+    def export_adapters(self) -> Iterator[tuple[str, Tensor]]:
+        """(PEFT's name, whole CPU tensor); every process must take all of them."""
+        if self.lora is None:
+            return iter(())
+        return adapter_weights.export(self._model, self._architecture, self.lora)
 
     def save(self, path: Path, state: Mapping[str, object]) -> None:
         """Write a checkpoint directory, whole or not at all; `state` is the caller's, of JSON values."""

@@ -17,11 +17,12 @@ from megatron.core.transformer.transformer_layer import get_transformer_layer_of
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from trainer.megatron import adapters, platform
+from trainer.megatron import adapters
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import WeightsMismatch
 from trainer.megatron.model import PolicyModel
 from trainer.megatron.safetensors_folder import SafetensorsFolder
+from trainer.megatron.whole import all_gather, over_stages
 
 
 class Split(Enum):
@@ -148,12 +149,12 @@ def load(model: PolicyModel, architecture: Architecture, model_dir: Path) -> Non
 @torch.no_grad()
 def export(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     """(Hugging Face name, whole tensor on the CPU), stage by stage, adapters merged; every rank must run it to the end."""
-    stages = parallel_state.get_pipeline_model_parallel_group()
-    for stage in range(stages.size()):
-        own = _export_stage(model, architecture) if stage == stages.rank() else None
-        for name, tensor in _broadcast_stage(own, stage, model, architecture):
-            # A copy, so that what was exported does not move with the next step.
-            yield name, tensor.to("cpu", copy=True).contiguous()
+    return over_stages(
+        _export_stage(model, architecture),
+        names=_exported_names(model, architecture),
+        shapes=hf_shapes(architecture),
+        dtype=model.config.params_dtype,
+    )
 
 
 def shard(
@@ -270,22 +271,14 @@ def _own_slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
 def _gather(parameter: Tensor, slot: Slot) -> list[Tensor]:
     """The shards of all tensor-parallel ranks."""
     group = _tensor_group(slot)
-    return [parameter] if slot.split is Split.REPLICATED else _all_gather(parameter, group)
+    return [parameter] if slot.split is Split.REPLICATED else all_gather(parameter, group)
 
 
 def _over_expert_ranks(parameter: Tensor, slot: Slot) -> Iterator[tuple[int, Tensor]]:
     """The parameter that each expert-parallel rank has in this slot; one, where all have the same."""
     if slot.expert is None:
         return iter([(0, parameter)])
-    return iter(enumerate(_all_gather(parameter, parallel_state.get_expert_model_parallel_group())))
-
-
-def _all_gather(parameter: Tensor, group: ProcessGroup) -> list[Tensor]:
-    if group.size() == 1:
-        return [parameter]
-    shards = [torch.empty_like(parameter) for _ in range(group.size())]
-    torch.distributed.all_gather(shards, parameter.contiguous(), group=group)
-    return shards
+    return iter(enumerate(all_gather(parameter, parallel_state.get_expert_model_parallel_group())))
 
 
 def _tensor_group(slot: Slot) -> ProcessGroup:
@@ -296,29 +289,6 @@ def _tensor_group(slot: Slot) -> ProcessGroup:
         else parallel_state.get_expert_tensor_parallel_group()
     )
     return group
-
-
-def _broadcast_stage(
-    own: Iterator[tuple[str, Tensor]] | None,
-    stage: int,
-    model: PolicyModel,
-    architecture: Architecture,
-) -> Iterator[tuple[str, Tensor]]:
-    """One pipeline stage's tensors on the ranks of every stage; `own` is what this rank, if of that stage, has."""
-    group = parallel_state.get_pipeline_model_parallel_group()
-    source = torch.distributed.get_global_rank(group, stage)
-    message = [_exported_names(model, architecture)]
-    torch.distributed.broadcast_object_list(message, src=source, group=group)
-    shapes = hf_shapes(architecture)
-    for name in message[0]:
-        if own is not None:
-            tensor = next(own)[1].contiguous()
-        else:
-            tensor = torch.empty(
-                shapes[name], dtype=model.config.params_dtype, device=platform.device()
-            )
-        torch.distributed.broadcast(tensor, src=source, group=group)
-        yield name, tensor
 
 
 def _exported_names(model: PolicyModel, architecture: Architecture) -> list[str]:

@@ -40,7 +40,7 @@ def train(learner: Learner, *, steps: int) -> dict[str, object]:
     return {
         "logprobs": torch.cat(logprobs),
         "steps": [(m.loss, m.gradient_norm, m.sums["tokens"], m.sums["entropy"]) for m in metrics],
-        "weights": dict(learner.export()),
+        "weights": dict(learner.export()) | dict(learner.export_adapters()),
     }
 
 

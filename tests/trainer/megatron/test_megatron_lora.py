@@ -1,14 +1,19 @@
 """Low-rank adapters: only they train, merged they are the same policy, and what they cannot adapt is refused."""
 
+import copy
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
+from trainer.adapter_files import write_adapter
 from trainer.job import lora as asked_for
 from trainer.megatron.errors import CheckpointError, LoraNotSupported
 from trainer.megatron.learner import Learner
@@ -27,6 +32,13 @@ def trained(learner: Learner, batch: TrainBatch, steps: int = 3) -> Learner:
     for _ in range(steps):
         assert not learner.step(batch, score_function).skipped
     return learner
+
+
+def fitting(reference: Reference, lora: Lora) -> Lora:
+    """Experts have no adapters."""
+    if reference.model.config.model_type != "qwen3_moe":
+        return lora
+    return replace(lora, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))
 
 
 def projections(reference: Reference, lora: Lora) -> dict[str, torch.nn.Linear]:
@@ -53,8 +65,7 @@ def test_merged_and_unmerged_logprobs_agree(
     reference: Reference, create: Create, one_pack: Microbatch, tmp_path: Path, lora: Lora
 ) -> None:
     """A plain learner of the exported weights has the adapted one's logprobs to 1e-5; only targets moved."""
-    if reference.model.config.model_type == "qwen3_moe":
-        lora = Lora(rank=4, alpha=8.0, target_modules=("q_proj", "k_proj", "o_proj"))
+    lora = fitting(reference, lora)
     batch = TrainBatch((one_pack,))
     learner = create(reference.directory, lora=lora)
     before = dict(learner.export())
@@ -71,19 +82,60 @@ def test_merged_and_unmerged_logprobs_agree(
     torch.testing.assert_close(merged, unmerged, atol=1e-5, rtol=1e-5)
 
 
-def test_a_step_is_the_one_a_low_rank_product_takes(
+def test_an_exported_adapter_is_the_policy(
+    reference: Reference, create: Create, one_pack: Microbatch
+) -> None:
+    """W + alpha / rank x B A in the Hugging Face model, by PEFT's names, gives the learner's logprobs to 1e-5."""
+    lora = fitting(reference, SOME)
+    batch = TrainBatch((one_pack,))
+    learner = trained(create(reference.directory, lora=lora), batch)
+    exported = dict(learner.export_adapters())
+    adapted = copy.deepcopy(reference)
+    for name, projection in projections(adapted, lora).items():
+        a, b = (exported.pop(f"base_model.model.{name}.lora_{part}.weight") for part in "AB")
+        projection.weight.data += lora.alpha / lora.rank * (b @ a)
+    assert not exported
+    (measured,) = learner.logprobs(batch)
+    torch.testing.assert_close(measured, adapted.logprobs(one_pack), atol=1e-5, rtol=1e-5)
+
+
+def test_a_step_goes_down_the_gradient_of_the_product(
     qwen3: Reference, create: Create, one_pack: Microbatch
 ) -> None:
-    """The first step moves W by alpha / rank x (dB) A, so by no more than rank directions of each projection."""
-    learner = create(qwen3.directory, lora=ALL)
-    before = dict(learner.export())
+    """With epsilon far above the gradient Adam's first step is the gradient: dB = alpha / rank x dW A^T."""
+    learner = create(
+        qwen3.directory, lora=ALL, learning_rate=1e3, epsilon=1e3, clip_gradient_norm=0.0
+    )
+    started = dict(learner.export_adapters())
     trained(learner, TrainBatch((one_pack,)), steps=1)
-    after = dict(learner.export())
-    for name in projections(qwen3, ALL):
-        change = (after[f"{name}.weight"] - before[f"{name}.weight"]).double()
-        sizes = torch.linalg.svdvals(change)
-        assert sizes[ALL.rank - 1] > 1e-3 * sizes[0]
-        assert sizes[ALL.rank] < 1e-4 * sizes[0]
+    stepped = dict(learner.export_adapters())
+    qwen3.model.zero_grad()
+    score_function(qwen3.logprobs(one_pack), torch.zeros(1), one_pack)[0].backward()
+    for name, projection in projections(qwen3, ALL).items():
+        a, b = (f"base_model.model.{name}.lora_{part}.weight" for part in "AB")
+        assert torch.equal(stepped[a], started[a])  # B was zero, so A has no gradient yet
+        assert projection.weight.grad is not None
+        expected = -ALL.scale * projection.weight.grad @ started[a].t()
+        torch.testing.assert_close(
+            stepped[b], expected, rtol=5e-3, atol=1e-4 * expected.abs().max().item()
+        )
+
+
+def test_an_adapter_directory_says_what_it_belongs_to(
+    qwen3: Reference, create: Create, tmp_path: Path
+) -> None:
+    """It has PEFT's two files: the factors in their shapes, and rank, alpha, projections and base."""
+    learner = create(qwen3.directory, lora=SOME)
+    write_adapter(tmp_path, learner.export_adapters(), SOME, base_dir=qwen3.directory)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    for name, projection in projections(qwen3, SOME).items():
+        shapes = [tensors.pop(f"base_model.model.{name}.lora_{part}.weight").shape for part in "AB"]
+        assert shapes == [(3, projection.in_features), (projection.out_features, 3)]
+    assert not tensors
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 3, 8)
+    assert config["target_modules"] == ["o_proj", "q_proj", "up_proj", "v_proj"]
+    assert config["base_model_name_or_path"] == str(qwen3.directory)
 
 
 def test_dropout_acts_in_steps_and_not_in_measurements(
