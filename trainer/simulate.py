@@ -5,7 +5,6 @@ Prints throughput, staleness and the speed-up over synchronous training for each
 
 import dataclasses
 import json
-import math
 import sys
 from typing import Annotated, Literal
 
@@ -83,9 +82,8 @@ def main(
 
 
 def speed_up(outcome: Outcome, synchronous: Outcome) -> float:
-    """Episodes trained per second, over those of synchronous training; NaN if that trains none."""
-    base = synchronous.episodes_per_second
-    return outcome.episodes_per_second / base if base else math.nan
+    """Episodes trained per second, over those of synchronous training."""
+    return outcome.episodes_per_second / synchronous.episodes_per_second
 
 
 def table(outcomes: list[Outcome]) -> Table:
