@@ -10,7 +10,8 @@ import numpy as np
 
 from gateway.encoding import Ids
 from rollout.episode import TOKEN, Anchor, Media
-from rollout.trie import Trie, encode_tokens
+from rollout.span import encode_tokens
+from rollout.trie import Trie
 from rollout.vision import collapse
 
 

@@ -12,8 +12,9 @@ from gateway.token_text import LONGEST_CHARACTER, TokenText
 from rollout.episode import OutputFlags
 from rollout.header import EpisodeView
 from rollout.sequences import is_trainable, leaves, linearize
+from rollout.span import Place, Span, path
 from rollout.tokenizer import Tokenizer
-from rollout.trie import Place, Span, Trie, path
+from rollout.trie import Trie
 
 Kind = Literal["context", "sampled", "forced"]
 Orphaned = Literal["abandoned", "side", "passed_over"]

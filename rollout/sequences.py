@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rollout.episode import Media
-from rollout.trie import Place, Span, Trie, media_on, path
+from rollout.span import Place, Span, media_on, path
+from rollout.trie import Trie
 
 
 class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):

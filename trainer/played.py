@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rollout.header import EpisodeView
-from rollout.trie import Place, Span, Trie, path
+from rollout.span import Place, Span, path
+from rollout.trie import Trie
 from trainer.algorithms import shaped_rewards, soft_overlong
 from trainer.composition import Composition
 from trainer.rows import Row, Ways, episode_ways

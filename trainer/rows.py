@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from rollout.episode import OutputFlags
 from rollout.sequences import Sequence as TokenSequence
 from rollout.sequences import is_trainable, leaves, linearize
-from rollout.trie import Place, Span, Trie, path
+from rollout.span import Place, Span, path
+from rollout.trie import Trie
 from trainer.megatron.errors import ImagesNotSupported
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from rollout.sequences import Sequence as TokenSequence
-from rollout.trie import common_length
+from rollout.span import common_length
 from trainer.packing import pack
 
 # How many times larger its rows must be for a tree to be used. A row joins one if it leaves that much of itself to it,
