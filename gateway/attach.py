@@ -16,7 +16,7 @@ from msgspec import structs
 from gateway.attachment import Attachment, How
 from gateway.breaks import Break, break_of
 from gateway.conversation import Chain, seed
-from gateway.encoding import Ids, PieceEncoder
+from gateway.encoding import PieceEncoder
 from gateway.errors import BadRequest
 from gateway.history import History
 from gateway.messages import Messages, Unread
@@ -24,7 +24,7 @@ from gateway.prompt import Prompt
 from gateway.reader import Reader
 from gateway.recollection import Recollection
 from gateway.request import ChatMessage, Request, Tool
-from rollout.episode import TOKEN, Anchor, HistoryPolicy, Media
+from rollout.episode import TOKEN, Anchor, HistoryPolicy, Ids, Media
 from rollout.template import ChatTemplate, Opening
 from rollout.tokenizer import Tokenizer
 from rollout.vision import SizedImage, Vision, collapse

@@ -6,9 +6,8 @@ from typing import Literal
 
 from gateway.breaks import Break
 from gateway.conversation import Chain
-from gateway.encoding import Ids
 from gateway.prompt import Prompt
-from rollout.episode import Anchor, Media
+from rollout.episode import Anchor, Ids, Media
 
 How = Literal["bridged", "branched", "root"]
 

@@ -7,15 +7,12 @@ the ids of the whole.
 from collections import OrderedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rollout.episode import TOKEN
+from rollout.episode import TOKEN, Ids
 from rollout.tokenizer import Tokenizer
 
 MIN_PIECE = 64  # characters; shorter ones are encoded faster than they are looked up
 MAX_REMEMBERED = 16_000_000  # characters, with their ids some 32 MB
-
-Ids = NDArray[np.int32]
 
 
 class PieceEncoder:

@@ -8,8 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gateway.encoding import Ids
-from rollout.episode import TOKEN, Anchor, Media
+from rollout.episode import TOKEN, Anchor, Ids, Media
 from rollout.span import encode_tokens
 from rollout.trie import Trie
 from rollout.vision import collapse

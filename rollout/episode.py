@@ -17,6 +17,7 @@ from rollout.errors import RolloutError
 
 TOKEN = np.dtype("<i4")
 LOGPROB = np.dtype("<f4")
+Ids = NDArray[np.int32]
 
 
 class MalformedTurn(RolloutError, ValueError):
@@ -186,7 +187,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return len(self.tokens) // TOKEN.itemsize
 
     @property
-    def ids(self) -> NDArray[np.int32]:
+    def ids(self) -> Ids:
         return np.frombuffer(self.tokens, TOKEN)
 
     @property
@@ -227,7 +228,7 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
             raise MalformedTurn(f"{len(self.output_chains)} chains, {len(self.outputs)} outputs")
 
     @property
-    def context_ids(self) -> NDArray[np.int32]:
+    def context_ids(self) -> Ids:
         return np.frombuffer(self.context, TOKEN)
 
     @property

@@ -4,11 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from rollout.episode import Media
-
-Ids = NDArray[np.int32]
+from rollout.episode import Ids, Media
 
 
 class Span:

@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rollout.episode import TOKEN, Anchor, MalformedTurn, Media, Output, Turn
+from rollout.episode import TOKEN, Anchor, Ids, MalformedTurn, Media, Output, Turn
 from rollout.span import (
     ROOT,
-    Ids,
     Place,
     Span,
     climb,

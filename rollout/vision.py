@@ -12,12 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from rollout.episode import Media
+from rollout.episode import Ids, Media
 from rollout.model_files import ModelFiles
-
-Ids = NDArray[np.int32]
 
 
 class SizedImage(NamedTuple):
