@@ -31,6 +31,9 @@ log = logging.getLogger("gateway")
 # Tokenizer and template are millions of objects that never die: collecting around them costs a third of a turn.
 GC_THRESHOLDS = (50_000, 20, 50)
 BACKLOG = 2048  # connections waiting to be accepted
+# Longer than clients and load balancers keep an idle connection (httpx 5 s, most balancers 60 s): the side that may send next
+# closes first, or a call would meet a connection that is just being closed.
+KEEP_ALIVE_SECONDS = 75
 DATE_SECONDS = 1.0  # as fine as an HTTP date can be
 
 
@@ -92,6 +95,7 @@ class Server(uvicorn.Server):
             proxy_headers=False,
             server_header=False,
             backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, round(shutdown_seconds)),
         )
         super().__init__(config)
