@@ -1,6 +1,7 @@
 """`python -m trainer`, or under torchrun: train the policy that the gateway serves until SIGTERM.
 
 SIGTERM lets the running step end, writes a checkpoint, gives claimed groups back and exits with 0.
+SIGUSR1 traces the next step into the checkpoint directory's `traces`.
 """
 
 import logging
@@ -17,6 +18,7 @@ from trainer.job import Job
 from trainer.megatron.errors import LearnerError
 from trainer.portal import Portal, Stopped
 from trainer.settings import Settings
+from trainer.step_trace import StepTrace
 
 log = logging.getLogger("trainer")
 
@@ -27,7 +29,7 @@ def main() -> int:
     configure()
     with Portal.open() as portal, stopping_on_signals(portal):
         try:
-            with Job.open(Settings.load(), portal) as job:
+            with Job.open(Settings.load(), portal) as job, tracing_on_signal(job.trace):
                 job.run()
         except Stopped as reason:
             log.info("stopped", extra={"waiting": str(reason)})
@@ -54,6 +56,16 @@ def stopping_on_signals(portal: Portal) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def tracing_on_signal(trace: StepTrace) -> Iterator[None]:
+    """SIGUSR1 asks for a trace of the next step."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: trace.request())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 if __name__ == "__main__":

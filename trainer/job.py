@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Self
@@ -33,6 +34,8 @@ from trainer.ranks import Ranks
 from trainer.report import Report
 from trainer.settings import Settings
 from trainer.staleness import StalenessRule
+from trainer.step_trace import StepTrace
+from trainer.writer import TensorBoardWriter, WandbWriter, Writer
 
 log = logging.getLogger("trainer")
 
@@ -48,6 +51,9 @@ class Job:
         self._report = Report(self._registry)
         self._store = Store.connect(settings.redis_url, project=settings.project)
         closing.callback(portal.close, self._store.close)
+        self.trace = StepTrace(
+            settings.checkpoint_dir / "traces", rank=int(os.environ.get("RANK", "0"))
+        )
         self._policies = PolicyStore(settings.weights_dir)
         self._checkpoints = Checkpoints(
             settings.checkpoint_dir,
@@ -81,6 +87,8 @@ class Job:
             checkpoints=self._checkpoints,
             report=self._report,
             history=history,
+            writers=self._writers(learner.steps) if ranks.is_primary else (),
+            trace=self.trace,
             data_parallel=layout(self._settings).data_parallel(ranks.size),
             token_budget=self._settings.tokens_per_microbatch,
         )
@@ -111,6 +119,16 @@ class Job:
         ledger = self._portal.call(Ledger.open, self._settings.database_url)
         self._closing.callback(self._portal.close, ledger.close)
         return History(self._store, ledger, self._portal, project=self._settings.project)
+
+    def _writers(self, steps: int) -> list[Writer]:
+        writers: list[Writer] = []
+        if (directory := self._settings.tensorboard_dir) is not None:
+            writers.append(TensorBoardWriter(directory, after_step=steps))
+        if (directory := self._settings.wandb_dir) is not None:
+            writers.append(WandbWriter(directory, project=self._settings.project))
+        for writer in writers:
+            self._closing.callback(writer.close)
+        return writers
 
     def _publisher(self, ranks: Ranks, history: History | None) -> Publisher:
         secret = self._settings.engine_admin_key

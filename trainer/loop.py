@@ -19,6 +19,8 @@ from trainer.megatron.learner import Learner, StepMetrics
 from trainer.objective import Objective
 from trainer.publish import Publisher
 from trainer.report import Report, summarize
+from trainer.step_trace import StepTrace
+from trainer.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Trainer:
     checkpoints: Checkpoints
     report: Report
     history: History | None  # rank 0's
+    writers: Sequence[Writer]  # rank 0's
+    trace: StepTrace
     data_parallel: int  # ranks that share the microbatches of a batch
     token_budget: int
 
@@ -44,8 +48,9 @@ class Trainer:
                 self.feed.discard(claims, DiscardReason.NO_SIGNAL)
                 progress = replace(progress, baseline=batch.baseline)
                 continue
-            batch = self.measure(batch)
-            metrics = self.step(batch)
+            with self.trace.of(self.learner.steps + 1):
+                batch = self.measure(batch)
+                metrics = self.step(batch)
             if metrics.skipped:
                 self.report.alert("not_finite", loss=metrics.loss, norm=metrics.gradient_norm)
                 self.feed.refuse(claims)
@@ -97,6 +102,15 @@ class Trainer:
         self.report.stepped(summary, step=self.learner.steps, version=policy.version)
         if self.history is not None:
             self.history.step(self.learner.steps, policy, summary)
+        for writer in self.writers:
+            self.write(writer, summary | {"version": policy.version})
+
+    def write(self, writer: Writer, values: dict[str, float]) -> None:
+        """A full disk costs a chart, not the training."""
+        try:
+            writer.write(self.learner.steps, values)
+        except OSError as error:
+            self.report.alert("writer", error=str(error))
 
     def keep(self, progress: Progress) -> None:
         """A checkpoint; what it has seen need not be kept for another try. A full disk is tried again at the next one."""

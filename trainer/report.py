@@ -18,7 +18,7 @@ from trainer.megatron.learner import StepMetrics
 log = logging.getLogger("trainer")
 
 PHASES = ("claim", "prepare", "logprobs", "step", "publish", "swap", "checkpoint")
-ALERTS = ("publish", "checkpoint", "swap", "not_finite")
+ALERTS = ("publish", "checkpoint", "swap", "not_finite", "writer")
 GAUGES = {  # of what `summarize` gives
     "loss": "Loss of the last step",
     "kl": "KL(behavior || proximal), k3, per trained token",

@@ -16,6 +16,7 @@ from trainer.megatron.lora import PROJECTIONS, Projection
 from trainer.megatron.optimizer import Schedule
 from trainer.presets import DEFAULT, PRESETS, preset, starting_point
 from trainer.staleness import Beyond
+from trainer.writer import ensure_installed
 
 
 class Settings(Composition, SharedSettings):
@@ -37,6 +38,12 @@ class Settings(Composition, SharedSettings):
     checkpoints_kept: int = Field(default=2, ge=1, description="older ones are deleted")
     policies_kept: int = Field(
         default=8, ge=2, description="published directories; an engine may still be loading one"
+    )
+    tensorboard_dir: Path | None = Field(
+        default=None, description="gets the numbers of every step as TensorBoard events"
+    )
+    wandb_dir: Path | None = Field(
+        default=None, description="the same, as offline runs of Weights & Biases"
     )
     seed: int = Field(default=0, description="of dropout and initialization")
 
@@ -138,6 +145,13 @@ class Settings(Composition, SharedSettings):
     def _is_an_algorithm(cls, algorithm: str) -> str:
         preset(algorithm)
         return algorithm
+
+    @field_validator("tensorboard_dir", "wandb_dir")
+    @classmethod
+    def _can_be_written(cls, directory: Path | None, info: ValidationInfo) -> Path | None:
+        if directory is not None:
+            ensure_installed(str(info.field_name).removesuffix("_dir"))
+        return directory
 
     @field_validator("decay_steps")
     @classmethod

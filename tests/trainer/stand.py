@@ -29,6 +29,8 @@ from trainer.publish import Publisher
 from trainer.ranks import Ranks
 from trainer.report import Report
 from trainer.staleness import StalenessRule
+from trainer.step_trace import StepTrace
+from trainer.writer import Writer
 
 GROUPS = 4
 LEASE_SECONDS = 30.0
@@ -95,6 +97,8 @@ class Stand:
         self.checkpoints = Checkpoints(place.checkpoint_dir, every_steps=5, keep=2)
         self.registry = CollectorRegistry()
         self.report = Report(self.registry)
+        self.writers: list[Writer] = []
+        self.trace = StepTrace(place.directory / "traces")
         lineage = Lineage(self.store, self.portal, self.checkpoints, place.model_dir)
         settings = OptimizerSettings(learning_rate=5e-3)
         self.learner = closing.enter_context(Learner.create(lineage.starting_weights(), settings))
@@ -148,6 +152,8 @@ class Stand:
             checkpoints=self.checkpoints,
             report=self.report,
             history=None,
+            writers=self.writers,
+            trace=self.trace,
             data_parallel=1,
             token_budget=64,
         )

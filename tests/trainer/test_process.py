@@ -93,11 +93,13 @@ async def play(store: Store, groups: int) -> None:
 def test_it_trains_tells_and_ends(
     environment: dict[str, str], store: Store, portal: Portal
 ) -> None:
-    """Ready, two steps, metrics; SIGTERM: checkpoint, claims given back, code 0; store and ledger say what happened."""
+    """Ready, two steps, the first traced on SIGUSR1, metrics; SIGTERM: checkpoint, claims given back, code 0; store and ledger say what happened."""
     with running(environment) as process:
         wait_for(process, "ready")
         ready = json.loads(Path(environment["TURNGATE_TRAINER_READY_FILE"]).read_text())
+        process.send_signal(signal.SIGUSR1)
         portal.call(play, store, 2 * GROUPS)
+        traced = wait_for(process, "traced")
         assert "version=1" in wait_for(process, "step")
         assert "version=2" in wait_for(process, "step")
         url = f"http://{ready['host']}:{ready['metrics_port']}/metrics"
@@ -110,8 +112,10 @@ def test_it_trains_tells_and_ends(
     totals = portal.call(store.totals)
     assert totals.trained == 2 * GROUPS * GROUP_SIZE
     assert totals.groups == {"ready": GROUPS - 1, "claimed": 0}
-    checkpoints = Path(environment["TURNGATE_TRAINER_CHECKPOINT_DIR"]).iterdir()
-    assert [path.name for path in checkpoints] == ["step00000002"]
+    checkpoints = Path(environment["TURNGATE_TRAINER_CHECKPOINT_DIR"])
+    assert [path.name for path in checkpoints.glob("step*")] == ["step00000002"]
+    (trace,) = (checkpoints / "traces").iterdir()
+    assert str(trace) in traced
     training = portal.call(store.training)
     assert training["step"] == training["version"] == "2"
     assert int(training["max_live_episodes"]) == 5 * GROUPS * GROUP_SIZE

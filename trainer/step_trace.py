@@ -1,0 +1,37 @@
+"""What one step spends its time on: on SIGUSR1 the next batch is traced from its first forward pass to its optimizer step.
+
+The process that was asked writes its own trace, for Perfetto or chrome://tracing; one that was not asked pays nothing.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+log = logging.getLogger("trainer.step_trace")
+
+
+class StepTrace:
+    def __init__(self, directory: Path, *, rank: int = 0) -> None:
+        self._directory, self._rank = directory, rank
+        self._is_requested = False
+
+    def request(self) -> None:
+        """Trace the next batch; may be called from a signal handler."""
+        self._is_requested = True
+
+    @contextmanager
+    def of(self, step: int) -> Iterator[None]:
+        """Around the passes of this step."""
+        if not self._is_requested:
+            yield
+            return
+        self._is_requested = False
+        with torch.profiler.profile() as profiler:
+            yield
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"step{step:08d}.rank{self._rank}.json"
+        profiler.export_chrome_trace(str(path))
+        log.info("traced", extra={"step": step, "path": str(path)})
