@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rollout.episode import DiscardReason
 from rollout.sequences import Sequence as TokenSequence
 
 ADVANTAGE = np.dtype("<f4")
@@ -20,6 +21,7 @@ class Credit(msgspec.Struct, frozen=True, gc=False):
 
     advantages: bytes
     num_tokens: int
+    left_out: DiscardReason | None = None  # why nothing of it may train, although its group does
 
 
 def pack_advantages(advantages: Iterable[NDArray[np.float32]]) -> bytes:

@@ -79,12 +79,13 @@ class ClaimTransitions(Transitions):
     ) -> None:
         """Mark the groups trained into the policy and record the policy as current, or raise ClaimLost and do neither.
 
-        The advantages are kept with their episodes, and the tokens that were trained counted as delivered.
+        The advantages are kept with their episodes, and the tokens that were trained counted as delivered; an episode that
+        was left out is discarded.
         """
         given = [
             item
             for episode_id, kept in (credit or {}).items()
-            for item in (episode_id, kept.advantages, kept.num_tokens)
+            for item in (episode_id, kept.advantages, kept.num_tokens, kept.left_out or "")
         ]
         await self._run("ack", owner, *policy_arguments(policy), len(group_ids), *group_ids, *given)
 

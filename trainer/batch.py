@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rollout.advantages import Credit, pack_advantages
+from rollout.episode import DiscardReason
 from rollout.group import Claim
 from rollout.header import EpisodeView
 from trainer.algorithms import RunningBaseline
@@ -80,8 +81,13 @@ class Batch:
         delivered = Counter[int]()
         for row in self.trained_rows:
             delivered[row.episode] += row.num_sampled
+        counted = {row.episode for row in self.rows if row.trains}
         return {
-            episode_id: Credit(pack_advantages(advantages[number]), delivered[number])
+            episode_id: Credit(
+                pack_advantages(advantages[number]),
+                delivered[number],
+                None if number in counted else DiscardReason.OVERLONG,
+            )
             for number, episode_id in enumerate(self.episode_ids)
         }
 

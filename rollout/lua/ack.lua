@@ -1,11 +1,13 @@
 -- ack: the groups are trained into a policy, which becomes the current one; all of it or nothing.
 -- args: owner, version, path, parent, digest, created, how many groups, groups,
---       then episode, advantages, delivered tokens, ...
+--       then episode, advantages, delivered tokens, why it was left out or '', ...
 -- needs: keys, alarm, episode, group, policy
 local owner, version, path, parent, digest, created, num_groups = unpack(args, 1, 7)
 local last_group = 7 + num_groups
 local credits = {}
-for index = last_group + 1, #args, 3 do credits[args[index]] = {args[index + 1], args[index + 2]} end
+for index = last_group + 1, #args, 4 do
+  credits[args[index]] = {args[index + 1], args[index + 2], args[index + 3]}
+end
 local lost = {}
 for index = 8, last_group do
   local group = args[index]
@@ -17,7 +19,10 @@ if #lost > 0 then return refuse('ClaimLost', unpack(lost)) end
 for index = 8, last_group do
   local group = args[index]
   if holds(owner, group) then
-    for _, id in ipairs(members(group, 'claimed')) do train(id, version, credits[id]) end
+    for _, id in ipairs(members(group, 'claimed')) do
+      local credit = credits[id]
+      if credit and credit[3] ~= '' then discard(id, credit[3]) else train(id, version, credit) end
+    end
     finish(group, 'trained')
     call('ZADD', key('trained'), version, group)
   end

@@ -229,11 +229,14 @@ class Model:
                 self.groups[name].deliveries -= 1
                 self._requeue(self.groups[name], "claimed")
 
-    def ack(self, owner: str, ids: list[str], version: int) -> Refusal:
+    def ack(self, owner: str, ids: list[str], version: int, *, overlong: set[str]) -> Refusal:
         if not all(self._holds(owner, name) for name in ids):
             return errors.ClaimLost
         for group in (self.groups[name] for name in ids):
             for episode in self._members(group, "claimed"):
+                if episode.id in overlong:
+                    self._discard(episode, "overlong")
+                    continue
                 episode.status, episode.policy_version = "trained", version
                 self._count_tokens(episode, "trained", 1)
                 self._tell(episode)

@@ -214,6 +214,22 @@ async def test_advantages_live_as_long_as_the_training(store: Store) -> None:
     assert {(await store.episode(name)).advantages for name in credit} == {None}
 
 
+async def test_an_episode_left_out_of_its_group_is_discarded(store: Store) -> None:
+    """The group trains, the overlong member does not and says so; undoing the training leaves it discarded."""
+    await play(store, "ep_1", group="g", size=2)
+    await play(store, "ep_2", group="g")
+    await claim(store)
+    credit = {"ep_1": Credit(b"four", 1), "ep_2": Credit(b"four", 0, DiscardReason.OVERLONG)}
+
+    await store.ack("trainer", ["g"], policy(2), credit=credit)
+
+    totals = await store.totals()
+    assert (totals.trained, totals.discarded[DiscardReason.OVERLONG]) == (1, 1)
+    await store.restore(1)
+    (again,) = await claim(store)
+    assert [episode.header.id for episode in again.episodes] == ["ep_1"]
+
+
 async def test_a_batch_of_thousands_is_acknowledged_at_once(store: Store) -> None:
     """More groups and advantages than Lua can unpack in one call still make one transaction."""
     await play(store, "ep_1")

@@ -118,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
         """What a trainer does most of the time."""
         self.claim(owner=owner, groups=2, version=version, staleness=6, judged_by="oldest")
         if any(self.claimed[owner]):
-            self.ack(owner)
+            self.ack(owner=owner, long=0)
 
     @rule(pick=picks, group=group_ids, size=sizes, kind=kinds)
     def begin(self, pick: int, group: str | None, size: int | None, kind: str) -> None:
@@ -208,16 +208,21 @@ class StoreMachine(RuleBasedStateMachine):
         self.agree(self.store.release(owner, ids), self.model.release(owner, ids))
 
     @precondition(lambda self: any(self.claimed.values()))
-    @rule(owner=owners)
-    def ack(self, owner: str) -> None:
+    @rule(owner=owners, long=st.integers(1, 4))
+    def ack(self, owner: str, long: int) -> None:
         ids, self.claimed[owner] = self.claimed[owner], []
         self.version += 1
         policy = Policy(self.version, f"/weights/{self.version}", None, "digest", 0)
+        overlong = {e.id for e in self.model.episodes.values() if len(e.versions) == long}
         credit = {
-            episode.id: Credit(b"", TOKENS_A_TURN * len(episode.versions))
+            episode.id: Credit(
+                b"",
+                TOKENS_A_TURN * len(episode.versions),
+                DiscardReason.OVERLONG if episode.id in overlong else None,
+            )
             for episode in self.model.episodes.values()
         }
-        expected = self.model.ack(owner, ids, self.version)
+        expected = self.model.ack(owner, ids, self.version, overlong=overlong)
         self.agree(self.store.ack(owner, ids, policy, credit=credit), expected)
         recorded = self.do(self.store.policy())
         assert (recorded == policy) is (expected is None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from rollout.episode import Anchor, OutputFlags, Turn
+from rollout.episode import Anchor, DiscardReason, OutputFlags, Turn
 from rollout.trie import Trie
 from tests.rollout.random_episodes import episodes
 from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_come
@@ -144,6 +144,7 @@ def test_overlong_filtering_leaves_cut_rows_out_of_the_loss_alone() -> None:
     assert part.weights.tolist() == [0, 0.5, 0.5]
     deviation = statistics.stdev([1.0, 0.0]) + 1e-6
     assert part.advantages.tolist() == pytest.approx([0, -0.5 / deviation, -0.5 / deviation])
+    assert [given.left_out for given in batch.credit.values()] == [DiscardReason.OVERLONG, None]
 
 
 def test_a_batch_of_cut_rows_has_no_signal() -> None:
