@@ -1,6 +1,7 @@
 """Checkpoints of the learner: the last few, each whole, each naming the policy version its weights are."""
 
 import shutil
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,15 @@ class Progress:
     baseline: RunningBaseline = field(default_factory=RunningBaseline)
 
 
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """A checkpoint in the making."""
+
+    written: Future[None]
+    progress: Progress
+    is_primary: bool
+
+
 class Checkpoints:
     """`<directory>/step00000020`; a name that is anything else is unfinished and nobody's business."""
 
@@ -23,6 +33,7 @@ class Checkpoints:
         self._directory = directory
         self._every_steps = every_steps
         self._keep = keep
+        self._writing: _Writing | None = None
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint, or None."""
@@ -31,15 +42,36 @@ class Checkpoints:
     def is_due(self, steps: int) -> bool:
         return steps % self._every_steps == 0
 
-    def save(self, learner: Learner, progress: Progress) -> Path:
-        """Write one, then delete the oldest beyond those kept; every rank calls it."""
+    def begin(self, learner: Learner, progress: Progress) -> None:
+        """Write one while training goes on; every rank calls it, after the `finish` of the one before."""
+        assert self._writing is None
         path = self._directory / f"step{learner.steps:08d}"
-        if not path.exists():
-            learner.save(path, asdict(progress))
-        if learner.is_primary:
+        written: Future[None] = Future()
+        if path.exists():
+            written.set_result(None)
+        else:
+            written = learner.begin_save(path, asdict(progress))
+        self._writing = _Writing(written, progress, learner.is_primary)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to `finish`."""
+        return self._writing is not None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether there is, and it need not be waited for."""
+        return self._writing is not None and self._writing.written.done()
+
+    def finish(self) -> Progress:
+        """Wait for what was begun, then delete the oldest beyond those kept; what it remembers."""
+        assert self._writing is not None
+        writing, self._writing = self._writing, None
+        writing.written.result()
+        if writing.is_primary:
             for old in sorted(self._all())[: -self._keep]:
                 shutil.rmtree(old)
-        return path
+        return writing.progress
 
     def restore(self, learner: Learner) -> Progress | None:
         """Bring the learner back to the newest checkpoint; None if there is none."""

@@ -96,6 +96,7 @@ class Job:
             progress = trainer.train(progress)
         if learner.steps:
             trainer.keep(progress)
+            trainer.settle()
         log.info("stopped", extra={"step": learner.steps, "version": progress.version})
 
     def _learner(self, lineage: Lineage) -> Learner:

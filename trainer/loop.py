@@ -43,6 +43,8 @@ class Trainer:
     def train(self, progress: Progress) -> Progress:
         """Train until the feed ends; returns what a checkpoint must remember."""
         for claims in self.feed:
+            if self.checkpoints.is_written:
+                self.settle()
             batch = self.prepare(claims, progress)
             if not batch.has_signal:
                 self.feed.discard(claims, DiscardReason.NO_SIGNAL)
@@ -60,6 +62,7 @@ class Trainer:
             self.tell(batch, metrics, policy)
             if self.checkpoints.is_due(self.learner.steps):
                 self.keep(progress)
+        self.settle()
         return progress
 
     def prepare(self, claims: Sequence[Claim], progress: Progress) -> Batch:
@@ -113,11 +116,21 @@ class Trainer:
             self.report.alert("writer", error=str(error))
 
     def keep(self, progress: Progress) -> None:
-        """A checkpoint; what it has seen need not be kept for another try. A full disk is tried again at the next one."""
+        """A checkpoint, written while training goes on; the one before comes first."""
+        self.settle()
+        with self.report.phase("checkpoint"):
+            self.checkpoints.begin(self.learner, progress)
+
+    def settle(self) -> None:
+        """Wait for the checkpoint in the making; what it has seen need not be kept for another try. A full disk is tried
+        again at the next one.
+        """
+        if not self.checkpoints.is_begun:
+            return
         with self.report.phase("checkpoint"):
             try:
-                self.checkpoints.save(self.learner, progress)
+                kept = self.checkpoints.finish()
             except OSError as error:
                 self.report.alert("checkpoint", error=str(error))
                 return
-            self.feed.checkpointed(progress.version)
+        self.feed.checkpointed(kept.version)

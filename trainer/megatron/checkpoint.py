@@ -8,54 +8,91 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
+from torch.distributed import ProcessGroup
 
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import CheckpointError
 from trainer.megatron.model import PolicyModel
-from trainer.megatron.sharded_writer import ShardedWriter
+from trainer.megatron.snapshot import Snapshot
 from trainer.megatron.stepper import Stepper
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-def save(
-    path: Path,
-    model: PolicyModel,
-    stepper: Stepper,
-    architecture: Architecture,
-    state: Mapping[str, object],
-) -> None:
-    """All ranks write to one directory, which they must share; OSError if it cannot be written."""
-    if path.exists():
-        raise CheckpointError(f"{path} exists; a checkpoint is never overwritten")
-    manifest = _manifest(model, stepper, architecture, state)
-    partial = path.with_name(f".{path.name}.partial")
-    primary = torch.distributed.get_rank() == 0
-    if primary:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    torch.distributed.barrier()
-    try:
-        sharded = _sharded_state(model, stepper, loading=False)
-        dist_checkpointing.save(sharded, str(partial), ShardedWriter())
-        torch.distributed.barrier()
-        if primary:
-            _finish(partial, manifest)
-            partial.rename(path)
-            _sync(path.parent)
-    finally:
-        if primary:
-            shutil.rmtree(partial, ignore_errors=True)
-    torch.distributed.barrier()
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A checkpoint that is not written yet; what training does meanwhile is not in it."""
+
+    path: Path
+    manifest: dict[str, Any]
+    snapshot: Snapshot
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        model: PolicyModel,
+        stepper: Stepper,
+        architecture: Architecture,
+        state: Mapping[str, object],
+    ) -> Self:
+        snapshot = Snapshot.take(_sharded_state(model, stepper, loading=False))
+        return cls(path, _manifest(model, stepper, architecture, state), snapshot)
+
+    def write(self, group: ProcessGroup) -> None:
+        """All ranks write to one directory, which they must share; OSError on all of them if it cannot be written."""
+        try:
+            _on_primary(self._start, group)
+            self.snapshot.write_shards(self._partial, group)
+            _on_primary(self._finish, group)
+        finally:
+            if torch.distributed.get_rank() == 0:
+                shutil.rmtree(self._partial, ignore_errors=True)
+
+    @property
+    def _partial(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.partial")
+
+    def _start(self) -> None:
+        if self.path.exists():
+            raise CheckpointError(f"{self.path} exists; a checkpoint is never overwritten")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        self.snapshot.write_common(self._partial)
+
+    def _finish(self) -> None:
+        """Put everything on the disk with the list of it beside it, and give it its name."""
+        files = list(self._partial.iterdir())
+        sizes = {file.name: file.stat().st_size for file in files}
+        manifest = self._partial / MANIFEST
+        manifest.write_text(json.dumps(self.manifest | {"files": sizes}, indent=1))
+        for path in (*files, manifest, self._partial):
+            _sync(path)
+        self._partial.rename(self.path)
+        _sync(self.path.parent)
+
+
+def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:
+    """Rank 0 acts; what stops it is raised on every rank, none of which then waits for it."""
+    outcome: list[Exception | None] = [None]
+    if torch.distributed.get_rank() == 0:
+        try:
+            action()
+        except (OSError, CheckpointError) as error:
+            outcome = [error]
+    torch.distributed.broadcast_object_list(outcome, src=0, group=group)
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 def load(
@@ -132,15 +169,6 @@ def _manifest(
     }
     plain: dict[str, Any] = json.loads(json.dumps(manifest))
     return plain
-
-
-def _finish(directory: Path, manifest: dict[str, Any]) -> None:
-    """Put everything on the disk, and the list of it beside it."""
-    files = list(directory.iterdir())
-    sizes = {file.name: file.stat().st_size for file in files}
-    (directory / MANIFEST).write_text(json.dumps(manifest | {"files": sizes}, indent=1))
-    for path in (*files, directory / MANIFEST, directory):
-        _sync(path)
 
 
 def _adapters_of(model: PolicyModel) -> dict[str, object]:

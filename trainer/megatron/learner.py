@@ -6,6 +6,7 @@ Every process of the job calls the same methods with the same arguments in the s
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,7 @@ from trainer.megatron.layout import Layout
 from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
+from trainer.megatron.scribe import Scribe
 from trainer.megatron.stepper import Stepper
 from trainer.tree import MIN_SAVING
 
@@ -65,6 +67,7 @@ class Learner:
         self._model = policy
         self._stepper = stepper
         self._membership = membership
+        self._scribe = Scribe()
 
     @classmethod
     def create(
@@ -102,7 +105,8 @@ class Learner:
         self.close()
 
     def close(self) -> None:
-        """Leave the job, unless it was there before this learner."""
+        """Wait for checkpoints in the making and leave the job, unless it was there before this learner."""
+        self._scribe.close()
         self._membership.leave()
 
     @property
@@ -169,9 +173,17 @@ class Learner:
             return iter(())
         return adapter_weights.export(self._model, self._architecture, self.lora)
 
+    def begin_save(self, path: Path, state: Mapping[str, object]) -> Future[None]:
+        """Write a checkpoint directory of the present, whole or not at all, while the caller goes on.
+
+        `state` is the caller's, of JSON values. Every process has the same outcome: OSError if it cannot be written.
+        """
+        draft = checkpoint.Draft.of(path, self._model, self._stepper, self._architecture, state)
+        return self._scribe.begin(draft.write)
+
     def save(self, path: Path, state: Mapping[str, object]) -> None:
-        """Write a checkpoint directory, whole or not at all; `state` is the caller's, of JSON values."""
-        checkpoint.save(path, self._model, self._stepper, self._architecture, state)
+        """As `begin_save`, to its end."""
+        self.begin_save(path, state).result()
 
     def load(self, path: Path) -> dict[str, object]:
         """Continue from a checkpoint of this architecture, saved under any layout; gives the caller's state."""

@@ -55,9 +55,20 @@ def run(model_dir: Path, layout: Layout, rank: int, target: Path) -> None:
     with create(model_dir, layout, rank) as learner:
         first = train(learner, steps=2)
         learner.save(target.with_suffix(".checkpoint"), {"cursor": 7})
+        _fail_to_save(learner, target)
         second = train(learner, steps=2)
         if learner.is_primary:
             torch.save((first, second), target.with_suffix(".pt"))
+
+
+def _fail_to_save(learner: Learner, target: Path) -> None:
+    """Where only the primary finds a file in the way; each process leaves what it was told."""
+    (way := target.with_suffix(".file")).touch()
+    try:
+        learner.save(way / "checkpoint", {})
+    except OSError as error:
+        report = target.with_suffix(f".error{torch.distributed.get_rank()}")
+        report.write_text(str(error))
 
 
 def main() -> None:

@@ -1,12 +1,17 @@
 """Checkpoints: resuming is not having stopped, and a damaged or foreign one is refused."""
 
 import json
+import os
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
@@ -55,6 +60,48 @@ def test_a_resumed_run_goes_by_its_own_settings(
     assert all(
         torch.allclose(before[name], weight, rtol=0, atol=1e-5) for name, weight in second.export()
     )
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(
+    qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path
+) -> None:
+    """Two saves begun around a step hold the weights of their beginnings, whatever is trained before they are written."""
+    batch = TrainBatch((one_pack,))
+    learner = create(qwen3.directory)
+    saves, weights = [], []
+    for name in ("before", "after"):
+        learner.step(batch, score_function)
+        weights.append(dict(learner.export()))
+        saves.append(learner.begin_save(tmp_path / name, {}))
+    learner.step(batch, score_function)
+    for save in saves:
+        save.result()
+    for name, expected in zip(("before", "after"), weights, strict=True):
+        learner.load(tmp_path / name)
+        assert all(torch.equal(expected[key], weight) for key, weight in learner.export())
+
+
+def test_a_fresh_process_resumes_and_dies_while_saving(
+    qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path
+) -> None:
+    """Two steps, a checkpoint and two steps of another process are four steps bit for bit; killed in a save, it leaves the first."""
+    learner = create(qwen3.directory)
+    for steps in range(4):
+        if steps == 2:
+            learner.save(tmp_path / "two", {})
+        learner.step(TrainBatch((one_pack,)), score_function)
+    torch.save(one_pack, tmp_path / "pack.pt")
+
+    job = Path(__file__).with_name("resume_job.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run(
+        [sys.executable, job, qwen3.directory, tmp_path], timeout=120, env=environment, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    weights = load_file(tmp_path / "weights.safetensors")
+    assert all(torch.equal(weights[name], weight) for name, weight in learner.export())
+    assert learner.load(tmp_path / "two") == {}
+    assert not (tmp_path / "four").exists()
 
 
 def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
