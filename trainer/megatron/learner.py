@@ -3,7 +3,6 @@
 Every process of the job calls the same methods with the same arguments in the same order.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -240,12 +239,8 @@ def _data_parallel_place() -> tuple[int, int]:
 
 
 def _own_share(batch: TrainBatch) -> list[Microbatch]:
-    """Every n-th microbatch, filled up with one that trains nothing where the batch does not divide."""
-    assert batch.microbatches, "nothing to train on"
     rank, ranks = _data_parallel_place()
-    count = -(-len(batch.microbatches) // ranks)
-    own = batch.microbatches[rank::ranks]
-    return [*own, *itertools.repeat(batch.microbatches[0].blank(), count - len(own))]
+    return batch.share(rank, ranks)
 
 
 def _total(outcomes: list[_Outcome]) -> tuple[float, dict[str, float]]:

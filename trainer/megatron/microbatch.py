@@ -112,6 +112,13 @@ class TrainBatch:
         """What `num_tokens` would be if every sequence repeated what it continues."""
         return sum(length(path) for microbatch in self.microbatches for path in microbatch.paths)
 
+    def share(self, rank: int, ranks: int) -> list[Microbatch]:
+        """Every n-th microbatch, filled up with one that trains nothing: all ranks have as many, as their collectives need."""
+        assert self.microbatches, "nothing to train on"
+        own = self.microbatches[rank::ranks]
+        missing = -(-len(self.microbatches) // ranks) - len(own)
+        return [*own, *[self.microbatches[0].blank()] * missing]
+
     def with_proximal_logprobs(self, logprobs: Sequence[Tensor]) -> "TrainBatch":
         """The batch with what `Learner.logprobs` returned for it filled in."""
         return self.replace("proximal_logprobs", logprobs)

@@ -1,10 +1,13 @@
 """The parts with a gradient of our own agree with slow float64 references, values and gradients."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from trainer.megatron import logprobs
 from trainer.megatron.adam import FusedAdam
@@ -60,6 +63,32 @@ def test_a_vocabulary_too_large_for_one_chunk_is_the_same() -> None:
     log_softmax = (hidden64 @ weight64.t()).log_softmax(-1)
     reference = log_softmax.gather(1, targets[:, None])[:, 0]
     assert_same_gradients(ours, reference, (hidden, hidden64), (weight, weight64))
+
+
+class LargestTensor(TorchDispatchMode):
+    """How many elements the largest tensor has that an operation makes while it is on."""
+
+    elements = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
+
+
+def test_no_tensor_of_tokens_by_vocabulary_exists() -> None:
+    """In neither pass is a tensor larger than a chunk's logits, an eighth of what all tokens' logits would be."""
+    vocabulary = logprobs.CHUNK_ELEMENTS // 64
+    hidden, weight = leaf(512, 4, seed=0), leaf(vocabulary, 4, seed=1)
+    targets = torch.arange(512)
+    with LargestTensor() as largest:
+        measured = torch.stack(token_logprobs(hidden, weight, targets))
+        measured.sum().backward()
+    assert largest.elements == logprobs.CHUNK_ELEMENTS == 512 * vocabulary // 8
 
 
 def test_huge_logits_stay_finite() -> None:

@@ -1,11 +1,17 @@
 """What a microbatch must be, and how batches carry proximal logprobs."""
 
+import itertools
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.trainer.megatron.packing import batch, random_sequences
 from trainer.megatron.microbatch import Microbatch, TrainBatch
+from trainer.megatron.paths import paths
+from trainer.megatron.stretches import share
 
 
 @pytest.fixture
@@ -37,6 +43,46 @@ def test_a_branch_stands_where_its_path_has_led(part: Microbatch) -> None:
     assert tree.paths == [[(0, 3)], [(0, 1), (1, 1)], [(0, 2), (2, 4)]]
     assert tree.predecessors.tolist() == [-1, 0, 1, 0, 1, 4, 5, 6]
     assert TrainBatch((tree,)).num_row_tokens == 3 + 2 + 6
+
+
+@given(st.integers(1, 20), st.integers(1, 9))
+def test_ranks_share_a_batch_evenly(count: int, ranks: int) -> None:
+    """Each has as many microbatches, together they train every one once, and what fills up trains nothing."""
+    packs = [random_sequences((2 + index,), vocabulary=9) for index in range(count)]
+    whole = batch(*packs)
+    shares = [whole.share(rank, ranks) for rank in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    trained = [part.num_tokens for share in shares for part in share if part.action_mask.any()]
+    assert sorted(trained) == [part.num_tokens for part in whole.microbatches]
+    blank = [part for share in shares for part in share if not part.action_mask.any()]
+    assert len(blank) < ranks
+    assert not any(part.weights.any() for part in blank)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 5), st.data())
+def test_context_parallel_ranks_hold_every_token_once(
+    lengths: list[int], ranks: int, data: st.DataObject
+) -> None:
+    """In trees too: each stretch ends a path that holds what its tokens see, and no rank has many more than another."""
+    bounds = [0, *itertools.accumulate(lengths)]
+    parents = [data.draw(st.integers(-1, start - 1)) for start in bounds[:-1]]
+    found = paths(bounds, parents)
+    shares = [share(found, rank=rank, ranks=ranks) for rank in range(ranks)]
+    held = [
+        bounds[stretch.path[-1][0]] + stretch.path[-1][1] - 1 - back
+        for stretches in shares
+        for stretch in stretches
+        for back in range(stretch.tokens)
+    ]
+    assert sorted(held) == list(range(bounds[-1]))
+    assert all(
+        stretch.path[:-1] == found[stretch.path[-1][0]][:-1]
+        for stretches in shares
+        for stretch in stretches
+    )
+    sizes = [sum(stretch.tokens for stretch in stretches) for stretches in shares]
+    assert max(sizes) - min(sizes) <= 2 * len(lengths)
 
 
 def test_proximal_logprobs_go_to_their_microbatches() -> None:

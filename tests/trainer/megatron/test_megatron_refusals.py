@@ -136,6 +136,9 @@ def test_a_head_that_a_tied_model_stores_again_is_ignored(
     [
         (Layout(tensor_parallel=2), "1 processes cannot hold"),
         (Layout(pipeline_parallel=3), "1 processes cannot hold"),
+        (Layout(context_parallel=2), "1 processes cannot hold"),
+        (Layout(context_parallel=0), "cannot hold"),
+        (Layout(expert_parallel=0), "cannot share experts"),
         (Layout(sequence_parallel=True), "needs tensor_parallel"),
         (Layout(tensor_parallel=0), "cannot hold"),
         (Layout(expert_parallel=2), "cannot share experts"),
@@ -153,6 +156,8 @@ def test_a_layout_that_the_processes_cannot_form_is_refused(
     ("name", "layout", "message"),
     [
         ("qwen3", Layout(tensor_parallel=8), "4 attention heads cannot be split evenly over 8"),
+        ("qwen3", Layout(tensor_parallel=4), "2 key-value heads cannot be split evenly over 4"),
+        ("qwen3", Layout(pipeline_parallel=4), "2 layers cannot be split evenly over 4"),
         ("qwen3", Layout(expert_parallel=2), "has no experts to share"),
         ("qwen3-moe", Layout(expert_parallel=3), "4 experts cannot be split evenly over 3"),
         ("qwen3-moe", Layout(tensor_parallel=2), "needs sequence_parallel too"),
