@@ -105,6 +105,7 @@ class Job:
             optimizer(self._settings),
             layout=layout(self._settings),
             dtype=getattr(torch, self._settings.dtype),
+            recompute=self._settings.recompute,
             seed=self._settings.seed,
             lora=lora(self._settings),
         )

@@ -81,6 +81,10 @@ class Settings(Composition, SharedSettings):
     context_parallel: int = Field(
         default=1, ge=1, description="processes that share the tokens of each sequence"
     )
+    recompute: Literal["none", "selective", "full"] = Field(
+        default="none",
+        description="activations that the backward pass makes again to save memory: selective those of attention, full all",
+    )
     lora_rank: int = Field(
         default=0, ge=0, description="of adapters that train in the place of the weights; 0: none"
     )

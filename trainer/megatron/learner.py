@@ -76,6 +76,7 @@ class Learner:
         *,
         layout: Layout | None = None,
         dtype: torch.dtype = torch.float32,
+        recompute: model.Recompute = "none",
         seed: int = 0,
         lora: Lora | None = None,
     ) -> Self:
@@ -90,7 +91,7 @@ class Learner:
         with ExitStack() as entering:
             membership = processes.enter(layout, seed)
             entering.callback(membership.leave)
-            policy = model.build(architecture, layout, dtype, lora)
+            policy = model.build(architecture, layout, dtype, lora, recompute=recompute)
             weights.load(policy, architecture, model_dir)
             adapters.initialize(policy, seed=seed)
             stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)

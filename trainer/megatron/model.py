@@ -1,6 +1,6 @@
 """A Megatron `GPTModel` in the shape of a Hugging Face model, which answers with logprobs instead of logits."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from megatron.core import parallel_state
@@ -22,6 +22,18 @@ from trainer.megatron.logprobs import token_logprobs
 from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch
 from trainer.megatron.packing import Packing
+
+# What the backward pass makes again instead of keeping it: nothing, what attention computes, or all of every layer.
+Recompute = Literal["none", "selective", "full"]
+_RECOMPUTE_OPTIONS: dict[Recompute, dict[str, Any]] = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective", "recompute_modules": ["core_attn"]},
+    "full": {
+        "recompute_granularity": "full",
+        "recompute_method": "uniform",
+        "recompute_num_layers": 1,
+    },
+}
 
 
 class PolicyModel(GPTModel):  # type: ignore[misc]
@@ -72,6 +84,9 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
         )
         if not platform.has_transformer_engine():
             angles = kernels.rotations(angles, packed_seq_params.positions)
+        if embedded is not None and self.config.recompute_granularity == "full":
+            # Megatron computes a layer again only for the gradient of its input, which beside frozen embeddings has none.
+            embedded.requires_grad_()
         return embedded, angles, *rest
 
     def _postprocess(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -119,11 +134,16 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
 
 
 def build(
-    architecture: Architecture, layout: Layout, dtype: torch.dtype, lora: Lora | None = None
+    architecture: Architecture,
+    layout: Layout,
+    dtype: torch.dtype,
+    lora: Lora | None = None,
+    *,
+    recompute: Recompute = "none",
 ) -> PolicyModel:
     """This rank's part of the model, its weights not yet loaded."""
     check_fits(architecture, layout)
-    config = transformer_config(architecture, layout, dtype)
+    config = transformer_config(architecture, layout, dtype, recompute)
     block = spec.transformer_engine_block if platform.has_transformer_engine() else spec.local_block
     model = PolicyModel(
         config=config,
@@ -160,7 +180,7 @@ def padded_vocabulary(architecture: Architecture, tensor_parallel: int) -> int:
 
 
 def transformer_config(
-    architecture: Architecture, layout: Layout, dtype: torch.dtype
+    architecture: Architecture, layout: Layout, dtype: torch.dtype, recompute: Recompute
 ) -> TransformerConfig:
     return TransformerConfig(
         num_layers=architecture.num_layers,
@@ -184,6 +204,7 @@ def transformer_config(
         sequence_parallel=layout.sequence_parallel,
         params_dtype=dtype,
         **_expert_options(architecture.experts, layout),
+        **_RECOMPUTE_OPTIONS[recompute],
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
         # The weights come from files; Megatron marks how they are split while it "initializes" them.

@@ -105,7 +105,8 @@ def create() -> Iterator[Callable[..., Learner]]:
     learners = []
 
     def make(directory: Path, **settings: Any) -> Learner:
-        kept = {name: settings.pop(name) for name in ("dtype", "seed", "lora") if name in settings}
+        names = {"dtype", "seed", "lora", "recompute"} & settings.keys()
+        kept = {name: settings.pop(name) for name in names}
         options = {"learning_rate": 1e-2} | settings
         learners.append(Learner.create(directory, OptimizerSettings(**options), **kept))
         return learners[-1]
