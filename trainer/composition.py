@@ -9,7 +9,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Advantage = Literal["grpo", "dr_grpo", "rloo", "lite_ppo", "max_rl", "reinforce", "gae"]
+Advantage = Literal[
+    "grpo",
+    "dr_grpo",
+    "rloo",
+    "lite_ppo",
+    "max_rl",
+    "best_of_group",
+    "rejection_sampling",
+    "reinforce",
+    "gae",
+]
 TurnCredit = Literal["episode", "turn_discount", "gigpo"]
 Aggregation = Literal[
     "token_mean",
@@ -26,7 +36,11 @@ Proximal = Literal["recompute", "log_linear", "behavior"]
 Correction = Literal["none", "tis", "icepop", "seq_tis", "seq_mis", "geo_mask"]
 KlEstimator = Literal["k1", "k2", "k3", "k3_straight_through", "k3_off_policy"]
 
-GROUP_RELATIVE: frozenset[Advantage] = frozenset({"grpo", "dr_grpo", "rloo", "lite_ppo", "max_rl"})
+GROUP_RELATIVE: frozenset[Advantage] = frozenset(
+    {"grpo", "dr_grpo", "rloo", "lite_ppo", "max_rl", "best_of_group"}
+)
+IMITATING: frozenset[Advantage] = frozenset({"best_of_group", "rejection_sampling"})
+RETURNS: frozenset[Advantage] = frozenset({"reinforce", "gae"})
 CLIPPING: frozenset[PolicyLoss] = frozenset({"ppo_clip", "gspo", "gspo_token"})
 AGAINST_BEHAVIOR: frozenset[PolicyLoss] = frozenset({"dppo_tv", "m2po"})
 PER_SEQUENCE_LOSSES: frozenset[PolicyLoss] = frozenset({"gspo", "gspo_token"})
@@ -57,6 +71,9 @@ class Composition(BaseModel):
     )
 
     advantage: Advantage = Field(default="grpo", description="what a reward is compared with")
+    acceptance_threshold: float = Field(
+        default=0.0, description="rejection_sampling imitates what has a reward above it"
+    )
     turn_credit: TurnCredit = Field(
         default="episode", description="whether the turns of an episode share one advantage"
     )
@@ -159,7 +176,10 @@ READ_IF: Mapping[str, Callable[[Composition], bool]] = {
     "overlong_length": lambda parts: parts.overlong == "soft",
     "overlong_cache": lambda parts: parts.overlong == "soft",
     "advantage": lambda parts: parts.turn_credit != "turn_discount",
-    "discount": lambda parts: not parts.is_group_relative and parts.turn_credit != "turn_discount",
+    "acceptance_threshold": lambda parts: (
+        parts.advantage == "rejection_sampling" and parts.turn_credit != "turn_discount"
+    ),
+    "discount": lambda parts: parts.advantage in RETURNS and parts.turn_credit != "turn_discount",
     "turn_discount": lambda parts: parts.turn_credit != "episode",
     "gigpo_weight": lambda parts: parts.turn_credit == "gigpo",
     "clip_low": lambda parts: parts.policy_loss in CLIPPING,

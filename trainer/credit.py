@@ -11,18 +11,20 @@ from torch import Tensor
 
 from trainer.algorithms import (
     RunningBaseline,
+    best_of_group,
     discounted_returns,
     dr_grpo,
     grpo,
     lite_ppo,
     max_rl,
+    rejection_sampling,
     rloo,
     state_advantages,
     turn_returns,
     whiten,
 )
 from trainer.algorithms.rows import segment_sum
-from trainer.composition import Composition
+from trainer.composition import RETURNS, Composition
 from trainer.played import Played
 
 GROUP_ESTIMATORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -31,6 +33,7 @@ GROUP_ESTIMATORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "rloo": rloo,
     "lite_ppo": lite_ppo,
     "max_rl": max_rl,
+    "best_of_group": best_of_group,
 }
 # A group of one is compared with the running baseline, in the unit in which its estimator compares within groups.
 SINGLE_ESTIMATORS: Mapping[str, Callable[[RunningBaseline, Tensor], Tensor]] = {
@@ -39,6 +42,7 @@ SINGLE_ESTIMATORS: Mapping[str, Callable[[RunningBaseline, Tensor], Tensor]] = {
     "rloo": RunningBaseline.differences,
     "lite_ppo": RunningBaseline.advantages,
     "max_rl": RunningBaseline.advantages,
+    "best_of_group": lambda baseline, rewards: (baseline.differences(rewards) > 0).to(rewards),
 }
 
 
@@ -74,10 +78,13 @@ def group_advantages(
 def _episode_credit(
     played: Played, token_rewards: Tensor, parts: Composition, baseline: RunningBaseline
 ) -> tuple[Tensor, RunningBaseline]:
-    """One advantage per episode; without a group to compare with, what is still to come."""
-    if not parts.is_group_relative:
+    """One advantage per episode; without anything to compare with, what is still to come."""
+    if parts.advantage in RETURNS:
         return _token_returns(played, token_rewards, parts.discount), baseline
     totals = played.rewards + segment_sum(token_rewards, played.episodes, len(played.rewards))
+    if not parts.is_group_relative:
+        accepted = rejection_sampling(totals, threshold=parts.acceptance_threshold)
+        return accepted[played.episodes], baseline
     advantages, baseline = group_advantages(
         totals, played.groups, advantage=parts.advantage, baseline=baseline
     )

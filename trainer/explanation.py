@@ -140,7 +140,7 @@ REWARD = (
     _term("kl_in_reward", algorithms.penalized_rewards),
 )
 ADVANTAGE = (
-    _choice("advantage", "discount"),
+    _choice("advantage", "acceptance_threshold", "discount"),
     _choice("turn_credit", "turn_discount", "gigpo_weight"),
     _choice("whitening"),
 )

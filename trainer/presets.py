@@ -149,6 +149,11 @@ PRESETS: Mapping[str, Preset] = {
         "a success weighs as much as it is rare in its group",
         _direct(advantage="max_rl", reward_low=0.0),
     ),
+    "rft": Preset(
+        "2308.01825",
+        "supervised steps on the episodes that passed",
+        _direct(advantage="rejection_sampling", policy_loss="score_function"),
+    ),
     "decoupled": Preset(
         "2505.24298",
         "GRPO around the measured policy; tokens of other policies are weighted, far ones dropped",

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
 
-from trainer.composition import AGAINST_BEHAVIOR, CLIPPING, PER_SEQUENCE_LOSSES, Composition
+from trainer.composition import (
+    AGAINST_BEHAVIOR,
+    CLIPPING,
+    IMITATING,
+    PER_SEQUENCE_LOSSES,
+    RETURNS,
+    Composition,
+)
 
 DIVIDES_BY_DEVIATION = frozenset({"grpo", "lite_ppo"})
 WIDEST_CLIP = 3.0  # a ratio beyond 4 is an accident that the clip is there for
@@ -41,7 +48,7 @@ class Setup:
     @property
     def advantages_differ_within_rows(self) -> bool:
         parts = self.parts
-        by_token = not parts.is_group_relative and (parts.discount < 1 or parts.kl_in_reward > 0)
+        by_token = parts.advantage in RETURNS and (parts.discount < 1 or parts.kl_in_reward > 0)
         return parts.turn_credit != "episode" or by_token
 
     @property
@@ -83,6 +90,15 @@ RULES = (
         lambda at: at.parts.reward_scale == 0 or at.parts.reward_low >= at.parts.reward_high,
         "after scaling and cutting all rewards are equal, so every advantage is 0",
         "set reward_scale other than 0 and reward_low below reward_high",
+    ),
+    _error(
+        "nothing_to_reject",
+        lambda at: (
+            at.parts.reads("acceptance_threshold")
+            and not at.parts.reward_low <= at.parts.acceptance_threshold < at.parts.reward_high
+        ),
+        "all rewards are on one side of acceptance_threshold={acceptance_threshold:g}: every episode is imitated, or none",
+        "set acceptance_threshold between reward_low and reward_high",
     ),
     _error(
         "dynamic_sampling_of_one",
@@ -248,6 +264,7 @@ RULES = (
         lambda at: (
             at.max_staleness > 0
             and at.parts.correction == "none"
+            and at.parts.advantage not in IMITATING
             and (
                 at.parts.policy_loss == "score_function"
                 or (

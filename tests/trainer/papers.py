@@ -290,6 +290,11 @@ def episodes(of: Callable[..., float]) -> Callable[[Game], Values]:
     return lambda game: spread(game, of)
 
 
+def passed(game: Game) -> Values:
+    """1 for what a rewarded episode said."""
+    return {token: float(play.total > 0) for play in game.plays for token in play.tokens}
+
+
 DPPO_DELTA = 4e-4  # a model that is nearly uniform over 441 tokens has probabilities of 2e-3
 PPO = summed(clip(0.2, 0.2))
 PAPERS = {
@@ -316,5 +321,6 @@ PAPERS = {
     "m2po": Paper(episodes(grpo), token_mean, m2po),
     "gigpo": Paper(gigpo, row_mean, PPO, k3, 0.01),
     "max_rl": Paper(episodes(max_rl), token_mean, PPO),
+    "rft": Paper(passed, token_mean, summed(score)),
     "decoupled": Paper(episodes(grpo), token_mean, decoupled),
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trainer.algorithms import (
     RunningBaseline,
+    best_of_group,
     dr_grpo,
     dynamic_sampling,
     gigpo,
@@ -17,6 +18,7 @@ from trainer.algorithms import (
     lite_ppo,
     max_rl,
     reinforce,
+    rejection_sampling,
     rloo,
     soft_overlong,
     turn_returns,
@@ -202,3 +204,20 @@ def test_soft_overlong_falls_linearly() -> None:
     """No penalty up to max - cache, -1 at max, in between a straight line (DAPO)."""
     result = soft_overlong(torch.tensor([10, 80, 90, 100, 500]), max_length=100, cache_length=20)
     assert torch.equal(result, torch.tensor([0.0, 0.0, -0.5, -1.0, -1.0]))
+
+
+def test_what_passed_is_imitated() -> None:
+    """Rewards above the threshold get 1, those at it, below it or missing get 0."""
+    result = rejection_sampling(torch.tensor([0.5, 0.6, -1.0, math.nan]), threshold=0.5)
+    assert result.tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(rewards_and_groups)
+def test_the_best_of_a_group_is_imitated(episodes: list[tuple[float, int]]) -> None:
+    """The highest reward of a group gets 1, also where several have it; a group that agrees gets 0."""
+    expected = [
+        float(reward == max(peers) > min(peers))
+        for reward, peers in ((r, members(episodes, group)) for r, group in episodes)
+    ]
+    assert best_of_group(*tensors(episodes)).tolist() == expected

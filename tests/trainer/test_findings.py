@@ -19,6 +19,8 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("no_critic", "ppo", {}),
     ("equal_rewards", "grpo", {"reward_low": 1, "reward_high": 1}),
     ("equal_rewards", "grpo", {"reward_scale": 0}),
+    ("nothing_to_reject", "rft", {"reward_high": 1.0, "acceptance_threshold": 1.0}),
+    ("nothing_to_reject", "rft", {"reward_low": 0.5}),
     ("dynamic_sampling_of_one", "dapo", {"group_size": 1}),
     ("whitened_away", "reinforce", {"whitening": "tokens", "group_size": 1, "groups_per_batch": 1}),
     ("weight_counted_twice", "grpo", {"correction": "tis"}),

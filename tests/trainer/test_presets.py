@@ -21,6 +21,7 @@ from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.objective import Objective
 from trainer.presets import PRESETS, starting_point
+from trainer.sft import assistant_loss
 
 # What a preset lacks here is replaced as the refusal says; DPPO's bound is made one that acts.
 SETTINGS = {"ppo": {"advantage": "reinforce"}, "dppo_tv": {"dppo_delta": DPPO_DELTA}}
@@ -140,6 +141,21 @@ def compare(lab: Lab, parts: Composition, paper: Paper) -> None:
     assert loss == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
     assert wide == pytest.approx(wanted, rel=1e-6, abs=1e-7 * largest)
     assert found == pytest.approx(wanted, rel=2e-5, abs=1e-6 * largest)
+
+
+def test_imitating_every_episode_is_supervised_learning() -> None:
+    """A threshold below all rewards makes rft the loss of the supervised warm start, value and gradient."""
+    parts = PRESETS["rft"].parts.model_copy(update={"acceptance_threshold": -10.0})
+    (part,) = prepared(parts, token_budget=999).train.microbatches
+    everywhere = part.replace(advantages=part.action_mask.float())
+    current = part.behavior_logprobs.clone().requires_grad_()
+    loss, _ = Objective(parts)(current, torch.zeros_like(current), part)
+    expected, _ = assistant_loss(current, torch.zeros_like(current), everywhere)
+
+    assert loss.item() == pytest.approx(expected.item())
+    gradients = [torch.autograd.grad(value, current)[0] for value in (loss, expected)]
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].count_nonzero() == part.action_mask.sum()
 
 
 def test_an_entropy_bonus_is_taken_under_the_same_weights() -> None:

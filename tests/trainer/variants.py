@@ -20,6 +20,7 @@ from tests.trainer.papers import (
     episodes,
     grpo,
     lite_ppo,
+    score,
     summed,
     token_mean,
     whitened,
@@ -159,6 +160,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], Paper]] = {
         "lite_ppo",
         {"kl_in_loss": 0.1, "kl_estimator": "k3_off_policy"},
         Paper(episodes(lite_ppo), token_mean, PPO, k3_off_policy, 0.1),
+    ),
+    "best_of_group": (
+        "rft",
+        {"advantage": "best_of_group"},
+        Paper(episodes(lambda r, peers, _: float(r == max(peers))), token_mean, summed(score)),
     ),
     "turn_discount": (
         "reinforce_plus_plus",

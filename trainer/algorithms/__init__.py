@@ -40,6 +40,7 @@ from trainer.algorithms.kl import (
 )
 from trainer.algorithms.m2po import m2po, m2po_mask
 from trainer.algorithms.ppo import decoupled_ppo, dual_clip, ppo_clip, score_function
+from trainer.algorithms.rejection import best_of_group, rejection_sampling
 from trainer.algorithms.returns import (
     discounted_returns,
     reinforce_plus_plus,
@@ -53,6 +54,7 @@ from trainer.algorithms.whitening import whiten
 
 __all__ = [
     "RunningBaseline",
+    "best_of_group",
     "cispo",
     "clipped_high",
     "clipped_low",
@@ -90,6 +92,7 @@ __all__ = [
     "reinforce",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
+    "rejection_sampling",
     "rloo",
     "sapo",
     "score_function",
