@@ -31,7 +31,11 @@ class StepTrace:
         self._is_requested = False
         with torch.profiler.profile() as profiler:
             yield
-        self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step{step:08d}.rank{self._rank}.json"
-        profiler.export_chrome_trace(str(path))
-        log.info("traced", extra={"step": step, "path": str(path)})
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            profiler.export_chrome_trace(str(path))
+        except OSError as error:  # the step is worth more than its trace
+            log.error("not traced", extra={"step": step, "error": str(error)})
+        else:
+            log.info("traced", extra={"step": step, "path": str(path)})

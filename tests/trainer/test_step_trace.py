@@ -19,3 +19,13 @@ def test_the_step_that_was_asked_for_is_traced(
     assert [path.name for path in traces] == ["step00000002.rank0.json"]
     operations = {event.get("name") for event in json.loads(traces[0].read_text())["traceEvents"]}
     assert {"aten::mm", "aten::_fused_adamw_"} <= operations
+
+
+def test_a_trace_that_cannot_be_written_costs_no_step(
+    redis_url: str, model_dir: Path, tmp_path: Path
+) -> None:
+    """Where no file can be made the step is trained and published all the same."""
+    (tmp_path / "traces").write_text("")
+    with Stand(Place(redis_url, tmp_path, model_dir), lambda t: float(is_even(t))) as stand:
+        stand.trace.request()
+        assert stand.train(rounds=1).version == 1
