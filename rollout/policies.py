@@ -1,6 +1,6 @@
 """Policies on disk: one whole Hugging Face directory per version, with a manifest of checksums.
 
-    weights/v00000012/config.json tokenizer.json ... model.safetensors manifest.json
+    weights/v00000012/config.json tokenizer.json ... model.safetensors manifest.json [adapter/...]
 
 A directory appears under its name only when all of it is on disk. Versions are never reused, so that a directory that
 exists is never written again.
@@ -174,8 +174,11 @@ def _read_manifest(path: Path) -> _Manifest:
 
 
 def _describe(directory: Path) -> dict[str, _File]:
-    files = sorted(p for p in directory.iterdir() if p.is_file() and p.name != MANIFEST)
-    return {file.name: _File(file.stat().st_size, _sha256(file)) for file in files}
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p != directory / MANIFEST)
+    return {
+        file.relative_to(directory).as_posix(): _File(file.stat().st_size, _sha256(file))
+        for file in files
+    }
 
 
 def _sha256(file: Path) -> str:
@@ -195,8 +198,8 @@ def _files_beside_weights(directory: Path) -> list[Path]:
 
 def _flush(directory: Path) -> None:
     """Until then a power cut may leave the name and lose the content."""
-    for file in directory.iterdir():
-        _flush_entry(file)
+    for entry in directory.rglob("*"):
+        _flush_entry(entry)
     _flush_entry(directory)
 
 

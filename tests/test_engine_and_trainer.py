@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from torch import Tensor
@@ -13,8 +14,10 @@ from rollout.engine_control import EngineControl
 from rollout.generation import Chunk, GenerateRequest
 from rollout.policies import PolicyStore
 from rollout.swap import swap
-from tests.engines import ADMIN_KEY, start_engine
+from tests.engines import ADMIN_KEY, engine_process, start_engine
+from trainer.adapter_files import write_adapter
 from trainer.megatron.learner import Learner
+from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.model_files import write_weights
@@ -24,6 +27,11 @@ pytestmark = pytest.mark.engine
 PROMPTS = [
     [(7 * place + 3 * number) % 400 + 3 for place in range(12 + number)] for number in range(16)
 ]
+LORA = Lora(rank=4, alpha=8.0)
+ADAPTERS = (
+    *("--enable-lora", "--lora-backend", "torch_native", "--max-lora-rank", str(LORA.rank)),
+    *("--lora-target-modules", *LORA.target_modules),
+)
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 48, "ignore_eos": True}
 
 
@@ -38,6 +46,13 @@ def own_engine(model_dir: Path) -> Iterator[str]:
 def learner(model_dir: Path) -> Iterator[Learner]:
     with Learner.create(model_dir, OptimizerSettings(1e-2)) as learner:
         yield learner
+
+
+@pytest.fixture
+def adapter_engine(model_dir: Path) -> Iterator[str]:
+    """An engine that may serve adapters beside its model."""
+    with engine_process(model_dir, "--", *ADAPTERS) as engine:
+        yield engine.url
 
 
 async def sample(url: str) -> list[Chunk]:
@@ -144,3 +159,40 @@ async def test_trainer_and_engine_agree_on_logprobs_before_and_after_a_swap(
         expected = expected_checksums(learner)
         assert expected.items() <= served.items()
         assert set(served) - set(expected) <= {"lm_head.weight"}
+
+
+async def sample_under(url: str, adapter: Path) -> list[Chunk]:
+    """Load an adapter directory beside the engine's model and sample with it."""
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
+        loading = {"lora_name": adapter.name, "lora_path": str(adapter)}
+        loaded = await client.post("/load_lora_adapter", json=loading)
+        assert loaded.json()["success"], loaded.text
+        request = {
+            "input_ids": PROMPTS,
+            "sampling_params": SAMPLING,
+            "return_logprob": True,
+            "lora_path": [adapter.name] * len(PROMPTS),
+        }
+        reply = await client.post("/generate", json=request)
+    outputs = [answer["meta_info"]["output_token_logprobs"] for answer in reply.json()]
+    return [
+        Chunk(ids=[token for _, token, _ in output], logprobs=[value for value, *_ in output])
+        for output in outputs
+    ]
+
+
+async def test_the_engine_serves_an_exported_adapter(
+    model_dir: Path, adapter_engine: str, tmp_path: Path
+) -> None:
+    """SGLang loads what the learner wrote: every logprob under the adapter is the learner's to 1e-4, and not the base's."""
+    with Learner.create(model_dir, OptimizerSettings(1e-2), lora=LORA) as learner:
+        before = packed(await sample(adapter_engine))
+        for _ in range(3):
+            assert not learner.step(before, log_likelihood).skipped
+        write_adapter(tmp_path, learner.export_adapters(), LORA, base_dir=model_dir)
+        outputs = await sample_under(adapter_engine, tmp_path)
+        assert difference(learner, outputs).max() < 1e-4
+        (base,) = learner.logprobs(packed(outputs), of=learner.freeze(model_dir))
+        (adapted,) = learner.logprobs(packed(outputs))
+        assert (base - adapted).abs().max() > 1e-2

@@ -1,4 +1,7 @@
-"""An adapter directory as PEFT writes it, and as SGLang and everybody else who reads PEFT's loads it."""
+"""An adapter directory as PEFT writes it, for all who read PEFT's.
+
+SGLang 0.5.23 stacks q, k, v and gate, up as its products do: it takes no q_proj without v_proj, and no up_proj without gate_proj.
+"""
 
 import json
 from collections.abc import Iterable

@@ -8,20 +8,23 @@ Recording comes BEFORE the swap, so that no engine ever samples under a version 
 holds up training, with an alert and growing waits, and nothing else: the engines go on serving what they have.
 """
 
+import itertools
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import anyio
+from torch import Tensor
 
 from rollout.engine_control import EngineControl
 from rollout.errors import PolicyNotWritten
 from rollout.policies import Policy, PolicyStore
 from rollout.store import Store
 from rollout.swap import LOAD_SECONDS, Swap, reconcile
+from trainer.adapter_files import write_adapter
 from trainer.history import History
 from trainer.megatron.learner import Learner
 from trainer.model_files import write_weights
@@ -31,6 +34,9 @@ from trainer.report import Report
 
 log = logging.getLogger("trainer.publish")
 
+Tensors = Iterator[tuple[str, Tensor]]
+
+ADAPTER = "adapter"
 SWAP_LOCK = "swap"
 LOCK_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 60.0
@@ -120,22 +126,20 @@ class Publisher:
         return version
 
     def _attempt(self, learner: Learner, version: int, parent: int) -> tuple[Policy | None, bool]:
-        tensors = learner.export()
+        tensors, factors = learner.export(), learner.export_adapters()
         if not self._ranks.is_primary:
-            for _ in tensors:
-                pass
+            _take_part(tensors, factors)
             return None, False
         try:
             policy = self._policies.write(
                 version,
                 parent=parent,
                 base_dir=self._base_dir,
-                write_weights=lambda directory: write_weights(directory, tensors),
+                write_weights=lambda directory: _write(directory, learner, tensors, factors),
                 created=int(time.time()),
             )
         except PolicyNotWritten as error:
-            for _ in tensors:
-                pass
+            _take_part(tensors, factors)
             self._report.alert("publish", version=version, error=str(error))
             return None, self._portal.is_stopping
         return policy, False
@@ -153,3 +157,18 @@ class Publisher:
         served = self._portal.call(self._store.policy)
         pinned = frozenset() if served is None else frozenset({served.version})
         self._policies.prune(keep=self._policies_kept, pinned=pinned)
+
+
+def _write(directory: Path, learner: Learner, tensors: Tensors, factors: Tensors) -> None:
+    """The whole policy, which every engine can load, and beside it the adapter that made it, if one did."""
+    write_weights(directory, tensors)
+    if learner.lora is not None:
+        # In a directory of its own: a reader of the policy would take it for the policy's weights.
+        (directory / ADAPTER).mkdir()
+        write_adapter(directory / ADAPTER, factors, learner.lora, base_dir=learner.base_dir)
+
+
+def _take_part(*exports: Tensors) -> None:
+    """Every rank makes its share of each tensor, also of those that nobody keeps."""
+    for _ in itertools.chain(*exports):
+        pass

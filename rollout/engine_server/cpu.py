@@ -31,9 +31,25 @@ def install() -> None:
     # torch.compile would need a C++ compiler, and asks our triton for its back ends without end.
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     triton_stub.install()
+    _unpin_memory()
     _declare_torchvision_operators()
     _declare_sgl_kernel_operators()
     _install_sgl_kernel()
+
+
+def _unpin_memory() -> None:
+    """SGLang's adapters ask for memory that a GPU can copy from, which torch refuses to look for without one."""
+    torch.Tensor.pin_memory = lambda tensor, *_: tensor  # type: ignore[method-assign]
+    for name in ("empty", "tensor", "zeros"):
+        setattr(torch, name, _without_pinning(getattr(torch, name)))
+
+
+def _without_pinning(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def create(*args: object, pin_memory: bool = False, **options: object) -> torch.Tensor:
+        del pin_memory
+        return factory(*args, **options)
+
+    return create
 
 
 def _declare_torchvision_operators() -> None:

@@ -22,6 +22,7 @@ from trainer.history import History
 from trainer.lineage import Lineage
 from trainer.loop import Trainer
 from trainer.megatron.learner import Learner
+from trainer.megatron.lora import Lora
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.objective import Objective
 from trainer.portal import Portal
@@ -59,6 +60,7 @@ class Place:
     project: str = ""
     later_seconds: float = 0.0  # how far the store's clock is ahead
     database_url: str | None = None  # without one the trainer keeps no ledger
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         self.project = self.project or f"test-{uuid4().hex[:8]}"
@@ -101,7 +103,8 @@ class Stand:
         self.trace = StepTrace(place.directory / "traces")
         lineage = Lineage(self.store, self.portal, self.checkpoints, place.model_dir)
         settings = OptimizerSettings(learning_rate=5e-3)
-        self.learner = closing.enter_context(Learner.create(lineage.starting_weights(), settings))
+        learner = Learner.create(lineage.starting_weights(), settings, lora=place.lora)
+        self.learner = closing.enter_context(learner)
         self.publisher = Publisher(
             self.store,
             self.portal,

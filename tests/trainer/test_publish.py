@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rollout.episode import DiscardReason
-from rollout.policies import verify
+from rollout.errors import PolicyDamaged
+from rollout.policies import PolicyStore, verify
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import GROUPS, Place, Stand
 from trainer.algorithms import RunningBaseline
 from trainer.feed import MAX_REFUSALS
+from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch
 from trainer.model_files import write_weights
 from trainer.objective import Objective
@@ -155,3 +157,48 @@ def test_every_tensor_is_taken_even_if_none_can_be_written(tmp_path: Path) -> No
     with pytest.raises(OSError, match="No such file"):
         write_weights(directory, tensors(), shard_bytes=400)
     assert taken == [0, 1, 2, 3]
+
+
+def adapter_of(directory: Path) -> tuple[dict[str, Tensor], str]:
+    """(factors by PEFT's name, the base that they are added to)."""
+    config = json.loads((directory / "adapter" / "adapter_config.json").read_text())
+    return load_file(directory / "adapter" / "adapter_model.safetensors"), config[
+        "base_model_name_or_path"
+    ]
+
+
+def test_a_policy_is_its_base_and_the_adapter_beside_it(place: Place) -> None:
+    """Base plus alpha / rank x B A is what engines load, and a changed adapter is damage as a changed weight is."""
+    place.lora = Lora(rank=2, alpha=8.0, target_modules=("q_proj", "down_proj"))
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        stand.train(rounds=1)
+    policy = PolicyStore(place.weights_dir).policy(1)
+    verify(policy)
+    directory = Path(policy.path)
+    factors, base = adapter_of(directory)
+    assert base == str(place.model_dir)
+    before, after = (load_file(path / "model.safetensors") for path in (Path(base), directory))
+    for name, weight in after.items():
+        a, b = (f"base_model.model.{name[:-7]}.lora_{part}.weight" for part in "AB")
+        product = factors.pop(b) @ factors.pop(a) if a in factors else torch.zeros(())
+        torch.testing.assert_close(weight, before[name] + 4.0 * product, atol=1e-7, rtol=0)
+    assert not factors
+    (directory / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(PolicyDamaged, match=r"adapter/adapter_config\.json"):
+        verify(policy)
+
+
+def test_an_adapter_names_the_weights_that_it_was_trained_on(place: Place) -> None:
+    """A trainer that died without a checkpoint goes on from the policy recorded last, and its checkpoint remembers that."""
+    place.lora = Lora(rank=2, alpha=8.0, target_modules=("q_proj", "down_proj"))
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        stand.train(rounds=1)
+    policies = PolicyStore(place.weights_dir)
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        progress = stand.train(rounds=1)
+        stand.trainer().keep(progress)
+        expected = weights(stand.learner)
+    assert adapter_of(Path(policies.policy(2).path))[1] == policies.policy(1).path
+    with Stand(place, lambda t: float(is_even(t))) as stand:
+        assert str(stand.learner.base_dir) == policies.policy(1).path
+        assert all(torch.equal(expected[name], w) for name, w in stand.learner.export())

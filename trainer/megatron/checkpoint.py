@@ -104,6 +104,7 @@ def load(
         del sharded["random"]  # each rank's own; it means nothing under another layout
     loaded = dist_checkpointing.load(sharded, str(path))
     model.load_state_dict(loaded["model"])
+    model.base_dir = Path(manifest.get("base", model.base_dir))  # whose frozen weights these are
     stepper.resume(loaded["optimizer"], steps=manifest["steps"])
     if "random" in loaded:
         _set_random_state(loaded["random"])
@@ -163,6 +164,7 @@ def _manifest(
         "format": FORMAT,
         "architecture": dataclasses.asdict(architecture),
         "lora": _adapters_of(model),
+        "base": str(model.base_dir),
         "arrangement": _arrangement(),
         "steps": stepper.num_steps,
         "state": dict(state),

@@ -92,6 +92,7 @@ class Learner:
             membership = processes.enter(layout, seed)
             entering.callback(membership.leave)
             policy = model.build(architecture, layout, dtype, lora, recompute=recompute)
+            policy.base_dir = model_dir.absolute()
             weights.load(policy, architecture, model_dir)
             adapters.initialize(policy, seed=seed)
             stepper = Stepper(policy, optimizer, distributed=layout.distributed_optimizer)
@@ -118,6 +119,11 @@ class Learner:
     def lora(self) -> Lora | None:
         """The adapters that train in the place of the weights, if they do."""
         return self._model.lora
+
+    @property
+    def base_dir(self) -> Path:
+        """The directory whose weights the first step was taken from; those that adapters are added to."""
+        return self._model.base_dir
 
     @property
     def num_trained(self) -> int:

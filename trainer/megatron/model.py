@@ -1,5 +1,6 @@
 """A Megatron `GPTModel` in the shape of a Hugging Face model, which answers with logprobs instead of logits."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -40,6 +41,7 @@ class PolicyModel(GPTModel):  # type: ignore[misc]
     """One pipeline stage of the policy."""
 
     num_tokens_in_vocabulary: int
+    base_dir: Path  # where its weights came from
     lora: Lora | None  # the adapters that train in the place of the weights
 
     def forward(self, microbatch: Microbatch) -> Tensor:
