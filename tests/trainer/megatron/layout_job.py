@@ -55,20 +55,20 @@ def run(model_dir: Path, layout: Layout, rank: int, target: Path) -> None:
     with create(model_dir, layout, rank) as learner:
         first = train(learner, steps=2)
         learner.save(target.with_suffix(".checkpoint"), {"cursor": 7})
-        _fail_to_save(learner, target)
         second = train(learner, steps=2)
         if learner.is_primary:
             torch.save((first, second), target.with_suffix(".pt"))
 
 
-def _fail_to_save(learner: Learner, target: Path) -> None:
+def fail_to_save(model_dir: Path, out_dir: Path) -> None:
     """Where only the primary finds a file in the way; each process leaves what it was told."""
-    (way := target.with_suffix(".file")).touch()
-    try:
-        learner.save(way / "checkpoint", {})
-    except OSError as error:
-        report = target.with_suffix(f".error{torch.distributed.get_rank()}")
-        report.write_text(str(error))
+    processes, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    (way := out_dir / f"way{processes}").touch()
+    with create(model_dir, Layout(), 0) as learner:
+        try:
+            learner.save(way / "checkpoint", {})
+        except OSError as error:
+            (out_dir / f"told{processes}.{rank}").write_text(str(error))
 
 
 def main() -> None:
@@ -81,6 +81,7 @@ def main() -> None:
         tensor, pipeline, sequence, expert, context, rank = map(int, sizes)
         layout = Layout(tensor, pipeline, expert, context, sequence_parallel=bool(sequence))
         run(Path(model_dir), layout, rank, Path(out_dir) / name)
+    fail_to_save(Path(model_dir), Path(out_dir))
     torch.distributed.destroy_process_group()
 
 
