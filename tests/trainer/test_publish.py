@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch
 from trainer.model_files import write_weights
 from trainer.objective import Objective
-from trainer.portal import Stopped
+from trainer.portal import Portal, Stopped
 
 
 @pytest.fixture
@@ -35,6 +34,18 @@ def block(place: Place) -> None:
     """Put a file where the weights directory was: nothing can be written there."""
     place.weights_dir.rename(place.directory / "aside")
     place.weights_dir.write_text("")
+
+
+class StopOnAlert(logging.Handler):
+    """The operator gives up once the alert is out."""
+
+    def __init__(self, portal: Portal) -> None:
+        super().__init__(logging.ERROR)
+        self.portal = portal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert record.getMessage() == "publish"
+        self.portal.stop()
 
 
 class UnblockOnAlert(logging.Handler):
@@ -71,9 +82,13 @@ def test_stopping_while_the_disk_is_full_keeps_the_data(place: Place) -> None:
     """Told to stop meanwhile, the trainer gives its claims back and what is served stays recorded."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         block(place)
-        threading.Timer(0.3, stand.portal.stop).start()
-        with pytest.raises(Stopped):
-            stand.train(rounds=1)
+        operator = StopOnAlert(stand.portal)
+        logging.getLogger("trainer").addHandler(operator)
+        try:
+            with pytest.raises(Stopped):
+                stand.train(rounds=1)
+        finally:
+            logging.getLogger("trainer").removeHandler(operator)
         totals = stand.portal.call(stand.store.totals)
         assert totals.groups == {"ready": GROUPS, "claimed": 0}
         recorded = stand.portal.call(stand.store.policy)
