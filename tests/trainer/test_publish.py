@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import Microbatch
 from trainer.model_files import write_weights
 from trainer.objective import Objective
-from trainer.portal import Portal, Stopped
+from trainer.portal import Stopped
 
 
 @pytest.fixture
@@ -36,41 +38,40 @@ def block(place: Place) -> None:
     place.weights_dir.write_text("")
 
 
-class StopOnAlert(logging.Handler):
-    """The operator gives up once the alert is out."""
+class Operator(logging.Handler):
+    """Does something once the alert is out."""
 
-    def __init__(self, portal: Portal) -> None:
+    def __init__(self, act: Callable[[], None]) -> None:
         super().__init__(logging.ERROR)
-        self.portal = portal
+        self.act = act
 
     def emit(self, record: logging.LogRecord) -> None:
         assert record.getMessage() == "publish"
-        self.portal.stop()
+        self.act()
 
 
-class UnblockOnAlert(logging.Handler):
-    """The operator makes room once the alert is out."""
+@contextmanager
+def operator(act: Callable[[], None]) -> Iterator[None]:
+    """Somebody reads the trainer's alerts while the block runs."""
+    reading = Operator(act)
+    logging.getLogger("trainer").addHandler(reading)
+    try:
+        yield
+    finally:
+        logging.getLogger("trainer").removeHandler(reading)
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(logging.ERROR)
-        self.place = place
 
-    def emit(self, record: logging.LogRecord) -> None:
-        assert record.getMessage() == "publish"
-        self.place.weights_dir.unlink()
-        (self.place.directory / "aside").rename(self.place.weights_dir)
+def unblock(place: Place) -> None:
+    place.weights_dir.unlink()
+    (place.directory / "aside").rename(place.weights_dir)
 
 
 def test_a_disk_that_takes_nothing_is_waited_for(place: Place) -> None:
     """Publishing raises an alert, waits, and then publishes the same step; no episode is lost."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         block(place)
-        operator = UnblockOnAlert(place)
-        logging.getLogger("trainer").addHandler(operator)
-        try:
+        with operator(lambda: unblock(place)):
             assert stand.train(rounds=1).version == 1
-        finally:
-            logging.getLogger("trainer").removeHandler(operator)
         assert stand.metric("turngate_training_alerts_total", kind="publish") == 1
         recorded = stand.portal.call(stand.store.policy)
         assert recorded is not None
@@ -82,13 +83,8 @@ def test_stopping_while_the_disk_is_full_keeps_the_data(place: Place) -> None:
     """Told to stop meanwhile, the trainer gives its claims back and what is served stays recorded."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         block(place)
-        operator = StopOnAlert(stand.portal)
-        logging.getLogger("trainer").addHandler(operator)
-        try:
-            with pytest.raises(Stopped):
-                stand.train(rounds=1)
-        finally:
-            logging.getLogger("trainer").removeHandler(operator)
+        with operator(stand.portal.stop), pytest.raises(Stopped):
+            stand.train(rounds=1)
         totals = stand.portal.call(stand.store.totals)
         assert totals.groups == {"ready": GROUPS, "claimed": 0}
         recorded = stand.portal.call(stand.store.policy)
