@@ -9,7 +9,7 @@ PACKAGES := gateway rollout trainer deploy
 SOURCES := $(PACKAGES) clients tests
 # One thread per kernel: for small models more of them cost more than they gain.
 export OMP_NUM_THREADS ?= 1
-# Tests wait for servers about as long as they compute.
+# Tests wait for servers about as long as they compute. Those of a file share its fixtures and stay together.
 WORKERS ?= 2
 
 .PHONY: help setup product engine demo up down status test bench lint format
@@ -39,7 +39,7 @@ status: product ## what runs, and how far the training is
 	@$(TURNGATE) status $(ARGS)
 
 test: setup lint ## lint, then every test
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
 bench: setup ## what a turn and a training step cost
 	@$(BIN)/python -m tests.bench $(ARGS)

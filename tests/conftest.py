@@ -21,14 +21,6 @@ hypothesis.settings.register_profile("turngate", deadline=None)
 hypothesis.settings.load_profile("turngate")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers of one run share no fixtures: the tests of the one SGLang go to one of them, and those of a module."""
-    for item in items:
-        has_engine = "engine" in getattr(item, "fixturenames", ())
-        group = "engine" if has_engine else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     # A unix socket's path may hold 107 bytes, which pytest's own temporary directories can exceed.
