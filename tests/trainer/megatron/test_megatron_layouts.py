@@ -81,9 +81,13 @@ def alone(models: dict[str, Reference]) -> Alone:
     return outcomes
 
 
-def assert_same(measured: dict[str, Any], expected: dict[str, Any]) -> None:
-    # Experts that are split add up in another order: 1.3e-5 of a logprob was seen after four steps, in weights less.
-    torch.testing.assert_close(measured["logprobs"], expected["logprobs"], atol=1e-5, rtol=1e-5)
+def logprob_rtol(job: str) -> float:
+    """Experts that are split add up in another order: 1.3e-5 of a logprob was seen after four steps, in weights less."""
+    return 1e-5 if JOBS[job][0] == "qwen3-moe" else 0.0
+
+
+def assert_same(measured: dict[str, Any], expected: dict[str, Any], *, rtol: float) -> None:
+    torch.testing.assert_close(measured["logprobs"], expected["logprobs"], atol=1e-5, rtol=rtol)
     steps = [torch.tensor(result["steps"]) for result in (measured, expected)]
     torch.testing.assert_close(*steps, atol=1e-5, rtol=1e-5)
     assert measured["weights"].keys() == expected["weights"].keys()
@@ -97,7 +101,7 @@ def test_a_layout_is_equal_to_one_process(results: Path, alone: Alone, job: str)
     model, *_, rank = JOBS[job]
     measured = torch.load(results / f"{job}.pt")
     for part, expected in zip(measured, alone[model, rank], strict=True):
-        assert_same(part, expected)
+        assert_same(part, expected, rtol=logprob_rtol(job))
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -109,7 +113,7 @@ def test_a_checkpoint_continues_under_another_layout(
     with create(models[model].directory, Layout(), rank) as learner:
         assert learner.load(results / f"{job}.checkpoint") == {"cursor": 7}
         assert learner.steps == 2
-        assert_same(train(learner, steps=2), alone[model, rank][1])
+        assert_same(train(learner, steps=2), alone[model, rank][1], rtol=logprob_rtol(job))
 
 
 @pytest.mark.parametrize("processes", JOBS_OF)
