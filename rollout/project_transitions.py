@@ -52,8 +52,8 @@ class ProjectTransitions(Transitions):
     async def set_training(self, state: Mapping[str, str | int | float]) -> None:
         """Merge into the training state.
 
-        `max_live_episodes` is the limit that admission enforces, 0 for none; `step_seconds` is what a refused
-        caller is told to wait; `closed` is 1 while no group may open at all.
+        `max_live_episodes` is the limit that admission enforces, 0 for none; `step_seconds`, the time between two
+        steps, sets how long a refused caller is told to wait; `closed` is 1 while no group may open at all.
         """
         flat = [item for pair in state.items() for item in pair]
         await self._run("set_training", *flat)

@@ -50,21 +50,26 @@ class Figure:
 
 
 class SlowTools(Traffic):
-    """Every call that brings a tool's result has waited for it; the tools of one episode are all as slow."""
+    """Every call that brings a tool's result has waited for it; the tools of one episode are all as slow.
+
+    The n-th episode that plays is as slow in every run.
+    """
 
     def __init__(self) -> None:
         super().__init__(CONNECTIONS)
         self.num_waits = 0
+        self._source = random.Random(0)
+        self._seconds: dict[str, float] = {}  # by the address of the episode
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if request.url.path.endswith("/chat/completions") and b'"role":"tool"' in request.content:
-            self.num_waits += 1
-            await asyncio.sleep(tool_latency().draw(random.Random(request.url.path)))
+        path = request.url.path
+        if path.endswith("/chat/completions"):
+            if path not in self._seconds:
+                self._seconds[path] = LogNormal(TOOL_SECONDS, SIGMA).draw(self._source)
+            if b'"role":"tool"' in request.content:
+                self.num_waits += 1
+                await asyncio.sleep(self._seconds[path])
         return await super().handle_async_request(request)
-
-
-def tool_latency() -> LogNormal:
-    return LogNormal(TOOL_SECONDS, SIGMA)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,19 @@
 -- Opens an episode that does not exist. Returns a refusal, or nothing.
 -- args[1..9]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or ''
+-- Seconds. Room comes all at once, with a step: a caller who sleeps through it holds up the next batch, one who asks costs
+-- a call. So a tenth of the time between two steps, and not long.
+local function backlog_wait()
+  local step = tonumber(call('HGET', key('training'), 'step_seconds') or 0)
+  return string.format('%.3f', math.min(math.max(step / 10, 1), 5))
+end
+
 local function admit(group, size, deadline)
   local reserve = math.max(size, 1)
   local limit = tonumber(call('HGET', key('training'), 'max_live_episodes') or 0)
   local reserved = tonumber(call('HGET', key('totals'), 'reserved') or 0)
   local is_closed = call('HGET', key('training'), 'closed') == '1'
   if is_closed or (limit > 0 and reserved > 0 and reserved + reserve > limit) then
-    return refuse('Backlogged', call('HGET', key('training'), 'step_seconds') or 5)
+    return refuse('Backlogged', backlog_wait())
   end
   count('reserved', reserve)
   call('HSET', group_key(group), 'status', 'open', 'size', size, 'opened', 0, 'rewarded', 0,
