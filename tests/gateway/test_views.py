@@ -17,7 +17,7 @@ from tests.gateway.test_episodes import BODY, CHAT
 from tests.gateways import Gateway
 from tests.rollout.play import policy
 from tests.rollout.random_episodes import episodes, rewarded
-from tests.trainer.test_batch import header
+from tests.trainer.headers import header
 from trainer.algorithms import RunningBaseline
 from trainer.batch import prepare
 from trainer.composition import Composition

@@ -8,8 +8,8 @@ from rollout.group import Claim
 from rollout.header import EpisodeView
 from rollout.reward import RewardPlace, Rewards
 from tests.trainer.bandit import VOCABULARY
+from tests.trainer.headers import header
 from tests.trainer.papers import Play
-from tests.trainer.test_batch import header
 from trainer.algorithms import RunningBaseline
 from trainer.batch import Batch, prepare
 from trainer.composition import Composition

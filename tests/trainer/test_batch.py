@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from rollout.episode import (
     Anchor,
-    EpisodeStatus,
-    HistoryPolicy,
     Media,
     Output,
     Sampling,
@@ -24,9 +22,10 @@ from rollout.episode import (
     pack_tokens,
 )
 from rollout.group import Claim
-from rollout.header import EpisodeHeader, EpisodeView
+from rollout.header import EpisodeView
 from rollout.reward import RewardPlace, Rewards
 from rollout.trie import Trie
+from tests.trainer.headers import header
 from trainer.algorithms import RunningBaseline
 from trainer.assembly import pack_rows
 from trainer.batch import Batch, penalized, prepare
@@ -63,33 +62,6 @@ def turn(
         pack_tokens(context),
         (sampled,),
         sampling=Sampling(temperature=temperature),
-    )
-
-
-def header(episode_id: str, min_version: int) -> EpisodeHeader:
-    return EpisodeHeader(
-        id=episode_id,
-        status=EpisodeStatus.CLAIMED,
-        kind="train",
-        group_id="g",
-        task_id="",
-        key_id="",
-        metadata_json="",
-        created_ms=0,
-        sealed_ms=0,
-        settled_ms=0,
-        num_turns=1,
-        num_trainable_turns=1,
-        num_trainable_tokens=1,
-        num_output_tokens=1,
-        min_version=min_version,
-        max_version=min_version,
-        num_rewards=1,
-        outcome="succeeded",
-        truncated=False,
-        reason=None,
-        policy_version=None,
-        history=HistoryPolicy.STICKY,
     )
 
 
