@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 # Tests wait for servers about as long as they compute. Those of a file share its fixtures and stay together.
 WORKERS ?= 2
 
-.PHONY: help setup product engine demo up down status test bench lint format
+.PHONY: help setup product engine demo up down status test bench study lint format
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ test: setup lint ## lint, then every test
 
 bench: setup ## what a turn and a training step cost
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+study: product ## what stale data costs, by algorithm; an hour or more on one core
+	@$(BIN)/python -W ignore -m tests.study $(ARGS)
 
 lint: product ## ruff, mypy strict, import arrows
 	@$(BIN)/ruff check $(SOURCES)
