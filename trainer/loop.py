@@ -15,7 +15,8 @@ from trainer.feed import Feed
 from trainer.history import History
 from trainer.measure import measure
 from trainer.megatron.frozen import Frozen
-from trainer.megatron.learner import Learner, StepMetrics
+from trainer.megatron.learner import Learner
+from trainer.megatron.network import StepMetrics
 from trainer.objective import Objective
 from trainer.publish import Publisher
 from trainer.report import Report, summarize

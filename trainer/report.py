@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rollout.settings import FlaggedTokens
 from trainer.batch import Batch
-from trainer.megatron.learner import StepMetrics
+from trainer.megatron.network import StepMetrics
 
 log = logging.getLogger("trainer")
 

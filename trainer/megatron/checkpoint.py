@@ -22,8 +22,8 @@ from torch.distributed import ProcessGroup
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import CheckpointError
 from trainer.megatron.model import PolicyModel
+from trainer.megatron.network import Network
 from trainer.megatron.snapshot import Snapshot
-from trainer.megatron.stepper import Stepper
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -41,13 +41,12 @@ class Draft:
     def of(
         cls,
         path: Path,
-        model: PolicyModel,
-        stepper: Stepper,
+        policy: Network[PolicyModel],
         architecture: Architecture,
         state: Mapping[str, object],
     ) -> Self:
-        snapshot = Snapshot.take(_sharded_state(model, stepper, loading=False))
-        return cls(path, _manifest(model, stepper, architecture, state), snapshot)
+        snapshot = Snapshot.take(_sharded_state(policy, loading=False))
+        return cls(path, _manifest(policy, architecture, state), snapshot)
 
     def write(self, group: ProcessGroup) -> None:
         """All ranks write to one directory, which they must share; OSError on all of them if it cannot be written."""
@@ -95,24 +94,23 @@ def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:
         raise outcome[0]
 
 
-def load(
-    path: Path, model: PolicyModel, stepper: Stepper, architecture: Architecture
-) -> dict[str, object]:
+def load(path: Path, policy: Network[PolicyModel], architecture: Architecture) -> dict[str, object]:
+    model = policy.model
     manifest = _read_manifest(path, model, architecture)
-    sharded = _sharded_state(model, stepper, loading=True)
+    sharded = _sharded_state(policy, loading=True)
     if manifest["arrangement"] != _arrangement():
         del sharded["random"]  # each rank's own; it means nothing under another layout
     loaded = dist_checkpointing.load(sharded, str(path))
     model.load_state_dict(loaded["model"])
     model.base_dir = Path(manifest.get("base", model.base_dir))  # whose frozen weights these are
-    stepper.resume(loaded["optimizer"], steps=manifest["steps"])
+    policy.stepper.resume(loaded["optimizer"], steps=manifest["steps"])
     if "random" in loaded:
         _set_random_state(loaded["random"])
     state: dict[str, object] = manifest["state"]
     return state
 
 
-def _sharded_state(model: PolicyModel, stepper: Stepper, *, loading: bool) -> dict[str, Any]:
+def _sharded_state(policy: Network[PolicyModel], *, loading: bool) -> dict[str, Any]:
     metadata = {
         "distrib_optim_sharding_type": "fully_reshardable",
         "distrib_optim_fully_reshardable_mem_efficient": False,
@@ -120,8 +118,8 @@ def _sharded_state(model: PolicyModel, stepper: Stepper, *, loading: bool) -> di
         "singleton_local_shards": False,
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
     }
-    weights = model.sharded_state_dict(metadata=metadata)
-    optimizer = stepper.optimizer.sharded_state_dict(
+    weights = policy.model.sharded_state_dict(metadata=metadata)
+    optimizer = policy.stepper.optimizer.sharded_state_dict(
         dict(weights), is_loading=loading, metadata=metadata
     )
     return {"model": weights, "optimizer": optimizer, "random": _random_state()}
@@ -158,15 +156,15 @@ def _place() -> tuple[int, int, int]:
 
 
 def _manifest(
-    model: PolicyModel, stepper: Stepper, architecture: Architecture, state: Mapping[str, object]
+    policy: Network[PolicyModel], architecture: Architecture, state: Mapping[str, object]
 ) -> dict[str, Any]:
     manifest = {
         "format": FORMAT,
         "architecture": dataclasses.asdict(architecture),
-        "lora": _adapters_of(model),
-        "base": str(model.base_dir),
+        "lora": _adapters_of(policy.model),
+        "base": str(policy.model.base_dir),
         "arrangement": _arrangement(),
-        "steps": stepper.num_steps,
+        "steps": policy.stepper.num_steps,
         "state": dict(state),
     }
     plain: dict[str, Any] = json.loads(json.dumps(manifest))

@@ -11,8 +11,8 @@ from megatron.core.distributed import DistributedDataParallel, DistributedDataPa
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
-from trainer.megatron.model import PolicyModel
 from trainer.megatron.optimizer import OptimizerSettings
+from trainer.megatron.trunk import Trunk
 
 _FROM_SETTINGS = ("max_lr", "min_lr", "betas", "eps")  # the same in every parameter group
 
@@ -20,9 +20,7 @@ _FROM_SETTINGS = ("max_lr", "min_lr", "betas", "eps")  # the same in every param
 class Stepper:
     """The model wrapped for gradient reduction, its optimizer and its schedule."""
 
-    def __init__(
-        self, model: PolicyModel, settings: OptimizerSettings, *, distributed: bool
-    ) -> None:
+    def __init__(self, model: Trunk, settings: OptimizerSettings, *, distributed: bool) -> None:
         self.wrapped_model = DistributedDataParallel(
             model.config,
             DistributedDataParallelConfig(

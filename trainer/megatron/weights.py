@@ -20,8 +20,8 @@ from torch.distributed import ProcessGroup
 from trainer.megatron import adapters
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import WeightsMismatch
-from trainer.megatron.model import PolicyModel
 from trainer.megatron.safetensors_folder import SafetensorsFolder
+from trainer.megatron.trunk import Trunk
 from trainer.megatron.whole import all_gather, over_stages
 
 
@@ -134,7 +134,7 @@ def _gated_shapes(prefix: str, hidden: int, ffn: int) -> dict[str, tuple[int, ..
 
 
 @torch.no_grad()
-def load(model: PolicyModel, architecture: Architecture, model_dir: Path) -> None:
+def load(model: Trunk, architecture: Architecture, model_dir: Path) -> None:
     """Make this rank's part of the model that of a Hugging Face directory; nothing is copied on a mismatch."""
     own = parallel_state.get_expert_model_parallel_rank()
     with SafetensorsFolder(model_dir) as folder:
@@ -147,7 +147,7 @@ def load(model: PolicyModel, architecture: Architecture, model_dir: Path) -> Non
 
 
 @torch.no_grad()
-def export(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
+def export(model: Trunk, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     """(Hugging Face name, whole tensor on the CPU), stage by stage, adapters merged; every rank must run it to the end."""
     return over_stages(
         _export_stage(model, architecture),
@@ -198,11 +198,11 @@ def unshard(split: Split, shards: list[Tensor], architecture: Architecture) -> l
             return [torch.cat(gates), torch.cat(ups)]
 
 
-def _slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
+def _slots(model: Trunk) -> Iterator[tuple[Tensor, Slot]]:
     """This rank's weights, each with where its content comes from."""
     first_layer = get_transformer_layer_offset(model.config)
     for name, parameter in model.named_parameters():
-        if ".adapters." in name:
+        if not model.is_from_files(name):
             continue
         if _is_copied_embedding(name, model):
             yield parameter, _MODEL_SLOTS["embedding.word_embeddings.weight"]
@@ -212,7 +212,7 @@ def _slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
             yield parameter, _layer_slot(name, first_layer)
 
 
-def _is_copied_embedding(name: str, model: PolicyModel) -> bool:
+def _is_copied_embedding(name: str, model: Trunk) -> bool:
     """The last of several pipeline stages has a copy of tied embeddings of its own."""
     return name == "output_layer.weight" and model.share_embeddings_and_output_weights
 
@@ -250,7 +250,7 @@ def _check_shapes(
             raise WeightsMismatch(f"{model_dir}: {problem}: {', '.join(names[:3])}{more}")
 
 
-def _export_stage(model: PolicyModel, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
+def _export_stage(model: Trunk, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     adapted = adapters.merged_weights(model)
     for parameter, slot in _own_slots(model):
         owner = adapted.get(parameter)
@@ -261,7 +261,7 @@ def _export_stage(model: PolicyModel, architecture: Architecture) -> Iterator[tu
             yield from zip(names, unshard(slot.split, shards, architecture), strict=True)
 
 
-def _own_slots(model: PolicyModel) -> Iterator[tuple[Tensor, Slot]]:
+def _own_slots(model: Trunk) -> Iterator[tuple[Tensor, Slot]]:
     """The slots that no other pipeline stage exports."""
     for parameter, slot in _slots(model):
         if model.pre_process or slot.names != (EMBEDDING,):
@@ -291,7 +291,7 @@ def _tensor_group(slot: Slot) -> ProcessGroup:
     return group
 
 
-def _exported_names(model: PolicyModel, architecture: Architecture) -> list[str]:
+def _exported_names(model: Trunk, architecture: Architecture) -> list[str]:
     """What `_export_stage` yields, in its order."""
     ranks = parallel_state.get_expert_model_parallel_world_size()
     return [

@@ -9,12 +9,14 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tests.trainer.megatron.conftest import VOCABULARY, Reference
 from tests.trainer.megatron.packing import batch, microbatch, random_sequences, score_function
-from trainer.megatron import model, processes, weights
+from trainer.megatron import processes, weights
 from trainer.megatron.architecture import Architecture
+from trainer.megatron.configuration import Recompute
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
 from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import TrainBatch
+from trainer.megatron.model import PolicyModel
 
 Create = Callable[..., Learner]
 
@@ -46,14 +48,14 @@ def test_what_is_computed_again_is_the_same(
 
 
 @pytest.mark.parametrize("recompute", ["selective", "full"])
-def test_computing_again_keeps_less(qwen3: Reference, recompute: model.Recompute) -> None:
+def test_computing_again_keeps_less(qwen3: Reference, recompute: Recompute) -> None:
     """Between the passes there are fewer bytes than without."""
     membership = processes.enter(Layout(), 0)
     architecture = Architecture.read(qwen3.directory)
     pack = batch(random_sequences((100, 100), vocabulary=VOCABULARY)).microbatches[0]
     kept = {}
     for kind in ("none", recompute):
-        policy = model.build(architecture, Layout(), torch.float32, recompute=kind)
+        policy = PolicyModel.build(architecture, Layout(), torch.float32, recompute=kind)
         weights.load(policy, architecture, qwen3.directory)
         seen: dict[int, int] = {}
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.megatron.conftest import Reference, random_reference
 from trainer.megatron.architecture import Architecture
+from trainer.megatron.configuration import check_fits
 from trainer.megatron.errors import LayoutError, ModelNotSupported, WeightsMismatch
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
-from trainer.megatron.model import check_fits
 from trainer.megatron.optimizer import OptimizerSettings
 
 Create = Callable[..., Learner]

@@ -14,11 +14,12 @@ from tests.trainer.megatron.packing import random_sequences, score_function
 from tests.trainer.test_batch import turn
 from trainer.assembly import pack_rows
 from trainer.composition import Composition
-from trainer.megatron import model, processes, weights
+from trainer.megatron import processes, weights
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.layout import Layout
-from trainer.megatron.learner import LossFunction
 from trainer.megatron.microbatch import TrainBatch
+from trainer.megatron.model import PolicyModel
+from trainer.megatron.network import LossFunction
 from trainer.objective import Objective
 from trainer.rows import Row, episode_rows
 
@@ -74,18 +75,18 @@ MERGED = [row for turns, advantage in EPISODES for row in episode_rows(Trie(turn
 
 
 @pytest.fixture(scope="module")
-def exact_model(qwen3: Reference) -> Iterator[model.PolicyModel]:
+def exact_model(qwen3: Reference) -> Iterator[PolicyModel]:
     """The model in float64. Without the learner's gradient buffers, which are float32."""
     membership = processes.enter(Layout(), 0)
     architecture = Architecture.read(qwen3.directory)
-    policy = model.build(architecture, Layout(), torch.float64)
+    policy = PolicyModel.build(architecture, Layout(), torch.float64)
     weights.load(policy, architecture, qwen3.directory)
     yield policy
     membership.leave()
 
 
 def gradients(
-    policy: model.PolicyModel, batch: TrainBatch, loss: LossFunction = score_function
+    policy: PolicyModel, batch: TrainBatch, loss: LossFunction = score_function
 ) -> dict[str, Tensor]:
     policy.zero_grad()
     for part in batch.microbatches:
@@ -106,7 +107,7 @@ def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> Tensor:
 
 @pytest.mark.parametrize("budget", [10_000, 150, 60])
 def test_rows_merged_rows_and_trees_have_the_same_gradient(
-    exact_model: model.PolicyModel, budget: int
+    exact_model: PolicyModel, budget: int
 ) -> None:
     """In float64, to 1e-10 of the largest: one row per turn, the rows of the tries, and the trees of both."""
     batches = {
@@ -120,7 +121,7 @@ def test_rows_merged_rows_and_trees_have_the_same_gradient(
         assert difference(gradients(exact_model, batch), expected) < 1e-10, name
 
 
-def test_a_loss_that_knows_rows_knows_those_of_trees(exact_model: model.PolicyModel) -> None:
+def test_a_loss_that_knows_rows_knows_those_of_trees(exact_model: PolicyModel) -> None:
     """A weight that is the product over a row's tokens is that of the row, wherever its tree holds its beginning."""
     objective = Objective(Composition(policy_loss="score_function", correction="seq_tis"))
     found = []
