@@ -1,10 +1,9 @@
-"""Checkpoints: model, optimizer, schedule, random state and the caller's own, in Megatron's distributed format.
+"""Checkpoints: models, optimizers, schedules, random state and the caller's own, in Megatron's distributed format.
 
 A directory appears under its name only when it is whole: it is written under another name, listed in
 `manifest.json` file by file, and renamed. Loading compares the list before it touches a weight.
 """
 
-import dataclasses
 import json
 import os
 import shutil
@@ -16,17 +15,17 @@ from typing import Any, Self
 import torch
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from torch.distributed import ProcessGroup
 
-from trainer.megatron.architecture import Architecture
 from trainer.megatron.errors import CheckpointError
-from trainer.megatron.model import PolicyModel
+from trainer.megatron.manifest import MANIFEST, arrangement, grid, manifest, read_manifest
 from trainer.megatron.network import Network
+from trainer.megatron.networks import Networks
 from trainer.megatron.snapshot import Snapshot
 
-MANIFEST = "manifest.json"
-FORMAT = 1
+CRITIC = "critic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +37,9 @@ class Draft:
     snapshot: Snapshot
 
     @classmethod
-    def of(
-        cls,
-        path: Path,
-        policy: Network[PolicyModel],
-        architecture: Architecture,
-        state: Mapping[str, object],
-    ) -> Self:
-        snapshot = Snapshot.take(_sharded_state(policy, loading=False))
-        return cls(path, _manifest(policy, architecture, state), snapshot)
+    def of(cls, path: Path, networks: Networks, state: Mapping[str, object]) -> Self:
+        snapshot = Snapshot.take(_sharded_state(networks, loading=False))
+        return cls(path, manifest(networks, state), snapshot)
 
     def write(self, group: ProcessGroup) -> None:
         """All ranks write to one directory, which they must share; OSError on all of them if it cannot be written."""
@@ -73,9 +66,9 @@ class Draft:
         """Put everything on the disk with the list of it beside it, and give it its name."""
         files = list(self._partial.iterdir())
         sizes = {file.name: file.stat().st_size for file in files}
-        manifest = self._partial / MANIFEST
-        manifest.write_text(json.dumps(self.manifest | {"files": sizes}, indent=1))
-        for path in (*files, manifest, self._partial):
+        listing = self._partial / MANIFEST
+        listing.write_text(json.dumps(self.manifest | {"files": sizes}, indent=1))
+        for path in (*files, listing, self._partial):
             _sync(path)
         self._partial.rename(self.path)
         _sync(self.path.parent)
@@ -94,23 +87,38 @@ def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:
         raise outcome[0]
 
 
-def load(path: Path, policy: Network[PolicyModel], architecture: Architecture) -> dict[str, object]:
-    model = policy.model
-    manifest = _read_manifest(path, model, architecture)
-    sharded = _sharded_state(policy, loading=True)
-    if manifest["arrangement"] != _arrangement():
+def load(path: Path, networks: Networks) -> dict[str, object]:
+    said = read_manifest(path, networks)
+    sharded = _sharded_state(networks, loading=True)
+    if said["arrangement"] != arrangement():
         del sharded["random"]  # each rank's own; it means nothing under another layout
     loaded = dist_checkpointing.load(sharded, str(path))
-    model.load_state_dict(loaded["model"])
-    model.base_dir = Path(manifest.get("base", model.base_dir))  # whose frozen weights these are
-    policy.stepper.resume(loaded["optimizer"], steps=manifest["steps"])
+    model = networks.policy.model
+    model.base_dir = Path(said.get("base", model.base_dir))  # whose frozen weights these are
+    _resume(networks.policy, loaded, steps=said["steps"])
+    if networks.critic is not None:
+        _resume(networks.critic, loaded[CRITIC], steps=said["critic_steps"])
     if "random" in loaded:
         _set_random_state(loaded["random"])
-    state: dict[str, object] = manifest["state"]
+    state: dict[str, object] = said["state"]
     return state
 
 
-def _sharded_state(policy: Network[PolicyModel], *, loading: bool) -> dict[str, Any]:
+def _resume(network: Network[Any], loaded: dict[str, Any], *, steps: int) -> None:
+    network.model.load_state_dict(loaded["model"])
+    network.stepper.resume(loaded["optimizer"], steps=steps)
+
+
+def _sharded_state(networks: Networks, *, loading: bool) -> dict[str, Any]:
+    state = _sharded(networks.policy, loading=loading)
+    if networks.critic is not None:
+        state[CRITIC] = _sharded(networks.critic, loading=loading)
+        # Its tensors are called like the policy's, and all lie in one directory.
+        add_prefix_for_sharding(state[CRITIC], f"{CRITIC}.")
+    return state | {"random": _random_state()}
+
+
+def _sharded(network: Network[Any], *, loading: bool) -> dict[str, Any]:
     metadata = {
         "distrib_optim_sharding_type": "fully_reshardable",
         "distrib_optim_fully_reshardable_mem_efficient": False,
@@ -118,33 +126,21 @@ def _sharded_state(policy: Network[PolicyModel], *, loading: bool) -> dict[str, 
         "singleton_local_shards": False,
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
     }
-    weights = policy.model.sharded_state_dict(metadata=metadata)
-    optimizer = policy.stepper.optimizer.sharded_state_dict(
+    weights = network.model.sharded_state_dict(metadata=metadata)
+    optimizer = network.stepper.optimizer.sharded_state_dict(
         dict(weights), is_loading=loading, metadata=metadata
     )
-    return {"model": weights, "optimizer": optimizer, "random": _random_state()}
+    return {"model": weights, "optimizer": optimizer}
 
 
 def _random_state() -> ShardedObject:
     state = {"torch": torch.get_rng_state(), "megatron": get_cuda_rng_tracker().get_states()}
-    return ShardedObject("random", state, tuple(_grid()), _place(), replica_id=0)
+    return ShardedObject("random", state, tuple(grid()), _place(), replica_id=0)
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     get_cuda_rng_tracker().set_states(state["megatron"])
-
-
-def _arrangement() -> list[int]:
-    return [*_grid(), parallel_state.get_expert_model_parallel_world_size()]
-
-
-def _grid() -> list[int]:
-    return [
-        parallel_state.get_pipeline_model_parallel_world_size(),
-        parallel_state.get_tensor_model_parallel_world_size(),
-        parallel_state.get_data_parallel_world_size(with_context_parallel=True),
-    ]
 
 
 def _place() -> tuple[int, int, int]:
@@ -153,67 +149,6 @@ def _place() -> tuple[int, int, int]:
         parallel_state.get_tensor_model_parallel_rank(),
         parallel_state.get_data_parallel_rank(with_context_parallel=True),
     )
-
-
-def _manifest(
-    policy: Network[PolicyModel], architecture: Architecture, state: Mapping[str, object]
-) -> dict[str, Any]:
-    manifest = {
-        "format": FORMAT,
-        "architecture": dataclasses.asdict(architecture),
-        "lora": _adapters_of(policy.model),
-        "base": str(policy.model.base_dir),
-        "arrangement": _arrangement(),
-        "steps": policy.stepper.num_steps,
-        "state": dict(state),
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(manifest))
-    return plain
-
-
-def _adapters_of(model: PolicyModel) -> dict[str, object]:
-    return {} if model.lora is None else model.lora.shape
-
-
-def _read_manifest(path: Path, model: PolicyModel, architecture: Architecture) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{path} is no finished checkpoint: it has no {MANIFEST}") from None
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {manifest.get('format')}, not {FORMAT}")
-    for name, size in manifest["files"].items():
-        file = path / name
-        if not file.exists() or file.stat().st_size != size:
-            raise CheckpointError(f"{path} is damaged: {name} is missing or not {size} bytes long")
-    _compare(
-        path, manifest["architecture"], json.loads(json.dumps(dataclasses.asdict(architecture)))
-    )
-    _compare_adapters(path, manifest.get("lora", {}), _adapters_of(model))
-    return manifest
-
-
-def _compare_adapters(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
-    if saved != own:
-        theirs, ours = (
-            "adapters of " + ", ".join(f"{name} {value}" for name, value in shape.items())
-            if shape
-            else "no adapters"
-            for shape in (saved, own)
-        )
-        raise CheckpointError(
-            f"{path} is a checkpoint with {theirs}, and this learner has {ours}; set them alike, or start anew"
-        )
-
-
-def _compare(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
-    for name, value in own.items():
-        if saved.get(name) != value:
-            raise CheckpointError(
-                f"{path} is a checkpoint of another model: {name} is {saved.get(name)!r}, not {value!r}"
-            )
 
 
 def _sync(path: Path) -> None:

@@ -23,12 +23,13 @@ from trainer.megatron import (
 )
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.configuration import Recompute
+from trainer.megatron.critic_model import CriticModel
 from trainer.megatron.frozen import Frozen
 from trainer.megatron.layout import Layout
 from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import TrainBatch
-from trainer.megatron.model import PolicyModel
 from trainer.megatron.network import LossFunction, Network, StepMetrics
+from trainer.megatron.networks import Blueprint, Networks
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.megatron.scribe import Scribe
 from trainer.tree import MIN_SAVING
@@ -37,14 +38,9 @@ from trainer.tree import MIN_SAVING
 class Learner:
     """Use as a context manager, or call `close`, where the process goes on without it."""
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        policy: Network[PolicyModel],
-        membership: processes.Membership,
-    ) -> None:
-        self._architecture = architecture
-        self._policy = policy
+    def __init__(self, networks: Networks, membership: processes.Membership) -> None:
+        self._networks = networks
+        self._architecture, self._policy = networks.architecture, networks.policy
         self._membership = membership
         self._scribe = Scribe()
 
@@ -59,10 +55,12 @@ class Learner:
         recompute: Recompute = "none",
         seed: int = 0,
         lora: Lora | None = None,
+        critic: OptimizerSettings | None = None,
     ) -> Self:
         """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone.
 
-        With `lora` its weights stay as they are, and adapters beside them train.
+        With `lora` its weights stay as they are, and adapters beside them train. With `critic` a second model learns values, all
+        its weights and from the policy's, under an optimizer of these settings.
         """
         layout = layout or Layout()
         architecture = Architecture.read(model_dir)
@@ -71,13 +69,14 @@ class Learner:
         with ExitStack() as entering:
             membership = processes.enter(layout, seed)
             entering.callback(membership.leave)
-            model = PolicyModel.build(architecture, layout, dtype, lora, recompute=recompute)
-            model.base_dir = model_dir.absolute()
-            weights.load(model, architecture, model_dir)
-            adapters.initialize(model, seed=seed)
-            policy = Network(model, optimizer, distributed=layout.distributed_optimizer)
+            made = Blueprint(model_dir, architecture, layout, dtype, recompute)
+            networks = Networks(
+                architecture,
+                made.policy(optimizer, lora, seed=seed),
+                None if critic is None else made.critic(critic),
+            )
             entering.pop_all()
-        return cls(architecture, policy, membership)
+        return cls(networks, membership)
 
     def __enter__(self) -> Self:
         return self
@@ -92,8 +91,13 @@ class Learner:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps taken, those before a checkpoint included."""
-        return self._policy.stepper.num_steps
+        """Optimizer steps taken, those before a checkpoint included; of the critic if there is one, which moves first."""
+        network = self._networks.critic or self._policy
+        return network.stepper.num_steps
+
+    @property
+    def has_critic(self) -> bool:
+        return self._networks.critic is not None
 
     @property
     def lora(self) -> Lora | None:
@@ -125,6 +129,10 @@ class Learner:
         with nullcontext() if of is None else of.in_place(self._policy.model):
             return self._policy.measure(batch)
 
+    def values(self, batch: TrainBatch) -> list[Tensor]:
+        """The critic's value of the state before each action token, as `logprobs`."""
+        return self._value_network.measure(batch)
+
     def freeze(self, model_dir: Path) -> Frozen:
         """The policy of a directory of this architecture, to be measured beside the learner's own."""
         return Frozen.read(self._policy.model, self._architecture, model_dir)
@@ -132,6 +140,10 @@ class Learner:
     def step(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
         """One optimizer step of the policy down the gradient of the batch's loss."""
         return self._policy.step(batch, loss)
+
+    def step_critic(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
+        """The same of the critic; its loss gets (values [T], microbatch)."""
+        return self._value_network.step(batch, loss)
 
     def export(self) -> Iterator[tuple[str, Tensor]]:
         """(Hugging Face name, whole CPU tensor), adapters merged; every process must take all of them."""
@@ -148,7 +160,7 @@ class Learner:
 
         `state` is the caller's, of JSON values. Every process has the same outcome: OSError if it cannot be written.
         """
-        draft = checkpoint.Draft.of(path, self._policy, self._architecture, state)
+        draft = checkpoint.Draft.of(path, self._networks, state)
         return self._scribe.begin(draft.write)
 
     def save(self, path: Path, state: Mapping[str, object]) -> None:
@@ -157,4 +169,9 @@ class Learner:
 
     def load(self, path: Path) -> dict[str, object]:
         """Continue from a checkpoint of this architecture, saved under any layout; gives the caller's state."""
-        return checkpoint.load(path, self._policy, self._architecture)
+        return checkpoint.load(path, self._networks)
+
+    @property
+    def _value_network(self) -> Network[CriticModel]:
+        assert self._networks.critic is not None, "made without a critic"
+        return self._networks.critic

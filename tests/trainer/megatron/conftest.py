@@ -105,7 +105,7 @@ def create() -> Iterator[Callable[..., Learner]]:
     learners = []
 
     def make(directory: Path, **settings: Any) -> Learner:
-        names = {"dtype", "seed", "lora", "recompute"} & settings.keys()
+        names = {"dtype", "seed", "lora", "recompute", "critic"} & settings.keys()
         kept = {name: settings.pop(name) for name in names}
         options = {"learning_rate": 1e-2} | settings
         learners.append(Learner.create(directory, OptimizerSettings(**options), **kept))

@@ -1,0 +1,52 @@
+"""What learns together: the policy, and beside it a critic where the algorithm has one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainer.megatron import adapters, weights
+from trainer.megatron.architecture import Architecture
+from trainer.megatron.configuration import Recompute
+from trainer.megatron.critic_model import CriticModel
+from trainer.megatron.layout import Layout
+from trainer.megatron.lora import Lora
+from trainer.megatron.model import PolicyModel
+from trainer.megatron.network import Network
+from trainer.megatron.optimizer import OptimizerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    architecture: Architecture
+    policy: Network[PolicyModel]
+    critic: Network[CriticModel] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What both are made from; they differ in their heads, and in the adapters that only the policy may have."""
+
+    model_dir: Path
+    architecture: Architecture
+    layout: Layout
+    dtype: torch.dtype
+    recompute: Recompute
+
+    def policy(
+        self, settings: OptimizerSettings, lora: Lora | None, *, seed: int
+    ) -> Network[PolicyModel]:
+        model = PolicyModel.build(
+            self.architecture, self.layout, self.dtype, lora, recompute=self.recompute
+        )
+        model.base_dir = self.model_dir.absolute()
+        weights.load(model, self.architecture, self.model_dir)
+        adapters.initialize(model, seed=seed)
+        return Network(model, settings, distributed=self.layout.distributed_optimizer)
+
+    def critic(self, settings: OptimizerSettings) -> Network[CriticModel]:
+        model = CriticModel.build(
+            self.architecture, self.layout, self.dtype, recompute=self.recompute
+        )
+        weights.load(model, self.architecture, self.model_dir)
+        return Network(model, settings, distributed=self.layout.distributed_optimizer)
