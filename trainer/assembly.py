@@ -1,10 +1,10 @@
 """Rows into the microbatches of one optimizer step.
 
-Weights have denominators that count every sampled token of the batch. Rows without an advantage cannot move a weight, so they stay
+Weights have denominators that count every sampled token of the rows given. Rows without an advantage cannot move a weight, so they stay
 in the denominators and out of the microbatches, unless the composition has a term that needs no advantage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,20 @@ def pack_rows(
 ) -> TrainBatch:
     """Rows that can move a weight in microbatches, under weights whose denominator counts all rows."""
     parts = parts or Composition()
+    numbered = dict(enumerate(rows))
     bins = microbatch_rows(
-        rows, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
+        numbered, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
     )
-    return assemble(rows, bins, parts=parts)
+    return assemble(numbered, bins, parts=parts)
+
+
+def moves(row: Row, parts: Composition) -> bool:
+    """Whether the row can move a weight."""
+    return row.trains and (row.has_signal or parts.needs_every_row)
 
 
 def microbatch_rows(
-    rows: Sequence[Row],
+    rows: Mapping[int, Row],
     *,
     parts: Composition,
     token_budget: int,
@@ -44,16 +50,12 @@ def microbatch_rows(
     min_saving: float,
 ) -> tuple[tuple[Branch, ...], ...]:
     """Which rows go into which microbatch, and what they share there."""
-    chosen = {
-        i: row.sequence
-        for i, row in enumerate(rows)
-        if row.trains and (row.has_signal or parts.needs_every_row)
-    }
+    chosen = {i: row.sequence for i, row in rows.items() if moves(row, parts)}
     return pack_trees(chosen, token_budget=token_budget, multiple=ranks, min_saving=min_saving)
 
 
 def assemble(
-    rows: Sequence[Row],
+    rows: Mapping[int, Row],
     bins: Sequence[Sequence[Branch]],
     *,
     parts: Composition,
@@ -62,7 +64,7 @@ def assemble(
     """The microbatches of these bins."""
     if not bins:
         return TrainBatch(())
-    counted = [i for i, row in enumerate(rows) if row.trains]
+    counted = [i for i, row in rows.items() if row.trains]
     weights = dict(zip(counted, token_weights([rows[i] for i in counted], parts), strict=True))
     return TrainBatch(
         tuple(

@@ -1,4 +1,4 @@
-"""Claimed groups into the batch of one optimizer step: rows, an advantage for every sampled token, microbatches."""
+"""Claimed groups into the batch that makes the next policy: rows, an advantage for every sampled token, minibatches, microbatches."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from rollout.group import Claim
 from rollout.header import EpisodeView
 from trainer.algorithms import RunningBaseline
 from trainer.algorithms.rows import segment_sum
-from trainer.assembly import assemble, microbatch_rows
 from trainer.composition import Composition
 from trainer.credit import credit
 from trainer.flagged import count_flagged
 from trainer.megatron.microbatch import TrainBatch
+from trainer.minibatches import Minibatch, pack_minibatches
 from trainer.played import Played
 from trainer.rows import Row, episode_rows
 from trainer.tree import MIN_SAVING, Branch
@@ -27,13 +27,14 @@ from trainer.tree import MIN_SAVING, Branch
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one optimizer step consumes, and what to say about it."""
+    """What the steps to one policy consume, and what to say about it."""
 
     group_ids: tuple[str, ...]
     episode_ids: tuple[str, ...]
     rows: tuple[Row, ...]
     bins: tuple[tuple[Branch, ...], ...]  # the rows of each microbatch
-    train: TrainBatch
+    train: TrainBatch  # the microbatches of all its minibatches
+    minibatches: tuple[Minibatch, ...]
     played: Played
     prior: RunningBaseline  # before this batch
     baseline: RunningBaseline  # after it
@@ -115,15 +116,21 @@ def prepare(
     played = Played.of(episodes, tries, rows, groups=groups, parts=parts)
     advantages, baseline_after = credit(played, parts, baseline)
     rows = _credited(rows, advantages)
-    bins = microbatch_rows(
-        rows, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
+    packed = pack_minibatches(
+        rows,
+        parts=parts,
+        training_version=training_version,
+        token_budget=token_budget,
+        ranks=ranks,
+        min_saving=min_saving,
     )
     return Batch(
         group_ids=tuple(claim.group_id for claim in claims),
         episode_ids=tuple(episode.header.id for episode in episodes),
         rows=tuple(rows),
-        bins=bins,
-        train=assemble(rows, bins, parts=parts, training_version=training_version),
+        bins=packed.bins,
+        train=packed.train,
+        minibatches=packed.minibatches,
         played=played,
         prior=baseline,
         baseline=baseline_after,

@@ -39,8 +39,9 @@ class Checkpoints:
         """The newest whole checkpoint, or None."""
         return max(self._all(), default=None, key=lambda path: path.name)
 
-    def is_due(self, steps: int) -> bool:
-        return steps % self._every_steps == 0
+    def is_due(self, steps: int, *, before: int) -> bool:
+        """Whether a batch that took the learner from `before` to `steps` optimizer steps reached another multiple."""
+        return steps // self._every_steps > before // self._every_steps
 
     def begin(self, learner: Learner, progress: Progress) -> None:
         """Write one while training goes on; every rank calls it, after the `finish` of the one before."""

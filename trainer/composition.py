@@ -129,6 +129,13 @@ class Composition(BaseModel):
     kl_estimator: KlEstimator = Field(default="k3", description="of the KL in the loss")
     entropy_bonus: float = Field(default=0.0, description="weight of the entropy in the loss")
 
+    minibatches: int = Field(
+        default=1,
+        ge=1,
+        description="optimizer steps per batch and epoch, each on some of its groups; one policy comes of them",
+    )
+    epochs: int = Field(default=1, ge=1, description="how often a batch is gone through")
+
     aggregation: Aggregation = Field(
         default="token_mean", description="what the loss is averaged over"
     )
@@ -139,6 +146,11 @@ class Composition(BaseModel):
     def reads(self, name: str) -> bool:
         """Whether a part's value matters under the choices made for the others."""
         return READ_IF[name](self) if name in READ_IF else True
+
+    @property
+    def steps_per_batch(self) -> int:
+        """Optimizer steps between two policies."""
+        return self.minibatches * self.epochs
 
     @property
     def is_group_relative(self) -> bool:

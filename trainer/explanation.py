@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 
 from trainer import algorithms
 from trainer.composition import Composition
-from trainer.findings import Finding, findings, setup
+from trainer.findings import Finding, findings
 from trainer.presets import PRESETS, Preset, origins
 from trainer.settings import Settings
+from trainer.setup import Setup
 
 Meaning = str | Callable[..., object]
 
@@ -163,11 +164,23 @@ LOSS = (
     _term("entropy_bonus", algorithms.entropy_bonus),
 )
 WEIGHT = (_choice("aggregation", "generation_budget"),)
+STEPS = (
+    Part(
+        "minibatches",
+        lambda parts: (
+            "one step on the whole batch"
+            if parts.steps_per_batch == 1
+            else "each step on whole groups, dealt by their sampled tokens, with W over them alone; old_logp is that before the first"
+        ),
+        ("epochs",),
+    ),
+)
 SECTIONS: Mapping[str, tuple[Part, ...]] = {
     "reward r": REWARD,
     "advantage A": ADVANTAGE,
     "loss l": LOSS,
     "weight W": WEIGHT,
+    "optimizer steps": STEPS,
 }
 
 
@@ -185,7 +198,7 @@ def explain(settings: Settings) -> Explanation:
             )
             for title, its in SECTIONS.items()
         ),
-        tuple(findings(setup(settings))),
+        tuple(findings(Setup.of(settings))),
     )
 
 

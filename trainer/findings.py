@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from rollout.settings import SettingsError
 from trainer.composition import Composition
-from trainer.presets import origins
-from trainer.rules import RULES, Setup, Severity
+from trainer.rules import RULES, Severity
 from trainer.settings import Settings
+from trainer.setup import Setup
 
 log = logging.getLogger("trainer")
 
@@ -28,30 +28,17 @@ class Finding:
 
 def findings(at: Setup) -> list[Finding]:
     """What is wrong with a setup, errors first."""
-    values = at.parts.model_dump() | {"unread": ", ".join(at.unread)}
     found = [
-        Finding(rule.name, rule.severity, rule.problem.format(**values), rule.remedy)
+        Finding(rule.name, rule.severity, rule.problem.format(**at.values), rule.remedy)
         for rule in RULES
         if rule.applies(at)
     ]
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
-def setup(settings: Settings) -> Setup:
-    parts = settings.parts
-    came_from = origins(settings.algorithm, parts)
-    return Setup(
-        parts,
-        group_size=settings.group_size,
-        groups_per_batch=settings.groups_per_batch,
-        max_staleness=settings.max_staleness,
-        overridden=frozenset(name for name, origin in came_from.items() if origin == "set"),
-    )
-
-
 def vetted(settings: Settings) -> Composition:
     """The composition to train by; SettingsError says what is wrong with one that cannot, warnings are logged."""
-    at = setup(settings)
+    at = Setup.of(settings)
     found = findings(at)
     errors = [str(finding) for finding in found if finding.severity is Severity.ERROR]
     if errors:

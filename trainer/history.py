@@ -36,7 +36,7 @@ class History:
         self._write(partial(self._ledger.record_policy, self._project, policy))
 
     def step(self, step: int, policy: Policy, metrics: dict[str, float]) -> None:
-        """An optimizer step made a policy; refused callers wait by its `step_seconds`."""
+        """The batch that ended with this optimizer step made a policy; refused callers wait by its `step_seconds`."""
         now = time.monotonic()
         state: dict[str, str | int | float] = {
             **metrics,

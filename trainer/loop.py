@@ -1,4 +1,4 @@
-"""The training loop: asynchronous, one optimizer step per batch, whatever the algorithm is composed of.
+"""The training loop: asynchronous, one policy per batch, whatever the algorithm is composed of.
 
 A batch whose rewards teach nothing changes no weight and publishes nothing.
 """
@@ -16,11 +16,11 @@ from trainer.history import History
 from trainer.measure import measure
 from trainer.megatron.frozen import Frozen
 from trainer.megatron.learner import Learner
-from trainer.megatron.network import StepMetrics
 from trainer.objective import Objective
 from trainer.publish import Publisher
 from trainer.report import Report, summarize
 from trainer.step_trace import StepTrace
+from trainer.steps import Steps, take_steps
 from trainer.writer import Writer
 
 
@@ -51,17 +51,12 @@ class Trainer:
                 self.feed.discard(claims, DiscardReason.NO_SIGNAL)
                 progress = replace(progress, baseline=batch.baseline)
                 continue
-            with self.trace.of(self.learner.steps + 1):
+            before = self.learner.steps
+            with self.trace.of(before + 1):
                 batch = self.measure(batch)
-                metrics = self.step(batch)
-            if metrics.skipped:
-                self.report.alert("not_finite", loss=metrics.loss, norm=metrics.gradient_norm)
-                self.feed.refuse(claims)
-                continue
-            policy = self.publish(claims, batch, progress)
-            progress = Progress(version=policy.version, baseline=batch.baseline)
-            self.tell(batch, metrics, policy)
-            if self.checkpoints.is_due(self.learner.steps):
+                steps = self.step(batch)
+            progress = self.conclude(claims, batch, steps, progress)
+            if self.checkpoints.is_due(self.learner.steps, before=before):
                 self.keep(progress)
         self.settle()
         return progress
@@ -86,10 +81,26 @@ class Trainer:
         with self.report.phase("logprobs"):
             return measure(batch, self.learner, self.objective.parts, reference=self.reference)
 
-    def step(self, batch: Batch) -> StepMetrics:
-        """One optimizer step down the loss of a measured batch."""
+    def step(self, batch: Batch) -> Steps:
+        """The optimizer steps of a measured batch."""
         with self.report.phase("step"):
-            return self.learner.step(batch.train, self.objective)
+            steps = take_steps(batch, self.learner, self.objective)
+        for skipped in steps.skipped:
+            self.report.skipped(skipped)
+        return steps
+
+    def conclude(
+        self, claims: Sequence[Claim], batch: Batch, steps: Steps, progress: Progress
+    ) -> Progress:
+        """A policy of what was trained; what was not goes back, and with it rewards that the baseline would see twice."""
+        trained, untrained = steps.parted(claims)
+        if trained:
+            policy = self.publish(trained, batch, progress)
+            baseline = batch.prior if untrained else batch.baseline
+            progress = Progress(version=policy.version, baseline=baseline)
+            self.tell(batch, steps, policy)
+        self.feed.refuse(untrained)
+        return progress
 
     def publish(self, claims: Sequence[Claim], batch: Batch, progress: Progress) -> Policy:
         """Write, record together with what it was trained on, serve."""
@@ -100,9 +111,9 @@ class Trainer:
             self.publisher.swap()
         return policy
 
-    def tell(self, batch: Batch, metrics: StepMetrics, policy: Policy) -> None:
+    def tell(self, batch: Batch, steps: Steps, policy: Policy) -> None:
         """Metrics, a log line, the ledger."""
-        summary = summarize(batch, metrics)
+        summary = summarize(batch, steps)
         self.report.stepped(summary, step=self.learner.steps, version=policy.version)
         if self.history is not None:
             self.history.step(self.learner.steps, policy, summary)

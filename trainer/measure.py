@@ -1,6 +1,6 @@
-"""What must be known about a batch before its step: logprobs of the policy as it is and of the reference, and what follows from them.
+"""What must be known about a batch before its first step: logprobs of the policy as it is and of the reference, and what follows from them.
 
-A rule over the whole batch is applied here, where all microbatches of all ranks are at hand.
+A rule over all tokens of a step is applied here, where all microbatches of all ranks are at hand.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,25 @@ def measure(
     if parts.needs_reference:
         assert reference is not None, "a KL term without a reference policy"
         train = train.replace("reference_logprobs", learner.logprobs(train, of=reference))
-    if parts.policy_loss == "m2po":
-        train = train.replace("kept", m2po_kept(train, parts.m2po_threshold))
     batch = replace(batch, train=train)
     if parts.kl_in_reward > 0:
         batch = penalized(batch, kl_penalties(train, parts), parts)
     return batch
+
+
+def judged(train: TrainBatch, moved: Learner | None, parts: Composition) -> TrainBatch:
+    """What one step is about to consume, with the tokens that M2PO leaves out of it; `moved` is the learner if it has moved since
+    the batch was measured.
+
+    2510.01161 judges by the policy that the gradient is taken of, among the tokens that it is taken over.
+    """
+    if parts.policy_loss != "m2po":
+        return train
+    if moved is None:
+        current = [part.proximal_logprobs for part in train.microbatches]
+    else:
+        current = moved.logprobs(train)
+    return train.replace("kept", m2po_kept(train, current, threshold=parts.m2po_threshold))
 
 
 def kl_penalties(train: TrainBatch, parts: Composition) -> list[Tensor]:
@@ -45,10 +58,12 @@ def kl_penalties(train: TrainBatch, parts: Composition) -> list[Tensor]:
     return penalties
 
 
-def m2po_kept(train: TrainBatch, threshold: float) -> list[Tensor]:
-    """M2PO's choice among all tokens of the batch; the policy has not moved yet, so its proximal logprobs are its current ones."""
+def m2po_kept(
+    train: TrainBatch, current_logprobs: Sequence[Tensor], *, threshold: float
+) -> list[Tensor]:
+    """M2PO's choice among all these tokens, of which the current policy says this."""
     kept = m2po_mask(
-        _joined([part.proximal_logprobs for part in train.microbatches]),
+        _joined(current_logprobs),
         _joined([part.behavior_logprobs for part in train.microbatches]),
         action_mask=_joined([part.action_mask for part in train.microbatches]),
         threshold=threshold,

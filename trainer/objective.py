@@ -69,7 +69,7 @@ class Objective:
     def sums(self, at: Measured, weights: Tensor) -> dict[str, Tensor]:
         """What `report.py` divides by `tokens` and its signed parts."""
         mask, advantages, kept = at.part.action_mask, at.advantages, at.part.kept
-        # One step is taken per batch, so the current policy is the one at its start where that was not measured.
+        # The current policy stands for the one before the batch's first step where that was not measured.
         start = at.proximal if self.parts.proximal == "recompute" else at.current.detach()
         raw = ratio(start, at.behavior)
         high, low = clipped(self.parts, at)

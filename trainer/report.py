@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from rollout.settings import FlaggedTokens
 from trainer.batch import Batch
 from trainer.megatron.network import StepMetrics
+from trainer.steps import Steps
 
 log = logging.getLogger("trainer")
 
@@ -39,15 +40,17 @@ _STALENESS_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 _GAP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 
 
-def summarize(batch: Batch, metrics: StepMetrics) -> dict[str, float]:
-    """One step in numbers, from sums over its tokens."""
-    sums = metrics.sums
+def summarize(batch: Batch, steps: Steps) -> dict[str, float]:
+    """The steps of a batch in numbers, from sums over their tokens; loss and norm are means over those that moved."""
+    sums = steps.sums
     tokens = max(1.0, sums["tokens"])
     weight, squares = sums["importance_weight"], sums["importance_weight_squared"]
     return {
-        "loss": metrics.loss,
-        "gradient_norm": metrics.gradient_norm,
-        "learning_rate": metrics.learning_rate,
+        "loss": statistics.fmean(step.loss for step in steps.moved),
+        "gradient_norm": statistics.fmean(step.gradient_norm for step in steps.moved),
+        "learning_rate": steps.moved[-1].learning_rate,
+        "optimizer_steps": len(steps.moved),
+        "skipped_steps": len(steps.skipped),
         "kl": sums["kl"] / tokens,
         "reference_kl": sums.get("reference_kl", 0.0) / tokens,
         "clip_fraction_high": sums["clipped_high"] / max(1.0, sums["positive_tokens"]),
@@ -64,7 +67,7 @@ def summarize(batch: Batch, metrics: StepMetrics) -> dict[str, float]:
         "token_staleness_max": float(batch.token_staleness.max()),
         "episodes": batch.num_episodes,
         "sampled_tokens": batch.num_sampled_tokens,
-        "trained_tokens": batch.train.num_tokens,
+        "trained_tokens": steps.num_tokens_of(batch),
         "merge_ratio": batch.num_unmerged_tokens / max(1, batch.train.num_tokens),
         "sharing_ratio": batch.train.num_row_tokens / max(1, batch.train.num_tokens),
     }
@@ -82,6 +85,11 @@ class Report:
             return Histogram(f"turngate_{name}", text, labels, registry=registry, buckets=buckets)
 
         self._steps = Counter("turngate_training_steps", "Optimizer steps taken", registry=registry)
+        self._skipped = Counter(
+            "turngate_training_skipped_steps",
+            "Optimizer steps not taken because loss or gradient was not finite",
+            registry=registry,
+        )
         self._tokens = Counter(
             "turngate_training_tokens", "Tokens in forward and backward passes", registry=registry
         )
@@ -130,8 +138,8 @@ class Report:
         self._phases.labels(name).observe(time.perf_counter() - start)
 
     def stepped(self, summary: dict[str, float], *, step: int, version: int) -> None:
-        """An optimizer step that became a policy."""
-        self._steps.inc()
+        """Optimizer steps that became a policy."""
+        self._steps.inc(summary["optimizer_steps"])
         self._tokens.inc(summary["trained_tokens"])
         for name, gauge in self._gauges.items():
             gauge.set(summary[name])
@@ -140,6 +148,11 @@ class Report:
         self._version.set(version)
         fields = {name: round(value, 6) for name, value in summary.items()}
         log.info("step", extra={"step": step, "version": version, **fields})
+
+    def skipped(self, metrics: StepMetrics) -> None:
+        """A step that was not finite moved no weight."""
+        self._skipped.inc()
+        self.alert("not_finite", loss=metrics.loss, norm=metrics.gradient_norm)
 
     def prepared(self, batch: Batch, *, flagged_tokens: FlaggedTokens) -> None:
         """What a batch tells before it is trained, and even if it teaches nothing."""

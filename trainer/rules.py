@@ -6,16 +6,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 
-from trainer.composition import (
-    AGAINST_BEHAVIOR,
-    CLIPPING,
-    IMITATING,
-    PER_SEQUENCE_LOSSES,
-    RETURNS,
-    Composition,
-)
+from trainer.composition import AGAINST_BEHAVIOR, CLIPPING, IMITATING, PER_SEQUENCE_LOSSES
+from trainer.setup import Setup
 
 DIVIDES_BY_DEVIATION = frozenset({"grpo", "lite_ppo"})
 WIDEST_CLIP = 3.0  # a ratio beyond 4 is an accident that the clip is there for
@@ -28,37 +21,6 @@ class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """A composition and what it will meet."""
-
-    parts: Composition
-    group_size: int = 8
-    groups_per_batch: int = 8
-    max_staleness: int = 4
-    overridden: frozenset[str] = frozenset()
-
-    @property
-    def ratio_is_one(self) -> bool:
-        """One step per batch from a measured policy never sees the ratio move."""
-        return self.parts.proximal == "recompute" and self.parts.policy_loss not in AGAINST_BEHAVIOR
-
-    @property
-    def advantages_differ_within_rows(self) -> bool:
-        parts = self.parts
-        by_token = parts.advantage in RETURNS and (parts.discount < 1 or parts.kl_in_reward > 0)
-        return parts.turn_credit != "episode" or by_token
-
-    @property
-    def cut_rewards(self) -> bool:
-        return isfinite(self.parts.reward_low) or isfinite(self.parts.reward_high)
-
-    @property
-    def unread(self) -> list[str]:
-        """Parts that were set and that nothing reads."""
-        return sorted(name for name in self.overridden if not self.parts.reads(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +118,12 @@ RULES = (
         "set generation_budget to the tokens an output may have",
     ),
     _error(
+        "minibatch_without_group",
+        lambda at: at.parts.minibatches > at.groups_per_batch,
+        "groups_per_batch={groups_per_batch} whole groups cannot be dealt into {minibatches} minibatches",
+        "set minibatches to at most groups_per_batch",
+    ),
+    _error(
         "dual_clip_of_one",
         lambda at: 0 < at.parts.dual_clip <= 1,
         "dual_clip={dual_clip:g} would cut the loss of unmoved tokens",
@@ -214,7 +182,7 @@ RULES = (
             and bool(at.overridden & {"clip_low", "clip_high"})
         ),
         "one step is taken per batch from a policy measured just before, so the ratio is 1 and no clip acts",
-        "set proximal=behavior (and correction=none) to clip against the policy that sampled, or set correction_high instead",
+        "set minibatches=2 or more, proximal=behavior (and correction=none) to clip against the policy that sampled, or correction_high instead",
     ),
     Rule(
         "clip_without_effect",
@@ -225,7 +193,7 @@ RULES = (
             and not at.overridden & {"clip_low", "clip_high"}
         ),
         "one step is taken per batch from a policy measured just before, so the ratio is 1 and {policy_loss} bounds nothing",
-        "the correction's bounds are what holds stale tokens in check",
+        "the correction's bounds are what holds stale tokens in check; with minibatches=2 or more the ratio moves",
     ),
     _warning(
         "clip_too_wide",
@@ -274,6 +242,16 @@ RULES = (
         ),
         "tokens of policies up to max_staleness versions old are taken for the present policy's own",
         "set proximal=recompute and correction=tis or icepop, or max_staleness=0",
+    ),
+    _warning(
+        "epochs_without_bound",
+        lambda at: (
+            at.parts.epochs > 1
+            and at.parts.policy_loss == "score_function"
+            and at.parts.advantage not in IMITATING
+        ),
+        "policy_loss=score_function takes every token for the present policy's own; over {epochs} epochs nothing bounds its drift",
+        "set policy_loss=ppo_clip, or epochs=1",
     ),
     _warning(
         "nothing_to_interpolate",

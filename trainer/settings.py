@@ -47,7 +47,7 @@ class Settings(Composition, SharedSettings):
     )
     seed: int = Field(default=0, description="of dropout and initialization")
 
-    groups_per_batch: int = Field(default=8, ge=1, description="groups per optimizer step")
+    groups_per_batch: int = Field(default=8, ge=1, description="groups that make one policy")
     group_size: int = Field(
         default=8, ge=1, description="expected episodes per group; it sizes admission"
     )

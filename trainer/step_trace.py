@@ -1,4 +1,4 @@
-"""What one step spends its time on: on SIGUSR1 the next batch is traced from its first forward pass to its optimizer step.
+"""What a step spends its time on: on SIGUSR1 the next batch is traced from its first forward pass to its last optimizer step.
 
 The process that was asked writes its own trace, for Perfetto or chrome://tracing; one that was not asked pays nothing.
 """
@@ -24,7 +24,7 @@ class StepTrace:
 
     @contextmanager
     def of(self, step: int) -> Iterator[None]:
-        """Around the passes of this step."""
+        """Around the passes of a batch whose first step this is."""
         if not self._is_requested:
             yield
             return

@@ -16,7 +16,7 @@ SECTION = "training"  # groups the charts
 
 class Writer(Protocol):
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One optimizer step."""
+        """The batch that ended with this optimizer step."""
 
     def close(self) -> None:
         """Nothing follows."""

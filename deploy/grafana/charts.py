@@ -297,11 +297,12 @@ SECTIONS = (
             ),
             Chart(
                 "Trained tokens",
-                "Tokens in forward and backward passes, prompts included, per second; optimizer steps per minute.",
+                "Tokens in forward and backward passes, prompts included, per second; optimizer steps per minute, taken and skipped.",
                 "none",
                 {
                     "tokens/s": rate("turngate_training_tokens_total"),
                     "steps/min": f"60 * {rate('turngate_training_steps_total')}",
+                    "skipped/min": f"60 * {rate('turngate_training_skipped_steps_total')}",
                 },
             ),
         ),

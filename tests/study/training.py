@@ -20,6 +20,7 @@ from trainer.megatron.learner import Learner
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.objective import Objective
 from trainer.report import summarize
+from trainer.steps import take_steps
 
 TOKEN_BUDGET = 8192  # the trainer's default
 
@@ -84,11 +85,11 @@ def step(
     if not batch.has_signal:
         return None
     batch = measure(batch, learner, parts, reference=None)
-    metrics = learner.step(batch.train, Objective(parts))
-    if metrics.skipped:
+    steps = take_steps(batch, learner, Objective(parts))
+    if not steps.moved:
         return None
-    silent = sum(metrics.sums[name] for name in ("clipped_high", "clipped_low", "rejected"))
-    return summarize(batch, metrics) | {"silent_fraction": silent / metrics.sums["tokens"]}
+    silent = sum(steps.sums[name] for name in ("clipped_high", "clipped_low", "rejected"))
+    return summarize(batch, steps) | {"silent_fraction": silent / steps.sums["tokens"]}
 
 
 def mean(values: Sequence[float], *, of_none: float) -> float:

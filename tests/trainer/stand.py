@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -17,6 +17,7 @@ from rollout.store import Store
 from tests.trainer.bandit import Bandit
 from trainer.buffer import Buffer
 from trainer.checkpoints import Checkpoints, Progress
+from trainer.composition import Composition
 from trainer.feed import Feed
 from trainer.history import History
 from trainer.lineage import Lineage
@@ -61,6 +62,7 @@ class Place:
     later_seconds: float = 0.0  # how far the store's clock is ahead
     database_url: str | None = None  # without one the trainer keeps no ledger
     lora: Lora | None = None
+    parts: Composition = field(default_factory=Composition)
 
     def __post_init__(self) -> None:
         self.project = self.project or f"test-{uuid4().hex[:8]}"
@@ -149,7 +151,7 @@ class Stand:
         return Trainer(
             feed=self.feed,
             learner=self.learner,
-            objective=Objective(),
+            objective=Objective(self.place.parts),
             reference=None,
             publisher=self.publisher,
             checkpoints=self.checkpoints,

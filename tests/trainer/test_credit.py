@@ -113,10 +113,13 @@ def test_m2po_judges_the_whole_batch(token_budget: int) -> None:
     parts = Composition(policy_loss="m2po", proximal="behavior", correction="none")
     measured = {token: behavior(token) + 0.05 * (token % 9) for token in TOKENS}
     train = with_logprobs(prepared(parts, token_budget), proximal_logprobs=measured).train
+    current = [part.proximal_logprobs for part in train.microbatches]
+
+    kept_by = m2po_kept(train, current, threshold=0.02)
 
     kept = sorted(
         int(token)
-        for part, keeps in zip(train.microbatches, m2po_kept(train, 0.02), strict=True)
+        for part, keeps in zip(train.microbatches, kept_by, strict=True)
         for token in part.tokens[keeps]
     )
 

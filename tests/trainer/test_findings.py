@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from rollout.settings import SettingsError
 from trainer.composition import Composition
-from trainer.findings import findings, setup, vetted
+from trainer.findings import findings, vetted
 from trainer.presets import PRESETS, origins
 from trainer.rules import RULES
 from trainer.settings import Settings
+from trainer.setup import Setup
 
 TABLE: list[tuple[str, str, dict[str, Any]]] = [
     # rule, algorithm, settings
@@ -25,6 +26,8 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("whitened_away", "reinforce", {"whitening": "tokens", "group_size": 1, "groups_per_batch": 1}),
     ("weight_counted_twice", "grpo", {"correction": "tis"}),
     ("weight_counted_twice", "m2po", {"correction": "icepop", "proximal": "recompute"}),
+    ("minibatch_without_group", "grpo", {"minibatches": 4, "groups_per_batch": 3}),
+    ("epochs_without_bound", "reinforce", {"epochs": 2}),
     ("kl_twice", "rloo", {"kl_in_loss": 0.1}),
     ("k1_in_loss", "grpo", {"kl_estimator": "k1"}),
     ("overlong_without_length", "dapo", {"overlong_length": 0}),
@@ -77,7 +80,9 @@ def test_a_run_that_would_be_wasted_is_found(
     rule: str, algorithm: str, values: dict[str, Any]
 ) -> None:
     """The rule of the table applies to the setup beside it, and tells what to do."""
-    found = {finding.rule: finding for finding in findings(setup(settings_of(algorithm, **values)))}
+    found = {
+        finding.rule: finding for finding in findings(Setup.of(settings_of(algorithm, **values)))
+    }
 
     assert rule in found
     assert found[rule].remedy
@@ -99,14 +104,14 @@ def test_presets_are_sound(algorithm: str) -> None:
         "decoupled": {"clip_without_effect"},
     }
 
-    found = {finding.rule for finding in findings(setup(settings_of(algorithm)))}
+    found = {finding.rule for finding in findings(Setup.of(settings_of(algorithm)))}
 
     assert found == known.get(algorithm, set())
 
 
 def test_the_bound_of_corrected_flagged_tokens_is_read_without_a_correction() -> None:
     """Setting correction_high alone is not called useless: the weight of a flagged token is cut there."""
-    found = findings(setup(settings_of("grpo", correction_high=3.0)))
+    found = findings(Setup.of(settings_of("grpo", correction_high=3.0)))
 
     assert "set_but_unread" not in {finding.rule for finding in found}
 

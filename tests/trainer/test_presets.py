@@ -14,7 +14,7 @@ from tests.trainer.plays import PLAYS, behavior, prepared
 from tests.trainer.variants import VARIANTS
 from trainer.assembly import pack_rows
 from trainer.composition import Composition
-from trainer.measure import measure
+from trainer.measure import judged, measure
 from trainer.megatron.frozen import Frozen
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import Microbatch, TrainBatch
@@ -52,7 +52,7 @@ class Lab:
             return loss, sums
 
         batch = measure(prepared(parts), self.learner, parts, reference=self.reference)
-        metrics = self.learner.step(batch.train, spied)
+        metrics = self.learner.step(judged(batch.train, None, parts), spied)
         assert not metrics.skipped
         return metrics.loss, seen
 

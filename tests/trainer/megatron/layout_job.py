@@ -5,16 +5,24 @@ usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,CONT
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tests.trainer.megatron.packing import microbatch, random_sequences, score_function
+from tests.trainer.test_batch import claim, turn
+from trainer.algorithms import RunningBaseline
+from trainer.batch import prepare
+from trainer.composition import Composition
+from trainer.measure import measure
 from trainer.megatron import platform
 from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
 from trainer.megatron.lora import Lora
 from trainer.megatron.microbatch import TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
+from trainer.objective import Objective
+from trainer.steps import take_steps
 
 # Lengths of the sequences of each microbatch, and in a tree the tokens they continue.
 MICROBATCHES = (
@@ -60,6 +68,32 @@ def run(model_dir: Path, layout: Layout, rank: int, target: Path) -> None:
             torch.save((first, second), target.with_suffix(".pt"))
 
 
+def train_minibatches(model_dir: Path) -> dict[str, Any]:
+    """Two minibatches, twice, of groups that give the ranks unequal shares."""
+    parts = Composition(minibatches=2, epochs=2, policy_loss="m2po", correction="none")
+    drawn = [
+        claim(
+            f"g{group}",
+            [float(index == group) for index in range(3)],
+            turns=[[turn("t", [1, 2], range(3, 8 + 3 * index + group))] for index in range(3)],
+        )
+        for group in range(3)
+    ]
+    with create(model_dir, Layout(), 0) as learner:
+        batch = prepare(
+            drawn,
+            parts=parts,
+            baseline=RunningBaseline(),
+            training_version=0,
+            token_budget=20,
+            ranks=torch.distributed.get_world_size(),
+        )
+        batch = measure(batch, learner, parts, reference=None)
+        steps = take_steps(batch, learner, Objective(parts))
+        outcome = [(m.loss, m.gradient_norm, m.sums["tokens"]) for m in steps.moved]
+        return {"steps": outcome, "weights": dict(learner.export())}
+
+
 def fail_to_save(model_dir: Path, out_dir: Path) -> None:
     """Where only the primary finds a file in the way; each process leaves what it was told."""
     processes, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
@@ -81,6 +115,10 @@ def main() -> None:
         tensor, pipeline, sequence, expert, context, rank = map(int, sizes)
         layout = Layout(tensor, pipeline, expert, context, sequence_parallel=bool(sequence))
         run(Path(model_dir), layout, rank, Path(out_dir) / name)
+    minibatches = train_minibatches(Path(model_dir))
+    if torch.distributed.get_rank() == 0:
+        processes = torch.distributed.get_world_size()
+        torch.save(minibatches, Path(out_dir) / f"minibatches{processes}.pt")
     fail_to_save(Path(model_dir), Path(out_dir))
     torch.distributed.destroy_process_group()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.trainer.megatron.conftest import Reference, random_reference
-from tests.trainer.megatron.layout_job import create, train
+from tests.trainer.megatron.layout_job import create, train, train_minibatches
 from trainer.megatron.layout import Layout
 
 # By the number of processes: name: model, tensor, pipeline, sequence, expert, context parallel, rank of adapters; the rest is data
@@ -114,6 +114,22 @@ def test_a_checkpoint_continues_under_another_layout(
         assert learner.load(results / f"{job}.checkpoint") == {"cursor": 7}
         assert learner.steps == 2
         assert_same(train(learner, steps=2), alone[model, rank][1], rtol=logprob_rtol(job))
+
+
+@pytest.mark.parametrize("processes", JOBS_OF)
+def test_minibatches_are_the_same_on_any_number_of_processes(
+    models: dict[str, Reference], results: Path, processes: int
+) -> None:
+    """Four steps on two minibatches, each judged by M2PO as a whole, have the losses, norms and weights of one process."""
+    model, *_ = [*JOBS_OF[processes].values()][-1]
+    measured = torch.load(results / f"minibatches{processes}.pt")
+
+    expected = train_minibatches(models[model].directory)
+
+    steps = [torch.tensor(result["steps"]) for result in (measured, expected)]
+    torch.testing.assert_close(*steps, atol=1e-5, rtol=1e-5)
+    for name, weight in expected["weights"].items():
+        torch.testing.assert_close(measured["weights"][name], weight, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("processes", JOBS_OF)
