@@ -30,11 +30,6 @@ def _bounds(rows: Sequence[Row]) -> Tensor:
     return torch.tensor([0, *(len(row.sequence) for row in rows)]).cumsum(0)
 
 
-def _by_token(numbers: Sequence[int], rows: Sequence[Row]) -> Tensor:
-    lengths = torch.tensor([len(row.sequence) for row in rows])
-    return torch.repeat_interleave(torch.tensor(numbers), lengths)
-
-
 def _drgrpo(mask: Tensor, rows: Sequence[Row], parts: Composition) -> Tensor:
     return drgrpo(mask, generation_budget=parts.generation_budget, cu_seqlens=_bounds(rows))
 
@@ -47,9 +42,9 @@ AGGREGATIONS: Mapping[str, Aggregate] = {
     "seq_mean_token_sum": lambda mask, rows, _: seq_mean_token_sum(mask, cu_seqlens=_bounds(rows)),
     "drgrpo": _drgrpo,
     "prompt_mean": lambda mask, rows, _: prompt_mean(
-        mask, _by_token([r.group for r in rows], rows)
+        mask, torch.tensor([row.group for row in rows]), cu_seqlens=_bounds(rows)
     ),
     "traj_mean_token_mean": lambda mask, rows, _: traj_mean_token_mean(
-        mask, _by_token([r.episode for r in rows], rows)
+        mask, torch.tensor([row.episode for row in rows]), cu_seqlens=_bounds(rows)
     ),
 }

@@ -28,6 +28,10 @@ KNOWS_ROWS: dict[str, Callable[..., Tensor]] = {
     "seq_mean_token_mean": algorithms.seq_mean_token_mean,
     "seq_mean_token_sum": algorithms.seq_mean_token_sum,
     "drgrpo": lambda m, **rows: algorithms.drgrpo(m, generation_budget=9, **rows),
+    "prompt_mean": lambda m, **rows: algorithms.prompt_mean(m, torch.tensor([7, 3]), **rows),
+    "traj_mean_token_mean": lambda m, **rows: algorithms.traj_mean_token_mean(
+        m, torch.tensor([5, 5]), **rows
+    ),
 }
 ACTS_ON_ROWS: dict[str, Callable[..., Tensor]] = {
     "gspo": algorithms.gspo,

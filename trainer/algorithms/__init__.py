@@ -1,7 +1,8 @@
 """Pure functions of reinforcement learning: rewards to advantages to a loss per token.
 
 Tensors in, tensors out; no settings, devices, logging or collectives. Index t describes the probability OF token t. Token tensors are
-`[B, T]` or packed `[T]` with `cu_seqlens`, with the same result.
+`[B, T]` or packed `[T]` with `cu_seqlens`, with the same result. Everything is reckoned in float32 or more. A function that takes an
+`action_mask` lets nothing through that stands where it is 0; the others speak of every token they are given.
 """
 
 from trainer.algorithms.advantages import dr_grpo, grpo, lite_ppo, max_rl, reinforce, rloo
@@ -40,6 +41,7 @@ from trainer.algorithms.kl import (
 )
 from trainer.algorithms.m2po import m2po, m2po_mask
 from trainer.algorithms.ppo import decoupled_ppo, dual_clip, ppo_clip, score_function
+from trainer.algorithms.ratio import log_ratio, ratio
 from trainer.algorithms.rejection import best_of_group, rejection_sampling
 from trainer.algorithms.returns import (
     discounted_returns,
@@ -82,6 +84,7 @@ __all__ = [
     "length_adaptive_lambda",
     "lite_ppo",
     "log_linear_proximal",
+    "log_ratio",
     "m2po",
     "m2po_mask",
     "max_rl",
@@ -89,6 +92,7 @@ __all__ = [
     "penalized_rewards",
     "ppo_clip",
     "prompt_mean",
+    "ratio",
     "reinforce",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",

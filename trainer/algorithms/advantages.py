@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.algorithms.groups import group_statistics
+from trainer.algorithms.precision import widened
 
 EPSILON = 1e-6
 """Added to a standard deviation; verl and slime use the same (2402.03300 states none)."""
@@ -49,4 +50,4 @@ def lite_ppo(rewards: Tensor, groups: Tensor, *, epsilon: float = EPSILON) -> Te
 
 def reinforce(rewards: Tensor) -> Tensor:
     """REINFORCE (Williams 1992): A = r; whiten it over the batch with `whiten` if wanted."""
-    return torch.nan_to_num(rewards, nan=0.0)
+    return torch.nan_to_num(widened(rewards), nan=0.0)

@@ -8,6 +8,7 @@ the denominators: take the weights from the action mask alone.
 import torch
 from torch import Tensor
 
+from trainer.algorithms.precision import widened
 from trainer.algorithms.rows import row_ids, segment_sum
 
 
@@ -36,14 +37,23 @@ def drgrpo(
     return seq_mean_token_sum(action_mask, cu_seqlens=cu_seqlens) / generation_budget
 
 
-def prompt_mean(action_mask: Tensor, groups: Tensor) -> Tensor:
-    """ScaleRL (2510.13786): W = 1 / (groups * tokens of the group); `groups` holds each token's group."""
-    return _segment_mean_token_mean(action_mask, torch.unique(groups, return_inverse=True)[1])
+def prompt_mean(action_mask: Tensor, groups: Tensor, *, cu_seqlens: Tensor | None = None) -> Tensor:
+    """ScaleRL (2510.13786): W = 1 / (groups * tokens of the group); `groups` `[rows]`."""
+    return _owner_mean_token_mean(action_mask, groups, cu_seqlens)
 
 
-def traj_mean_token_mean(action_mask: Tensor, episodes: Tensor) -> Tensor:
-    """Per episode, however many rows it has: W = 1 / (episodes * tokens of the episode)."""
-    return _segment_mean_token_mean(action_mask, torch.unique(episodes, return_inverse=True)[1])
+def traj_mean_token_mean(
+    action_mask: Tensor, episodes: Tensor, *, cu_seqlens: Tensor | None = None
+) -> Tensor:
+    """Per episode, however many rows it has: W = 1 / (episodes * tokens of the episode); `episodes` `[rows]`."""
+    return _owner_mean_token_mean(action_mask, episodes, cu_seqlens)
+
+
+def _owner_mean_token_mean(
+    action_mask: Tensor, owners: Tensor, cu_seqlens: Tensor | None
+) -> Tensor:
+    numbered = torch.unique(owners, return_inverse=True)[1]
+    return _segment_mean_token_mean(action_mask, numbered[row_ids(action_mask, cu_seqlens)])
 
 
 def _segment_mean_token_mean(action_mask: Tensor, segments: Tensor) -> Tensor:
@@ -57,4 +67,4 @@ def _num_filled(mask: Tensor, segments: Tensor) -> Tensor:
 
 
 def _weights(action_mask: Tensor) -> Tensor:
-    return action_mask.to(torch.promote_types(action_mask.dtype, torch.float32))
+    return widened(action_mask)

@@ -8,6 +8,7 @@ beyond about a thousand tokens use the token or the geometric kinds. All results
 import torch
 from torch import Tensor
 
+from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import LOG_RATIO_BOUND, log_ratio, ratio
 from trainer.algorithms.rows import row_ids, segment_mean, segment_sum
 
@@ -66,7 +67,8 @@ def geo_mask(
     rows = row_ids(proximal_logprobs, cu_seqlens)
     logs = log_ratio(proximal_logprobs, behavior_logprobs).detach()
     geometric = segment_mean(logs, rows, action_mask)[rows].exp()
-    return torch.where((geometric >= low) & (geometric <= high), logs.exp(), 0.0)
+    kept = action_mask.bool() & (geometric >= low) & (geometric <= high)
+    return torch.where(kept, logs.exp(), 0.0)
 
 
 def opsm(
@@ -95,9 +97,10 @@ def log_linear_proximal(
 
     alpha = (v_cur - 1 - v) / (v_cur - v) within [0, 1], per token; 0 where v >= v_cur - 1.
     """
-    age = (training_version - versions).to(current_logprobs.dtype)
+    current, behavior = widened(current_logprobs).detach(), widened(behavior_logprobs)
+    age = (training_version - versions).to(current.dtype)
     alpha = ((age - 1) / age.clamp(min=1)).clamp(0, 1)
-    return behavior_logprobs + alpha * (current_logprobs.detach() - behavior_logprobs)
+    return behavior + alpha * (current - behavior)
 
 
 def _row_product(

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import log_ratio, ratio
 
 
@@ -18,7 +19,7 @@ def dppo_tv(
 
     rho_mu is against behav_logp already: never multiply another importance weight on top. prime-rl has penalty = 1e-3.
     """
-    gap = (current_logprobs.exp() - behavior_logprobs.exp()).detach()
+    gap = (widened(current_logprobs).exp() - widened(behavior_logprobs).exp()).detach()
     leaves = ((advantages > 0) & (gap > delta)) | ((advantages < 0) & (gap < -delta))
     surrogate = torch.where(leaves, 0.0, -advantages * ratio(current_logprobs, behavior_logprobs))
     return surrogate + penalty * log_ratio(current_logprobs, behavior_logprobs) ** 2

@@ -7,7 +7,8 @@ is that on the compacted row. Whiten advantages over the batch if wanted; never 
 import torch
 from torch import Tensor
 
-from trainer.algorithms.rows import compact, expand, row_ids
+from trainer.algorithms.precision import widened
+from trainer.algorithms.rows import compact, expand
 
 
 def gae(
@@ -24,9 +25,8 @@ def gae(
 
     `bootstrap` `[rows]` is V(s_T) of rows cut by a length or turn limit, 0 for those that terminated.
     """
-    rows = row_ids(action_mask, cu_seqlens)
-    rewards, filled = compact(token_rewards, action_mask, rows)
-    estimates, _ = compact(values, action_mask, rows)
+    rewards, filled = compact(token_rewards, action_mask, cu_seqlens)
+    estimates, _ = compact(values, action_mask, cu_seqlens)
     next_value = estimates.new_zeros(len(estimates)) if bootstrap is None else bootstrap.clone()
     running = torch.zeros_like(next_value)
     advantages = torch.zeros_like(estimates)
@@ -36,7 +36,7 @@ def gae(
         running = torch.where(filled[:, t], step, running)
         next_value = torch.where(filled[:, t], estimates[:, t], next_value)
         advantages[:, t] = running
-    spread = expand(advantages, filled, action_mask, rows)
+    spread = expand(advantages, filled, action_mask, cu_seqlens)
     return spread, torch.where(action_mask.bool(), spread + values, 0.0)
 
 
@@ -47,5 +47,6 @@ def length_adaptive_lambda(length: Tensor, *, alpha: float = 0.05) -> Tensor:
 
 def value_loss(values: Tensor, returns: Tensor, *, old_values: Tensor, clip: float = 0.2) -> Tensor:
     """0.5 * max((V - R)^2, (V_old + clip(V - V_old, +-c) - R)^2) per token."""
+    values, returns, old_values = widened(values), widened(returns), widened(old_values)
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)

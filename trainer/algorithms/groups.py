@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.algorithms.precision import widened
+
 RELATIVE_RANGE = 1e-8
 """Rewards closer together than this, relative to their size, are the same reward."""
 
@@ -45,7 +47,7 @@ def group_statistics(rewards: Tensor, groups: Tensor) -> GroupStatistics:
         mean=mean,
         std=std,
         has_signal=present & _differs(values, present, index, size),
-        dtype=torch.promote_types(rewards.dtype, torch.float32),
+        dtype=widened(rewards).dtype,
     )
 
 

@@ -6,7 +6,8 @@ The unit is the row it is given. For an episode of several rows each row clips o
 import torch
 from torch import Tensor
 
-from trainer.algorithms.ratio import LOG_RATIO_BOUND, log_ratio
+from trainer.algorithms.precision import widened
+from trainer.algorithms.ratio import log_ratio
 from trainer.algorithms.rows import row_ids, segment_mean
 
 CLIP_LOW, CLIP_HIGH = 3e-4, 4e-4
@@ -29,7 +30,8 @@ def gspo(
     rows = row_ids(current_logprobs, cu_seqlens)
     mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
     s = mean[rows].exp()
-    return _clipped(s, advantages, clip_low=clip_low, clip_high=clip_high)
+    chosen = torch.where(action_mask.bool(), widened(advantages), 0.0)
+    return _clipped(s, chosen, clip_low=clip_low, clip_high=clip_high)
 
 
 def gspo_token(
@@ -45,10 +47,11 @@ def gspo_token(
     """GSPO-token (2507.18071), for an advantage per token: GSPO with s_t = sg[s] * exp(logp - sg[logp])."""
     rows = row_ids(current_logprobs, cu_seqlens)
     mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
-    own = (current_logprobs - current_logprobs.detach()).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    return _clipped(
-        mean[rows].exp().detach() * own.exp(), advantages, clip_low=clip_low, clip_high=clip_high
-    )
+    # Poison where nothing was sampled would come back in gradients, as 0 * NaN, unless it never enters.
+    own = torch.where(action_mask.bool(), widened(current_logprobs), 0.0)
+    s = mean[rows].exp().detach() * (own - own.detach()).exp()
+    chosen = torch.where(action_mask.bool(), widened(advantages), 0.0)
+    return _clipped(s, chosen, clip_low=clip_low, clip_high=clip_high)
 
 
 def _clipped(s: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float) -> Tensor:

@@ -7,6 +7,7 @@ used IN THE LOSS, k2 does when on-policy, k3 approximately, and k1 not at all: i
 import torch
 from torch import Tensor
 
+from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import log_ratio, ratio
 
 ESTIMATE_BOUND = 10.0
@@ -44,4 +45,4 @@ def k3_off_policy(
 
 def penalized_rewards(token_rewards: Tensor, estimate: Tensor, *, beta: float) -> Tensor:
     """KL in the reward: r_t - beta * k1_t on every token; the penalty carries no gradient."""
-    return token_rewards - beta * estimate.detach()
+    return widened(token_rewards) - beta * widened(estimate).detach()

@@ -7,6 +7,7 @@ is from the policy that sampled the token is another question, answered by an im
 import torch
 from torch import Tensor
 
+from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import ratio
 
 CLIP_LOW, CLIP_HIGH = 0.2, 0.28
@@ -15,7 +16,7 @@ CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 
 def score_function(current_logprobs: Tensor, advantages: Tensor) -> Tensor:
     """REINFORCE (Williams 1992): -A * logp; right only for tokens of the current policy itself."""
-    return -advantages * current_logprobs
+    return -widened(advantages) * widened(current_logprobs)
 
 
 def ppo_clip(

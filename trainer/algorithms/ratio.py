@@ -1,7 +1,8 @@
 """The probability ratio of two policies on the tokens that were sampled."""
 
-import torch
 from torch import Tensor
+
+from trainer.algorithms.precision import widened
 
 LOG_RATIO_BOUND = 20.0
 """exp of anything larger is no longer a useful float32."""
@@ -9,8 +10,7 @@ LOG_RATIO_BOUND = 20.0
 
 def log_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The difference logp - other_logp, upcast BEFORE the subtraction and held within +-20."""
-    dtype = torch.promote_types(numerator.dtype, torch.float32)
-    return (numerator.to(dtype) - denominator.to(dtype)).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    return (widened(numerator) - widened(denominator)).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from trainer.algorithms.groups import group_statistics
+from trainer.algorithms.precision import widened
 
 
 def rejection_sampling(rewards: Tensor, *, threshold: float = 0.0) -> Tensor:
     """RFT (2308.01825): A = 1 where r > threshold, else 0."""
-    return (rewards > threshold).to(rewards.dtype)
+    return (rewards > threshold).to(widened(rewards).dtype)
 
 
 def best_of_group(rewards: Tensor, groups: Tensor) -> Tensor:

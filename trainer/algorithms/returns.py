@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from trainer.algorithms.advantages import dr_grpo
+from trainer.algorithms.precision import widened
 from trainer.algorithms.rows import compact, expand, row_ids
 from trainer.algorithms.whitening import whiten
 
@@ -11,11 +13,11 @@ def terminal_rewards(
     rewards: Tensor, action_mask: Tensor, *, cu_seqlens: Tensor | None = None
 ) -> Tensor:
     """Each row's reward `[rows]` on its LAST masked token, 0 elsewhere; a row may end in a tool's answer."""
-    rows = row_ids(action_mask, cu_seqlens)
-    _, filled = compact(action_mask.to(rewards.dtype), action_mask, rows)
+    _, filled = compact(action_mask, action_mask, cu_seqlens)
     last = filled.sum(1, keepdim=True) - 1
     at_end = torch.arange(filled.shape[1], device=filled.device).unsqueeze(0) == last
-    return expand(torch.where(at_end, rewards.unsqueeze(1), 0.0), filled, action_mask, rows)
+    spread = torch.where(at_end, widened(rewards).unsqueeze(1), 0.0)
+    return expand(spread, filled, action_mask, cu_seqlens)
 
 
 def discounted_returns(
@@ -29,14 +31,13 @@ def discounted_returns(
 
     Tokens that were not sampled are stepped over: they neither discount nor reset the return.
     """
-    rows = row_ids(action_mask, cu_seqlens)
-    dense, filled = compact(token_rewards, action_mask, rows)
+    dense, filled = compact(token_rewards, action_mask, cu_seqlens)
     returns = torch.zeros_like(dense)
     running = torch.zeros_like(dense[:, 0]) if dense.shape[1] else dense.new_zeros(dense.shape[0])
     for t in range(dense.shape[1] - 1, -1, -1):
         running = dense[:, t] + gamma * running
         returns[:, t] = running
-    return expand(returns, filled, action_mask, rows)
+    return expand(returns, filled, action_mask, cu_seqlens)
 
 
 def reinforce_plus_plus(
@@ -54,16 +55,26 @@ def reinforce_plus_plus(
     return whiten(returns, action_mask)
 
 
-def reinforce_plus_plus_baseline(centered: Tensor, action_mask: Tensor) -> Tensor:
+def reinforce_plus_plus_baseline(
+    rewards: Tensor,
+    groups: Tensor,
+    *,
+    action_mask: Tensor,
+    episodes: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+) -> Tensor:
     """REINFORCE++-baseline (2501.03262): r - mean_g broadcast to tokens, whitened over the batch.
 
-    `centered` is `dr_grpo(rewards, groups)` spread over each episode's tokens.
+    `episodes` `[rows]` names the episode of each row, one of `rewards` and `groups`; without it each row is one.
     """
-    return whiten(centered, action_mask)
+    centered = dr_grpo(rewards, groups)
+    by_row = centered if episodes is None else centered[episodes]
+    return whiten(by_row[row_ids(action_mask, cu_seqlens)], action_mask)
 
 
 def turn_returns(turn_rewards: Tensor, episodes: Tensor, *, gamma: float = 1.0) -> Tensor:
     """Turn returns: A = R_turn = sum over k of gamma^k * r_(turn + k), within each episode; turns in order."""
+    turn_rewards = widened(turn_rewards)
     returns = torch.zeros_like(turn_rewards)
     for episode in torch.unique(episodes):
         running = turn_rewards.new_zeros(())

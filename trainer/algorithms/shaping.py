@@ -4,11 +4,13 @@ import torch
 from torch import Tensor
 
 from trainer.algorithms.groups import group_statistics
+from trainer.algorithms.precision import widened
 
 
 def soft_overlong(lengths: Tensor, *, max_length: int, cache_length: int) -> Tensor:
     """DAPO (2503.14476): 0 up to max - cache sampled tokens of an episode, then falling linearly to -1 at max."""
-    return ((max_length - cache_length - lengths) / cache_length).clamp(-1, 0)
+    over = widened(lengths) - (max_length - cache_length)
+    return torch.where(over > 0, -over / cache_length, 0.0).clamp(min=-1)
 
 
 def dynamic_sampling(rewards: Tensor, groups: Tensor) -> Tensor:
@@ -20,4 +22,4 @@ def shaped_rewards(
     rewards: Tensor, *, scale: float = 1.0, low: float = -torch.inf, high: float = torch.inf
 ) -> Tensor:
     """Rewards as clip(scale * r, low, high), before any group statistics."""
-    return (scale * rewards).clamp(low, high)
+    return (scale * widened(rewards)).clamp(low, high)

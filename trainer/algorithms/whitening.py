@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from trainer.algorithms.groups import RELATIVE_RANGE
+from trainer.algorithms.precision import widened
 
 
 def whiten(values: Tensor, action_mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
@@ -15,9 +16,11 @@ def whiten(values: Tensor, action_mask: Tensor, *, epsilon: float = 1e-8) -> Ten
     mask = action_mask.bool()
     chosen = values[mask].double()
     if not bool(mask.any()) or is_constant(chosen):
-        return torch.zeros_like(values)
+        return torch.zeros_like(widened(values))
     scale = (chosen.var(correction=0) + epsilon).rsqrt()
-    return torch.where(mask, (values.double() - chosen.mean()) * scale, 0.0).to(values.dtype)
+    return torch.where(mask, (values.double() - chosen.mean()) * scale, 0.0).to(
+        widened(values).dtype
+    )
 
 
 def is_constant(values: Tensor) -> bool:
