@@ -4,6 +4,7 @@ Per token: importance weight * policy loss + KL + entropy bonus, times the token
 microbatch, so that ranks and microbatches add up.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -27,6 +28,10 @@ from trainer.losses import (
 from trainer.megatron.microbatch import Microbatch
 from trainer.staleness import StalenessRule
 
+# What may take a token out of the gradient, in the order in which it is asked.
+REJECTING = ("correction", "flagged_tokens", "opsm", "stale_tokens", "m2po")
+LAST_RULE = REJECTING[-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -39,9 +44,9 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of W * l over the microbatch, and its detached sums."""
         at = measured(self.parts, current_logprobs, microbatch)
-        weights = self.importance_weights(at)
-        loss = weights * policy_loss(self.parts, at)
-        sums = self.sums(at, weights) | {"entropy": entropies.detach().double().sum()}
+        after = self._weights_after_each(at)
+        loss = after[LAST_RULE] * policy_loss(self.parts, at)
+        sums = self.sums(at, after) | {"entropy": entropies.detach().double().sum()}
         if self.parts.kl_in_loss > 0:
             estimate = reference_kl(self.parts, at)
             loss = loss + self.parts.kl_in_loss * estimate
@@ -51,7 +56,12 @@ class Objective:
 
     def importance_weights(self, at: Measured) -> Tensor:
         """Those of the correction, with flagged, far and stale tokens treated as the settings say."""
-        weights = correction(self.parts, at)
+        return self._weights_after_each(at)[LAST_RULE]
+
+    def _weights_after_each(self, at: Measured) -> dict[str, Tensor]:
+        """Importance weights as each rule leaves them to the next."""
+        after = {"correction": correction(self.parts, at)}
+        weights = after["correction"]
         if at.part.flags is not None:
             weights = flagged_weights(
                 weights,
@@ -61,19 +71,24 @@ class Objective:
                 handling=self.flagged_tokens,
                 high=self.parts.correction_high,
             )
-        weights = torch.where(kept_rows(self.parts, at), weights, 0.0)
+        after["flagged_tokens"] = weights
+        weights = after["opsm"] = torch.where(kept_rows(self.parts, at), weights, 0.0)
         if self.staleness is not None and at.part.staleness is not None:
             weights = weights * self.staleness.token_weights(at.part.staleness)
-        return weights
+        after["stale_tokens"] = weights
+        if at.part.kept is not None:
+            weights = torch.where(at.part.kept, weights, 0.0)
+        after[LAST_RULE] = weights
+        return after
 
-    def sums(self, at: Measured, weights: Tensor) -> dict[str, Tensor]:
-        """What `report.py` divides by `tokens` and its signed parts."""
-        mask, advantages, kept = at.part.action_mask, at.advantages, at.part.kept
+    def sums(self, at: Measured, after: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What `report.py` divides by `tokens` and its signed parts; `after` are the weights that each rule leaves."""
+        mask, advantages = at.part.action_mask, at.advantages
         # The current policy stands for the one before the batch's first step where that was not measured.
         start = at.proximal if self.parts.proximal == "recompute" else at.current.detach()
         raw = ratio(start, at.behavior)
         high, low = clipped(self.parts, at)
-        rejected = weights == 0 if kept is None else (weights == 0) | ~kept
+        is_rejected = after[LAST_RULE] == 0
 
         def total(values: Tensor) -> Tensor:
             return torch.where(mask, values.double(), 0.0).sum()
@@ -84,11 +99,15 @@ class Objective:
             "negative_tokens": total(advantages < 0),
             "clipped_high": total(high),
             "clipped_low": total(low),
-            "rejected": total(rejected),
+            "rejected": total(is_rejected),
             "kl": total(k3(at.behavior, start)),
             "importance_weight": total(raw),
             "importance_weight_squared": total(raw**2),
         }
+        before = torch.ones_like(raw)
+        for rule, weights in after.items():
+            sums[f"rejected_by_{rule}"] = total(is_rejected & (weights == 0) & (before != 0))
+            before = weights
         reference = at.part.reference_logprobs
         if reference is not None:
             sums["reference_kl"] = total(k3(at.current.detach(), reference))

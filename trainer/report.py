@@ -14,7 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from rollout.settings import FlaggedTokens
 from trainer.batch import Batch
 from trainer.megatron.network import StepMetrics
+from trainer.objective import REJECTING
 from trainer.steps import Steps
+from trainer.token_histogram import TokenHistogram
 
 log = logging.getLogger("trainer")
 
@@ -29,6 +31,7 @@ GAUGES = {  # of what `summarize` gives
     "importance_weight_mean": "proximal / behavior",
     "effective_sample_size": "Of the importance weights, 0..1",
     "zero_advantage_fraction": "Episodes that teach nothing",
+    "rejected_fraction": "Of the trained tokens, those that a correction, a mask or a rule about flagged or stale tokens leaves no gradient",
     "token_staleness_mean": "Training version minus that of each trained token",
     "token_staleness_max": "The same, of the oldest",
     "reward_mean": "Mean reward of the batch's episodes",
@@ -56,6 +59,7 @@ def summarize(batch: Batch, steps: Steps) -> dict[str, float]:
         "clip_fraction_high": sums["clipped_high"] / max(1.0, sums["positive_tokens"]),
         "clip_fraction_low": sums["clipped_low"] / max(1.0, sums["negative_tokens"]),
         "rejected_fraction": sums["rejected"] / tokens,
+        **{f"rejected_by_{rule}": sums[f"rejected_by_{rule}"] / tokens for rule in REJECTING},
         "entropy": sums["entropy"] / tokens,
         "importance_weight_mean": weight / tokens,
         "effective_sample_size": weight**2 / (tokens * squares) if squares else 1.0,
@@ -123,6 +127,18 @@ class Report:
             ["side"],
             registry=registry,
         )
+        self._rejected = Gauge(
+            "turngate_training_rejected_by_fraction",
+            "Of the trained tokens, those that lost their gradient to this rule first",
+            ["rule"],
+            registry=registry,
+        )
+        self._token_staleness = TokenHistogram(
+            "turngate_training_token_staleness",
+            "Training version minus that of each token in a batch",
+            registry=registry,
+            bounds=_STALENESS_BUCKETS,
+        )
         self._version = gauge("policy_version", "The policy the learner holds")
         for phase in PHASES:
             self._phases.labels(phase)
@@ -145,6 +161,8 @@ class Report:
             gauge.set(summary[name])
         self._clipped.labels("high").set(summary["clip_fraction_high"])
         self._clipped.labels("low").set(summary["clip_fraction_low"])
+        for rule in REJECTING:
+            self._rejected.labels(rule).set(summary[f"rejected_by_{rule}"])
         self._version.set(version)
         fields = {name: round(value, 6) for name, value in summary.items()}
         log.info("step", extra={"step": step, "version": version, **fields})
@@ -160,6 +178,7 @@ class Report:
             self._flagged.labels(flag, flagged_tokens).inc(count)
         for versions in batch.staleness:
             self._staleness.observe(versions)
+        self._token_staleness.observe(batch.token_staleness)
         self._gauges["zero_advantage_fraction"].set(batch.zero_advantage_fraction)
         self._gauges["reward_mean"].set(statistics.fmean(batch.rewards))
 

@@ -290,6 +290,25 @@ SECTIONS = (
                 },
             ),
             Chart(
+                "Rejected tokens",
+                "Share of the trained tokens that get no gradient, in all and by the rule that took it first.",
+                "percentunit",
+                {
+                    "all": "max(turngate_training_rejected_fraction)",
+                    "{{rule}}": "max by (rule) (turngate_training_rejected_by_fraction)",
+                },
+            ),
+            Chart(
+                "Token staleness",
+                "Policy versions between a token and the step it trains in; a fresh episode may have an old head.",
+                "none",
+                {
+                    "p50": quantile(0.5, "turngate_training_token_staleness"),
+                    "p99": quantile(0.99, "turngate_training_token_staleness"),
+                    "oldest": "max(turngate_training_token_staleness_max)",
+                },
+            ),
+            Chart(
                 "Replaced groups",
                 "Groups of equal rewards that dynamic sampling replaced, per minute.",
                 "none",

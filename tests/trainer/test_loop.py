@@ -91,5 +91,10 @@ def test_metrics_describe_the_step(place: Place) -> None:
         assert stand.metric("turngate_training_merge_ratio") == sharing_ratio > 1.5
         assert stand.metric("turngate_training_staleness_count") == 2 * GROUPS
         assert stand.metric("turngate_training_token_staleness_max") == 0
+        sampled = stand.metric("turngate_training_token_staleness_count")
+        assert stand.metric("turngate_training_token_staleness_bucket", le="0") == sampled
+        assert sampled == 2 * GROUPS * stand.bandit.group_size
+        assert stand.metric("turngate_training_rejected_fraction") == 0
+        assert stand.metric("turngate_training_rejected_by_fraction", rule="correction") == 0
         for phase in ("claim", "publish"):
             assert stand.metric("turngate_training_phase_seconds_count", phase=phase) == 2

@@ -1,0 +1,76 @@
+"""What the trainer says of a step: who took a token out of it, how old its tokens are."""
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.exposition import generate_latest
+
+from rollout.episode import OutputFlags
+from trainer.composition import Composition
+from trainer.megatron.microbatch import Microbatch
+from trainer.objective import REJECTING, Objective
+from trainer.staleness import StalenessRule
+from trainer.token_histogram import TokenHistogram
+
+
+def test_a_rejected_token_is_counted_for_the_rule_that_took_it_first() -> None:
+    """Of six rows each loses its token to another rule, but for one; a token that two rules take counts once."""
+    nothing = torch.zeros(6)
+    part = Microbatch(
+        tokens=torch.tensor([9, 3] * 6),
+        cu_seqlens=torch.arange(0, 13, 2, dtype=torch.int32),
+        action_mask=torch.tensor([False, True] * 6),
+        advantages=last(torch.tensor([1.0, 1.0, -1.0, 1.0, 1.0, 1.0])),
+        behavior_logprobs=last(nothing - 1),
+        proximal_logprobs=last(torch.tensor([-9.0, -1.0, -1.0, -1.0, -1.0, -1.0])),
+        weights=last(nothing + 1),
+        flags=last(torch.tensor([0, 1, 0, 0, 0, 0]) * int(OutputFlags.CONSTRAINED)),
+        staleness=last(torch.tensor([7, 0, 0, 7, 0, 0])),
+        kept=last(torch.tensor([0, 1, 1, 1, 0, 1])).bool(),
+    )
+    objective = Objective(
+        Composition(opsm_delta=0.1), flagged_tokens="mask", staleness=StalenessRule(4, "mask")
+    )
+
+    _, sums = objective(last(torch.tensor([-1.0, -1, -2, -1, -1, -1])), torch.zeros(12), part)
+
+    assert {rule: sums[f"rejected_by_{rule}"].item() for rule in REJECTING} == {
+        "correction": 1,
+        "flagged_tokens": 1,
+        "opsm": 1,
+        "stale_tokens": 1,
+        "m2po": 1,
+    }
+    assert sums["rejected"].item() == 5
+    assert sums["tokens"].item() == 6
+
+
+def last(values: torch.Tensor) -> torch.Tensor:
+    """On the second token of each row of two."""
+    return torch.stack([torch.zeros_like(values), values], dim=1).reshape(-1)
+
+
+@pytest.mark.parametrize("batches", [[], [[]], [[0, 0, 3], [1, 2, 9, 4, 5, 1]]])
+def test_a_batch_of_tokens_is_counted_as_one_by_one(batches: list[list[int]]) -> None:
+    """What Prometheus reads is what its own histogram would say that saw each token by itself."""
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    counted = TokenHistogram("age", "of a token", registry=ours, bounds=(0, 1, 2, 4))
+    single = Histogram("age", "of a token", registry=theirs, buckets=(0, 1, 2, 4))
+
+    for batch in batches:
+        counted.observe(torch.tensor(batch, dtype=torch.int32))
+        for age in batch:
+            single.observe(age)
+
+    assert samples(ours) == samples(theirs)
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, float], float]:
+    """By name and upper bound, written in whatever way."""
+    assert generate_latest(registry)
+    return {
+        (sample.name, float(sample.labels.get("le", -1))): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
