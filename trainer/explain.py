@@ -17,7 +17,7 @@ from rollout.settings import SettingsError
 from trainer.explanation import Explanation, Line, explain
 from trainer.findings import Finding
 from trainer.presets import PRESETS
-from trainer.rules import Severity
+from trainer.rule import Severity
 from trainer.settings import Settings
 
 app = typer.Typer(add_completion=False)

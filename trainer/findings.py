@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from rollout.settings import SettingsError
 from trainer.composition import Composition
-from trainer.rules import RULES, Severity
+from trainer.rule import Severity
+from trainer.rules import RULES
 from trainer.settings import Settings
 from trainer.setup import Setup
 

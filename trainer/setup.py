@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Self
 
-from trainer.composition import AGAINST_BEHAVIOR, RETURNS, Composition
+from trainer.composition import AGAINST_BEHAVIOR, IMITATING, RETURNS, Composition
 from trainer.presets import origins
 from trainer.settings import Settings
 
@@ -15,6 +15,7 @@ class Setup:
     group_size: int = 8
     groups_per_batch: int = 8
     max_staleness: int = 4
+    has_reference_dir: bool = False
     overridden: frozenset[str] = frozenset()
 
     @classmethod
@@ -26,6 +27,7 @@ class Setup:
             group_size=settings.group_size,
             groups_per_batch=settings.groups_per_batch,
             max_staleness=settings.max_staleness,
+            has_reference_dir=settings.reference_dir is not None,
             overridden=frozenset(name for name, origin in came_from.items() if origin == "set"),
         )
 
@@ -49,6 +51,29 @@ class Setup:
         parts = self.parts
         by_token = parts.advantage in RETURNS and (parts.discount < 1 or parts.kl_in_reward > 0)
         return parts.turn_credit != "episode" or by_token
+
+    @property
+    def reads_proximal(self) -> bool:
+        """Whether the proximal policy enters a loss, a weight or a penalty."""
+        parts = self.parts
+        is_origin = parts.policy_loss not in AGAINST_BEHAVIOR
+        enters_kl = parts.kl_in_loss > 0 and parts.kl_estimator == "k3_off_policy"
+        return is_origin or enters_kl or parts.kl_in_reward > 0 or parts.correction != "none"
+
+    @property
+    def lowest_weight(self) -> float:
+        """Of an importance weight that is not rejected."""
+        return self.parts.correction_low if self.parts.reads("correction_low") else 0.0
+
+    @property
+    def imitates(self) -> bool:
+        """Whether advantages are 1 or 0."""
+        return self.parts.reads("advantage") and self.parts.advantage in IMITATING
+
+    @property
+    def num_replaceable(self) -> int:
+        """Groups that dynamic sampling may replace per batch."""
+        return round(self.parts.dynamic_sampling * self.groups_per_batch)
 
     @property
     def cut_rewards(self) -> bool:

@@ -61,6 +61,22 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
         {"proximal": "log_linear", "correction": "tis", "max_staleness": 0},
     ),
     ("max_rl_below_zero", "max_rl", {"reward_low": -1}),
+    ("max_rl_below_zero", "max_rl", {"kl_in_reward": 0.1}),
+    ("dynamic_sampling_of_none", "dapo", {"dynamic_sampling": 0.05}),
+    ("dynamic_sampling_of_what_passed", "rft", {"dynamic_sampling": 4.0}),
+    ("imitation_whitened", "rft", {"whitening": "tokens"}),
+    ("nothing_below_zero", "rft", {"opsm_delta": 0.1}),
+    ("nothing_below_zero", "grpo", {"advantage": "best_of_group", "dual_clip": 3.0}),
+    ("states_without_weight", "gigpo", {"gigpo_weight": 0}),
+    ("entropy_punished", "grpo", {"entropy_bonus": -0.01}),
+    ("reference_unread", "dapo", {"reference_dir": Path("/policies/first")}),
+    ("own_tokens_rejected", "decoupled", {"correction_low": 1.5}),
+    ("own_tokens_rejected", "decoupled", {"correction": "seq_mis", "correction_high": 0.9}),
+    ("cispo_below_one", "cispo", {"ratio_max": 0.2}),
+    ("clip_too_wide", "dppo_tv", {"dppo_delta": 1.0}),
+    ("clip_too_wide", "m2po", {"m2po_threshold": 4.0}),
+    ("proximal_unread", "dppo_tv", {"proximal": "recompute"}),
+    ("proximal_unread", "m2po", {"proximal": "log_linear"}),
     ("set_but_unread", "grpo", {"ratio_max": 3}),
     ("set_but_unread", "cispo", {"clip_low": 0.1}),
 ]
@@ -107,6 +123,26 @@ def test_presets_are_sound(algorithm: str) -> None:
     found = {finding.rule for finding in findings(Setup.of(settings_of(algorithm)))}
 
     assert found == known.get(algorithm, set())
+
+
+@pytest.mark.parametrize(
+    ("rule", "algorithm", "values"),
+    [
+        # A negative scale turns costs into rewards.
+        ("scale_without_effect", "grpo", {"reward_scale": -1}),
+        ("clip_set_without_effect", "decoupled", {"minibatches": 2, "clip_high": 0.3}),
+        ("clip_without_effect", "decoupled", {"epochs": 2}),
+        ("epochs_without_bound", "rft", {"epochs": 3}),
+        ("own_tokens_rejected", "decoupled", {"correction": "seq_tis"}),
+        ("proximal_unread", "m2po", {"proximal": "recompute", "kl_in_reward": 0.1}),
+        ("stale_tokens_uncorrected", "rloo", {"max_staleness": 0}),
+    ],
+)
+def test_a_sound_setup_is_left_alone(rule: str, algorithm: str, values: dict[str, Any]) -> None:
+    """A rule does not apply beside what it is about."""
+    assert rule not in {
+        found.rule for found in findings(Setup.of(settings_of(algorithm, **values)))
+    }
 
 
 def test_the_bound_of_corrected_flagged_tokens_is_read_without_a_correction() -> None:
