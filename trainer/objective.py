@@ -82,7 +82,7 @@ class Objective:
         return after
 
     def sums(self, at: Measured, after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `report.py` divides by `tokens` and its signed parts; `after` are the weights that each rule leaves."""
+        """What `report.py` divides by `tokens` and its signed parts, and what it takes the largest of; `after` are the weights that each rule leaves."""
         mask, advantages = at.part.action_mask, at.advantages
         # The current policy stands for the one before the batch's first step where that was not measured.
         start = at.proximal if self.parts.proximal == "recompute" else at.current.detach()
@@ -103,6 +103,7 @@ class Objective:
             "kl": total(k3(at.behavior, start)),
             "importance_weight": total(raw),
             "importance_weight_squared": total(raw**2),
+            "importance_weight_max": torch.where(mask, raw.double(), 0.0).max(),
         }
         before = torch.ones_like(raw)
         for rule, weights in after.items():

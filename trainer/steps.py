@@ -46,6 +46,12 @@ class Steps:
         names = {name for metrics in self.moved for name in metrics.sums}
         return {name: sum(m.sums[name] for m in self.moved) for name in names}
 
+    @property
+    def maxima(self) -> Mapping[str, float]:
+        """The same of its largest values."""
+        names = {name for metrics in self.moved for name in metrics.maxima}
+        return {name: max(m.maxima[name] for m in self.moved) for name in names}
+
     def num_tokens_of(self, batch: Batch) -> int:
         """Tokens that went through a step that moved, once for each time they did."""
         return sum(

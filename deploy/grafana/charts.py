@@ -281,10 +281,11 @@ SECTIONS = (
             ),
             Chart(
                 "Importance weights",
-                "Mean weight and effective sample size, both 1 when the engine and the trainer agree.",
+                "Mean and largest weight and effective sample size, all 1 when the engine and the trainer agree.",
                 "none",
                 {
                     "mean weight": "max(turngate_training_importance_weight_mean)",
+                    "largest weight": "max(turngate_training_importance_weight_max)",
                     "effective sample size": "max(turngate_training_effective_sample_size)",
                     "zero-advantage episodes": "max(turngate_training_zero_advantage_fraction)",
                 },

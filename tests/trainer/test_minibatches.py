@@ -165,6 +165,12 @@ def test_each_epoch_goes_through_the_same_minibatches(learner: Learner) -> None:
     once = sum(int(part.action_mask.sum()) for part in batch.train.microbatches)
     assert steps.sums["tokens"] == 2 * once
     assert steps.num_tokens_of(batch) == 2 * batch.train.num_tokens
+    weights_of_tokens = [
+        (part.proximal_logprobs - part.behavior_logprobs)[part.action_mask].exp()
+        for part in batch.train.microbatches
+    ]
+    largest = float(torch.cat(weights_of_tokens).max())
+    assert steps.maxima["importance_weight_max"] == pytest.approx(largest)
 
 
 @pytest.fixture

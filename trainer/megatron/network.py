@@ -3,12 +3,14 @@
 Every process of the job calls the same methods with the same arguments in the same order.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
+import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
@@ -20,20 +22,21 @@ from trainer.megatron.stepper import Stepper
 from trainer.megatron.trunk import Trunk
 
 # (what the model answers, each [T] with gradient and 0 where action_mask is False, and the microbatch)
-#   -> (sum of weights * token loss, sums to report)
+#   -> (sum of weights * token loss, sums to report and, under names that end in _max, largest values)
 LossFunction = Callable[..., tuple[Tensor, Mapping[str, Tensor]]]
 Model = TypeVar("Model", bound=Trunk)
 
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One optimizer step; `sums` are the loss function's, added over all microbatches and processes."""
+    """One optimizer step; `sums` and `maxima` are the loss function's, over all microbatches and processes."""
 
     loss: float
     gradient_norm: float
     learning_rate: float
     skipped: bool  # the loss or the gradient was not finite, so no weight was touched
     sums: Mapping[str, float]
+    maxima: Mapping[str, float]
 
 
 class Network(Generic[Model]):
@@ -55,7 +58,7 @@ class Network(Generic[Model]):
         rank, ranks = _data_parallel_place()
         for own, target in zip(measured, torch.split(merged, sizes)[rank::ranks], strict=False):
             target.copy_(own)
-        _sum_over_job(merged)
+        _over_job(merged, dist.ReduceOp.SUM)
         return list(torch.split(merged.cpu(), sizes))
 
     def step(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
@@ -64,9 +67,9 @@ class Network(Generic[Model]):
         self.stepper.clear_gradients()
         self.model.train()
         outcomes = self._run(share, partial(_apply_loss, loss), forward_only=False)
-        total_loss, sums = _total(outcomes)
+        total_loss, sums, maxima = _total(outcomes)
         norm, moved = self.stepper.step(loss=total_loss)
-        return StepMetrics(total_loss, norm, self.stepper.learning_rate, not moved, sums)
+        return StepMetrics(total_loss, norm, self.stepper.learning_rate, not moved, sums, maxima)
 
     def _run(
         self, share: Sequence[Microbatch], finish: Callable[..., Any], *, forward_only: bool
@@ -123,27 +126,37 @@ def _own_share(batch: TrainBatch) -> list[Microbatch]:
     return batch.share(rank, ranks)
 
 
-def _total(outcomes: list[_Outcome]) -> tuple[float, dict[str, float]]:
-    """(loss, sums) over all microbatches and processes, on every process."""
+def _total(outcomes: list[_Outcome]) -> tuple[float, dict[str, float], dict[str, float]]:
+    """(loss, sums, maxima) over all microbatches and processes, on every process."""
     message = [sorted(outcomes[0].sums)] if outcomes else [[]]
-    torch.distributed.broadcast_object_list(
+    dist.broadcast_object_list(
         message,
         src=parallel_state.get_pipeline_model_parallel_last_rank(),
         group=parallel_state.get_pipeline_model_parallel_group(),
     )
-    names = message[0]
-    totals = torch.zeros(1 + len(names), dtype=torch.float64, device=platform.device())
+    added = [name for name in message[0] if not name.endswith("_max")]
+    largest = [name for name in message[0] if name.endswith("_max")]
+    totals = torch.zeros(1 + len(added), dtype=torch.float64, device=platform.device())
+    maxima = totals.new_full((len(largest),), -math.inf)
     for outcome in outcomes:
-        totals += torch.stack([outcome.loss, *(outcome.sums[name] for name in names)])
-    _sum_over_job(totals)
+        totals += torch.stack([outcome.loss, *(outcome.sums[name] for name in added)])
+        for place, name in enumerate(largest):
+            maxima[place] = torch.maximum(maxima[place], outcome.sums[name])
+    _over_job(totals, dist.ReduceOp.SUM)
+    if largest:
+        _over_job(maxima, dist.ReduceOp.MAX)
     loss, *sums = totals.tolist()
-    return loss, dict(zip(names, sums, strict=True))
+    return (
+        loss,
+        dict(zip(added, sums, strict=True)),
+        dict(zip(largest, maxima.tolist(), strict=True)),
+    )
 
 
-def _sum_over_job(value: Tensor) -> None:
-    """Add what the data-parallel copies of the last stage have, and tell the other stages."""
-    torch.distributed.all_reduce(value, group=parallel_state.get_data_parallel_group())
-    torch.distributed.broadcast(
+def _over_job(value: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
+    """Reduce what the data-parallel copies of the last stage have, and tell the other stages."""
+    dist.all_reduce(value, operation, group=parallel_state.get_data_parallel_group())
+    dist.broadcast(
         value,
         src=parallel_state.get_pipeline_model_parallel_last_rank(),
         group=parallel_state.get_pipeline_model_parallel_group(),

@@ -90,7 +90,10 @@ def train_minibatches(model_dir: Path) -> dict[str, Any]:
         )
         batch = measure(batch, learner, parts, reference=None)
         steps = take_steps(batch, learner, Objective(parts))
-        outcome = [(m.loss, m.gradient_norm, m.sums["tokens"]) for m in steps.moved]
+        largest = "importance_weight_max"
+        outcome = [
+            (m.loss, m.gradient_norm, m.sums["tokens"], m.maxima[largest]) for m in steps.moved
+        ]
         return {"steps": outcome, "weights": dict(learner.export())}
 
 

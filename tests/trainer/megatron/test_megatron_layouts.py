@@ -120,7 +120,7 @@ def test_a_checkpoint_continues_under_another_layout(
 def test_minibatches_are_the_same_on_any_number_of_processes(
     models: dict[str, Reference], results: Path, processes: int
 ) -> None:
-    """Four steps on two minibatches, each judged by M2PO as a whole, have the losses, norms and weights of one process."""
+    """Four steps on two minibatches, each judged by M2PO as a whole, have the losses, norms, largest ratios and weights of one process."""
     model, *_ = [*JOBS_OF[processes].values()][-1]
     measured = torch.load(results / f"minibatches{processes}.pt")
 
