@@ -3,6 +3,7 @@
 Each entry calls one pure function of `trainer/algorithms/` with the numbers that it reads from the composition.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -198,29 +199,34 @@ def reference_kl(parts: Composition, at: Measured) -> Tensor:
     return KL_ESTIMATORS[parts.kl_estimator](at.current, reference, at.proximal)
 
 
-def clipped(parts: Composition, at: Measured) -> tuple[Tensor, Tensor]:
-    """Where the trust region stops a token from moving up, and from moving down."""
+def clipped(parts: Composition, at: Measured) -> dict[str, Tensor]:
+    """Where the trust region stops a token from moving up (high), from moving down (low), or the dual clip does though it moves up."""
     if parts.policy_loss not in BOUNDS:
-        nowhere = torch.zeros_like(at.part.action_mask)
-        return nowhere, nowhere
-    above, below = BOUNDS[parts.policy_loss](parts, at)
-    return above & (at.advantages > 0), below & (at.advantages < 0)
+        return dict.fromkeys(("high", "low", "dual"), torch.zeros_like(at.part.action_mask))
+    above, below, far_above = BOUNDS[parts.policy_loss](parts, at)
+    rises, falls = at.advantages > 0, at.advantages < 0
+    return {"high": above & rises, "low": below & falls, "dual": far_above & falls}
 
 
-def _ratio_bounds(parts: Composition, at: Measured, *, by_row: bool) -> tuple[Tensor, Tensor]:
+Bounds = tuple[Tensor, Tensor, Tensor]  # beyond the upper, the lower, the dual clip's
+
+
+def _ratio_bounds(parts: Composition, at: Measured, *, by_row: bool) -> Bounds:
     logs = log_ratio(at.current, at.proximal)
     if by_row:
         rows = row_ids(logs, at.part.cu_seqlens)
         logs = segment_mean(logs, rows, at.part.action_mask)[rows]
-    return logs.exp() > 1 + parts.clip_high, logs.exp() < 1 - parts.clip_low
+    rho = logs.exp()
+    far_above = rho > (parts.dual_clip or math.inf)
+    return rho > 1 + parts.clip_high, rho < 1 - parts.clip_low, far_above
 
 
-def _probability_bounds(parts: Composition, at: Measured) -> tuple[Tensor, Tensor]:
+def _probability_bounds(parts: Composition, at: Measured) -> Bounds:
     gap = at.current.exp() - at.behavior.exp()
-    return gap > parts.dppo_delta, gap < -parts.dppo_delta
+    return gap > parts.dppo_delta, gap < -parts.dppo_delta, torch.zeros_like(at.part.action_mask)
 
 
-BOUNDS: Mapping[str, Callable[[Composition, Measured], tuple[Tensor, Tensor]]] = {
+BOUNDS: Mapping[str, Callable[[Composition, Measured], Bounds]] = {
     "ppo_clip": partial(_ratio_bounds, by_row=False),
     "gspo": partial(_ratio_bounds, by_row=True),
     "gspo_token": partial(_ratio_bounds, by_row=True),

@@ -87,7 +87,6 @@ class Objective:
         # The current policy stands for the one before the batch's first step where that was not measured.
         start = at.proximal if self.parts.proximal == "recompute" else at.current.detach()
         raw = ratio(start, at.behavior)
-        high, low = clipped(self.parts, at)
         is_rejected = after[LAST_RULE] == 0
 
         def total(values: Tensor) -> Tensor:
@@ -97,8 +96,7 @@ class Objective:
             "tokens": total(torch.ones_like(raw)),
             "positive_tokens": total(advantages > 0),
             "negative_tokens": total(advantages < 0),
-            "clipped_high": total(high),
-            "clipped_low": total(low),
+            **{f"clipped_{side}": total(v) for side, v in clipped(self.parts, at).items()},
             "rejected": total(is_rejected),
             "kl": total(k3(at.behavior, start)),
             "importance_weight": total(raw),

@@ -59,6 +59,7 @@ def summarize(batch: Batch, steps: Steps) -> dict[str, float]:
         "reference_kl": sums.get("reference_kl", 0.0) / tokens,
         "clip_fraction_high": sums["clipped_high"] / max(1.0, sums["positive_tokens"]),
         "clip_fraction_low": sums["clipped_low"] / max(1.0, sums["negative_tokens"]),
+        "clip_fraction_dual": sums["clipped_dual"] / max(1.0, sums["negative_tokens"]),
         "rejected_fraction": sums["rejected"] / tokens,
         **{f"rejected_by_{rule}": sums[f"rejected_by_{rule}"] / tokens for rule in REJECTING},
         "entropy": sums["entropy"] / tokens,
@@ -125,7 +126,7 @@ class Report:
         self._gauges = {name: gauge(name, text) for name, text in GAUGES.items()}
         self._clipped = Gauge(
             "turngate_training_clip_fraction",
-            "Clipped tokens: high of those with A > 0, low of those with A < 0",
+            "Clipped tokens: high of those with A > 0, low and dual of those with A < 0",
             ["side"],
             registry=registry,
         )
@@ -161,8 +162,8 @@ class Report:
         self._tokens.inc(summary["trained_tokens"])
         for name, gauge in self._gauges.items():
             gauge.set(summary[name])
-        self._clipped.labels("high").set(summary["clip_fraction_high"])
-        self._clipped.labels("low").set(summary["clip_fraction_low"])
+        for side in ("high", "low", "dual"):
+            self._clipped.labels(side).set(summary[f"clip_fraction_{side}"])
         for rule in REJECTING:
             self._rejected.labels(rule).set(summary[f"rejected_by_{rule}"])
         self._version.set(version)

@@ -266,7 +266,7 @@ SECTIONS = (
             ),
             Chart(
                 "Clip fraction",
-                "Share of the tokens with a positive (high) or negative (low) advantage whose ratio was clipped.",
+                "Share of the tokens with a positive (high) or negative (low, dual) advantage whose ratio was clipped.",
                 "percentunit",
                 {"{{side}}": "max by (side) (turngate_training_clip_fraction)"},
             ),

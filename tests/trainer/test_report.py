@@ -6,7 +6,10 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
 
 from rollout.episode import OutputFlags
-from trainer.composition import Composition
+from tests.trainer.rows import MASK
+from trainer.composition import Composition, PolicyLoss
+from trainer.losses import BOUNDS, clipped, measured
+from trainer.losses import policy_loss as policy_loss_of
 from trainer.megatron.microbatch import Microbatch
 from trainer.objective import REJECTING, Objective
 from trainer.staleness import StalenessRule
@@ -48,6 +51,42 @@ def test_a_rejected_token_is_counted_for_the_rule_that_took_it_first() -> None:
 def last(values: torch.Tensor) -> torch.Tensor:
     """On the second token of each row of two."""
     return torch.stack([torch.zeros_like(values), values], dim=1).reshape(-1)
+
+
+@pytest.mark.parametrize("dual_clip", [0.0, 1.05])
+@pytest.mark.parametrize("policy_loss", BOUNDS)
+def test_the_clipped_tokens_are_those_without_a_gradient(
+    policy_loss: PolicyLoss, dual_clip: float
+) -> None:
+    """Counted by side and sign of A, they are in all exactly the tokens whose loss no longer moves."""
+    parts = Composition(
+        policy_loss=policy_loss, dual_clip=dual_clip, clip_low=0.01, clip_high=0.01, dppo_delta=0.05
+    )
+    mask, rows = MASK.reshape(-1).repeat(20), 2 * 20
+    draw = torch.Generator().manual_seed(0)
+    behavior = -1 + 0.3 * torch.randn(len(mask), generator=draw)
+    current = (behavior + 0.1 * torch.randn(len(mask), generator=draw)).requires_grad_()
+    by_row = torch.randn(rows, generator=draw).repeat_interleave(MASK.shape[1])
+    part = Microbatch(
+        tokens=torch.zeros(len(mask), dtype=torch.int64),
+        cu_seqlens=torch.arange(0, len(mask) + 1, MASK.shape[1], dtype=torch.int32),
+        action_mask=mask,
+        advantages=by_row,
+        behavior_logprobs=behavior,
+        proximal_logprobs=behavior,
+        weights=mask.float(),
+    )
+    at = measured(parts, current, part)
+
+    counted = clipped(parts, at)
+
+    (gradient,) = torch.autograd.grad((part.weights * policy_loss_of(parts, at)).sum(), current)
+    found = counted["high"] | counted["low"] | counted["dual"]
+    assert torch.equal(found[mask], (gradient == 0)[mask])
+    assert (counted["high"] & mask & (by_row > 0)).any()
+    assert (counted["low"] & mask & (by_row < 0)).any()
+    has_dual = dual_clip > 0 and parts.reads("dual_clip")
+    assert bool((counted["dual"] & mask & (by_row < 0)).any()) == has_dual
 
 
 @pytest.mark.parametrize("batches", [[], [[]], [[0, 0, 3], [1, 2, 9, 4, 5, 1]]])
