@@ -101,7 +101,7 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     },
     "whitening": {"none": "advantages stay as they are", "tokens": algorithms.whiten},
     "proximal": {
-        "recompute": "old_logp is measured by a pass of the trained policy before the step",
+        "recompute": "old_logp is measured by a pass of the trained policy before the first step on a batch",
         "log_linear": algorithms.log_linear_proximal,
         "behavior": "old_logp is behav_logp: the ratio starts from the policy that sampled, no pass is needed",
     },
