@@ -4,7 +4,7 @@ A group stays whole, so that its advantages still sum to zero and its shared pro
 every resumed trainer deals the same claims alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.assembly import assemble, microbatch_rows, moves
@@ -66,20 +66,17 @@ def deal(rows: Sequence[Row], parts: Composition) -> list[dict[int, Row]]:
 
     Those that can move a weight go before those that only count in denominators, so that no minibatch is without them.
     """
-    by_group: dict[int, dict[int, Row]] = {}
+    groups: dict[int, dict[int, Row]] = {}
     for number, row in enumerate(rows):
-        by_group.setdefault(row.group, {})[number] = row
-    order = sorted(by_group.values(), key=lambda group: _rank(group, parts), reverse=True)
+        groups.setdefault(row.group, {})[number] = row
+    tokens = {group: sum(row.num_sampled for row in its.values()) for group, its in groups.items()}
+    speaks = {
+        group: any(moves(row, parts) for row in its.values()) for group, its in groups.items()
+    }
     hands: list[dict[int, Row]] = [{} for _ in range(parts.minibatches)]
-    for group in order:
-        least = min(hands, key=_num_sampled)
-        least.update(group)
+    loads = [0] * parts.minibatches
+    for group in sorted(groups, key=lambda group: (speaks[group], tokens[group]), reverse=True):
+        least = loads.index(min(loads))
+        hands[least].update(groups[group])
+        loads[least] += tokens[group]
     return [dict(sorted(hand.items())) for hand in hands]
-
-
-def _rank(group: Mapping[int, Row], parts: Composition) -> tuple[bool, int]:
-    return any(moves(row, parts) for row in group.values()), _num_sampled(group)
-
-
-def _num_sampled(rows: Mapping[int, Row]) -> int:
-    return sum(row.num_sampled for row in rows.values())
