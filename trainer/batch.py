@@ -44,11 +44,16 @@ class Batch:
     staleness: tuple[int, ...]  # per group: training version minus its oldest version
     num_sampled_tokens: int
     num_flagged_tokens: Mapping[str, int]  # by flag
+    awaits_values: bool  # a critic has not been asked yet: until then all advantages are 0
 
     @property
     def has_signal(self) -> bool:
-        """Whether its rewards teach anything; a pull to a reference alone is not worth a policy."""
-        return self.zero_advantage_fraction < 1 and bool(self.train.microbatches)
+        """Whether its rewards teach anything; a pull to a reference alone is not worth a policy.
+
+        Rewards that agree do teach a critic.
+        """
+        speaks = self.awaits_values or self.zero_advantage_fraction < 1
+        return speaks and bool(self.train.microbatches)
 
     @property
     def num_episodes(self) -> int:
@@ -72,6 +77,44 @@ class Batch:
     def num_unmerged_tokens(self) -> int:
         """What the trained outputs would take with a row, and so a prompt, for each."""
         return sum(row.sequence.num_unmerged for row in self.trained_rows)
+
+    def of_tokens(self, measured: Sequence[Tensor]) -> Tensor:
+        """What was measured of each microbatch, for each sampled token as `played` numbers them; 0 for rows outside. Float64."""
+        by_row = {
+            branch.row: values
+            for bin_, part, whole in zip(self.bins, self.train.microbatches, measured, strict=True)
+            for branch, values in zip(
+                bin_, torch.split(whole, part.cu_seqlens.diff().tolist()), strict=True
+            )
+        }
+        found = [
+            by_row[i][torch.from_numpy(row.sequence.action_mask[-len(by_row[i]) :])]
+            if i in by_row
+            else torch.zeros(row.num_sampled)
+            for i, row in enumerate(self.rows)
+        ]
+        return torch.cat(found).double()
+
+    def of_microbatches(self, values: Tensor) -> list[Tensor]:
+        """The way back: float32 [T] for each microbatch, 0 where nothing was sampled."""
+        rows = _credited(self.rows, values)
+        return [
+            torch.from_numpy(
+                np.concatenate([rows[branch.row].advantages[branch.shared :] for branch in bin_])
+            )
+            for bin_ in self.bins
+        ]
+
+    def credited(self, advantages: Tensor, baseline: RunningBaseline) -> "Batch":
+        """The batch with these advantages of its sampled tokens."""
+        return replace(
+            self,
+            rows=tuple(_credited(self.rows, advantages)),
+            train=self.train.replace("advantages", self.of_microbatches(advantages)),
+            baseline=baseline,
+            advantages=_by_episode(advantages, self.played),
+            zero_advantage_fraction=_silent_fraction(advantages, self.played),
+        )
 
     @property
     def credit(self) -> dict[str, Credit]:
@@ -140,39 +183,7 @@ def prepare(
         staleness=tuple(_staleness(claim, training_version) for claim in claims),
         num_sampled_tokens=sum(row.num_sampled for row in rows),
         num_flagged_tokens=count_flagged(row.sequence for row in rows),
-    )
-
-
-def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> Batch:
-    """The batch with a penalty `[T]` per microbatch taken from the rewards of its tokens."""
-    by_row = {
-        branch.row: values
-        for bin_, part, whole in zip(batch.bins, batch.train.microbatches, penalties, strict=True)
-        for branch, values in zip(
-            bin_, torch.split(whole, part.cu_seqlens.diff().tolist()), strict=True
-        )
-    }
-    taken = [
-        by_row[i][torch.from_numpy(row.sequence.action_mask[-len(by_row[i]) :])]
-        if i in by_row
-        else torch.zeros(row.num_sampled)
-        for i, row in enumerate(batch.rows)
-    ]
-    penalty = torch.cat(taken).double()
-    advantages, baseline = credit(batch.played, parts, batch.prior, penalties=penalty)
-    rows = _credited(batch.rows, advantages)
-    by_microbatch = [
-        torch.from_numpy(
-            np.concatenate([rows[branch.row].advantages[branch.shared :] for branch in bin_])
-        )
-        for bin_ in batch.bins
-    ]
-    return replace(
-        batch,
-        rows=tuple(rows),
-        train=batch.train.replace("advantages", by_microbatch),
-        baseline=baseline,
-        advantages=_by_episode(advantages, batch.played),
+        awaits_values=parts.needs_critic,
     )
 
 

@@ -88,6 +88,32 @@ class Composition(BaseModel):
         default="none", description="advantages to mean 0 and variance 1 over the batch's tokens"
     )
 
+    lambda_policy: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="GAE's, for advantages: 1 trusts the rewards alone, less also the critic",
+    )
+    lambda_alpha: float = Field(
+        default=0.0,
+        ge=0,
+        description="lambda_policy grows with the sampled tokens of an episode instead; VAPO has 0.05, 0 does not",
+    )
+    lambda_critic: float = Field(
+        default=1.0, ge=0, le=1, description="GAE's, for the returns that the critic learns"
+    )
+    value_clip: float = Field(
+        default=0.2,
+        ge=0,
+        description="a value matters up to this far from what it was before the first step; 0 bounds nothing",
+    )
+    critic_warmup: int = Field(
+        default=0, ge=0, description="batches at the start that train the critic alone"
+    )
+    critic_learning_rate: float = Field(
+        default=1e-3, gt=0, description="of the critic, on the policy's schedule"
+    )
+
     policy_loss: PolicyLoss = Field(default="ppo_clip", description="the loss of a token")
     clip_low: float = Field(
         default=0.2, gt=0, lt=1, description="the ratio matters down to 1 - this"
@@ -158,6 +184,11 @@ class Composition(BaseModel):
         return self.advantage in GROUP_RELATIVE
 
     @property
+    def needs_critic(self) -> bool:
+        """Whether a second model says what to expect."""
+        return self.advantage == "gae" and self.turn_credit == "episode"
+
+    @property
     def needs_reference(self) -> bool:
         """Whether a frozen policy's logprobs enter."""
         return self.kl_in_loss > 0 or self.kl_in_reward > 0
@@ -171,7 +202,7 @@ class Composition(BaseModel):
     def needs_every_row(self) -> bool:
         """Whether a row can matter that has no advantage: by a term of its own, or in a statistic."""
         own_term = self.needs_reference or self.entropy_bonus != 0 or self._penalizes_drift
-        return own_term or self.policy_loss == "m2po"
+        return own_term or self.policy_loss == "m2po" or self.needs_critic
 
     @property
     def is_against_behavior(self) -> bool:
@@ -194,6 +225,12 @@ READ_IF: Mapping[str, Callable[[Composition], bool]] = {
     "discount": lambda parts: parts.advantage in RETURNS and parts.turn_credit != "turn_discount",
     "turn_discount": lambda parts: parts.turn_credit != "episode",
     "gigpo_weight": lambda parts: parts.turn_credit == "gigpo",
+    "lambda_policy": lambda parts: parts.needs_critic and parts.lambda_alpha == 0,
+    "lambda_alpha": lambda parts: parts.needs_critic,
+    "lambda_critic": lambda parts: parts.needs_critic,
+    "value_clip": lambda parts: parts.needs_critic,
+    "critic_warmup": lambda parts: parts.needs_critic,
+    "critic_learning_rate": lambda parts: parts.needs_critic,
     "clip_low": lambda parts: parts.policy_loss in CLIPPING,
     "clip_high": lambda parts: parts.policy_loss in CLIPPING,
     "dual_clip": lambda parts: parts.policy_loss in CLIPPING,

@@ -14,7 +14,9 @@ from trainer.algorithms import (
     best_of_group,
     discounted_returns,
     dr_grpo,
+    gae,
     grpo,
+    length_adaptive_lambda,
     lite_ppo,
     max_rl,
     rejection_sampling,
@@ -53,15 +55,58 @@ def credit(
     *,
     penalties: Tensor | None = None,
 ) -> tuple[Tensor, RunningBaseline]:
-    """Advantages of all tokens, float64, and the baseline after them; `penalties` `[tokens]` are what the KL takes from each reward."""
-    token_rewards = torch.zeros(len(played.outputs), dtype=torch.float64)
-    if penalties is not None:
-        token_rewards = token_rewards - penalties
-    values, baseline = TURN_CREDITS[parts.turn_credit](played, token_rewards, parts, baseline)
-    values = torch.where(played.trains, values, 0.0)
-    if parts.whitening == "tokens":
-        values = whiten(values, played.trains)
-    return values, baseline
+    """Advantages of all tokens, float64, and the baseline after them; `penalties` `[tokens]` are what the KL takes from each reward.
+
+    Where a critic is needed they are 0: see `critic_credit`.
+    """
+    token_rewards = _penalties(played, penalties)
+    if parts.needs_critic:
+        return token_rewards.zero_(), baseline
+    advantages, baseline = TURN_CREDITS[parts.turn_credit](played, token_rewards, parts, baseline)
+    return _settled(advantages, played, parts), baseline
+
+
+def critic_credit(
+    played: Played, parts: Composition, values: Tensor, *, penalties: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(advantages, returns) of all tokens, float64: GAE along every way, over what was sampled alone.
+
+    A reward comes with the last token of the output it was given to, and what was given to none with the last of the way.
+    """
+    along, lengths = played.ways, played.way_bounds.diff()
+    rewards = _penalties(played, penalties)[along]
+    is_last = _ends_of_outputs(played)
+    rewards[is_last] += played.output_rewards[played.outputs[along[is_last]]]
+    rewards[played.way_ends] += played.other_rewards[played.way_episodes]
+    lam: float | Tensor = parts.lambda_policy
+    if parts.lambda_alpha > 0:
+        lam = length_adaptive_lambda(lengths, alpha=parts.lambda_alpha)
+    advantages, returns = (
+        gae(
+            rewards,
+            values[along],
+            action_mask=torch.ones(len(along), dtype=torch.bool),
+            gamma=parts.discount,
+            lam=lam,
+            cu_seqlens=played.way_bounds,
+        )[part]
+        for part, lam in enumerate((lam, parts.lambda_critic))
+    )
+    count = len(played.outputs)
+    settled = _settled(_mean_by(along, advantages, count), played, parts)
+    return settled, _mean_by(along, returns, count)
+
+
+def _penalties(played: Played, penalties: Tensor | None) -> Tensor:
+    """What every token is rewarded with for itself."""
+    nothing = torch.zeros(len(played.outputs), dtype=torch.float64)
+    return nothing if penalties is None else nothing - penalties
+
+
+def _settled(advantages: Tensor, played: Played, parts: Composition) -> Tensor:
+    """Without those of rows that are left out, and whitened if so chosen."""
+    advantages = torch.where(played.trains, advantages, 0.0)
+    return whiten(advantages, played.trains) if parts.whitening == "tokens" else advantages
 
 
 def group_advantages(
@@ -139,12 +184,18 @@ def _output_returns(played: Played, token_rewards: Tensor, discount: float) -> T
     num_outputs = len(played.output_rewards)
     earned = played.output_rewards + segment_sum(token_rewards, played.outputs, num_outputs)
     along, way_ids = played.outputs[played.ways], played.way_ids
-    is_last = torch.ones(len(along), dtype=torch.bool)
-    is_last[:-1] = (along.diff() != 0) | (way_ids.diff() != 0)
+    is_last = _ends_of_outputs(played)
     steps = earned[along]
     steps[played.way_ends] += played.other_rewards[played.way_episodes]
     returns = turn_returns(steps[is_last], way_ids[is_last], gamma=discount)
     return _mean_by(along[is_last], returns, num_outputs)
+
+
+def _ends_of_outputs(played: Played) -> Tensor:
+    """bool, of each entry of `ways`: whether it is the last of its output on its way."""
+    is_last = torch.ones(len(played.ways), dtype=torch.bool)
+    is_last[:-1] = (played.outputs[played.ways].diff() != 0) | (played.way_ids.diff() != 0)
+    return is_last
 
 
 def _mean_by(index: Tensor, values: Tensor, size: int) -> Tensor:

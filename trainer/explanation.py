@@ -96,7 +96,7 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "filter": "rows that a length limit cut do not train; their rewards count in their groups",
     },
     "turn_credit": {
-        "episode": "one advantage for every token the episode sampled",
+        "episode": "turns have no credit of their own: each token has its episode's, or what is still to come",
         "turn_discount": algorithms.turn_returns,
     },
     "whitening": {"none": "advantages stay as they are", "tokens": algorithms.whiten},
@@ -141,7 +141,12 @@ REWARD = (
     _term("kl_in_reward", algorithms.penalized_rewards),
 )
 ADVANTAGE = (
-    _choice("advantage", "acceptance_threshold", "discount"),
+    _choice("advantage", "acceptance_threshold", "discount", "lambda_policy"),
+    Part(
+        "lambda_alpha",
+        lambda _: algorithms.length_adaptive_lambda,
+        is_there=lambda parts: parts.needs_critic and parts.lambda_alpha > 0,
+    ),
     _choice("turn_credit", "turn_discount", "gigpo_weight"),
     _choice("whitening"),
 )
@@ -163,6 +168,14 @@ LOSS = (
     ),
     _term("entropy_bonus", algorithms.entropy_bonus),
 )
+CRITIC = (
+    Part(
+        "value_clip",
+        lambda _: algorithms.value_loss,
+        ("lambda_critic", "critic_warmup", "critic_learning_rate"),
+        lambda parts: parts.needs_critic,
+    ),
+)
 WEIGHT = (_choice("aggregation", "generation_budget"),)
 STEPS = (
     Part(
@@ -179,6 +192,7 @@ SECTIONS: Mapping[str, tuple[Part, ...]] = {
     "reward r": REWARD,
     "advantage A": ADVANTAGE,
     "loss l": LOSS,
+    "critic V": CRITIC,
     "weight W": WEIGHT,
     "optimizer steps": STEPS,
 }
@@ -197,6 +211,7 @@ def explain(settings: Settings) -> Explanation:
                 title, tuple(_line(part, parts, came_from) for part in its if part.is_there(parts))
             )
             for title, its in SECTIONS.items()
+            if any(part.is_there(parts) for part in its)
         ),
         tuple(findings(Setup.of(settings))),
     )

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -108,6 +109,7 @@ class Job:
             recompute=self._settings.recompute,
             seed=self._settings.seed,
             lora=lora(self._settings),
+            critic=critic(self._settings),
         )
         log.info("learner built", extra={"numbers_trained": learner.num_trained})
         return self._closing.enter_context(learner)
@@ -182,6 +184,13 @@ def optimizer(settings: Settings) -> OptimizerSettings:
         decay_steps=settings.decay_steps or None,
         minimum_ratio=settings.minimum_learning_rate_ratio,
     )
+
+
+def critic(settings: Settings) -> OptimizerSettings | None:
+    """As the policy's, at a rate of its own, where the algorithm has one."""
+    if not settings.parts.needs_critic:
+        return None
+    return replace(optimizer(settings), learning_rate=settings.critic_learning_rate)
 
 
 def layout(settings: Settings) -> Layout:

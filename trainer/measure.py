@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from trainer.algorithms import k1, m2po_mask
-from trainer.batch import Batch, penalized
+from trainer.batch import Batch
 from trainer.composition import Composition
+from trainer.credit import credit, critic_credit
 from trainer.megatron.frozen import Frozen
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import TrainBatch
@@ -28,9 +29,34 @@ def measure(
         assert reference is not None, "a KL term without a reference policy"
         train = train.replace("reference_logprobs", learner.logprobs(train, of=reference))
     batch = replace(batch, train=train)
-    if parts.kl_in_reward > 0:
-        batch = penalized(batch, kl_penalties(train, parts), parts)
-    return batch
+    penalties = kl_penalties(train, parts) if parts.kl_in_reward > 0 else None
+    if parts.needs_critic:
+        return valued(batch, learner.values(train), parts, penalties=penalties)
+    return batch if penalties is None else penalized(batch, penalties, parts)
+
+
+def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> Batch:
+    """The batch with a penalty `[T]` per microbatch taken from the rewards of its tokens."""
+    taken = batch.of_tokens(penalties)
+    advantages, baseline = credit(batch.played, parts, batch.prior, penalties=taken)
+    return batch.credited(advantages, baseline)
+
+
+def valued(
+    batch: Batch,
+    values: Sequence[Tensor],
+    parts: Composition,
+    *,
+    penalties: Sequence[Tensor] | None = None,
+) -> Batch:
+    """The batch with what a critic says of its microbatches, what follows for the policy, and what the critic should have said."""
+    taken = None if penalties is None else batch.of_tokens(penalties)
+    said = batch.of_tokens(values)
+    advantages, returns = critic_credit(batch.played, parts, said, penalties=taken)
+    batch = batch.credited(advantages, batch.baseline)
+    train = batch.train.replace("values", values)
+    train = train.replace("returns", batch.of_microbatches(returns))
+    return replace(batch, train=train, awaits_values=False)
 
 
 def judged(train: TrainBatch, moved: Learner | None, parts: Composition) -> TrainBatch:

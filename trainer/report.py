@@ -17,6 +17,7 @@ from trainer.megatron.network import StepMetrics
 from trainer.objective import REJECTING
 from trainer.steps import Steps
 from trainer.token_histogram import TokenHistogram
+from trainer.value_objective import explained_variance
 
 log = logging.getLogger("trainer")
 
@@ -33,6 +34,10 @@ GAUGES = {  # of what `summarize` gives
     "effective_sample_size": "Of the importance weights, 0..1",
     "zero_advantage_fraction": "Episodes that teach nothing",
     "rejected_fraction": "Of the trained tokens, those that a correction, a mask or a rule about flagged or stale tokens leaves no gradient",
+    "critic_loss": "Of the last step of the critic; these four are 0 without one",
+    "critic_gradient_norm": "Before clipping, of the critic",
+    "explained_variance": "Of the returns, by what the critic said before the step: 1 is all of it, 0 none",
+    "value_clip_fraction": "Of the tokens, those whose value has moved further than value_clip since the batch was measured",
     "token_staleness_mean": "Training version minus that of each trained token",
     "token_staleness_max": "The same, of the oldest",
     "reward_mean": "Mean reward of the batch's episodes",
@@ -45,27 +50,18 @@ _GAP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 
 
 def summarize(batch: Batch, steps: Steps) -> dict[str, float]:
-    """The steps of a batch in numbers, from sums over their tokens; loss and norm are means over those that moved."""
-    sums = steps.sums
-    tokens = max(1.0, sums["tokens"])
-    weight, squares = sums["importance_weight"], sums["importance_weight_squared"]
+    """The steps of a batch in numbers: those of the batch, of the policy unless it stood still, of the critic if there is one."""
     return {
-        "loss": statistics.fmean(step.loss for step in steps.moved),
-        "gradient_norm": statistics.fmean(step.gradient_norm for step in steps.moved),
-        "learning_rate": steps.moved[-1].learning_rate,
+        **_of_batch(batch, steps),
+        **(_of_policy(steps) if steps.moved else {}),
+        **(_of_critic(steps) if steps.critic_moved else {}),
+    }
+
+
+def _of_batch(batch: Batch, steps: Steps) -> dict[str, float]:
+    return {
         "optimizer_steps": len(steps.moved),
         "skipped_steps": len(steps.skipped),
-        "kl": sums["kl"] / tokens,
-        "reference_kl": sums.get("reference_kl", 0.0) / tokens,
-        "clip_fraction_high": sums["clipped_high"] / max(1.0, sums["positive_tokens"]),
-        "clip_fraction_low": sums["clipped_low"] / max(1.0, sums["negative_tokens"]),
-        "clip_fraction_dual": sums["clipped_dual"] / max(1.0, sums["negative_tokens"]),
-        "rejected_fraction": sums["rejected"] / tokens,
-        **{f"rejected_by_{rule}": sums[f"rejected_by_{rule}"] / tokens for rule in REJECTING},
-        "entropy": sums["entropy"] / tokens,
-        "importance_weight_mean": weight / tokens,
-        "importance_weight_max": steps.maxima["importance_weight_max"],
-        "effective_sample_size": weight**2 / (tokens * squares) if squares else 1.0,
         "zero_advantage_fraction": batch.zero_advantage_fraction,
         "reward_mean": statistics.fmean(batch.rewards),
         "staleness_median": statistics.median(batch.staleness),
@@ -77,6 +73,44 @@ def summarize(batch: Batch, steps: Steps) -> dict[str, float]:
         "trained_tokens": steps.num_tokens_of(batch),
         "merge_ratio": batch.num_unmerged_tokens / max(1, batch.train.num_tokens),
         "sharing_ratio": batch.train.num_row_tokens / max(1, batch.train.num_tokens),
+    }
+
+
+def _of_policy(steps: Steps) -> dict[str, float]:
+    """From sums over their tokens; loss and norm are means over those that moved."""
+    sums = steps.sums
+    tokens = max(1.0, sums["tokens"])
+    weight, squares = sums["importance_weight"], sums["importance_weight_squared"]
+    return {
+        **_descent(steps.moved),
+        "kl": sums["kl"] / tokens,
+        "reference_kl": sums.get("reference_kl", 0.0) / tokens,
+        "clip_fraction_high": sums["clipped_high"] / max(1.0, sums["positive_tokens"]),
+        "clip_fraction_low": sums["clipped_low"] / max(1.0, sums["negative_tokens"]),
+        "clip_fraction_dual": sums["clipped_dual"] / max(1.0, sums["negative_tokens"]),
+        "rejected_fraction": sums["rejected"] / tokens,
+        **{f"rejected_by_{rule}": sums[f"rejected_by_{rule}"] / tokens for rule in REJECTING},
+        "entropy": sums["entropy"] / tokens,
+        "importance_weight_mean": weight / tokens,
+        "importance_weight_max": steps.maxima["importance_weight_max"],
+        "effective_sample_size": weight**2 / (tokens * squares) if squares else 1.0,
+    }
+
+
+def _of_critic(steps: Steps) -> dict[str, float]:
+    sums = steps.critic_sums
+    named = {f"critic_{name}": value for name, value in _descent(steps.critic_moved).items()}
+    return named | {
+        "explained_variance": explained_variance(sums),
+        "value_clip_fraction": sums["clipped"] / max(1.0, sums["tokens"]),
+    }
+
+
+def _descent(moved: Sequence[StepMetrics]) -> dict[str, float]:
+    return {
+        "loss": statistics.fmean(step.loss for step in moved),
+        "gradient_norm": statistics.fmean(step.gradient_norm for step in moved),
+        "learning_rate": moved[-1].learning_rate,
     }
 
 
@@ -161,11 +195,13 @@ class Report:
         self._steps.inc(summary["optimizer_steps"])
         self._tokens.inc(summary["trained_tokens"])
         for name, gauge in self._gauges.items():
-            gauge.set(summary[name])
-        for side in ("high", "low", "dual"):
-            self._clipped.labels(side).set(summary[f"clip_fraction_{side}"])
-        for rule in REJECTING:
-            self._rejected.labels(rule).set(summary[f"rejected_by_{rule}"])
+            if name in summary:
+                gauge.set(summary[name])
+        if summary["optimizer_steps"]:
+            for side in ("high", "low", "dual"):
+                self._clipped.labels(side).set(summary[f"clip_fraction_{side}"])
+            for rule in REJECTING:
+                self._rejected.labels(rule).set(summary[f"rejected_by_{rule}"])
         self._version.set(version)
         fields = {name: round(value, 6) for name, value in summary.items()}
         log.info("step", extra={"step": step, "version": version, **fields})
@@ -182,7 +218,8 @@ class Report:
         for versions in batch.staleness:
             self._staleness.observe(versions)
         self._token_staleness.observe(batch.token_staleness)
-        self._gauges["zero_advantage_fraction"].set(batch.zero_advantage_fraction)
+        if not batch.awaits_values:
+            self._gauges["zero_advantage_fraction"].set(batch.zero_advantage_fraction)
         self._gauges["reward_mean"].set(statistics.fmean(batch.rewards))
 
     def replaced(self, groups: int) -> None:

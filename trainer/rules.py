@@ -3,18 +3,13 @@
 `findings.py` applies them all.
 """
 
+from trainer.critic_rules import CRITIC_RULES
 from trainer.ratio_rules import RATIO_RULES
 from trainer.rule import error, warning
 
 DIVIDES_BY_DEVIATION = frozenset({"grpo", "lite_ppo"})
 
 SIGNAL_RULES = (
-    error(
-        "no_critic",
-        lambda at: at.parts.advantage == "gae",
-        "advantage gae needs a critic, and none is trained here",
-        "set advantage=reinforce, which is gae with gamma = lambda = 1 and V = 0",
-    ),
     error(
         "equal_rewards",
         lambda at: at.parts.reward_scale == 0 or at.parts.reward_low >= at.parts.reward_high,
@@ -100,6 +95,7 @@ SIGNAL_RULES = (
                 at.parts.advantage in DIVIDES_BY_DEVIATION | {"max_rl"}
                 or at.parts.whitening == "tokens"
             )
+            and not at.parts.needs_critic
             and not at.cut_rewards
             and at.parts.overlong != "soft"
             and at.parts.kl_in_reward == 0
@@ -180,4 +176,4 @@ SIGNAL_RULES = (
     ),
 )
 
-RULES = (*SIGNAL_RULES, *RATIO_RULES)
+RULES = (*SIGNAL_RULES, *CRITIC_RULES, *RATIO_RULES)

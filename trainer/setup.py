@@ -50,7 +50,7 @@ class Setup:
     def advantages_differ_within_rows(self) -> bool:
         parts = self.parts
         by_token = parts.advantage in RETURNS and (parts.discount < 1 or parts.kl_in_reward > 0)
-        return parts.turn_credit != "episode" or by_token
+        return parts.turn_credit != "episode" or by_token or parts.needs_critic
 
     @property
     def reads_proximal(self) -> bool:

@@ -280,6 +280,17 @@ SECTIONS = (
                 },
             ),
             Chart(
+                "Critic",
+                "Of an algorithm with one: loss of its last step, the share of the returns' variance that it knew of, values clipped.",
+                "none",
+                {
+                    "loss": "max(turngate_training_critic_loss)",
+                    "explained variance": "max(turngate_training_explained_variance)",
+                    "gradient norm": "max(turngate_training_critic_gradient_norm)",
+                    "clip fraction": "max(turngate_training_value_clip_fraction)",
+                },
+            ),
+            Chart(
                 "Importance weights",
                 "Mean and largest weight and effective sample size, all 1 when the engine and the trainer agree.",
                 "none",

@@ -44,6 +44,7 @@ class Game:
     behavior: Values
     proximal: Values
     reference: Values
+    values: Values = field(default_factory=dict)  # what a critic says, if there is one
 
     @property
     def rows(self) -> list[list[int]]:
@@ -113,6 +114,30 @@ def to_come(game: Game, penalties: Values, discount: float = 1.0) -> Values:
             for token in reversed([token for name in way for token in play.outputs[name]]):
                 running = discount * running - penalties[token]
                 found.setdefault(token, []).append(running)
+    return {token: statistics.fmean(values) for token, values in found.items()}
+
+
+def estimated(
+    game: Game,
+    penalties: Values,
+    *,
+    discount: float = 1.0,
+    of_length: Callable[[int], float] = lambda _: 1.0,
+) -> Values:
+    """GAE with the lambda of a way's length: each reward where it was earned, a shared token's mean over its ways."""
+    found: dict[int, list[float]] = {}
+    for play in game.plays:
+        for way in play.ways:
+            rewarded = {play.outputs[name][-1]: play.earned.get(name, 0.0) for name in way}
+            tokens = [token for name in way for token in play.outputs[name]]
+            rewarded[tokens[-1]] += play.reward
+            advantage = following = 0.0
+            for token in reversed(tokens):
+                reward = rewarded.get(token, 0.0) - penalties[token]
+                surprise = reward + discount * following - game.values[token]
+                advantage = surprise + discount * of_length(len(tokens)) * advantage
+                following = game.values[token]
+                found.setdefault(token, []).append(advantage)
     return {token: statistics.fmean(values) for token, values in found.items()}
 
 
@@ -298,7 +323,7 @@ def passed(game: Game) -> Values:
 DPPO_DELTA = 4e-4  # a model that is nearly uniform over 441 tokens has probabilities of 2e-3
 PPO = summed(clip(0.2, 0.2))
 PAPERS = {
-    "ppo": Paper(lambda g: whitened(to_come(g, penalties(g, 0.05))), token_mean, PPO),
+    "ppo": Paper(lambda g: whitened(estimated(g, penalties(g, 0.05))), token_mean, PPO),
     "grpo": Paper(episodes(grpo), row_mean, PPO, k3, 0.04),
     "dapo": Paper(episodes(grpo), token_mean, summed(clip(0.2, 0.28))),
     "dr_grpo": Paper(episodes(dr_grpo), constant, PPO),

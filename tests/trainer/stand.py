@@ -105,7 +105,11 @@ class Stand:
         self.trace = StepTrace(place.directory / "traces")
         lineage = Lineage(self.store, self.portal, self.checkpoints, place.model_dir)
         settings = OptimizerSettings(learning_rate=5e-3)
-        learner = Learner.create(lineage.starting_weights(), settings, lora=place.lora)
+        rate = place.parts.critic_learning_rate
+        critic = OptimizerSettings(rate) if place.parts.needs_critic else None
+        learner = Learner.create(
+            lineage.starting_weights(), settings, lora=place.lora, critic=critic
+        )
         self.learner = closing.enter_context(learner)
         self.publisher = Publisher(
             self.store,

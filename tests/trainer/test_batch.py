@@ -28,8 +28,9 @@ from rollout.trie import Trie
 from tests.trainer.headers import header
 from trainer.algorithms import RunningBaseline
 from trainer.assembly import pack_rows
-from trainer.batch import Batch, penalized, prepare
+from trainer.batch import Batch, prepare
 from trainer.composition import Composition
+from trainer.measure import penalized
 from trainer.megatron.errors import ImagesNotSupported
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import TrainBatch

@@ -16,9 +16,9 @@ from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_com
 from tests.trainer.plays import PLAYS, behavior, prepared
 from tests.trainer.test_batch import claim, turn
 from tests.trainer.test_batch import prepared as prepared_claims
-from trainer.batch import Batch, penalized
+from trainer.batch import Batch
 from trainer.composition import Composition
-from trainer.measure import kl_penalties, m2po_kept
+from trainer.measure import kl_penalties, m2po_kept, penalized
 from trainer.rows import episode_rows, episode_ways
 
 TOKENS = [token for play in PLAYS for token in play.tokens]

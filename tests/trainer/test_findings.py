@@ -17,7 +17,6 @@ from trainer.setup import Setup
 
 TABLE: list[tuple[str, str, dict[str, Any]]] = [
     # rule, algorithm, settings
-    ("no_critic", "ppo", {}),
     ("equal_rewards", "grpo", {"reward_low": 1, "reward_high": 1}),
     ("equal_rewards", "grpo", {"reward_scale": 0}),
     ("nothing_to_reject", "rft", {"reward_high": 1.0, "acceptance_threshold": 1.0}),
@@ -77,6 +76,12 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("clip_too_wide", "m2po", {"m2po_threshold": 4.0}),
     ("proximal_unread", "dppo_tv", {"proximal": "recompute"}),
     ("proximal_unread", "m2po", {"proximal": "log_linear"}),
+    ("credit_beside_critic", "ppo", {"turn_credit": "gigpo"}),
+    ("untrained_values", "ppo", {"lambda_policy": 0.95}),
+    ("untrained_values", "ppo", {"lambda_alpha": 0.05}),
+    ("value_clip_set_without_effect", "ppo", {"value_clip": 0.1}),
+    ("set_but_unread", "grpo", {"critic_warmup": 10}),
+    ("set_but_unread", "ppo", {"lambda_policy": 0.9, "lambda_alpha": 0.05}),
     ("set_but_unread", "grpo", {"ratio_max": 3}),
     ("set_but_unread", "cispo", {"clip_low": 0.1}),
 ]
@@ -114,7 +119,6 @@ def test_every_rule_is_in_the_table() -> None:
 def test_presets_are_sound(algorithm: str) -> None:
     """Of the algorithms as they are named, only those that need more than is here have an error or a warning."""
     known = {
-        "ppo": {"no_critic"},
         "reinforce": {"stale_tokens_uncorrected"},
         "rloo": {"stale_tokens_uncorrected"},
         "decoupled": {"clip_without_effect"},
@@ -156,8 +160,8 @@ def test_an_error_stops_the_start_and_a_warning_does_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The one raises with problem and remedy before anything is touched, the other is logged."""
-    with pytest.raises(SettingsError, match=r"algorithm ppo: .*critic.*; set advantage=reinforce"):
-        vetted(settings_of("ppo"))
+    with pytest.raises(SettingsError, match=r"algorithm ppo: .*gae.*; set turn_credit=episode"):
+        vetted(settings_of("ppo", turn_credit="gigpo"))
 
     with caplog.at_level(logging.WARNING, "trainer"):
         parts = vetted(settings_of("reinforce"))

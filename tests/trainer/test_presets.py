@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deploy.demo.starter import create_untrained
+from tests.trainer.megatron.packing import squared_error
 from tests.trainer.papers import DPPO_DELTA, PAPERS, Game, Paper, Values
 from tests.trainer.plays import PLAYS, behavior, prepared
 from tests.trainer.variants import VARIANTS
@@ -23,8 +24,7 @@ from trainer.objective import Objective
 from trainer.presets import PRESETS, starting_point
 from trainer.sft import assistant_loss
 
-# What a preset lacks here is replaced as the refusal says; DPPO's bound is made one that acts.
-SETTINGS = {"ppo": {"advantage": "reinforce"}, "dppo_tv": {"dppo_delta": DPPO_DELTA}}
+SETTINGS = {"dppo_tv": {"dppo_delta": DPPO_DELTA}}  # a bound that acts
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ class Lab:
 
     def logprobs(self, of: Frozen | None = None) -> Values:
         """Of every token of every play."""
-        every_row = pack_rows(
-            prepared(Composition()).rows, token_budget=999, parts=Composition(entropy_bonus=1.0)
-        )
-        return by_token(every_row, self.learner.logprobs(every_row, of=of))
+        return by_token(every_row(), self.learner.logprobs(every_row(), of=of))
+
+    def values(self) -> Values:
+        """The critic's, of the same."""
+        return by_token(every_row(), self.learner.values(every_row()))
 
     def step(self, parts: Composition) -> tuple[float, list["Seen"]]:
         """The loss of one optimizer step, and what the loss function saw and answered."""
@@ -76,6 +77,11 @@ class Seen:
         return torch.autograd.grad(loss, current)[0]
 
 
+def every_row() -> TrainBatch:
+    rows = prepared(Composition()).rows
+    return pack_rows(rows, token_budget=999, parts=Composition(entropy_bonus=1.0))
+
+
 def by_token(batch: TrainBatch, values: Sequence[Tensor]) -> Values:
     return {
         int(token): float(value)
@@ -93,7 +99,10 @@ def collected(seen: Sequence[Seen], of: Callable[[Seen], Tensor]) -> Values:
 def lab(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     other = tmp_path_factory.mktemp("reference")
     create_untrained(other, seed=1)
-    with Learner.create(model_dir, OptimizerSettings(learning_rate=1e-6)) as learner:
+    settings = OptimizerSettings(learning_rate=1e-6)
+    with Learner.create(model_dir, settings, critic=OptimizerSettings(3e-2)) as learner:
+        for _ in range(2):  # from zero, to values that differ
+            learner.step_critic(every_row(), squared_error)
         yield Lab(learner, learner.freeze(other))
 
 
@@ -128,6 +137,7 @@ def compare(lab: Lab, parts: Composition, paper: Paper) -> None:
         behavior={token: torch.tensor(behavior(token)).item() for token in at},
         proximal=measured | proximal if parts.needs_proximal_pass else measured,
         reference=reference,
+        values=lab.values(),
     )
     current = {t: torch.tensor(v, dtype=torch.float64, requires_grad=True) for t, v in at.items()}
     expected = paper(game, current)

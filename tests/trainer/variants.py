@@ -18,8 +18,10 @@ from tests.trainer.papers import (
     by_turn,
     clip,
     episodes,
+    estimated,
     grpo,
     lite_ppo,
+    penalties,
     score,
     summed,
     token_mean,
@@ -170,5 +172,25 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], Paper]] = {
         "reinforce_plus_plus",
         {"kl_in_reward": 0.0, "turn_credit": "turn_discount", "turn_discount": 0.5},
         Paper(lambda g: whitened(by_turn(g)), token_mean, PPO),
+    ),
+    "gae_lambda": (
+        "ppo",
+        {"lambda_policy": 0.8, "discount": 0.95, "kl_in_reward": 0.0},
+        Paper(
+            lambda g: whitened(
+                estimated(g, penalties(g, 0.0), discount=0.95, of_length=lambda _: 0.8)
+            ),
+            token_mean,
+            PPO,
+        ),
+    ),
+    "gae_length_adaptive": (
+        "ppo",
+        {"lambda_alpha": 0.5, "whitening": "none"},
+        Paper(
+            lambda g: estimated(g, penalties(g, 0.05), of_length=lambda n: max(0, 1 - 2 / n)),
+            token_mean,
+            PPO,
+        ),
     ),
 }

@@ -17,13 +17,13 @@ def gae(
     *,
     action_mask: Tensor,
     gamma: float = 1.0,
-    lam: float = 1.0,
+    lam: float | Tensor = 1.0,
     bootstrap: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """GAE (1506.02438): delta_t = r_t + gamma * V_next - V_t, A_t = delta_t + gamma * lam * A_next, R_t = A_t + V_t.
 
-    `bootstrap` `[rows]` is V(s_T) of rows cut by a length or turn limit, 0 for those that terminated.
+    `lam` may be one per row. `bootstrap` `[rows]` is V(s_T) of rows cut by a length or turn limit, 0 for those that terminated.
     """
     rewards, filled = compact(token_rewards, action_mask, cu_seqlens)
     estimates, _ = compact(values, action_mask, cu_seqlens)

@@ -39,6 +39,8 @@ class Microbatch:
     flags: Tensor | None = None  # int32 [T], OutputFlags of each token; None is none
     staleness: Tensor | None = None  # int32 [T], training version minus the token's own; None is 0
     reference_logprobs: Tensor | None = None  # float32 [T], where a KL is wanted
+    values: Tensor | None = None  # float32 [T], a critic's, of the state before each token
+    returns: Tensor | None = None  # float32 [T], what it should have said
     kept: Tensor | None = None  # bool [T], what a rule over the whole batch lets train; None is all
     # int64 [S], the token that each sequence continues, -1 where it begins anew; None: all do
     parents: Tensor | None = None
