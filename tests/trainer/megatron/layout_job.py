@@ -70,12 +70,18 @@ def run(model_dir: Path, layout: Layout, rank: int, target: Path) -> None:
 
 def train_minibatches(model_dir: Path) -> dict[str, Any]:
     """Two minibatches, twice, of groups that give the ranks unequal shares."""
-    parts = Composition(minibatches=2, epochs=2, policy_loss="m2po", correction="none")
+    parts = Composition(
+        minibatches=2, epochs=2, policy_loss="m2po", m2po_threshold=20.0, correction="none"
+    )
     drawn = [
         claim(
             f"g{group}",
             [float(index == group) for index in range(3)],
-            turns=[[turn("t", [1, 2], range(3, 8 + 3 * index + group))] for index in range(3)],
+            # No two tokens have the same past: M2PO takes either of two that moved equally far.
+            turns=[
+                [turn("t", [10 * group, index], range(3, 8 + 3 * index + group))]
+                for index in range(3)
+            ],
         )
         for group in range(3)
     ]
