@@ -133,9 +133,7 @@ def _literal_devices() -> Iterator[Patch]:
 
 
 def _optimizer() -> Iterator[Patch]:
-    base = importlib.import_module("megatron.core.optimizer.optimizer")
     clip = importlib.import_module("megatron.core.optimizer.clip_grads")
-    yield Patch(base, "clip_grad_by_total_norm_fp32", _scale_to_norm)
     yield Patch(clip, "clip_grad_by_total_norm_fp32", _scale_to_norm)
     yield Patch(torch.nn.Parameter, "type", _type_with_cuda_name)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
-from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer import OptimizerConfig, clip_grads, get_megatron_optimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
 from trainer.megatron.optimizer import OptimizerSettings
@@ -87,8 +87,15 @@ class Stepper:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return norm, False
         self.schedule.step(1)
-        moved, _, _ = self.optimizer.step()
-        return norm, bool(moved)
+        self._clip(norm)
+        return norm, bool(self.optimizer.step_with_ready_grads())
+
+    def _clip(self, norm: float) -> None:
+        """What the optimizer's own `step` does after it has prepared and measured the gradients a second time."""
+        for part in self.optimizer.chained_optimizers:
+            parameters = part.get_parameters()
+            if parameters and part.config.clip_grad > 0:
+                clip_grads.clip_grad_by_total_norm_fp32(parameters, part.config.clip_grad, norm)
 
 
 def _count_padding(wrapped_model: DistributedDataParallel) -> None:
