@@ -1,10 +1,9 @@
 """Causal attention over packed sequences and trees on torch's SDPA, where TransformerEngine is not installed.
 
 It takes the constructor and call of Megatron's `DotProductAttention`, which knows neither packing nor a
-flash kernel. One SDPA call per sequence: measured on CPU, padding sequences into batches of like length
-gains at most 6 % and one dense block mask costs seven times as much. A branch asks the keys of its path in
-chunks of queries: all work is of use, and no mask has a row for every token. So does a piece of a sequence
-whose tokens context-parallel ranks share; they give each other all keys and values.
+flash kernel. Whole sequences are asked one by one: one dense block mask costs seven times as much. A branch
+asks the keys of its path in chunks of queries: all work is of use, and no mask has a row for every token. So
+does a piece of a sequence whose tokens context-parallel ranks share; they give each other all keys and values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
+from trainer.megatron.causal import causal_attention
 from trainer.megatron.packing import Packing
 from trainer.megatron.paths import Path
 
@@ -41,35 +41,29 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
     ) -> Tensor:
         assert attention_mask is None, "sequences are separated by cu_seqlens"
         packing = packed_seq_params
+        if packing.horizon is None and parallel_state.get_context_parallel_world_size() == 1:
+            padding = query.size(0) - sum(packing.lengths)
+            lengths = [*packing.lengths, padding] if padding else packing.lengths
+            return causal_attention(query, key, value, lengths, scale=self.scale)
+        return torch.cat(list(self._by_stretch(query, key, value, packing)))
+
+    def _by_stretch(
+        self, query: Tensor, key: Tensor, value: Tensor, packing: Packing
+    ) -> Iterator[Tensor]:
         keys, values = _sequences(key, value, packing)
         sizes = [stretch.tokens for stretch in packing.stretches]
         padding = query.size(0) - sum(sizes)
-        outputs = []
         for stretch, own in zip(
             packing.stretches, torch.split(query, [*sizes, padding]), strict=False
         ):
             seen = (_along(stretch.path, keys), _along(stretch.path, values))
             if stretch.is_whole:
-                outputs.append(self._attend(own, *seen))
+                yield causal_attention(own, *seen, [stretch.tokens], scale=self.scale)
             else:
                 assert packing.horizon is not None
-                outputs += self._attend_beyond(own, *seen, packing.horizon)
+                yield from self._attend_beyond(own, *seen, packing.horizon)
         if padding:
-            outputs.append(_first_value(values, query.size(1)).expand(padding, -1))
-        return torch.cat(outputs)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """A whole sequence: [L, heads, D] to [L, heads x D]."""
-        q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (query, key, value))
-        output = torch.nn.functional.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            is_causal=True,
-            scale=self.scale,
-            enable_gqa=query.size(1) != key.size(1),
-        )
-        return output[0].transpose(0, 1).flatten(1)
+            yield _first_value(values, query.size(1)).expand(padding, -1)
 
     def _attend_beyond(
         self, query: Tensor, key: Tensor, value: Tensor, horizon: Tensor

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from trainer.megatron import logprobs
 from trainer.megatron.adam import FusedAdam
+from trainer.megatron.causal import causal_attention
 from trainer.megatron.kernels import rotate_packed, rotations, swiglu
 from trainer.megatron.logprobs import token_logprobs
 from trainer.megatron.norm import RMSNorm
@@ -138,6 +139,36 @@ def test_rotary_embedding_follows_its_definition() -> None:
     reference = torch.cat((turned.real, turned.imag), dim=-1)
     rotated = rotate_packed(x, starts, rotations(angles, positions))
     assert_same_gradients(rotated, reference, (x, x64))
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+    """Softmax over what comes before each token in its sequence, and itself, in the inputs' own precision."""
+    shared = query.size(1) // key.size(1)
+    key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
+    sequence = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    seen = (sequence[:, None] == sequence).tril()
+    scores = torch.einsum("qhd,khd->hqk", query, key) * 0.5
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+    return torch.einsum("hqk,khd->qhd", weights, value).flatten(1)
+
+
+def test_causal_attention_follows_its_definition() -> None:
+    """Of packed sequences, short and of one token, with two heads to a key; and the gradients of all three inputs."""
+    lengths = [1, 40, 7, 900]
+    inputs = [leaf(sum(lengths), heads, 8, seed=heads) for heads in (4, 2, 2)]
+    inputs64 = [exact(x) for x in inputs]
+    ours = causal_attention(*inputs, lengths, scale=0.5)
+    pairs = zip(inputs, inputs64, strict=True)
+    assert_same_gradients(ours, attended(*inputs64, lengths), *pairs)
+
+
+def test_short_sequences_attend_more_exactly_than_their_precision() -> None:
+    """In bfloat16 the output is the float64 one of the same inputs, rounded once."""
+    inputs = [leaf(50, heads, 8, seed=heads).to(torch.bfloat16) for heads in (4, 2, 2)]
+    ours = causal_attention(*inputs, [30, 20], scale=0.5)
+    assert ours.dtype == torch.bfloat16
+    reference = attended(*(x.double() for x in inputs), [30, 20])
+    torch.testing.assert_close(ours.double(), reference, rtol=2**-8, atol=1e-5)
 
 
 def test_our_adam_is_torchs() -> None:
