@@ -22,7 +22,7 @@ SHARED = (
     "TURNGATE_ENGINE_ADMIN_KEY",
 )
 # What gateway and trainer read alike, and nobody but the user says.
-PASSED_ON = ("TURNGATE_FLAGGED_TOKENS",)
+PASSED_ON = ("TURNGATE_BEST_MIN_EPISODES", "TURNGATE_FLAGGED_TOKENS")
 
 
 class Settings(BaseSettings):

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from gateway.dependencies import ServicesDep
-from gateway.metrics import EngineReading, Snapshot
+from gateway.metrics import EngineReading, EvaluationReading, Snapshot
 from gateway.services import Services
-from rollout.errors import StoreError
+from gateway.standing import Standing
+from rollout.errors import LedgerUnavailable, StoreError
 
 router = APIRouter(tags=["health"])
 
@@ -56,4 +57,18 @@ async def read_snapshot(services: Services) -> Snapshot:
         engines=engines,
         policy_version=policy.version if policy is not None else None,
         totals=totals,
+        evaluations=await _evaluations(services),
+    )
+
+
+async def _evaluations(services: Services) -> tuple[EvaluationReading, ...]:
+    """Of policies on disk, which are few however long the run; a ledger that is down has none."""
+    try:
+        standing = await Standing.read(services)
+    except LedgerUnavailable:
+        return ()
+    return tuple(
+        EvaluationReading(version, each.mean_reward, each.episodes, version == standing.best)
+        for version, each in standing.evaluations.items()
+        if version in standing.on_disk
     )

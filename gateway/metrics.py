@@ -26,12 +26,23 @@ class EngineReading:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationReading:
+    """What held-out episodes say of a policy."""
+
+    version: int
+    mean_reward: float
+    episodes: int
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """State that lives elsewhere, as last read; without totals the store did not answer."""
 
     engines: tuple[EngineReading, ...] = ()
     policy_version: int | None = None
     totals: Totals | None = None
+    evaluations: tuple[EvaluationReading, ...] = ()  # of the policies on disk
 
 
 class Metrics:
@@ -93,6 +104,7 @@ class _SnapshotCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from _store_families(self._metrics.snapshot.totals)
         yield from _pool_families(self._metrics.snapshot)
+        yield from _evaluation_families(self._metrics.snapshot.evaluations)
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -139,6 +151,18 @@ def _pool_families(snapshot: Snapshot) -> Iterable[Metric]:
         yield GaugeMetricFamily(
             "turngate_policy_version", "The recorded policy", snapshot.policy_version
         )
+
+
+def _evaluation_families(evaluations: Iterable[EvaluationReading]) -> Iterable[Metric]:
+    rewards = {str(each.version): each.mean_reward for each in evaluations}
+    episodes = {str(each.version): each.episodes for each in evaluations}
+    yield _labeled(GaugeMetricFamily, "evaluation_reward_mean", "version", rewards)
+    yield _labeled(GaugeMetricFamily, "evaluation_episodes", "version", episodes)
+    for each in evaluations:
+        if each.is_best:
+            yield GaugeMetricFamily(
+                "turngate_best_policy_version", "Best on held-out episodes", each.version
+            )
 
 
 def _labeled(

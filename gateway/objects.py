@@ -198,6 +198,16 @@ class ProjectList(BaseModel):
     data: list[ProjectObject]
 
 
+class EvaluationObject(BaseModel):
+    """What the held-out episodes of one policy earned."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    mean_reward: float
+    episodes: int
+    standard_error: float | None  # of the mean; null for one episode
+
+
 class PolicyObject(BaseModel):
     object: Literal["policy"] = "policy"
     version: int
@@ -206,6 +216,9 @@ class PolicyObject(BaseModel):
     digest: str
     created: int
     is_active: bool
+    is_on_disk: bool
+    is_best: bool  # of those on disk with enough held-out episodes
+    evaluation: EvaluationObject | None
 
 
 class PolicyList(BaseModel):

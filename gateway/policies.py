@@ -8,6 +8,7 @@ from gateway.dependencies import Admin, ServicesDep
 from gateway.errors import NotFound
 from gateway.objects import Activation, PolicyList, PolicyObject, SwapObject, TrainingObject
 from gateway.services import Services
+from gateway.standing import Standing
 from rollout.policies import Policy, verify
 
 router = APIRouter(prefix="/v1", tags=["policies"])
@@ -15,16 +16,17 @@ router = APIRouter(prefix="/v1", tags=["policies"])
 
 @router.get("/policies")
 async def list_policies(services: ServicesDep, caller: Admin) -> PolicyList:
-    """List every published policy, newest first."""
+    """List every published policy, newest first, with what its held-out episodes earned."""
     active = await services.store.policy()
-    policies = await _policies(services, active)
-    return PolicyList(data=[_policy(p, active) for p in reversed(policies)])
+    policies, standing = await _policies(services, active), await Standing.read(services)
+    return PolicyList(data=[_policy(p, active, standing) for p in reversed(policies)])
 
 
 @router.get("/policies/{version}")
 async def get_policy(version: int, services: ServicesDep, caller: Admin) -> PolicyObject:
-    """Show one policy."""
-    return _policy(await _find(services, version), await services.store.policy())
+    """Show one policy, what its held-out episodes earned and whether it is the best on disk."""
+    policy, active = await _find(services, version), await services.store.policy()
+    return _policy(policy, active, await Standing.read(services))
 
 
 @router.post("/policies/{version}/activate")
@@ -102,7 +104,7 @@ async def _training(services: Services) -> TrainingObject:
     )
 
 
-def _policy(policy: Policy, active: Policy | None) -> PolicyObject:
+def _policy(policy: Policy, active: Policy | None, standing: Standing) -> PolicyObject:
     return PolicyObject(
         version=policy.version,
         parent=policy.parent,
@@ -110,6 +112,9 @@ def _policy(policy: Policy, active: Policy | None) -> PolicyObject:
         digest=policy.digest,
         created=policy.created,
         is_active=active is not None and active.version == policy.version,
+        is_on_disk=policy.version in standing.on_disk,
+        is_best=policy.version == standing.best,
+        evaluation=standing.evaluation(policy.version),
     )
 
 

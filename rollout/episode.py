@@ -244,8 +244,9 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """Policy versions that sampled any trainable token, ascending."""
-        found = {v.version for output in self.trainable_outputs for v in output.versions}
+        """Policy versions that sampled anything but what nobody received, ascending."""
+        kept = [output for output in self.outputs if not output.is_abandoned]
+        found = {interval.version for output in kept for interval in output.versions}
         return tuple(sorted(found))
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Select, Table, delete, func, select
 
 from rollout import ledger_tables as tables
 from rollout.database import Database
+from rollout.episode import DiscardReason
+from rollout.evaluation import Evaluation
 from rollout.header import EpisodeHeader, SettledEpisode
 from rollout.ledger_records import (
     Key,
@@ -156,6 +158,11 @@ class Ledger:
         rows = await self._database.rows(query)
         return to_record(LedgerEpisode, rows[0]) if rows else None
 
+    async def evaluations(self, project: str) -> list[Evaluation]:
+        """What held-out episodes say of each policy version that they evaluated, by version."""
+        rows = await self._database.rows(evaluated(project))
+        return [to_record(Evaluation, row) for row in rows]
+
     async def _write(
         self, table: Table, project: str, rows: list[dict[str, Any]], *, newest: str | None = None
     ) -> None:
@@ -170,6 +177,37 @@ class Ledger:
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+def evaluated(project: str) -> Select[Any]:
+    """Held-out episodes that ended with a reward, by the one version that sampled all of each.
+
+    Distances are added up in a second pass: a sum of squares would drown small ones in a large mean.
+    """
+    table = tables.episodes
+    version = table.c.min_version
+    each = (
+        select(
+            version.label("version"),
+            table.c.reward,
+            func.avg(table.c.reward).over(partition_by=version).label("mean"),
+        )
+        .where(table.c.project == project, table.c.kind == "side")
+        .where(table.c.disposition == DiscardReason.NO_SIGNAL, table.c.num_rewards > 0)
+        .where(version == table.c.max_version)
+        .subquery()
+    )
+    distance = each.c.reward - each.c.mean
+    return (
+        select(
+            each.c.version,
+            func.count().label("episodes"),
+            func.avg(each.c.reward).label("mean_reward"),
+            func.sum(distance * distance).label("squares"),
+        )
+        .group_by(each.c.version)
+        .order_by(each.c.version)
+    )
 
 
 def to_key(row: Mapping[str, Any]) -> Key:

@@ -60,6 +60,7 @@ class LedgerEpisode(msgspec.Struct, frozen=True):
     disposition: str
     policy_version: int | None
     reward: float
+    num_rewards: int
     num_turns: int
     num_trainable_tokens: int
     num_output_tokens: int

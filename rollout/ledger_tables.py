@@ -7,6 +7,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
@@ -76,6 +77,7 @@ episodes = Table(
     Column("disposition", String(16), nullable=False, index=True),
     Column("policy_version", Integer),
     Column("reward", Float, nullable=False),
+    Column("num_rewards", Integer, nullable=False, server_default="0"),
     Column("num_turns", Integer, nullable=False),
     Column("num_trainable_tokens", Integer, nullable=False),
     Column("num_output_tokens", Integer, nullable=False),
@@ -87,6 +89,7 @@ episodes = Table(
     Column("sealed_ms", BigInteger, nullable=False),
     Column("settled_ms", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Index("ix_episodes_evaluated", "project", "kind", "min_version"),
 )
 
 swaps = Table(

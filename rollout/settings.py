@@ -59,6 +59,12 @@ class SharedSettings(BaseSettings):
         validation_alias="TURNGATE_ENGINE_ADMIN_KEY",
         description="their admin key, if they have one",
     )
+    best_min_episodes: int = Field(
+        default=30,
+        ge=1,
+        validation_alias="TURNGATE_BEST_MIN_EPISODES",
+        description="held-out episodes that a policy needs before it can be the best",
+    )
     flagged_tokens: FlaggedTokens = Field(
         default="correct",
         validation_alias="TURNGATE_FLAGGED_TOKENS",

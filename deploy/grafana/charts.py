@@ -141,6 +141,12 @@ SECTIONS = (
                 },
             ),
             Chart(
+                "Held-out reward",
+                "Mean reward of the side episodes of each policy on disk that has any.",
+                "none",
+                {"v{{version}}": "max by (version) (turngate_evaluation_reward_mean)"},
+            ),
+            Chart(
                 "Backlog",
                 "Groups by state: waiting for members, ready, claimed.",
                 "none",
@@ -212,6 +218,7 @@ SECTIONS = (
                 "none",
                 {
                     "recorded": "max(turngate_policy_version)",
+                    "best on held-out episodes": "max(turngate_best_policy_version)",
                     "trained": "max(turngate_training_policy_version)",
                     "{{engine}}": "max by (engine) (turngate_engine_policy_version)",
                 },

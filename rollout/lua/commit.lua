@@ -5,8 +5,8 @@
 local REPLIES_KEPT, REPLY_BYTES_KEPT = 32, 131072
 local id, turn, record, trainable, sampled, oldest, newest, retry_key, digest, reply = unpack(args)
 local header = episode_key(id)
-local status, sealed, min_version, max_version =
-  unpack(call('HMGET', header, 'status', 'sealed', 'min_version', 'max_version'))
+local status, kind, sealed, min_version, max_version =
+  unpack(call('HMGET', header, 'status', 'kind', 'sealed', 'min_version', 'max_version'))
 if not status then return refuse('NoSuchEpisode', id) end
 
 local owner = call('HGET', key('turns'), turn)
@@ -20,9 +20,13 @@ call('RPUSH', episode_key(id, ':turn_ids'), turn)
 call('HSET', key('turns'), turn, id)
 call('HINCRBY', header, 'turns', 1)
 call('HINCRBY', header, 'output_tokens', sampled)
-if oldest ~= '' then
+local is_trainable = tonumber(trainable) > 0
+if is_trainable then
   call('HINCRBY', header, 'trainable_turns', 1)
   call('HINCRBY', header, 'trainable_tokens', trainable)
+end
+-- Those that an episode is trained or evaluated as a product of.
+if oldest ~= '' and (is_trainable or kind == 'side') then
   if not min_version or tonumber(oldest) < tonumber(min_version) then
     call('HSET', header, 'min_version', oldest)
   end

@@ -8,6 +8,8 @@ if status == 'trained' then return refuse('EpisodeSettled', id, status) end
 if status ~= 'discarded' then
   discard(id, 'deleted')
   member_ended(group)
+else
+  tell_ledger(id)  -- its rewards go, and what it said of a policy goes with them
 end
 drop_data(id)
 return 1

@@ -14,7 +14,9 @@ if prior then
 end
 if status == 'claimed' then return refuse('EpisodeClaimed', id) end
 if status == 'trained' then return refuse('EpisodeSettled', id, status) end
-if status == 'discarded' then return refuse('EpisodeSettled', id, reason) end
+-- A held-out episode ends with its seal; whoever judges it may take longer.
+local is_evaluated = kind == 'side' and reason == 'no_signal'
+if status == 'discarded' and not is_evaluated then return refuse('EpisodeSettled', id, reason) end
 if turn ~= '' and call('HGET', key('turns'), turn) ~= id then return refuse('NoSuchTurn', turn) end
 
 local before = call('HGET', episode_key(id, ':rewards'), field)
@@ -38,5 +40,7 @@ if status == 'sealed' then
 elseif status == 'open' then
   call('ZADD', key('idle'), now + idle_ms, id)
   if complete == '1' then seal(id, 'succeeded', 0) end
+elseif status == 'discarded' then
+  tell_ledger(id)
 end
 return {ARGV[1], amended}

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana.charts import HEADLINE, SECTIONS
 from deploy.grafana.dashboard import render
-from gateway.metrics import EngineReading, Metrics, Snapshot
+from gateway.metrics import EngineReading, EvaluationReading, Metrics, Snapshot
 from gateway.settings import Settings as GatewaySettings
 from rollout.totals import parse_totals
 from trainer.report import Report
@@ -68,7 +68,10 @@ def exported_by_gateway() -> set[str]:
     metrics.breaks.labels("history", "other").inc()
     engine = EngineReading("engine", is_up=True, num_inflight=0, policy_version=0)
     metrics.snapshot = Snapshot(
-        engines=(engine,), policy_version=0, totals=parse_totals({}, ready=0, claimed=0)
+        engines=(engine,),
+        policy_version=0,
+        totals=parse_totals({}, ready=0, claimed=0),
+        evaluations=(EvaluationReading(0, mean_reward=0.5, episodes=30, is_best=True),),
     )
     return sample_names(metrics.exposition().decode())
 

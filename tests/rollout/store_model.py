@@ -126,7 +126,7 @@ class Model:
         self.episodes[name].num_begun += 1
         return None
 
-    def commit(self, name: str, turn: str, version: int | None) -> Refusal:
+    def commit(self, name: str, turn: str, version: int, kind: str) -> Refusal:
         episode = self.episodes.get(name)
         if episode is None:
             return errors.NoSuchEpisode
@@ -140,7 +140,8 @@ class Model:
         self.turns[turn] = name
         episode.turns.append(turn)
         episode.num_turns += 1
-        episode.versions += [] if version is None else [version]
+        if kind == "train" or episode.kind == "side":
+            episode.versions.append(version)
         if episode.status == "open":
             episode.idle_at = self.now + self.timings.idle
         self._become_rewarded(episode)
@@ -152,7 +153,8 @@ class Model:
             return errors.NoSuchEpisode
         if episode.status == "claimed":
             return errors.EpisodeClaimed
-        if episode.status in TERMINAL:
+        is_evaluated = episode.kind == "side" and episode.reason == "no_signal"
+        if episode.status in TERMINAL and not is_evaluated:
             return errors.EpisodeSettled
         if turn is not None and self.turns.get(turn) != name:
             return errors.NoSuchTurn
@@ -165,6 +167,8 @@ class Model:
             episode.idle_at = self.now + self.timings.idle
             if complete:
                 self._end(episode, "succeeded")
+        elif episode.status == "discarded":
+            self._tell(episode)
         return None
 
     def seal(self, name: str, outcome: str) -> Refusal:
@@ -185,6 +189,8 @@ class Model:
         if episode.status != "discarded":
             self._discard(episode, "deleted")
             self._member_ended(episode.group)
+        else:
+            self._tell(episode)
         self._drop(episode)
         return None
 
@@ -289,8 +295,13 @@ class Model:
         due += [g.lease for g in self._in("claimed")]
         return min(due, default=None)
 
-    def drain(self) -> dict[str, str]:
-        told = {e.id: e.disposition or "requeued" for e in self.episodes.values() if e.in_outbox}
+    def drain(self) -> dict[str, tuple[str, float, int]]:
+        """What the ledger hears of each episode: how it ended, what it earned, from how many rewards."""
+        told = {
+            e.id: (e.disposition or "requeued", sum(e.rewards.values()), len(e.rewards))
+            for e in self.episodes.values()
+            if e.in_outbox
+        }
         for name in told:
             self.episodes[name].in_outbox = False
         return told

@@ -139,7 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def try_commit(self, name: str, ordinal: int, version: int, kind: str) -> None:
         made = turn(f"{name}-{ordinal}", [1], output(OUTPUT, version=version), kind=kind)
-        expected = self.model.commit(name, made.id, version if kind == "train" else None)
+        expected = self.model.commit(name, made.id, version, kind)
         answer = self.do(self.store.commit(name, made, encoded=encode_turn(made)))
         if expected is None:
             assert answer == self.model.episodes[name].turns.index(made.id)
@@ -256,7 +256,10 @@ class StoreMachine(RuleBasedStateMachine):
     def drain(self) -> None:
         expected = self.model.drain()
         settled = self.do(self.store.settled(limit=1000))
-        told = {e.header.id: e.header.disposition or "requeued" for e in settled}
+        told = {
+            e.header.id: (e.header.disposition or "requeued", e.reward, e.header.num_rewards)
+            for e in settled
+        }
         assert told == expected
         self.do(self.store.settle_done(settled))
 

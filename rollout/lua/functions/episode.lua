@@ -66,4 +66,5 @@ local function drop_data(id)
                          ':replies', ':reply_keys', ':advantages'}) do
     call('DEL', episode_key(id, part))
   end
+  call('HSET', episode_key(id), 'rewards', 0)
 end
