@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from trainer.algorithms import RunningBaseline
+from trainer.megatron.errors import CheckpointError
 from trainer.megatron.learner import Learner
+from trainer.megatron.manifest import saved_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,8 @@ class _Writing:
     """A checkpoint in the making."""
 
     written: Future[None]
+    steps: int
     progress: Progress
-    is_primary: bool
 
 
 class Checkpoints:
@@ -33,6 +35,7 @@ class Checkpoints:
         self._directory = directory
         self._every_steps = every_steps
         self._keep = keep
+        self._steps: int | None = None  # of the last that was written or restored
         self._writing: _Writing | None = None
 
     def latest(self) -> Path | None:
@@ -43,6 +46,10 @@ class Checkpoints:
         """Whether a batch that took the learner from `before` to `steps` optimizer steps reached another multiple."""
         return steps // self._every_steps > before // self._every_steps
 
+    def has(self, steps: int) -> bool:
+        """Whether the last one, whole or in the making, is of so many steps; the same on every rank."""
+        return steps in (self._steps, self._writing and self._writing.steps)
+
     def begin(self, learner: Learner, progress: Progress) -> None:
         """Write one while training goes on; every rank calls it, after the `finish` of the one before."""
         assert self._writing is None
@@ -52,7 +59,7 @@ class Checkpoints:
             written.set_result(None)
         else:
             written = learner.begin_save(path, asdict(progress))
-        self._writing = _Writing(written, progress, learner.is_primary)
+        self._writing = _Writing(written, learner.steps, progress)
 
     @property
     def is_begun(self) -> bool:
@@ -65,14 +72,18 @@ class Checkpoints:
         return self._writing is not None and self._writing.written.done()
 
     def finish(self) -> Progress:
-        """Wait for what was begun, then delete the oldest beyond those kept; what it remembers."""
+        """Wait for what was begun; what it remembers."""
         assert self._writing is not None
         writing, self._writing = self._writing, None
         writing.written.result()
-        if writing.is_primary:
-            for old in sorted(self._all())[: -self._keep]:
-                shutil.rmtree(old)
+        self._steps = writing.steps
         return writing.progress
+
+    def prune(self, *, pinned: frozenset[int]) -> None:
+        """Delete the oldest beyond those kept, but none of a pinned policy; for rank 0."""
+        for old in sorted(self._all())[: -self._keep]:
+            if _version_of(old) not in pinned:
+                shutil.rmtree(old)
 
     def restore(self, learner: Learner) -> Progress | None:
         """Bring the learner back to the newest checkpoint; None if there is none."""
@@ -80,6 +91,7 @@ class Checkpoints:
         if path is None:
             return None
         state = learner.load(path)
+        self._steps = learner.steps
         baseline = state["baseline"]
         assert isinstance(baseline, dict)
         version = state["version"]
@@ -94,3 +106,11 @@ class Checkpoints:
             for p in self._directory.iterdir()
             if p.is_dir() and p.name.removeprefix("step").isdigit()
         ]
+
+
+def _version_of(checkpoint: Path) -> object:
+    """The policy whose weights it holds; None if it does not say, being damaged."""
+    try:
+        return saved_state(checkpoint)["version"]
+    except CheckpointError:
+        return None

@@ -16,6 +16,7 @@ from rollout.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.settings import SettingsError
 from rollout.store import Store
+from trainer.best import Best
 from trainer.buffer import Buffer
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
@@ -73,8 +74,9 @@ class Job:
         lineage = Lineage(self._store, self._portal, self._checkpoints, self._settings.model_dir)
         learner = self._learner(lineage)
         ranks = Ranks.join()
-        history = self._history() if ranks.is_primary else None
-        publisher = self._publisher(ranks, history)
+        ledger = self._ledger() if ranks.is_primary else None
+        history = None if ledger is None else self._history(ledger)
+        publisher = self._publisher(ranks, history, None if ledger is None else self._best(ledger))
         progress = lineage.resume(learner, publisher, ranks)
         if ranks.is_primary:
             self._closing.enter_context(listening(self._settings, self._registry))
@@ -119,10 +121,22 @@ class Job:
             return None
         return learner.freeze(self._settings.reference_dir or self._settings.model_dir)
 
-    def _history(self) -> History:
+    def _ledger(self) -> Ledger:
         ledger = self._portal.call(Ledger.open, self._settings.database_url)
         self._closing.callback(self._portal.close, ledger.close)
+        return ledger
+
+    def _history(self, ledger: Ledger) -> History:
         return History(self._store, ledger, self._portal, project=self._settings.project)
+
+    def _best(self, ledger: Ledger) -> Best:
+        return Best(
+            ledger,
+            self._portal,
+            project=self._settings.project,
+            kept=self._settings.best_kept,
+            min_episodes=self._settings.best_min_episodes,
+        )
 
     def _writers(self, steps: int) -> list[Writer]:
         writers: list[Writer] = []
@@ -134,7 +148,7 @@ class Job:
             self._closing.callback(writer.close)
         return writers
 
-    def _publisher(self, ranks: Ranks, history: History | None) -> Publisher:
+    def _publisher(self, ranks: Ranks, history: History | None, best: Best | None) -> Publisher:
         secret = self._settings.engine_admin_key
         key = None if secret is None else secret.get_secret_value()
         engines = [EngineControl(url, admin_key=key) for url in self._settings.engines]
@@ -150,6 +164,7 @@ class Job:
             policies_kept=self._settings.policies_kept,
             report=self._report,
             history=history,
+            best=best,
         )
 
     def _feed(self, ranks: Ranks, progress: Progress) -> Feed:

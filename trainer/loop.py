@@ -46,6 +46,8 @@ class Trainer:
         for claims in self.feed:
             if self.checkpoints.is_written:
                 self.settle()
+            if self.publisher.is_best(progress.version):
+                self.keep_best(progress)
             batch = self.prepare(claims, progress)
             if not batch.has_signal:
                 self.feed.discard(claims, DiscardReason.NO_SIGNAL)
@@ -133,16 +135,25 @@ class Trainer:
         with self.report.phase("checkpoint"):
             self.checkpoints.begin(self.learner, progress)
 
+    def keep_best(self, progress: Progress) -> None:
+        """The same of a policy that was evaluated while the trainer waited, unless there is one: its weights are kept
+        anyhow, but training goes on from it only with the optimizer's state.
+        """
+        steps = self.learner.steps
+        if steps and not self.checkpoints.has(steps):
+            self.keep(progress)
+
     def settle(self) -> None:
         """Wait for the checkpoint in the making; what it has seen need not be kept for another try. A full disk is tried
         again at the next one.
         """
         if not self.checkpoints.is_begun:
             return
-        with self.report.phase("checkpoint"):
-            try:
+        try:
+            with self.report.phase("checkpoint"):
                 kept = self.checkpoints.finish()
-            except OSError as error:
-                self.report.alert("checkpoint", error=str(error))
-                return
-        self.feed.checkpointed(kept.version)
+            self.feed.checkpointed(kept.version)
+            if self.learner.is_primary:
+                self.checkpoints.prune(pinned=self.publisher.pinned())
+        except OSError as error:
+            self.report.alert("checkpoint", error=str(error))

@@ -25,6 +25,7 @@ from rollout.policies import Policy, PolicyStore
 from rollout.store import Store
 from rollout.swap import LOAD_SECONDS, Swap, reconcile
 from trainer.adapter_files import write_adapter
+from trainer.best import Best
 from trainer.history import History
 from trainer.megatron.learner import Learner
 from trainer.model_files import write_weights
@@ -57,9 +58,10 @@ class Publisher:
         policies_kept: int,
         report: Report,
         history: History | None,
+        best: Best | None,
     ) -> None:
         self._store, self._portal, self._ranks = store, portal, ranks
-        self._report, self._history = report, history
+        self._report, self._history, self._best = report, history, best
         self._policies = policies
         self._base_dir = base_dir
         self._engines = engines
@@ -107,14 +109,29 @@ class Publisher:
                 self._report.swapped(swap.engine, swap.gap_seconds)
             else:
                 self._report.alert("swap", engine=swap.engine, error=swap.error)
-        self._prune()
+        self._policies.prune(keep=self._policies_kept, pinned=self.pinned())
+
+    def is_best(self, version: int) -> bool:
+        """Whether held-out episodes put it among the best that are kept; the same answer on every rank."""
+        best = self._best_versions() if self._ranks.is_primary else frozenset()
+        return self._ranks.share(version in best)
+
+    def pinned(self) -> frozenset[int]:
+        """Versions that stay however old they are, as rank 0 knows: the best ones, and the one to be served."""
+        served = self._portal.call(self._store.policy)
+        pinned = frozenset() if served is None else frozenset({served.version})
+        return pinned | self._best_versions()
 
     def remove_orphans(self, recorded: Policy) -> None:
-        """Delete what was written and never recorded; only a dead trainer leaves such."""
+        """Delete what was written and never recorded; only a dead trainer leaves such.
+
+        What was evaluated had been recorded, before Redis was emptied.
+        """
         if not self._ranks.is_primary:
             return
+        evaluated = frozenset() if self._best is None else self._best.evaluated()
         for version in self._policies.versions():
-            if version > recorded.version:
+            if version > recorded.version and version not in evaluated:
                 shutil.rmtree(self._policies.policy(version).path)
                 log.info("orphaned policy removed", extra={"version": version})
 
@@ -153,10 +170,9 @@ class Publisher:
                     )
             await anyio.sleep(LOCK_WAIT_SECONDS)
 
-    def _prune(self) -> None:
-        served = self._portal.call(self._store.policy)
-        pinned = frozenset() if served is None else frozenset({served.version})
-        self._policies.prune(keep=self._policies_kept, pinned=pinned)
+    def _best_versions(self) -> frozenset[int]:
+        """Of those on disk."""
+        return frozenset() if self._best is None else self._best.among(self._policies.versions())
 
 
 def _write(directory: Path, learner: Learner, tensors: Tensors, factors: Tensors) -> None:

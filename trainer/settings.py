@@ -39,6 +39,11 @@ class Settings(Composition, SharedSettings):
     policies_kept: int = Field(
         default=8, ge=2, description="published directories; an engine may still be loading one"
     )
+    best_kept: int = Field(
+        default=1,
+        ge=0,
+        description="the best on held-out episodes, kept however old, with their checkpoints",
+    )
     tensorboard_dir: Path | None = Field(
         default=None, description="gets the numbers of every step as TensorBoard events"
     )

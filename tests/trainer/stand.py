@@ -15,6 +15,7 @@ from rollout.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.store import Store
 from tests.trainer.bandit import Bandit
+from trainer.best import Best
 from trainer.buffer import Buffer
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.composition import Composition
@@ -36,6 +37,7 @@ from trainer.writer import Writer
 
 GROUPS = 4
 LEASE_SECONDS = 30.0
+MIN_EPISODES = 4
 
 
 class RoundsOfPlay(Feed):
@@ -63,6 +65,7 @@ class Place:
     database_url: str | None = None  # without one the trainer keeps no ledger
     lora: Lora | None = None
     parts: Composition = field(default_factory=Composition)
+    policies_kept: int = 100
 
     def __post_init__(self) -> None:
         self.project = self.project or f"test-{uuid4().hex[:8]}"
@@ -118,9 +121,10 @@ class Stand:
             policies=PolicyStore(place.weights_dir),
             base_dir=place.model_dir,
             engines=[],
-            policies_kept=100,
+            policies_kept=place.policies_kept,
             report=self.report,
             history=self._history(closing),
+            best=self._best(),
         )
         self.progress = lineage.resume(self.learner, self.publisher, Ranks())
         self.bandit = Bandit(self.store, self.portal, self._reward, groups=GROUPS)
@@ -143,6 +147,13 @@ class Stand:
         self.ledger = self.portal.call(Ledger.open, self.place.database_url)
         closing.callback(self.portal.close, self.ledger.close)
         return History(self.store, self.ledger, self.portal, project=self.place.project)
+
+    def _best(self) -> Best | None:
+        if self.place.database_url is None:
+            return None
+        return Best(
+            self.ledger, self.portal, project=self.place.project, kept=1, min_episodes=MIN_EPISODES
+        )
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()

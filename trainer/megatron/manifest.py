@@ -33,16 +33,15 @@ def manifest(networks: Networks, state: Mapping[str, object]) -> dict[str, Any]:
     return plain
 
 
+def saved_state(path: Path) -> dict[str, Any]:
+    """What the caller put beside the learner's own."""
+    state: dict[str, Any] = _parsed(path)["state"]
+    return state
+
+
 def read_manifest(path: Path, networks: Networks) -> dict[str, Any]:
     """That of a whole checkpoint of such a learner; CheckpointError says what it is otherwise."""
-    try:
-        content: dict[str, Any] = json.loads((path / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{path} is no finished checkpoint: it has no {MANIFEST}") from None
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
-    if content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {content.get('format')}, not {FORMAT}")
+    content = _parsed(path)
     for name, size in content["files"].items():
         file = path / name
         if not file.exists() or file.stat().st_size != size:
@@ -54,6 +53,18 @@ def read_manifest(path: Path, networks: Networks) -> dict[str, Any]:
         saved=(content.get("lora", {}), content.get("critic_steps") is not None),
         own=(_adapters_of(networks.policy.model), networks.critic is not None),
     )
+    return content
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{path} is no finished checkpoint: it has no {MANIFEST}") from None
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {content.get('format')}, not {FORMAT}")
     return content
 
 

@@ -1,0 +1,224 @@
+"""The best policy on held-out episodes stays on disk, whatever is published, scored or crashes meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from rollout.ledger import Ledger
+from rollout.policies import PolicyStore
+from rollout.settler import settle
+from rollout.store import Store
+from tests.held_out import hold_out
+from tests.trainer.bandit import is_even, published, weights
+from tests.trainer.stand import MIN_EPISODES, Place, Stand
+from trainer.best import Best
+from trainer.megatron.learner import Learner
+from trainer.megatron.optimizer import OptimizerSettings
+from trainer.portal import Portal
+from trainer.publish import Publisher
+from trainer.ranks import Ranks
+from trainer.report import Report
+
+KEPT = 2
+
+
+@pytest.fixture(scope="module")
+def learner(model_dir: Path) -> Iterator[Learner]:
+    with Learner.create(model_dir, OptimizerSettings(learning_rate=1.0)) as learner:
+        yield learner
+
+
+class PublishingMachine(RuleBasedStateMachine):
+    """A trainer that publishes, and evaluators whose scores arrive when they like, for policies new, old or gone."""
+
+    def __init__(self, redis_url: str, directory: Path, learner: Learner) -> None:
+        super().__init__()
+        self.redis_url, self.learner = redis_url, learner
+        self.model_dir = learner.base_dir
+        self.directory = directory / uuid4().hex
+        self.directory.mkdir()
+        self.project = uuid4().hex
+        self.policies = PolicyStore(self.directory / "weights")
+        self.played: dict[int, float] = {}  # by version, what the ledger has not heard
+        self.scored: dict[int, float] = {}  # what it heard while the weights were there
+        self.newest = 0
+        self.closing = ExitStack()
+        self.start()
+
+    def start(self) -> None:
+        """One life of the trainer."""
+        self.portal = self.closing.enter_context(Portal.open())
+        self.store = Store.connect(self.redis_url, project=self.project)
+        self.closing.callback(self.portal.close, self.store.close)
+        url = f"sqlite:///{self.directory / 'ledger.db'}"
+        self.ledger = self.portal.call(Ledger.open, url)
+        self.closing.callback(self.portal.close, self.ledger.close)
+        self.publisher = Publisher(
+            self.store,
+            self.portal,
+            Ranks(),
+            policies=self.policies,
+            base_dir=self.model_dir,
+            engines=[],
+            policies_kept=KEPT,
+            report=Report(CollectorRegistry()),
+            history=None,
+            best=Best(
+                self.ledger, self.portal, project=self.project, kept=1, min_episodes=MIN_EPISODES
+            ),
+        )
+
+    @initialize()
+    def adopt(self) -> None:
+        self.publisher.adopt_starter(self.model_dir)
+
+    @rule(times=st.integers(1, 4))
+    def publish(self, times: int) -> None:
+        for _ in range(times):
+            policy = self.publisher.write(self.learner, parent=self.newest)
+            self.newest = policy.version
+            self.publisher.record(policy)
+            self.publisher.swap()
+
+    @rule(is_written=st.booleans(), is_recorded=st.booleans())
+    def crash(self, is_written: bool, is_recorded: bool) -> None:
+        """Anywhere in a publication; the next trainer takes up from there."""
+        if is_written:
+            policy = self.publisher.write(self.learner, parent=self.newest)
+            if is_recorded:
+                self.newest = policy.version
+                self.publisher.record(policy)
+        self.closing.close()
+        self.start()
+        recorded = self.portal.call(self.store.recorded_policy)
+        assert recorded is not None
+        self.publisher.remove_orphans(recorded)
+        self.publisher.swap()
+
+    @rule(back=st.integers(0, 6), wins=st.integers(0, MIN_EPISODES))
+    def evaluate(self, back: int, wins: int) -> None:
+        version = max(0, self.newest - back)
+        if version not in self.played | self.scored:
+            self.played[version] = wins
+            rewards = [float(n < wins) for n in range(MIN_EPISODES)]
+            self.portal.call(hold_out, self.store, version, rewards)
+
+    @rule()
+    def hear(self) -> None:
+        """The gateway's settler, at its own time and sometimes twice."""
+        self.portal.call(settle, self.store, self.ledger)
+        on_disk = self.policies.versions()
+        self.scored |= {v: wins for v, wins in self.played.items() if v in on_disk}
+        self.played = {v: wins for v, wins in self.played.items() if v not in on_disk}
+
+    @rule()
+    def empty_redis(self) -> None:
+        """The store forgets what the ledger has heard; training begins again at the starter."""
+        self.hear()
+        self.portal.call(forget, self.redis_url, self.project)
+        self.closing.close()
+        self.start()
+        self.publisher.adopt_starter(self.model_dir)
+        self.newest = max(self.policies.versions())
+        self.publisher.swap()
+
+    @invariant()
+    def the_best_is_on_disk(self) -> None:
+        if self.scored:
+            best = max(self.scored, key=lambda version: (self.scored[version], version))
+            assert best in self.policies.versions()
+
+    def teardown(self) -> None:
+        self.closing.close()
+
+
+async def forget(redis_url: str, project: str) -> None:
+    """Empty Redis of one project."""
+    async with Redis.from_url(redis_url) as client:
+        async for key in client.scan_iter(match=f"turngate:{{{project}}}:*"):
+            await client.delete(key)
+
+
+def test_the_best_that_was_on_disk_when_scored_stays(
+    redis_url: str, tmp_path: Path, learner: Learner
+) -> None:
+    """In any order of publishing, scoring, hearing of it and dying on any line."""
+    run_state_machine_as_test(
+        lambda: PublishingMachine(redis_url, tmp_path, learner),
+        settings=settings(max_examples=10, stateful_step_count=15, deadline=None),
+    )
+
+
+@pytest.fixture
+def place(redis_url: str, model_dir: Path, tmp_path: Path) -> Place:
+    place = Place(redis_url, tmp_path, model_dir, policies_kept=2)
+    place.database_url = f"sqlite:///{tmp_path}/ledger.db"
+    return place
+
+
+def evenness(token: int) -> float:
+    return float(is_even(token))
+
+
+def evaluate(stand: Stand, version: int, reward: float) -> None:
+    stand.portal.call(hold_out, stand.store, version, [reward] * MIN_EPISODES)
+    stand.portal.call(settle, stand.store, stand.ledger)
+
+
+def checkpointed(place: Place) -> list[str]:
+    return sorted(path.name for path in place.checkpoint_dir.glob("step*"))
+
+
+def test_training_can_go_back_to_the_best(place: Place) -> None:
+    """The best gets a checkpoint while it is the newest and keeps it; without the later ones training goes on there.
+
+    A former best goes by its age, with its checkpoint.
+    """
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=2)
+        evaluate(stand, 2, 0.25)
+        stand.train(rounds=1)
+        assert checkpointed(place) == ["step00000002"]
+        best = weights(stand.learner)
+        evaluate(stand, 3, 1.0)
+        stand.train(rounds=7)
+        evaluate(stand, 10, 0.5)
+    assert published(place.weights_dir) == ["v00000003", "v00000009", "v00000010"]
+    assert checkpointed(place) == ["step00000003", "step00000005", "step00000010"]
+    for later in ("step00000005", "step00000010"):
+        (place.checkpoint_dir / later).rename(place.directory / later)
+    with Stand(place, evenness) as stand:
+        assert all(torch.equal(best[name], tensor) for name, tensor in stand.learner.export())
+        assert stand.learner.steps == 3
+        policy = PolicyStore(place.weights_dir).policy(stand.progress.version)
+        assert (policy.version, policy.parent) == (11, 3)
+        assert "v00000003" in published(place.weights_dir)
+
+
+def test_without_sql_the_last_best_stays(place: Place) -> None:
+    """Training goes on; what the ledger said before it went away still holds."""
+    with Stand(place, evenness) as stand:
+        stand.train(rounds=1)
+        evaluate(stand, 1, 1.0)
+        stand.train(rounds=1)
+        stand.portal.call(stand.ledger.close)
+        for file in place.directory.glob("ledger.db*"):
+            file.rename(place.directory / f"away-{file.name}")
+        (place.directory / "ledger.db").mkdir()
+        assert stand.train(rounds=2).version == 4
+    assert published(place.weights_dir) == ["v00000001", "v00000003", "v00000004"]
