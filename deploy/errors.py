@@ -8,6 +8,7 @@ DeployError
 ├── StartFailed
 ├── StopFailed
 ├── EnvironmentMissing
+├── PolicyUnavailable
 └── GatewayRefused
 """
 
@@ -42,6 +43,10 @@ class StopFailed(DeployError):
 
 class EnvironmentMissing(DeployError):
     """A program that one of the processes needs is not installed."""
+
+
+class PolicyUnavailable(DeployError):
+    """There is no such policy, or none whose files are here and whole."""
 
 
 class GatewayRefused(DeployError):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import demo, down, episode, keys, processes, status, trainer, up
+from deploy.cli import demo, down, episode, keys, policy, processes, status, trainer, up
 from deploy.cli.output import Format, Output
 from deploy.errors import DeployError
 
@@ -27,6 +27,7 @@ app.command("engine")(processes.engine)
 app.add_typer(trainer.app, name="trainer")
 app.add_typer(keys.app, name="keys")
 app.add_typer(episode.app, name="episode")
+app.add_typer(policy.app, name="policy")
 
 
 @app.callback()

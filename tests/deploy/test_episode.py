@@ -1,12 +1,8 @@
 """`turngate episode`: the picture of a real gateway's episodes, and what it says when there is none to draw."""
 
-import asyncio
 import io
 import json
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from deploy.cli.app import main
 from deploy.cli.episode_picture import Picture
 from deploy.cli.shown_text import shown
 from deploy.episode import Episode, Span, branches
 from rollout.tokenizer import Tokenizer
+from tests.deploy.conftest import Command
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import running_engine
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway
@@ -29,21 +25,6 @@ from trainer.composition import Composition
 
 USER: Any = {"role": "user", "content": "What does a melon cost?\tPlease\u200b.  "}
 MORE: Any = {"role": "user", "content": "And a vase?"}
-Command = Callable[..., Awaitable[tuple[str, str]]]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Runs `turngate` beside the gateway of the test; what it wrote on both outputs."""
-
-    async def run(*arguments: str) -> tuple[str, str]:
-        where = ("--data-dir", str(tmp_path / "nothing"))
-        with suppress(SystemExit):
-            await asyncio.to_thread(main, [*arguments, *where])
-        captured = capsys.readouterr()
-        return captured.out, captured.err
-
-    return run
 
 
 async def play(served: Gateway, *messages: Any, side: bool = False) -> Any:
