@@ -1,7 +1,6 @@
 """The best policy on held-out episodes stays on disk, whatever is published, scored or crashes meanwhile."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,28 +45,25 @@ def learner(model_dir: Path) -> Iterator[Learner]:
 class PublishingMachine(RuleBasedStateMachine):
     """A trainer that publishes, and evaluators whose scores arrive when they like, for policies new, old or gone."""
 
-    def __init__(self, redis_url: str, directory: Path, learner: Learner) -> None:
+    def __init__(
+        self, redis_url: str, directory: Path, learner: Learner, portal: Portal, ledger: Ledger
+    ) -> None:
         super().__init__()
-        self.redis_url, self.learner = redis_url, learner
-        self.model_dir = learner.base_dir
-        self.directory = directory / uuid4().hex
-        self.directory.mkdir()
+        self.redis_url, self.portal, self.ledger = redis_url, portal, ledger
+        self.learner, self.model_dir = learner, learner.base_dir
         self.project = uuid4().hex
-        self.policies = PolicyStore(self.directory / "weights")
+        self.store = Store.connect(redis_url, project=self.project)
+        self.policies = PolicyStore(directory / self.project)
         self.played: dict[int, float] = {}  # by version, what the ledger has not heard
         self.scored: dict[int, float] = {}  # what it heard while the weights were there
         self.newest = 0
-        self.closing = ExitStack()
         self.start()
 
     def start(self) -> None:
         """One life of the trainer."""
-        self.portal = self.closing.enter_context(Portal.open())
-        self.store = Store.connect(self.redis_url, project=self.project)
-        self.closing.callback(self.portal.close, self.store.close)
-        url = f"sqlite:///{self.directory / 'ledger.db'}"
-        self.ledger = self.portal.call(Ledger.open, url)
-        self.closing.callback(self.portal.close, self.ledger.close)
+        best = Best(
+            self.ledger, self.portal, project=self.project, kept=1, min_episodes=MIN_EPISODES
+        )
         self.publisher = Publisher(
             self.store,
             self.portal,
@@ -78,9 +74,7 @@ class PublishingMachine(RuleBasedStateMachine):
             policies_kept=KEPT,
             report=Report(CollectorRegistry()),
             history=None,
-            best=Best(
-                self.ledger, self.portal, project=self.project, kept=1, min_episodes=MIN_EPISODES
-            ),
+            best=best,
         )
 
     @initialize()
@@ -103,7 +97,6 @@ class PublishingMachine(RuleBasedStateMachine):
             if is_recorded:
                 self.newest = policy.version
                 self.publisher.record(policy)
-        self.closing.close()
         self.start()
         recorded = self.portal.call(self.store.recorded_policy)
         assert recorded is not None
@@ -131,7 +124,6 @@ class PublishingMachine(RuleBasedStateMachine):
         """The store forgets what the ledger has heard; training begins again at the starter."""
         self.hear()
         self.portal.call(forget, self.redis_url, self.project)
-        self.closing.close()
         self.start()
         self.publisher.adopt_starter(self.model_dir)
         self.newest = max(self.policies.versions())
@@ -144,7 +136,7 @@ class PublishingMachine(RuleBasedStateMachine):
             assert best in self.policies.versions()
 
     def teardown(self) -> None:
-        self.closing.close()
+        self.portal.close(self.store.close)
 
 
 async def forget(redis_url: str, project: str) -> None:
@@ -158,10 +150,13 @@ def test_the_best_that_was_on_disk_when_scored_stays(
     redis_url: str, tmp_path: Path, learner: Learner
 ) -> None:
     """In any order of publishing, scoring, hearing of it and dying on any line."""
-    run_state_machine_as_test(
-        lambda: PublishingMachine(redis_url, tmp_path, learner),
-        settings=settings(max_examples=10, stateful_step_count=15, deadline=None),
-    )
+    with Portal.open() as portal:
+        ledger = portal.call(Ledger.open, f"sqlite:///{tmp_path / 'ledger.db'}")
+        run_state_machine_as_test(
+            lambda: PublishingMachine(redis_url, tmp_path, learner, portal, ledger),
+            settings=settings(max_examples=12, stateful_step_count=15, deadline=None),
+        )
+        portal.close(ledger.close)
 
 
 @pytest.fixture
