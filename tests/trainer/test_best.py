@@ -1,6 +1,6 @@
 """The best policy on held-out episodes stays on disk, whatever is published, scored or crashes meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,8 +26,6 @@ from tests.held_out import hold_out
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import MIN_EPISODES, Place, Stand
 from trainer.best import Best
-from trainer.megatron.learner import Learner
-from trainer.megatron.optimizer import OptimizerSettings
 from trainer.portal import Portal
 from trainer.publish import Publisher
 from trainer.ranks import Ranks
@@ -36,21 +34,27 @@ from trainer.report import Report
 KEPT = 2
 
 
-@pytest.fixture(scope="module")
-def learner(model_dir: Path) -> Iterator[Learner]:
-    with Learner.create(model_dir, OptimizerSettings(learning_rate=1.0)) as learner:
-        yield learner
+class OneNumber:
+    """What a publisher asks of a learner, for a policy of one number: which it is does not matter here."""
+
+    lora = None
+
+    def export(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield "number", torch.zeros(1)
+
+    def export_adapters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from ()
 
 
 class PublishingMachine(RuleBasedStateMachine):
     """A trainer that publishes, and evaluators whose scores arrive when they like, for policies new, old or gone."""
 
     def __init__(
-        self, redis_url: str, directory: Path, learner: Learner, portal: Portal, ledger: Ledger
+        self, redis_url: str, directory: Path, model_dir: Path, portal: Portal, ledger: Ledger
     ) -> None:
         super().__init__()
         self.redis_url, self.portal, self.ledger = redis_url, portal, ledger
-        self.learner, self.model_dir = learner, learner.base_dir
+        self.model_dir = model_dir
         self.project = uuid4().hex
         self.store = Store.connect(redis_url, project=self.project)
         self.policies = PolicyStore(directory / self.project)
@@ -84,7 +88,7 @@ class PublishingMachine(RuleBasedStateMachine):
     @rule(times=st.integers(1, 4))
     def publish(self, times: int) -> None:
         for _ in range(times):
-            policy = self.publisher.write(self.learner, parent=self.newest)
+            policy = self.publisher.write(OneNumber(), parent=self.newest)
             self.newest = policy.version
             self.publisher.record(policy)
             self.publisher.swap()
@@ -93,7 +97,7 @@ class PublishingMachine(RuleBasedStateMachine):
     def crash(self, is_written: bool, is_recorded: bool) -> None:
         """Anywhere in a publication; the next trainer takes up from there."""
         if is_written:
-            policy = self.publisher.write(self.learner, parent=self.newest)
+            policy = self.publisher.write(OneNumber(), parent=self.newest)
             if is_recorded:
                 self.newest = policy.version
                 self.publisher.record(policy)
@@ -103,13 +107,15 @@ class PublishingMachine(RuleBasedStateMachine):
         self.publisher.remove_orphans(recorded)
         self.publisher.swap()
 
-    @rule(back=st.integers(0, 6), wins=st.integers(0, MIN_EPISODES))
-    def evaluate(self, back: int, wins: int) -> None:
+    @rule(back=st.integers(0, 6), wins=st.integers(0, MIN_EPISODES), is_heard=st.booleans())
+    def evaluate(self, back: int, wins: int, is_heard: bool) -> None:
         version = max(0, self.newest - back)
         if version not in self.played | self.scored:
             self.played[version] = wins
             rewards = [float(n < wins) for n in range(MIN_EPISODES)]
             self.portal.call(hold_out, self.store, version, rewards)
+        if is_heard:
+            self.hear()
 
     @rule()
     def hear(self) -> None:
@@ -146,17 +152,36 @@ async def forget(redis_url: str, project: str) -> None:
             await client.delete(key)
 
 
-def test_the_best_that_was_on_disk_when_scored_stays(
-    redis_url: str, tmp_path: Path, learner: Learner
-) -> None:
-    """In any order of publishing, scoring, hearing of it and dying on any line."""
+@pytest.fixture
+def start(
+    redis_url: str, tmp_path: Path, model_dir: Path
+) -> Iterator[Callable[[], PublishingMachine]]:
+    """Makes machines, each of a project of its own in one ledger."""
     with Portal.open() as portal:
         ledger = portal.call(Ledger.open, f"sqlite:///{tmp_path / 'ledger.db'}")
-        run_state_machine_as_test(
-            lambda: PublishingMachine(redis_url, tmp_path, learner, portal, ledger),
-            settings=settings(max_examples=12, stateful_step_count=15, deadline=None),
-        )
+        yield lambda: PublishingMachine(redis_url, tmp_path, model_dir, portal, ledger)
         portal.close(ledger.close)
+
+
+def test_the_best_that_was_on_disk_when_scored_stays(
+    start: Callable[[], PublishingMachine],
+) -> None:
+    """In any order of publishing, scoring, hearing of it and dying on any line."""
+    run_state_machine_as_test(
+        start, settings=settings(max_examples=20, stateful_step_count=30, deadline=None)
+    )
+
+
+def test_an_emptied_redis_costs_no_score(start: Callable[[], PublishingMachine]) -> None:
+    """What was evaluated is no orphan, although the store never heard of it."""
+    machine = start()
+    machine.adopt()
+    machine.publish(times=4)
+    machine.evaluate(back=1, wins=MIN_EPISODES, is_heard=True)
+    machine.empty_redis()
+    machine.crash(is_written=False, is_recorded=False)
+    assert machine.policies.versions() == [0, 3]
+    machine.teardown()
 
 
 @pytest.fixture
@@ -182,10 +207,11 @@ def checkpointed(place: Place) -> list[str]:
 def test_training_can_go_back_to_the_best(place: Place) -> None:
     """The best gets a checkpoint while it is the newest and keeps it; without the later ones training goes on there.
 
-    A former best goes by its age, with its checkpoint.
+    A former best goes by its age, with its checkpoint, and one that is gone takes no place.
     """
     with Stand(place, evenness) as stand:
         stand.train(rounds=2)
+        evaluate(stand, 0, 2.0)
         evaluate(stand, 2, 0.25)
         stand.train(rounds=1)
         assert checkpointed(place) == ["step00000002"]
