@@ -55,7 +55,8 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     if unknown:
         names = ", ".join(sorted(unknown))
         raise SettingsInvalid(
-            f"unknown settings: {names}; unset them (known: {', '.join(sorted(known))})"
+            f"unknown settings: {names}; unset them, or name the process as in trainer.seed "
+            f"(known: {', '.join(sorted(known))})"
         )
     try:
         return Settings()

@@ -4,7 +4,6 @@ Shared names are `TURNGATE_…`, a process's own `TURNGATE_<PROCESS>_…`. A nam
 ignored: a misspelt limit is worse than none.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rollout.nearest import nearest
 
 PREFIX = "TURNGATE_"
 FlaggedTokens = Literal["train", "correct", "mask", "refuse"]
@@ -108,11 +109,11 @@ class SharedSettings(BaseSettings):
 def _said(error: ErrorDetails) -> str:
     """What is wrong with a value; of a choice that does not exist, also the nearest that does."""
     choices = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
-    near = difflib.get_close_matches(str(error["input"]), choices, n=1)
+    near = nearest(str(error["input"]), choices)
     problem = error["msg"].removeprefix("Value error, ")
-    return problem + (f"; did you mean {near[0]}?" if near else "")
+    return problem + (f"; did you mean {near}?" if near else "")
 
 
 def _remedy(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"unknown setting {name}: " + (f"did you mean {near[0]}?" if near else "unset it")
+    near = nearest(name, sorted(known))
+    return f"unknown setting {name}: " + (f"did you mean {near}?" if near else "unset it")

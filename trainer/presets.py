@@ -4,11 +4,11 @@ Where a paper measures its ratio from "the old policy", a preset takes the one t
 recomputed and the clip holds staleness in check. `decoupled` tells the two apart and takes one step from a policy it has measured.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rollout.nearest import nearest
 from trainer.composition import Composition
 
 DEFAULT = "decoupled"
@@ -166,8 +166,8 @@ def preset(name: str) -> Preset:
     """The algorithm of this name; ValueError with the nearest name if there is none."""
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PRESETS)}"
+    near = nearest(name, PRESETS)
+    remedy = f"did you mean {near}?" if near else f"choose one of {', '.join(PRESETS)}"
     raise ValueError(f"there is no algorithm {name}; {remedy}")
 
 
