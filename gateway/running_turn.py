@@ -66,6 +66,11 @@ class RunningTurn:
     def episode_id(self) -> str:
         return self.call.address.episode_id
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether anything was sampled yet."""
+        return any(builder.ids for builder in self.builders)
+
     async def emit(self, piece: Piece, chunk: Chunk) -> None:
         self._num_cached = max(self._num_cached, chunk.cached_tokens)
         if self._sink is None:

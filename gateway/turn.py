@@ -4,6 +4,7 @@ A turn exists when its commit does. Before that a crash or an error leaves nothi
 turn that no engine could finish, leaves an `abandoned` record for the audit.
 """
 
+import secrets
 from asyncio import CancelledError, TaskGroup
 from contextlib import suppress
 
@@ -31,7 +32,7 @@ from rollout.store import Store
 from rollout.tokenizer import Tokenizer
 from rollout.vision import SizedImage
 
-ABANDON_SECONDS = 5.0  # for the record of a turn whose client has left
+ABANDON_SECONDS = 5.0  # for what the store is told of a turn that failed
 COMMIT_SECONDS = 15.0  # a Redis that restarts is back sooner; sampled tokens are worth the wait
 
 
@@ -73,9 +74,7 @@ class Turns:
         history, recorded = await self._begin(call)
         if recorded is not None:
             return recorded
-        images = await self._images.sized(call.request.images, affinity=call.address.episode_id)
-        turn = self._plan(call, history, images, sink)
-        await self._sample(turn, history, is_streamed=sink is not None)
+        turn = await self._sampled(call, history, sink)
         reply = turn.reply()
         await self._commit(turn, reply, history)
         self._count(turn, reply)
@@ -98,6 +97,25 @@ class Turns:
             if history is not None:
                 return history, _recorded(began, call, history)
             since = 0  # what was remembered is gone, or belongs to an episode that is
+
+    async def _sampled(self, call: Call, history: History, sink: Sink | None) -> RunningTurn:
+        """The turn with its outputs; a failed one that leaves nothing to commit is withdrawn."""
+        turn: RunningTurn | None = None
+        is_whole = False
+        try:
+            images = await self._images.sized(call.request.images, affinity=call.address.episode_id)
+            turn = self._plan(call, history, images, sink)
+            await self._sample(turn, history, is_streamed=sink is not None)
+            is_whole = True
+        finally:
+            if not is_whole and (turn is None or not turn.has_tokens):
+                await self._withdraw(call)
+        return turn
+
+    async def _withdraw(self, call: Call) -> None:
+        """Otherwise an episode that is sealed now waits for the turn until the grace is over."""
+        with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
+            await call.store.withdraw(call.address.episode_id, attempt=secrets.token_hex(8))
 
     def _plan(
         self, call: Call, history: History, images: list[SizedImage], sink: Sink | None
@@ -154,7 +172,7 @@ class Turns:
 
     async def _record_abandoned(self, turn: RunningTurn, history: History) -> None:
         """Keep what was sampled for nobody, out of reach of training and of retries."""
-        if not any(builder.ids for builder in turn.builders):
+        if not turn.has_tokens:
             return
         record = turn.abandoned_record()
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):

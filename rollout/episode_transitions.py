@@ -40,6 +40,10 @@ class EpisodeTransitions(Transitions):
         header, turns, recorded = cast("tuple[Header, list[bytes], bytes | None]", reply)
         return Began(parse_header(header), turns, recorded)
 
+    async def withdraw(self, episode_id: str, *, attempt: str) -> None:
+        """A turn that was begun failed and left nothing to commit; `attempt` tells it from others."""
+        await self._run("withdraw", episode_id, attempt)
+
     async def commit(
         self, episode_id: str, turn: Turn, *, encoded: bytes, reply: bytes = b""
     ) -> int:

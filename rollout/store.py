@@ -14,6 +14,7 @@ ep:<id>:reward_keys    hash    idempotency key -> what was answered             
 ep:<id>:advantages     string float32 of the trained tokens, or of all at once       restore, sweep
 ep:<id>:replies        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
 ep:<id>:reply_keys     list    retry keys in the order they came                      sweep, delete
+ep:<id>:withdrawn      set     attempts at turns that were begun and failed           sweep, delete
 turns                  hash    turn id -> episode id                                  sweep, delete
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
 grp:<id>:members       zset    episode -> opening time                                sweep

@@ -11,7 +11,7 @@ from rollout.store import Store
 from rollout.tokenizer import Tokenizer
 from rollout.transitions import Timings
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateway.scripted_engine import ScriptedEngine, Version
+from tests.gateway.scripted_engine import Refuse, ScriptedEngine, Version, Wait
 from tests.gateways import Gateway
 
 CHAT = "/v1/chat/completions"
@@ -227,6 +227,23 @@ async def test_a_side_call_never_trains(served: Gateway) -> None:
     assert shown["kind"] == "side"
     assert shown["turns"][0]["kind"] == "side"
     assert rows["data"] == []
+
+
+async def test_a_failed_call_holds_up_no_end(served: Gateway, scripted: ScriptedEngine) -> None:
+    """Sealed after or during calls that leave nothing to record, an episode ends with the last of them, not with the grace."""
+    named = {"X-Turngate-Episode": "ep_1"}
+    too_long = BODY | {"max_tokens": 10**6}
+    assert (await served.admin.post(CHAT, json=too_long, headers=named)).status_code == 400
+    waiting, refusal = Wait(asyncio.Event()), Refuse(400, "no")
+    scripted.script(waiting, refusal)
+    running = asyncio.create_task(served.admin.post(CHAT, json=BODY, headers=named))
+    await waiting.reached.wait()
+    sealed = (await served.admin.post("/v1/episodes/ep_1/complete")).json()
+    waiting.event.set()
+    assert (await running).status_code == 400
+    ended = (await served.admin.get("/v1/episodes/ep_1")).json()
+    assert sealed["status"] == "sealed"
+    assert (ended["status"], ended["disposition"]) == ("discarded", "no_signal")
 
 
 async def test_the_backlog_refuses_new_episodes_only(served: Gateway) -> None:

@@ -28,6 +28,7 @@ class Episode:
     sealed_at: float = 0.0
     num_turns: int = 0  # ever committed; the data may be gone
     num_begun: int = 0
+    withdrawn: set[str] = field(default_factory=set)
     turns: list[str] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     rewards: dict[str, float] = field(default_factory=dict)
@@ -124,6 +125,20 @@ class Model:
             return errors.EpisodeSealed
         self.episodes[name].idle_at = self.now + self.timings.idle
         self.episodes[name].num_begun += 1
+        return None
+
+    def withdraw(self, name: str, attempt: str) -> Refusal:
+        episode = self.episodes.get(name)
+        if episode is None:
+            return errors.NoSuchEpisode
+        if episode.status not in ("open", "sealed") or attempt in episode.withdrawn:
+            return None
+        episode.withdrawn.add(attempt)
+        episode.num_begun -= 1
+        lacks_signal = episode.status == "sealed" and not episode.has_signal
+        if lacks_signal and episode.num_begun <= episode.num_turns:
+            self._discard(episode, "no_signal")
+            self._member_ended(episode.group)
         return None
 
     def commit(self, name: str, turn: str, version: int, kind: str) -> Refusal:

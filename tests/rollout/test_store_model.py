@@ -133,6 +133,12 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert began is expected
 
+    @rule(pick=picks, attempt=st.sampled_from("abc"))
+    def withdraw(self, pick: int, attempt: str) -> None:
+        name = self.pick(pick)
+        withdrawal = self.store.withdraw(name, attempt=attempt)
+        self.agree(withdrawal, self.model.withdraw(name, attempt))
+
     @rule(pick=picks, ordinal=st.integers(0, 3), version=versions, kind=kinds)
     def commit(self, pick: int, ordinal: int, version: int, kind: str) -> None:
         self.try_commit(self.pick(pick), ordinal, version, kind)

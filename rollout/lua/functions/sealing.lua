@@ -14,10 +14,14 @@ local function await_reward(id)
   review(group)
 end
 
+local function awaits_turns(id)
+  local begun, turns = unpack(call('HMGET', episode_key(id), 'begun', 'turns'))
+  return tonumber(begun or 0) > tonumber(turns)
+end
+
 -- Without anything to train on it waits for the turns that were begun, which the grace period lets in.
 local function await_turns(id)
-  local begun, turns = unpack(call('HMGET', episode_key(id), 'begun', 'turns'))
-  if tonumber(begun or 0) <= tonumber(turns) then return discard(id, 'no_signal') end
+  if not awaits_turns(id) then return discard(id, 'no_signal') end
   call('ZADD', key('idle'), now + grace_ms, id)
   arm(now + grace_ms)
 end
