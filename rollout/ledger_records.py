@@ -29,7 +29,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class TrainingStep(msgspec.Struct, frozen=True):
-    """One optimizer step and the policy version it made."""
+    """The optimizer step that a batch ended with, and the policy version that came of it."""
 
     step: int
     version: int

@@ -127,10 +127,16 @@ SIGNAL_RULES = (
         "set dynamic_sampling to 1 or more, or to 0",
     ),
     warning(
-        "dynamic_sampling_of_what_passed",
-        lambda at: at.parts.dynamic_sampling > 0 and at.parts.reads("acceptance_threshold"),
-        "dynamic sampling lets go of groups that passed as a whole, which rejection_sampling would imitate",
-        "set dynamic_sampling=0, or advantage=best_of_group",
+        "dynamic_sampling_of_what_teaches",
+        lambda at: at.parts.dynamic_sampling > 0 and not at.parts.is_group_relative,
+        "dynamic sampling lets go of groups of equal rewards, which teach advantage={advantage} all the same",
+        "set dynamic_sampling=0, or an advantage that compares within groups",
+    ),
+    warning(
+        "priority_without_choice",
+        lambda at: at.batch_order == "priority" and at.buffer_groups <= at.groups_per_batch,
+        "batch_order=priority has nothing to choose from: the buffer holds the groups_per_batch={groups_per_batch} of one batch",
+        "set buffer_groups to twice groups_per_batch, or batch_order=oldest",
     ),
     warning(
         "imitation_whitened",

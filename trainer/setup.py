@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Self
 
+from trainer.buffer import Order
 from trainer.composition import AGAINST_BEHAVIOR, IMITATING, RETURNS, Composition
 from trainer.presets import origins
 from trainer.settings import Settings
@@ -15,6 +16,8 @@ class Setup:
     group_size: int = 8
     groups_per_batch: int = 8
     max_staleness: int = 4
+    buffer_groups: int = 0
+    batch_order: Order = "oldest"
     has_reference_dir: bool = False
     overridden: frozenset[str] = frozenset()
 
@@ -27,6 +30,8 @@ class Setup:
             group_size=settings.group_size,
             groups_per_batch=settings.groups_per_batch,
             max_staleness=settings.max_staleness,
+            buffer_groups=settings.buffer_groups,
+            batch_order=settings.batch_order,
             has_reference_dir=settings.reference_dir is not None,
             overridden=frozenset(name for name, origin in came_from.items() if origin == "set"),
         )

@@ -62,7 +62,9 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("max_rl_below_zero", "max_rl", {"reward_low": -1}),
     ("max_rl_below_zero", "max_rl", {"kl_in_reward": 0.1}),
     ("dynamic_sampling_of_none", "dapo", {"dynamic_sampling": 0.05}),
-    ("dynamic_sampling_of_what_passed", "rft", {"dynamic_sampling": 4.0}),
+    ("dynamic_sampling_of_what_teaches", "rft", {"dynamic_sampling": 4.0}),
+    ("dynamic_sampling_of_what_teaches", "ppo", {"dynamic_sampling": 4.0}),
+    ("priority_without_choice", "grpo", {"batch_order": "priority"}),
     ("imitation_whitened", "rft", {"whitening": "tokens"}),
     ("nothing_below_zero", "rft", {"opsm_delta": 0.1}),
     ("nothing_below_zero", "grpo", {"advantage": "best_of_group", "dual_clip": 3.0}),
@@ -140,6 +142,7 @@ def test_presets_are_sound(algorithm: str) -> None:
         ("own_tokens_rejected", "decoupled", {"correction": "seq_tis"}),
         ("proximal_unread", "m2po", {"proximal": "recompute", "kl_in_reward": 0.1}),
         ("stale_tokens_uncorrected", "rloo", {"max_staleness": 0}),
+        ("priority_without_choice", "grpo", {"batch_order": "priority", "buffer_groups": 16}),
     ],
 )
 def test_a_sound_setup_is_left_alone(rule: str, algorithm: str, values: dict[str, Any]) -> None:
