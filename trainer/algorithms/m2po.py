@@ -15,13 +15,13 @@ def m2po_mask(
 ) -> Tensor:
     """Masked tokens kept: the largest (logp - behav_logp)^2 go first until the mean of the rest < threshold.
 
-    Over all tokens of the batch, keeping at least one.
+    Over all tokens of the batch, keeping at least one; of two that moved equally far the later goes first.
     """
     mask = action_mask.bool()
     moments = log_ratio(current_logprobs.detach(), behavior_logprobs)[mask] ** 2
     if moments.numel() == 0:
         return mask
-    ascending, order = torch.sort(moments)
+    ascending, order = torch.sort(moments, stable=True)
     counts = torch.arange(1, len(ascending) + 1, device=ascending.device)
     means = ascending.double().cumsum(0) / counts
     num_kept = max(1, int((means < threshold).sum()))
