@@ -1,6 +1,6 @@
 """Training jobs under several layouts, run by torchrun; rank 0 leaves what each learned in a file.
 
-usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,CONTEXT,RANK ...
+usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,CONTEXT,RANK,CRITICS ...
 """
 
 import sys
@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 
-from tests.trainer.megatron.packing import microbatch, random_sequences, score_function
+from tests.trainer.megatron.packing import (
+    microbatch,
+    random_sequences,
+    score_function,
+    squared_error,
+)
 from tests.trainer.test_batch import claim, turn
 from trainer.algorithms import RunningBaseline
 from trainer.batch import prepare
@@ -35,7 +40,10 @@ MICROBATCHES = (
 
 
 def train(learner: Learner, *, steps: int) -> dict[str, object]:
-    """Logprobs, then steps and the weights they lead to; five microbatches give two ranks unequal shares."""
+    """Logprobs, then steps and the weights they lead to, and steps of the critic and what it says after them, if there is one.
+
+    Five microbatches give two ranks unequal shares.
+    """
     parts = [
         microbatch(
             random_sequences(lengths, vocabulary=131, seed=index), denominator=180, parents=parents
@@ -45,22 +53,26 @@ def train(learner: Learner, *, steps: int) -> dict[str, object]:
     whole = TrainBatch(tuple(parts))
     logprobs = learner.logprobs(whole)
     metrics = [learner.step(whole, score_function) for _ in range(steps)]
+    critic = [learner.step_critic(whole, squared_error) for _ in range(steps * learner.has_critic)]
     return {
         "logprobs": torch.cat(logprobs),
+        "values": torch.cat(learner.values(whole)) if critic else torch.empty(0),
         "steps": [(m.loss, m.gradient_norm, m.sums["tokens"], m.sums["entropy"]) for m in metrics],
+        "critic_steps": [(m.loss, m.gradient_norm, m.sums["tokens"]) for m in critic],
         "weights": dict(learner.export()) | dict(learner.export_adapters()),
     }
 
 
-def create(model_dir: Path, layout: Layout, rank: int) -> Learner:
-    """With adapters of this rank, or none at 0."""
+def create(model_dir: Path, layout: Layout, rank: int = 0, critics: int = 0) -> Learner:
+    """With adapters of this rank, or none at 0, and with so many critics, at most one."""
     settings = OptimizerSettings(1e-2, epsilon=1e-3, warmup_steps=2)
     lora = Lora(rank, alpha=2.0 * rank) if rank else None
-    return Learner.create(model_dir, settings, layout=layout, lora=lora)
+    critic = settings if critics else None
+    return Learner.create(model_dir, settings, layout=layout, lora=lora, critic=critic)
 
 
-def run(model_dir: Path, layout: Layout, rank: int, target: Path) -> None:
-    with create(model_dir, layout, rank) as learner:
+def run(model_dir: Path, layout: Layout, extras: tuple[int, int], target: Path) -> None:
+    with create(model_dir, layout, *extras) as learner:
         first = train(learner, steps=2)
         learner.save(target.with_suffix(".checkpoint"), {"cursor": 7})
         second = train(learner, steps=2)
@@ -85,7 +97,7 @@ def train_minibatches(model_dir: Path) -> dict[str, Any]:
         )
         for group in range(3)
     ]
-    with create(model_dir, Layout(), 0) as learner:
+    with create(model_dir, Layout()) as learner:
         batch = prepare(
             drawn,
             parts=parts,
@@ -107,7 +119,7 @@ def fail_to_save(model_dir: Path, out_dir: Path) -> None:
     """Where only the primary finds a file in the way; each process leaves what it was told."""
     processes, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     (way := out_dir / f"way{processes}").touch()
-    with create(model_dir, Layout(), 0) as learner:
+    with create(model_dir, Layout()) as learner:
         try:
             learner.save(way / "checkpoint", {})
         except OSError as error:
@@ -121,9 +133,9 @@ def main() -> None:
     for job in jobs:
         name, _, description = job.partition("=")
         model_dir, *sizes = description.split(",")
-        tensor, pipeline, sequence, expert, context, rank = map(int, sizes)
+        tensor, pipeline, sequence, expert, context, *extras = map(int, sizes)
         layout = Layout(tensor, pipeline, expert, context, sequence_parallel=bool(sequence))
-        run(Path(model_dir), layout, rank, Path(out_dir) / name)
+        run(Path(model_dir), layout, (extras[0], extras[1]), Path(out_dir) / name)
     minibatches = train_minibatches(Path(model_dir))
     if torch.distributed.get_rank() == 0:
         processes = torch.distributed.get_world_size()

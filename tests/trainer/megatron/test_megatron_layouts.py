@@ -13,36 +13,36 @@ from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.layout_job import create, train, train_minibatches
 from trainer.megatron.layout import Layout
 
-# By the number of processes: name: model, tensor, pipeline, sequence, expert, context parallel, rank of adapters; the rest is data
-# parallel.
+# By the number of processes: name: model, tensor, pipeline, sequence, expert, context parallel, rank of adapters, number of
+# critics; the rest is data parallel.
 JOBS_OF = {
     2: {
-        "data": ("qwen3", 1, 1, 0, 1, 1, 0),
-        "tensor": ("qwen3", 2, 1, 0, 1, 1, 0),
-        "sequence": ("qwen3", 2, 1, 1, 1, 1, 0),
-        "pipeline": ("qwen3", 1, 2, 0, 1, 1, 0),
-        "untied-tensor": ("qwen3-untied", 2, 1, 0, 1, 1, 0),
-        "untied-pipeline": ("qwen3-untied", 1, 2, 0, 1, 1, 0),
-        "expert": ("qwen3-moe", 1, 1, 0, 2, 1, 0),
-        "expert-tensor": ("qwen3-moe", 2, 1, 1, 2, 1, 0),
-        "experts-split": ("qwen3-moe", 2, 1, 1, 1, 1, 0),
-        "adapters-tensor": ("qwen3", 2, 1, 0, 1, 1, 4),
-        "experts-pipeline": ("qwen3-moe", 1, 2, 0, 1, 1, 0),
-        "context": ("qwen3", 1, 1, 0, 1, 2, 0),
-        "expert-context": ("qwen3-moe", 1, 1, 0, 2, 2, 0),
+        "data": ("qwen3", 1, 1, 0, 1, 1, 0, 1),
+        "tensor": ("qwen3", 2, 1, 0, 1, 1, 0, 1),
+        "sequence": ("qwen3", 2, 1, 1, 1, 1, 0, 1),
+        "pipeline": ("qwen3", 1, 2, 0, 1, 1, 0, 1),
+        "untied-tensor": ("qwen3-untied", 2, 1, 0, 1, 1, 0, 0),
+        "untied-pipeline": ("qwen3-untied", 1, 2, 0, 1, 1, 0, 0),
+        "expert": ("qwen3-moe", 1, 1, 0, 2, 1, 0, 0),
+        "expert-tensor": ("qwen3-moe", 2, 1, 1, 2, 1, 0, 1),
+        "experts-split": ("qwen3-moe", 2, 1, 1, 1, 1, 0, 0),
+        "adapters-tensor": ("qwen3", 2, 1, 0, 1, 1, 4, 0),
+        "experts-pipeline": ("qwen3-moe", 1, 2, 0, 1, 1, 0, 0),
+        "context": ("qwen3", 1, 1, 0, 1, 2, 0, 1),
+        "expert-context": ("qwen3-moe", 1, 1, 0, 2, 2, 0, 0),
     },
     4: {
-        "tensor-pipeline": ("qwen3", 2, 2, 0, 1, 1, 0),
-        "tensor-data": ("qwen3", 2, 1, 1, 1, 1, 0),
-        "adapters-sequence-pipeline": ("qwen3", 2, 2, 1, 1, 1, 4),
-        "expert-data": ("qwen3-moe", 1, 1, 0, 2, 1, 0),
-        "tensor-context": ("qwen3", 2, 1, 1, 1, 2, 0),
-        "adapters-pipeline-context": ("qwen3", 1, 2, 0, 1, 2, 4),
+        "tensor-pipeline": ("qwen3", 2, 2, 0, 1, 1, 0, 1),
+        "tensor-data": ("qwen3", 2, 1, 1, 1, 1, 0, 1),
+        "adapters-sequence-pipeline": ("qwen3", 2, 2, 1, 1, 1, 4, 0),
+        "expert-data": ("qwen3-moe", 1, 1, 0, 2, 1, 0, 0),
+        "tensor-context": ("qwen3", 2, 1, 1, 1, 2, 0, 1),
+        "adapters-pipeline-context": ("qwen3", 1, 2, 0, 1, 2, 4, 0),
     },
 }
 JOBS = {name: sizes for jobs in JOBS_OF.values() for name, sizes in jobs.items()}
 
-Alone = dict[tuple[str, int], list[dict[str, Any]]]
+Alone = dict[tuple[str, int, int], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,13 @@ def results(models: dict[str, Reference], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def alone(models: dict[str, Reference]) -> Alone:
-    """What one process makes of each model, by its name and the rank of its adapters: two steps, and two more."""
+    """What one process makes of each model, by its name, the rank of its adapters and the number of its critics: two steps, and
+    two more.
+    """
     outcomes = {}
-    for name, rank in {(name, rank) for name, *_, rank in JOBS.values()}:
-        with create(models[name].directory, Layout(), rank) as learner:
-            outcomes[name, rank] = [train(learner, steps=2) for _ in range(2)]
+    for name, rank, critic in {(sizes[0], *sizes[-2:]) for sizes in JOBS.values()}:
+        with create(models[name].directory, Layout(), rank, critic) as learner:
+            outcomes[name, rank, critic] = [train(learner, steps=2) for _ in range(2)]
     return outcomes
 
 
@@ -88,8 +90,10 @@ def logprob_rtol(job: str) -> float:
 
 def assert_same(measured: dict[str, Any], expected: dict[str, Any], *, rtol: float) -> None:
     torch.testing.assert_close(measured["logprobs"], expected["logprobs"], atol=1e-5, rtol=rtol)
-    steps = [torch.tensor(result["steps"]) for result in (measured, expected)]
-    torch.testing.assert_close(*steps, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(measured["values"], expected["values"], atol=1e-5, rtol=0)
+    for network in ("steps", "critic_steps"):
+        steps = [torch.tensor(result[network]) for result in (measured, expected)]
+        torch.testing.assert_close(*steps, atol=1e-5, rtol=1e-5)
     assert measured["weights"].keys() == expected["weights"].keys()
     for name, weight in expected["weights"].items():
         torch.testing.assert_close(measured["weights"][name], weight, atol=1e-5, rtol=0)
@@ -97,10 +101,10 @@ def assert_same(measured: dict[str, Any], expected: dict[str, Any], *, rtol: flo
 
 @pytest.mark.parametrize("job", JOBS)
 def test_a_layout_is_equal_to_one_process(results: Path, alone: Alone, job: str) -> None:
-    """Logprobs, loss, gradient norm and weights agree to 1e-5 over four steps."""
-    model, *_, rank = JOBS[job]
+    """Logprobs, values, losses, gradient norms and weights agree to 1e-5 over four steps of policy and critic."""
+    model, *_, rank, critic = JOBS[job]
     measured = torch.load(results / f"{job}.pt")
-    for part, expected in zip(measured, alone[model, rank], strict=True):
+    for part, expected in zip(measured, alone[model, rank, critic], strict=True):
         assert_same(part, expected, rtol=logprob_rtol(job))
 
 
@@ -109,11 +113,11 @@ def test_a_checkpoint_continues_under_another_layout(
     models: dict[str, Reference], results: Path, alone: Alone, job: str
 ) -> None:
     """What several processes saved after two steps, one process continues as if it had taken them."""
-    model, *_, rank = JOBS[job]
-    with create(models[model].directory, Layout(), rank) as learner:
+    model, *_, rank, critic = JOBS[job]
+    with create(models[model].directory, Layout(), rank, critic) as learner:
         assert learner.load(results / f"{job}.checkpoint") == {"cursor": 7}
         assert learner.steps == 2
-        assert_same(train(learner, steps=2), alone[model, rank][1], rtol=logprob_rtol(job))
+        assert_same(train(learner, steps=2), alone[model, rank, critic][1], rtol=logprob_rtol(job))
 
 
 @pytest.mark.parametrize("processes", JOBS_OF)
