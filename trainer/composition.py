@@ -102,6 +102,10 @@ class Composition(BaseModel):
     lambda_critic: float = Field(
         default=1.0, ge=0, le=1, description="GAE's, for the returns that the critic learns"
     )
+    at_limit: Literal["bootstrap", "end"] = Field(
+        default="bootstrap",
+        description="what GAE has follow an episode that a length or turn limit cut: what the critic expects, or nothing",
+    )
     value_clip: float = Field(
         default=0.2,
         ge=0,
@@ -228,6 +232,7 @@ READ_IF: Mapping[str, Callable[[Composition], bool]] = {
     "lambda_policy": lambda parts: parts.needs_critic and parts.lambda_alpha == 0,
     "lambda_alpha": lambda parts: parts.needs_critic,
     "lambda_critic": lambda parts: parts.needs_critic,
+    "at_limit": lambda parts: parts.needs_critic,
     "value_clip": lambda parts: parts.needs_critic,
     "critic_warmup": lambda parts: parts.needs_critic,
     "critic_learning_rate": lambda parts: parts.needs_critic,

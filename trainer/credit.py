@@ -67,17 +67,26 @@ def credit(
 
 
 def critic_credit(
-    played: Played, parts: Composition, values: Tensor, *, penalties: Tensor | None = None
+    played: Played,
+    parts: Composition,
+    values: Tensor,
+    *,
+    values_behind: Tensor | None = None,
+    penalties: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(advantages, returns) of all tokens, float64: GAE along every way, over what was sampled alone.
 
-    A reward comes with the last token of the output it was given to, and what was given to none with the last of the way.
+    A reward comes with the last token of the output it was given to, and what was given to none with the last of the way. Behind that
+    comes nothing, or what `values_behind` says there if a limit cut the way.
     """
     along, lengths = played.ways, played.way_bounds.diff()
     rewards = _penalties(played, penalties)[along]
     is_last = _ends_of_outputs(played)
     rewards[is_last] += played.output_rewards[played.outputs[along[is_last]]]
     rewards[played.way_ends] += played.other_rewards[played.way_episodes]
+    bootstrap = None
+    if values_behind is not None:
+        bootstrap = torch.where(played.way_cuts, values_behind[along[played.way_ends]], 0.0)
     lam: float | Tensor = parts.lambda_policy
     if parts.lambda_alpha > 0:
         lam = length_adaptive_lambda(lengths, alpha=parts.lambda_alpha)
@@ -88,6 +97,7 @@ def critic_credit(
             action_mask=torch.ones(len(along), dtype=torch.bool),
             gamma=parts.discount,
             lam=lam,
+            bootstrap=bootstrap,
             cu_seqlens=played.way_bounds,
         )[part]
         for part, lam in enumerate((lam, parts.lambda_critic))

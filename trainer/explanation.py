@@ -141,7 +141,7 @@ REWARD = (
     _term("kl_in_reward", algorithms.penalized_rewards),
 )
 ADVANTAGE = (
-    _choice("advantage", "acceptance_threshold", "discount", "lambda_policy"),
+    _choice("advantage", "acceptance_threshold", "discount", "lambda_policy", "at_limit"),
     Part(
         "lambda_alpha",
         lambda _: algorithms.length_adaptive_lambda,

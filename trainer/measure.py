@@ -31,7 +31,9 @@ def measure(
     batch = replace(batch, train=train)
     penalties = kl_penalties(train, parts) if parts.kl_in_reward > 0 else None
     if parts.needs_critic:
-        return valued(batch, learner.values(train), parts, penalties=penalties)
+        behind = values_behind(batch, learner) if parts.at_limit == "bootstrap" else None
+        values = learner.values(train)
+        return valued(batch, values, parts, values_behind=behind, penalties=penalties)
     return batch if penalties is None else penalized(batch, penalties, parts)
 
 
@@ -47,16 +49,31 @@ def valued(
     values: Sequence[Tensor],
     parts: Composition,
     *,
+    values_behind: Tensor | None = None,
     penalties: Sequence[Tensor] | None = None,
 ) -> Batch:
     """The batch with what a critic says of its microbatches, what follows for the policy, and what the critic should have said."""
     taken = None if penalties is None else batch.of_tokens(penalties)
     said = batch.of_tokens(values)
-    advantages, returns = critic_credit(batch.played, parts, said, penalties=taken)
+    advantages, returns = critic_credit(
+        batch.played, parts, said, values_behind=values_behind, penalties=taken
+    )
     batch = batch.credited(advantages, batch.baseline)
     train = batch.train.replace("values", values)
     train = train.replace("returns", batch.of_microbatches(returns))
     return replace(batch, train=train, awaits_values=False)
+
+
+def values_behind(batch: Batch, learner: Learner) -> Tensor | None:
+    """What the critic expects behind the last token of every way that a limit cut, `[tokens]`; None if there is none."""
+    played = batch.played
+    cut = played.ways[played.way_ends[played.way_cuts]]
+    if not len(cut):
+        return None
+    is_asked = torch.zeros(len(played.outputs)).index_fill(0, cut, 1.0)
+    asking = zip(batch.train.microbatches, batch.of_microbatches(is_asked), strict=True)
+    questions = TrainBatch(tuple(part.behind(asked.bool()) for part, asked in asking))
+    return batch.of_tokens(learner.values(questions))
 
 
 def judged(train: TrainBatch, moved: Learner | None, parts: Composition) -> TrainBatch:

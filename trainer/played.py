@@ -33,6 +33,7 @@ class Played:
     trains: Tensor  # bool [tokens], false for rows that are left out
     ways: Tensor  # [W], tokens along the way to each leaf
     way_bounds: Tensor  # [leaves + 1], way i is ways[bounds[i] : bounds[i + 1]]
+    way_cuts: Tensor  # bool [leaves], whether a length or turn limit ended the way
 
     @classmethod
     def of(
@@ -69,6 +70,9 @@ class Played:
             ),
             ways=_joined(along),
             way_bounds=torch.tensor([0, *(len(way) for way in along)]).cumsum(0),
+            way_cuts=torch.tensor(  # rows are as many, in the same order
+                [row.is_cut or episodes[row.episode].header.truncated for row in rows]
+            ),
         )
 
     @property

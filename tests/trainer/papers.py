@@ -123,15 +123,19 @@ def estimated(
     *,
     discount: float = 1.0,
     of_length: Callable[[int], float] = lambda _: 1.0,
+    behind: Values | None = None,
 ) -> Values:
-    """GAE with the lambda of a way's length: each reward where it was earned, a shared token's mean over its ways."""
+    """GAE with the lambda of a way's length: each reward where it was earned, a shared token's mean over its ways.
+
+    `behind` says what is still expected where a way ends.
+    """
     found: dict[int, list[float]] = {}
     for play in game.plays:
         for way in play.ways:
             rewarded = {play.outputs[name][-1]: play.earned.get(name, 0.0) for name in way}
             tokens = [token for name in way for token in play.outputs[name]]
             rewarded[tokens[-1]] += play.reward
-            advantage = following = 0.0
+            advantage, following = 0.0, behind[tokens[-1]] if behind else 0.0
             for token in reversed(tokens):
                 reward = rewarded.get(token, 0.0) - penalties[token]
                 surprise = reward + discount * following - game.values[token]

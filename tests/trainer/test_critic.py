@@ -14,11 +14,13 @@ from tests.trainer.bandit import is_even, published, success, weights
 from tests.trainer.papers import Game, Values, estimated
 from tests.trainer.plays import PLAYS, claims, prepared
 from tests.trainer.stand import GROUPS, Place, Stand
+from tests.trainer.test_presets import by_token
 from trainer.batch import Batch
 from trainer.composition import Composition
+from trainer.credit import critic_credit
 from trainer.measure import measure, valued
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch
+from trainer.megatron.microbatch import Microbatch, TrainBatch
 from trainer.megatron.optimizer import OptimizerSettings
 from trainer.objective import Objective
 from trainer.presets import PRESETS
@@ -142,6 +144,59 @@ def test_a_critic_that_is_not_finite_holds_its_minibatch_back(learner: Learner) 
     assert learner.steps == 1
     assert of_claims(untrained) == {f"grp-{group}" for group in broken.groups}
     assert of_claims(trained) == {f"grp-{group}" for group in whole.groups}
+
+
+def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: Learner) -> None:
+    """With lambda 0 a way's last return is its reward and the value behind it, or nothing behind it if told so or not cut."""
+    learner.step_critic(asked(PPO, 16).train, ValueObjective(PPO))  # so that values differ
+    parts = PPO.model_copy(update={"lambda_critic": 0.0, "discount": 0.9})
+    whole = prepared(parts)
+    cut = replace(whole, played=replace(whole.played, way_cuts=whole.played.way_episodes == 3))
+    last, before = PLAYS[3].outputs["b"][-1], PLAYS[4].outputs["a"][-1]
+
+    def returns(batch: Batch, parts: Composition) -> Values:
+        train = measure(batch, learner, parts, reference=None).train
+        return by_token(
+            train, [part.returns for part in train.microbatches if part.returns is not None]
+        )
+
+    everything = whole.train.microbatches
+    behind = by_token(
+        whole.train,
+        learner.values(TrainBatch(tuple(part.behind(part.action_mask) for part in everything))),
+    )
+    assert behind[last] != 0
+    assert returns(cut, parts)[last] == pytest.approx(2.0 + 0.9 * behind[last], abs=1e-6)
+    assert returns(cut, parts)[before] == -1.0
+    assert returns(whole, parts)[last] == 2.0
+    assert returns(cut, parts.model_copy(update={"at_limit": "end"}))[last] == 2.0
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
+def test_gae_starts_from_what_is_behind_a_cut(lam: float) -> None:
+    """On every way alike, also where two share a beginning."""
+    parts = PPO.model_copy(update={"lambda_policy": lam, "whitening": "none"})
+    batch = prepared(parts)
+    game = Game(PLAYS, behavior={}, proximal={}, reference={}, values={})
+    game.values.update({token: said(token) for token in game.tokens})
+    tokens = batch.of_tokens([part.tokens.float() for part in batch.train.microbatches])
+    values, behind = (
+        torch.tensor([of(int(t)) for t in tokens], dtype=torch.float64) for of in (said, beyond)
+    )
+    played = replace(batch.played, way_cuts=torch.ones_like(batch.played.way_cuts))
+    advantages, _ = critic_credit(played, parts, values, values_behind=behind)
+    expected = estimated(
+        game,
+        dict.fromkeys(game.tokens, 0.0),
+        of_length=lambda _: lam,
+        behind={token: beyond(token) for token in game.tokens},
+    )
+    found = {int(t): float(a) for t, a in zip(tokens, advantages, strict=True)}
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def beyond(token: int) -> float:
+    return 0.3 - 0.01 * token
 
 
 @pytest.fixture

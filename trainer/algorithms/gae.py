@@ -46,7 +46,7 @@ def length_adaptive_lambda(length: Tensor, *, alpha: float = 0.05) -> Tensor:
 
 
 def value_loss(values: Tensor, returns: Tensor, *, old_values: Tensor, clip: float = 0.2) -> Tensor:
-    """0.5 * max((V - R)^2, (V_old + clip(V - V_old, +-c) - R)^2) per token."""
+    """PPO's (1707.06347) value loss: 0.5 * max((V - R)^2, (V_old + clip(V - V_old, +-c) - R)^2) per token."""
     values, returns, old_values = widened(values), widened(returns), widened(old_values)
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)

@@ -7,7 +7,7 @@ A batch is global: every process holds the same one and the learner takes this p
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class Microbatch:
     values: Tensor | None = None  # float32 [T], a critic's, of the state before each token
     returns: Tensor | None = None  # float32 [T], what it should have said
     kept: Tensor | None = None  # bool [T], what a rule over the whole batch lets train; None is all
+    asks_behind: bool = False  # for the states behind the action tokens, not those before them
     # int64 [S], the token that each sequence continues, -1 where it begins anew; None: all do
     parents: Tensor | None = None
 
@@ -70,7 +71,12 @@ class Microbatch:
 
     @property
     def predecessors(self) -> Tensor:
-        """int64 [T], the token before each, by whose hidden state it is predicted; negative where there is none."""
+        """int64 [T], the token before each, by whose hidden state it is predicted; negative where there is none.
+
+        Of one that asks for what is behind, each token itself.
+        """
+        if self.asks_behind:
+            return torch.arange(self.num_tokens, device=self.tokens.device)
         before = torch.arange(-1, self.num_tokens - 1, device=self.tokens.device)
         starts = self.cu_seqlens[:-1].long()
         if self.parents is None:
@@ -84,7 +90,8 @@ class Microbatch:
         return paths(self.cu_seqlens.tolist(), parents)
 
     def replace(self, **changes: Tensor) -> Self:
-        return dataclasses.replace(self, **changes)
+        fields: dict[str, Any] = dict(changes)
+        return dataclasses.replace(self, **fields)
 
     def blank(self) -> Self:
         """The same tokens with nothing to train on."""
@@ -92,10 +99,16 @@ class Microbatch:
             action_mask=torch.zeros_like(self.action_mask), weights=torch.zeros_like(self.weights)
         )
 
+    def behind(self, tokens: Tensor) -> Self:
+        """The same sequences, asked for the states behind these tokens (bool [T]) alone."""
+        return dataclasses.replace(self, action_mask=tokens, asks_behind=True)
+
     def to(self, device: torch.device) -> Self:
         """The same microbatch with every tensor on the device."""
-        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        moved = {name: t.to(device) for name, t in tensors.items() if isinstance(t, Tensor)}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        moved: dict[str, Any] = {
+            name: t.to(device) for name, t in fields.items() if isinstance(t, Tensor)
+        }
         return dataclasses.replace(self, **moved)
 
 
