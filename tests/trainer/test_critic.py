@@ -14,10 +14,12 @@ from tests.trainer.bandit import is_even, published, success, weights
 from tests.trainer.papers import Game, Values, estimated
 from tests.trainer.plays import PLAYS, claims, prepared
 from tests.trainer.stand import GROUPS, Place, Stand
+from tests.trainer.test_findings import settings_of
 from tests.trainer.test_presets import by_token
 from trainer.batch import Batch
 from trainer.composition import Composition
 from trainer.credit import critic_credit
+from trainer.job import critic, optimizer
 from trainer.measure import measure, valued
 from trainer.megatron.learner import Learner
 from trainer.megatron.microbatch import Microbatch, TrainBatch
@@ -202,6 +204,15 @@ def beyond(token: int) -> float:
 @pytest.fixture
 def place(redis_url: str, model_dir: Path, tmp_path: Path) -> Place:
     return Place(redis_url, tmp_path, model_dir, parts=PPO)
+
+
+def test_the_critic_has_the_policys_optimizer_at_a_rate_of_its_own() -> None:
+    """Settings of an algorithm without a critic make none."""
+    settings = settings_of(
+        "ppo", schedule="linear", decay_steps=9, weight_decay=0.1, critic_learning_rate=2e-3
+    )
+    assert critic(settings) == replace(optimizer(settings), learning_rate=2e-3)
+    assert critic(settings_of("grpo")) is None
 
 
 def test_the_bandit_is_learned_with_a_critic(place: Place) -> None:

@@ -111,7 +111,7 @@ class Learner:
 
     @property
     def num_trained(self) -> int:
-        """Numbers that this process's optimizer moves; the rest of the model takes no room in it."""
+        """Numbers of the policy that this process's optimizer moves; the rest of the model takes no room in it."""
         return self._policy.stepper.num_trained
 
     @property
