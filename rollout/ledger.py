@@ -193,7 +193,7 @@ def evaluated(project: str) -> Select[Any]:
             func.avg(table.c.reward).over(partition_by=version).label("mean"),
         )
         .where(table.c.project == project, table.c.kind == "side")
-        .where(table.c.disposition == DiscardReason.NO_SIGNAL, table.c.num_rewards > 0)
+        .where(table.c.disposition == DiscardReason.NO_SIGNAL.value, table.c.num_rewards > 0)
         .where(version == table.c.max_version)
         .subquery()
     )

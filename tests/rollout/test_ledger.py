@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -15,8 +16,9 @@ from sqlalchemy import Connection
 
 from rollout import ledger_tables
 from rollout.database import Database
-from rollout.episode import EpisodeStatus
+from rollout.episode import DiscardReason, EpisodeStatus
 from rollout.errors import LedgerUnavailable
+from rollout.evaluation import Evaluation
 from rollout.header import SettledEpisode
 from rollout.ledger import Ledger
 from rollout.ledger_records import SwapRecord, TrainingStep
@@ -190,7 +192,12 @@ async def test_postgresql_keeps_the_same_ledger(postgres_url: str, store: Store)
     header = (await store.episode("ep_1")).header
     for sequence, reward in ((2, 0.5), (1, 0.25)):
         await ledger.settle("p", [SettledEpisode(header, reward, sequence)])
+    held_out = msgspec.structs.replace(
+        header, id="ep_2", kind="side", reason=DiscardReason.NO_SIGNAL
+    )
+    await ledger.settle("p", [SettledEpisode(held_out, 0.5, 3)])
 
+    assert await ledgers[1].evaluations("p") == [Evaluation(1, 1, 0.5, 0.0)]
     assert await ledgers[1].project("default") == project
     assert await ledgers[2].find_key("tg-x") == key
     assert await ledger.policies("p") == [policy(0)]
