@@ -23,9 +23,14 @@ def list_policies(
     gateway: Gateway = None,
     admin_key: AdminKey = None,
 ) -> None:
-    """List every published policy with what its held-out episodes earned, the newest first."""
+    """List the policies that are on disk or were evaluated, the newest first; as JSON, every one ever published."""
+    output: Output = context.obj
     content = _ask(data_dir, gateway, admin_key)
-    context.obj.result(content, _table(parse_policies(content)))
+    policies = parse_policies(content)
+    told = [policy for policy in policies if policy.is_on_disk or policy.evaluation]
+    output.result(content, _table(told))
+    if len(told) < len(policies):
+        output.note(f"gone and never evaluated: {len(policies) - len(told)}")
 
 
 @app.command()

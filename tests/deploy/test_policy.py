@@ -54,7 +54,8 @@ async def test_the_best_is_named_and_exported(
         await hold_out(served.store, 2, [1, 1, 1, 0])
         await hold_out(served.store, 3, [1, 0, 0, 0])
         await publish(served, tmp_path)
-        listed, _ = await command("policy", "list", *where)
+        shutil.rmtree(written[0].path)
+        listed, noted = await command("policy", "list", *where)
         best, _ = await command("policy", "best", *where)
         as_json, _ = await command("policy", "best", "--output", "json", *where)
         exported, _ = await command("policy", "export", str(tmp_path / "out" / "best"), *where)
@@ -66,6 +67,8 @@ async def test_the_best_is_named_and_exported(
     assert "TURNGATE_BEST_MIN_EPISODES" in nothing
     assert "v2 0.75 ± 0.25 (4 episodes) best" in " ".join(listed.split())
     assert "v3 0.25 ± 0.25 (4 episodes)" in " ".join(listed.split())
+    assert "v1" not in listed
+    assert "gone and never evaluated: 1" in noted
     assert best == f"v2  0.75 ± 0.25 (4 episodes)  {written[1].path}\n"
     assert json.loads(as_json)["version"] == 2
     out = Path(exported.strip())
