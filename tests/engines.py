@@ -17,7 +17,7 @@ from rollout.swap import swap
 
 ROOT = Path(__file__).parent.parent
 PYTHON = Path(os.environ.get("TURNGATE_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))
-ADMIN_KEY = "admin-key-of-the-tests"
+ADMIN_KEY = "-key-of-the-tests"  # one in 64 random keys begins so
 START_SECONDS = 180
 
 

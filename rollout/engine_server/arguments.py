@@ -46,5 +46,6 @@ def sglang_arguments(
     if arguments.max_total_tokens:
         translated += ["--max-total-tokens", str(arguments.max_total_tokens)]
     if arguments.admin_key_env:
-        translated += ["--admin-api-key", os.environ[arguments.admin_key_env]]
+        key = os.environ[arguments.admin_key_env]
+        translated.append(f"--admin-api-key={key}")  # in one word: a key may begin with a dash
     return [*translated, *arguments.extra]
