@@ -58,6 +58,16 @@ class Observation:
     def claimed_episodes(self) -> int:
         return int(self.total("turngate_episodes_live", status="claimed"))
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing is being trained and every engine serves the recorded policy."""
+        serving = self.by("turngate_engine_policy_version", "engine").values()
+        return self.claimed_episodes == 0 and set(serving) == {self.policy_version}
+
+    def evaluation_episodes(self, version: int) -> int:
+        """Held-out episodes of a policy that the ledger has heard of."""
+        return int(self.total("turngate_evaluation_episodes", version=str(version)))
+
     def _named(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
         for sample in self.samples:
             if sample.name == name and labels.items() <= sample.labels.items():

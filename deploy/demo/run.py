@@ -1,6 +1,7 @@
 """The demo: an agent that uses a small model through Turngate, and a model that gets better from it.
 
-Makes the starter, starts a stack of its own, measures held-out tasks, lets agents play while the trainer trains, measures again.
+Makes the starter, starts a stack of its own, measures held-out tasks, lets agents play while the trainer trains, measures again, and
+takes away the policy that did best.
 Nothing is simulated: engine, gateway, store and trainer are those of `turngate up`.
 """
 
@@ -23,12 +24,13 @@ from deploy.demo.history import History
 from deploy.demo.observer import Observer
 from deploy.demo.own_stack import own_stack
 from deploy.demo.starter import ensure_starter
-from deploy.demo.summary import Summary, summarize
+from deploy.demo.summary import Best, Summary, summarize
 from deploy.demo.task import Task, held_out_tasks, training_tasks
 from deploy.demo.traffic import Traffic
 from deploy.demo.view import View
 from deploy.errors import DeployError
 from deploy.gateway_client import GatewayClient
+from deploy.policy import best_of, export, parse_policies
 from deploy.stack import Announcement
 
 EVALUATING_AGENTS = 12
@@ -36,6 +38,7 @@ CONCURRENT_GROUPS = 3  # of eight agents each
 CONNECTIONS = 64
 STALL_SECONDS = 180.0  # a step takes about two
 SETTLING_SECONDS = 60.0
+ENOUGH_HELD_OUT = 30  # to be the best; all of them, if there are fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,9 @@ class DemoOptions:
     steps: int = 40
     seed: int = 0
     held_out: int = 200
-    directory: Path = Path(".turngate/demo")  # of curve.png, summary.json and the stack's data
+    directory: Path = Path(
+        ".turngate/demo"
+    )  # of curve.png, summary.json, best/ and the stack's data
     cache_dir: Path = Path(".turngate/cache")
     keep: bool = False  # the stack's data and logs
 
@@ -56,9 +61,10 @@ async def run_demo(options: DemoOptions, console: Console, judge: Judge = Task.r
     )
     with fresh_directory(options) as data_dir:
         console.print(f"starting Redis, SGLang, gateway and trainer in {data_dir}", markup=False)
-        async with own_stack(starter, data_dir, seed=options.seed) as stack:
+        enough = {"TURNGATE_BEST_MIN_EPISODES": str(min(ENOUGH_HELD_OUT, options.held_out))}
+        async with own_stack(starter, data_dir, seed=options.seed, settings=enough) as stack:
             lesson = Lesson(stack, options, console, judge)
-            await lesson.run()
+            best = await lesson.run()
     curve = (options.directory / "curve.png").resolve()
     draw_curve(lesson.history, curve)
     summary = summarize(
@@ -67,6 +73,7 @@ async def run_demo(options: DemoOptions, console: Console, judge: Judge = Task.r
         lesson.observer,
         wall_seconds=time.monotonic() - started,
         curve=curve,
+        best=best,
     )
     (options.directory / "summary.json").write_text(json.dumps(summary.as_json(), indent=2) + "\n")
     return summary
@@ -95,7 +102,7 @@ class Lesson:
         self._view = View(console, self.history, self.traffic, self.observer)
         self._harness = Harness(stack.base_url.removesuffix("/v1"), stack.project_key, self.traffic)
 
-    async def run(self) -> None:
+    async def run(self) -> Best:
         root = self._stack.base_url.removesuffix("/v1")
         async with (
             aclosing(self.traffic),
@@ -111,6 +118,7 @@ class Lesson:
             await self._evaluate(self.history.after)
             self._view.enter("settling")
             await self._settle(gateway)
+            return await self._take_best(gateway)
 
     async def _evaluate(self, played: list[Played]) -> None:
         tasks = held_out_tasks(self._options.seed, self._options.held_out)
@@ -129,6 +137,8 @@ class Lesson:
             await self._steps_taken()
             await gateway.pause_training()
             closing.set()
+        # What is measured must not change: a batch that was claimed already is trained and swapped in first.
+        await self.observer.until(lambda seen: seen.is_still, stalled=SETTLING_SECONDS)
 
     async def _steps_taken(self) -> None:
         steps = self._options.steps
@@ -147,3 +157,16 @@ class Lesson:
         for episode_id in await gateway.live_episodes():
             await gateway.delete_episode(episode_id)
         await self.observer.until(lambda seen: seen.live_episodes == 0, stalled=SETTLING_SECONDS)
+
+    async def _take_best(self, gateway: GatewayClient) -> Best:
+        """Copy out what did best on the held-out tasks, once the ledger has heard of all of them."""
+        version = self.observer.latest.policy_version
+        played = sum(played.version == version for played in self.history.after)
+        await self.observer.until(
+            lambda seen: seen.evaluation_episodes(version) >= played, stalled=SETTLING_SECONDS
+        )
+        policy = best_of(parse_policies(await gateway.policies()))
+        out = (self._options.directory / "best").resolve()
+        shutil.rmtree(out, ignore_errors=True)  # of the last demo
+        await asyncio.to_thread(export, policy, out)
+        return Best.of(policy, out)

@@ -9,6 +9,32 @@ from rich.table import Table
 from deploy.demo.history import History, Success
 from deploy.demo.observer import Observer, quantile
 from deploy.demo.traffic import Traffic
+from deploy.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The policy that did best on the held-out tasks, taken out of the stack."""
+
+    version: int
+    mean_reward: float
+    episodes: int
+    directory: str
+
+    def __str__(self) -> str:
+        """What people are told."""
+        return (
+            f"v{self.version}, mean reward {self.mean_reward:g} of {self.episodes} held-out episodes, "
+            f"in {self.directory}"
+        )
+
+    @classmethod
+    def of(cls, policy: Policy, directory: Path) -> "Best":
+        assert policy.evaluation is not None, "the best was evaluated"
+        evaluation = policy.evaluation
+        return cls(
+            policy.version, round(evaluation.mean_reward, 4), evaluation.episodes, str(directory)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +58,26 @@ class Summary:
     swap_gap_ms_p99: float
     wall_seconds: float
     curve_png: str
+    best: Best
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def as_table(self) -> Table:
         table = Table(title="turngate demo", show_header=False, title_justify="left")
-        for name, value in asdict(self).items():
-            table.add_row(name, str(value))
+        for name in asdict(self):
+            table.add_row(name, str(getattr(self, name)))
         return table
 
 
 def summarize(
-    history: History, traffic: Traffic, observer: Observer, *, wall_seconds: float, curve: Path
+    history: History,
+    traffic: Traffic,
+    observer: Observer,
+    *,
+    wall_seconds: float,
+    curve: Path,
+    best: Best,
 ) -> Summary:
     before, after = Success.of(history.before), Success.of(history.after)
     seen = observer.latest
@@ -68,6 +101,7 @@ def summarize(
         swap_gap_ms_p99=round(quantile(observer.gaps, 0.99) * 1000, 1),
         wall_seconds=round(wall_seconds, 1),
         curve_png=str(curve),
+        best=best,
     )
 
 

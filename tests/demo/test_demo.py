@@ -19,7 +19,10 @@ def inverted(task: Task, answer: str) -> float:
 @pytest.mark.engine
 @pytest.mark.timeout(600)
 async def test_rewarding_wrong_answers_makes_the_policy_worse(tmp_path: Path) -> None:
-    """Six steps on inverted rewards cut held-out success by more than half; nothing fails, and every episode has an end."""
+    """Six steps on inverted rewards cut held-out success by more than half; nothing fails, and every episode has an end.
+
+    The best policy is the one from before, and it is on disk.
+    """
     options = DemoOptions(
         steps=STEPS, held_out=100, directory=tmp_path / "demo", cache_dir=Path(".turngate/cache")
     )
@@ -37,7 +40,10 @@ async def test_rewarding_wrong_answers_makes_the_policy_worse(tmp_path: Path) ->
     assert summary.dispositions["no_signal"] >= 2 * options.held_out
     assert "failed" not in summary.dispositions
     assert summary.trained_tokens > 0
-    assert names_in(options.directory) == ["curve.png", "summary.json"]
+    assert names_in(options.directory) == ["best", "curve.png", "summary.json"]
+    best = summary.best
+    assert (best.version, best.mean_reward, best.episodes) == (0, summary.success_before, 100)
+    assert {"config.json", "model.safetensors"} <= set(names_in(Path(best.directory)))
     assert "agents play, the trainer trains" in said.getvalue()
 
 

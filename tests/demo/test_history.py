@@ -1,5 +1,6 @@
 """What the demo reports, from synthetic episodes: intervals, curve, summary."""
 
+import io
 import struct
 from pathlib import Path
 from random import Random
@@ -8,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.samples import Sample
+from rich.console import Console
 
 from deploy.demo.curve import draw_curve
 from deploy.demo.harness import Played
 from deploy.demo.history import History, Success
 from deploy.demo.observer import Observation, Observer, quantile
-from deploy.demo.summary import summarize
+from deploy.demo.summary import Best, summarize
 from deploy.demo.traffic import Traffic
 
 # As the issue names them: other programs read these.
@@ -37,6 +39,7 @@ SUMMARY_KEYS = [
     "swap_gap_ms_p99",
     "wall_seconds",
     "curve_png",
+    "best",
 ]
 
 
@@ -102,13 +105,23 @@ def test_summary_has_the_keys_that_others_read(history: History) -> None:
     traffic = Traffic(connections=1)
     traffic.served_versions.update(range(21))
 
-    summary = summarize(
-        history, traffic, Observer([]), wall_seconds=1.0, curve=Path("c.png")
-    ).as_json()
+    told = summarize(
+        history,
+        traffic,
+        Observer([]),
+        wall_seconds=1.0,
+        curve=Path("c.png"),
+        best=Best(version=20, mean_reward=0.95, episodes=200, directory="/best"),
+    )
+    people = io.StringIO()
+    Console(file=people, width=200).print(told.as_table())
+    summary = told.as_json()
 
+    assert "v20, mean reward 0.95 of 200 held-out episodes, in /best" in people.getvalue()
     assert list(summary) == SUMMARY_KEYS
     assert (summary["success_before"], summary["success_after"]) == (0.3, 0.95)
     assert summary["policy_versions"] == 21
+    assert summary["best"]["version"] == 20
     assert summary["generated_tokens"] == sum(played.output_tokens for played in history.everything)
 
 

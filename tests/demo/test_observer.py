@@ -75,3 +75,23 @@ async def test_process_that_is_away_is_looked_for_again(metrics: Metrics, url: s
             await observer.until(lambda seen: seen.policy_version == 5, stalled=0.6)
 
     assert observer.latest.samples == ()
+
+
+async def test_training_stands_still_once_engines_serve_what_was_recorded(
+    metrics: Metrics, url: str
+) -> None:
+    """A claimed batch may still become a policy, and a recorded one has yet to reach the engines."""
+    engine = Gauge("turngate_engine_policy_version", "e", ["engine"], registry=metrics.registry)
+    metrics.live.labels("claimed").set(64)
+    metrics.version.set(6)
+    engine.labels("engine-0").set(6)
+    observer = Observer([url])
+    async with alongside(observer.watch()):
+        await observer.until(lambda seen: seen.policy_version == 6, stalled=10)
+        assert not observer.latest.is_still
+        metrics.live.labels("claimed").set(0)
+        metrics.version.set(7)
+        await observer.until(lambda seen: seen.policy_version == 7, stalled=10)
+        assert not observer.latest.is_still
+        engine.labels("engine-0").set(7)
+        await observer.until(lambda seen: seen.is_still, stalled=10)
