@@ -5,6 +5,7 @@ several leaves share trains once, with the mean of what it would get along each 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -79,32 +80,36 @@ def critic_credit(
     A reward comes with the last token of the output it was given to, and what was given to none with the last of the way. Behind that
     comes nothing, or what `values_behind` says there if a limit cut the way.
     """
-    along, lengths = played.ways, played.way_bounds.diff()
-    rewards = _penalties(played, penalties)[along]
-    is_last = _ends_of_outputs(played)
-    rewards[is_last] += played.output_rewards[played.outputs[along[is_last]]]
-    rewards[played.way_ends] += played.other_rewards[played.way_episodes]
+    along, count = played.ways, len(played.outputs)
     bootstrap = None
     if values_behind is not None:
         bootstrap = torch.where(played.way_cuts, values_behind[along[played.way_ends]], 0.0)
     lam: float | Tensor = parts.lambda_policy
     if parts.lambda_alpha > 0:
-        lam = length_adaptive_lambda(lengths, alpha=parts.lambda_alpha)
-    advantages, returns = (
-        gae(
-            rewards,
-            values[along],
-            action_mask=torch.ones(len(along), dtype=torch.bool),
-            gamma=parts.discount,
-            lam=lam,
-            bootstrap=bootstrap,
-            cu_seqlens=played.way_bounds,
-        )[part]
-        for part, lam in enumerate((lam, parts.lambda_critic))
+        lam = length_adaptive_lambda(played.way_bounds.diff(), alpha=parts.lambda_alpha)
+    estimate = partial(
+        gae,
+        _earned_along(played, penalties),
+        values[along],
+        action_mask=torch.ones(len(along), dtype=torch.bool),
+        gamma=parts.discount,
+        bootstrap=bootstrap,
+        cu_seqlens=played.way_bounds,
     )
-    count = len(played.outputs)
+    advantages, _ = estimate(lam=lam)
+    _, returns = estimate(lam=parts.lambda_critic)
     settled = _settled(_mean_by(along, advantages, count), played, parts)
     return settled, _mean_by(along, returns, count)
+
+
+def _earned_along(played: Played, penalties: Tensor | None) -> Tensor:
+    """The reward of each entry of `ways`, where it was earned."""
+    along = played.ways
+    rewards = _penalties(played, penalties)[along]
+    is_last = _ends_of_outputs(played)
+    rewards[is_last] += played.output_rewards[played.outputs[along[is_last]]]
+    rewards[played.way_ends] += played.other_rewards[played.way_episodes]
+    return rewards
 
 
 def _penalties(played: Played, penalties: Tensor | None) -> Tensor:
