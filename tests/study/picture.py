@@ -33,7 +33,7 @@ def draw(outcomes: Sequence[Outcome], file: Path) -> None:
             axes.tick_params(labelleft=place == 0)
         first.set_ylabel("held-out success")
         left, right = figure.add_subplot(grid[1, :2]), figure.add_subplot(grid[1, 2:])
-        draw_cost(left, cells, "final", "at the end")
+        draw_cost(left, cells, "final", "at the end; each dot is a seed")
         draw_cost(right, cells, "mean", "over training, the area under the curve")
         left.set_ylabel("held-out success")
         figure.legend(
@@ -64,23 +64,26 @@ def draw_curves(axes: Axes, cells: Cells, staleness: int) -> None:
 
 
 def draw_cost(axes: Axes, cells: Cells, measure: str, title: str) -> None:
-    """One point with its interval per cell, the algorithms of a staleness side by side."""
-    for index, (name, color, marker) in enumerate(styles()):
-        places = [place for place, staleness in enumerate(STALENESS) if (name, staleness) in cells]
-        at = [
-            Interval.of([getattr(it, measure) for it in cells[name, STALENESS[place]]])
-            for place in places
-        ]
+    """Every seed as a dot, and the mean with its interval, the algorithms of a staleness side by side."""
+    for (name, staleness), them in cells.items():
+        index = list(ALGORITHMS).index(name)
+        _, color, marker = styles()[index]
+        place = STALENESS.index(staleness) + 0.16 * (index - 2)
+        values = [getattr(it, measure) for it in them]
+        axes.scatter([place + 0.05] * len(values), values, s=7, color=color, alpha=0.6)
+        at = Interval.of(values)
         axes.errorbar(
-            [place + 0.14 * (index - 2) for place in places],
-            [each.mean for each in at],
-            yerr=[each.margin for each in at],
+            place,
+            at.mean,
+            yerr=at.margin,
             fmt=marker,
             color=color,
             markersize=6,
             capsize=3,
-            label=name,
+            label=name if staleness == STALENESS[0] else None,
         )
+    lowest = min(getattr(it, measure) for them in cells.values() for it in them)
+    axes.set_ylim(max(-0.02, lowest - 0.05), 1.02)  # an interval may leave what success can be
     axes.set_xticks(range(len(STALENESS)), [f"{staleness}" for staleness in STALENESS])
     axes.set_xlabel("staleness, updates")
     axes.set_title(title, loc="left", fontsize=10, color=INK)

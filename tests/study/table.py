@@ -1,6 +1,7 @@
 """The outcomes as Markdown: a row for each algorithm, a column for each staleness."""
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from tests.study.cells import ALGORITHMS, STALENESS, Recipe
 from tests.study.interval import Interval
@@ -30,7 +31,7 @@ def document(outcomes: Sequence[Outcome], recipe: Recipe, *, command: str, pictu
         "Differences between runs of the same seed, which share tasks and chances; bold where the interval excludes 0.",
         differences(cells),
         "## What the updates saw",
-        "Effective sample size of the ratios current / behavior, 0 to 1, and the tokens that a clip, a band or a mask kept from training: means over updates and seeds.",
+        "Effective sample size of the ratios current / behavior, 0 to 1; tokens that a clip, a band or a mask kept from training; updates that moved weights. Means over seeds.",
         matrix(cells, seen),
         "## Runs that ended below where they began",
         matrix(cells, lambda them: f"{sum(it.has_collapsed for it in them)} of {len(them)}"),
@@ -119,8 +120,9 @@ def differences(cells: Cells) -> str:
 
 
 def seen(them: Sequence[Outcome]) -> str:
-    size = Interval.of([it.effective_sample_size for it in them]).mean
-    return f"{size:.2f}, {100 * Interval.of([it.silent for it in them]).mean:.1f} %"
+    size = fmean(it.effective_sample_size for it in them)
+    silent = fmean(it.silent for it in them)
+    return f"{size:.2f}, {100 * silent:.1f} %, {fmean(it.trained for it in them):.0f}"
 
 
 def table(head: Sequence[str], lines: Sequence[str]) -> str:

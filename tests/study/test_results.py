@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.cells import ALGORITHMS, STALENESS, Recipe, Run
+from tests.study.__main__ import RESULTS, publish
+from tests.study.cells import ALGORITHMS, STALENESS, Recipe, Run, runs
 from tests.study.interval import Interval
-from tests.study.outcome import Outcome
+from tests.study.outcome import Outcome, Outcomes
 from tests.study.picture import draw
 from tests.study.table import by_cell, differences, document
 
@@ -53,7 +54,7 @@ def test_the_table_has_every_cell_with_its_interval_and_counts_what_collapsed() 
     assert "| M2PO | 90.0 ± 24.8 | 90.0 ± 24.8 | 90.0 ± 24.8 | 20.0 ± 0.0 |" in end
     collapsed = text.split("## Runs that ended below where they began")[1]
     assert "| M2PO | 0 of 3 | 0 of 3 | 0 of 3 | 3 of 3 |" in collapsed
-    assert "| decoupled | 0.50, 25.0 % |" in text
+    assert "| decoupled | 0.50, 25.0 %, 4 |" in text
 
 
 def test_differences_are_between_runs_of_a_seed_and_bold_where_they_are_not_chance() -> None:
@@ -72,3 +73,12 @@ def test_the_picture_is_the_same_for_the_same_runs_and_names_every_algorithm(
     first, second = (file.read_text() for file in files)
     assert first == second
     assert all(name in first for name in ALGORITHMS)
+
+
+def test_the_table_that_is_quoted_is_that_of_its_runs(tmp_path: Path) -> None:
+    """Five seeds of every cell are in the repository, and nothing was edited by hand."""
+    recipe = Recipe()
+    kept = Outcomes(RESULTS / "runs.jsonl")
+    publish(kept.of(recipe), recipe, tmp_path)
+    assert kept.missing(runs(range(5)), recipe) == []
+    assert (tmp_path / "README.md").read_text() == (RESULTS / "README.md").read_text()
