@@ -16,6 +16,7 @@ import torch
 
 from trainer.megatron import kernels
 from trainer.megatron.adam import FusedAdam
+from trainer.megatron.linear import linear
 
 CPU = torch.device("cpu")
 
@@ -74,6 +75,7 @@ def patches() -> Iterator[Patch]:
         yield from _random_state()
         yield from _literal_devices()
         yield from _optimizer()
+        yield from _linear()
         yield from _activation()
         yield from _collectives()
         yield from _mixture_of_experts()
@@ -136,6 +138,11 @@ def _optimizer() -> Iterator[Patch]:
     clip = importlib.import_module("megatron.core.optimizer.clip_grads")
     yield Patch(clip, "clip_grad_by_total_norm_fp32", _scale_to_norm)
     yield Patch(torch.nn.Parameter, "type", _type_with_cuda_name)
+
+
+def _linear() -> Iterator[Patch]:
+    layers = importlib.import_module("megatron.core.tensor_parallel.layers")
+    yield Patch(layers, "linear_with_grad_accumulation_and_async_allreduce", linear)
 
 
 def _activation() -> Iterator[Patch]:
