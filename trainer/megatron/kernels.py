@@ -10,26 +10,29 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trainer.megatron.precision import exact
+
 
 def rotations(
     angles: Tensor,  # float32 [longest, 1, 1, D], both halves of D the same
     positions: Tensor,  # int64 [T]
 ) -> Tensor:
-    """What `rotate_packed` turns tokens at these positions by: [T, 1, 1, D], cosines before sines."""
+    """What `rotate_packed` turns tokens at these positions by: [T, 1, 1, 2 D], cosines, then sines, negative in the first half."""
     half = angles.chunk(2, dim=-1)[0]
-    return torch.cat((half.cos(), half.sin()), dim=-1).index_select(0, positions)
+    cos, sin = half.cos(), half.sin()
+    return torch.cat((cos, cos, -sin, sin), dim=-1).index_select(0, positions)
 
 
 def rotate_packed(
     x: Tensor,  # [T, heads, D]
     cu_seqlens: Tensor,
-    turns: Tensor,  # [T, 1, 1, D], the tokens' `rotations`, in the place of Megatron's table of angles
+    turns: Tensor,  # [T, 1, 1, 2 D], the tokens' `rotations`, in the place of Megatron's table of angles
     cp_size: int = 1,
     cp_rank: int = 0,
 ) -> Tensor:
     """Rotary embedding of packed tokens, wherever in their sequences they stand."""
     del cu_seqlens, cp_size, cp_rank
-    cos, sin = turns.squeeze(2).to(x.dtype).chunk(2, dim=-1)
+    cos, sin = turns.squeeze(2).chunk(2, dim=-1)
     rotated: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return rotated
 
@@ -48,12 +51,11 @@ class _Rotate(torch.autograd.Function):
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    rotated = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    out_first, out_second = rotated.chunk(2, dim=-1)
-    torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=out_second).addcmul_(first, sin)
-    return rotated
+    """In float32 or better inside: a head is too narrow for torch's vectors of bfloat16, and halves of it for any."""
+    wide = exact(x)
+    first, second = wide.chunk(2, dim=-1)
+    crossed = torch.cat((second, first), dim=-1)
+    return crossed.mul_(sin).addcmul_(wide, cos).to(x.dtype)
 
 
 def swiglu(
@@ -95,8 +97,9 @@ class _SwiGLU(torch.autograd.Function):
         gate, up = x.chunk(2, dim=-1)
         x_grad = torch.empty_like(x)
         gate_grad, up_grad = x_grad.chunk(2, dim=-1)
+        torch.mul(grad, up, out=up_grad)  # for a moment what silu's gradient is made of
+        torch.ops.aten.silu_backward.grad_input(up_grad, gate, grad_input=gate_grad)
         torch.mul(grad, activated, out=up_grad)
-        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=gate_grad)
         return x_grad
 
 

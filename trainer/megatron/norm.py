@@ -34,17 +34,18 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = exact(x).square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
+        wide = exact(x)
+        scale = wide.square().mean(dim=-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale).mul_(weight).to(x.dtype)
+        return (wide * scale).mul_(weight).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        unit = x * scale
-        products = (grad * unit).flatten(0, -2)
+        unit, wide_grad, wide_weight = exact(x) * scale, exact(grad), exact(weight)
+        products = (wide_grad * unit).flatten(0, -2)
         weight_grad = products.sum(dim=0)
-        mean = torch.mv(products, exact(weight)).div_(x.size(-1)).view(scale.shape)
-        x_grad = exact(grad * weight).addcmul_(unit, mean, value=-1).mul_(scale)
+        mean = torch.mv(products, wide_weight).div_(x.size(-1)).view(scale.shape)
+        x_grad = (wide_grad * wide_weight).addcmul_(unit, mean, value=-1).mul_(scale)
         return x_grad.to(x.dtype), weight_grad.to(weight.dtype), None
