@@ -1,4 +1,6 @@
-"""Two and four processes are one process: tensor, sequence, pipeline, expert, context and data parallelism change no number."""
+"""Two and four processes, on one node or two, are one process: tensor, sequence, pipeline, expert, context and data parallelism
+change no number.
+"""
 
 import os
 import subprocess
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from deploy.ports import free_ports
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.layout_job import create, train, train_minibatches
 from trainer.megatron.layout import Layout
@@ -53,22 +56,37 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
 
 @pytest.fixture(scope="module")
 def results(models: dict[str, Reference], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What several processes make of each job, in one torchrun for each number of them."""
+    """What several processes make of each job, all of one number under the same torchrun."""
     directory = tmp_path_factory.mktemp("layouts")
     for processes, jobs in JOBS_OF.items():
-        torchrun = ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
         described = [
             f"{name}={models[model].directory},{','.join(map(str, sizes))}"
             for name, (model, *sizes) in jobs.items()
         ]
         job = Path(__file__).with_name("layout_job.py")
-        subprocess.run(
-            [sys.executable, "-m", *torchrun, job, directory, *described],
-            check=True,
-            timeout=240,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        run_everywhere([str(job), str(directory), *described], processes=processes)
     return directory
+
+
+def run_everywhere(job: list[str], *, processes: int) -> None:
+    """Two processes as two nodes of one each, told of each other by torchrun's options alone; four as one node."""
+    meeting = ("--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free_ports(1)[0]}")
+    nodes = {
+        2: [(*meeting, "--nproc-per-node=1", f"--node-rank={rank}") for rank in range(2)],
+        4: [("--standalone", "--nproc-per-node=4")],
+    }
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *node, *job], env=environment
+        )
+        for node in nodes[processes]
+    ]
+    try:
+        assert not any(node.wait(timeout=240) for node in started)
+    finally:
+        for node in started:
+            node.terminate()
 
 
 @pytest.fixture(scope="module")
