@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.table import Table
 
-ROUNDS = 5
+ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
