@@ -78,15 +78,16 @@ def critic_credit(
     """(advantages, returns) of all tokens, float64: GAE along every way, over what was sampled alone.
 
     A reward comes with the last token of the output it was given to, and what was given to none with the last of the way. Behind that
-    comes nothing, or what `values_behind` says there if a limit cut the way.
+    comes nothing, or what `values_behind` says there if a limit cut the way. Nobody asks the critic along rows that are left out: their
+    ways have no say in what they share.
     """
-    along, count = played.ways, len(played.outputs)
+    along, lengths, count = played.ways, played.way_bounds.diff(), len(played.outputs)
     bootstrap = None
     if values_behind is not None:
         bootstrap = torch.where(played.way_cuts, values_behind[along[played.way_ends]], 0.0)
     lam: float | Tensor = parts.lambda_policy
     if parts.lambda_alpha > 0:
-        lam = length_adaptive_lambda(played.way_bounds.diff(), alpha=parts.lambda_alpha)
+        lam = length_adaptive_lambda(lengths, alpha=parts.lambda_alpha)
     estimate = partial(
         gae,
         _earned_along(played, penalties),
@@ -98,8 +99,9 @@ def critic_credit(
     )
     advantages, _ = estimate(lam=lam)
     _, returns = estimate(lam=parts.lambda_critic)
-    settled = _settled(_mean_by(along, advantages, count), played, parts)
-    return settled, _mean_by(along, returns, count)
+    is_asked = torch.repeat_interleave(played.trains[along[played.way_ends]], lengths)
+    settled = _settled(_mean_by(along[is_asked], advantages[is_asked], count), played, parts)
+    return settled, _mean_by(along[is_asked], returns[is_asked], count)
 
 
 def _earned_along(played: Played, penalties: Tensor | None) -> Tensor:

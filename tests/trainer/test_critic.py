@@ -197,6 +197,35 @@ def test_gae_starts_from_what_is_behind_a_cut(lam: float) -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_way_that_is_left_out_has_no_say_in_what_it_shares() -> None:
+    """Nobody measures values along a row that does not train, so what it shares is estimated along the other ways alone."""
+    parts = PPO.model_copy(update={"lambda_policy": 0.5, "whitening": "none"})
+    batch = prepared(parts)
+    tokens = batch.of_tokens([part.tokens.float() for part in batch.train.microbatches])
+    is_left_out = (tokens == 116) | (tokens == 117)  # the episode's second row
+    values = torch.tensor([said(int(t)) for t in tokens], dtype=torch.float64)
+    played = replace(batch.played, trains=~is_left_out)
+    advantages, returns = critic_credit(
+        played, parts, values.masked_fill(is_left_out, 0.0), values_behind=torch.zeros_like(values)
+    )
+    play = PLAYS[1]
+    alone = replace(
+        play,
+        outputs={name: play.outputs[name] for name in ("a", "b")},
+        ways=[["a", "b"]],
+        rows=[["a", "b"]],
+        earned={},
+    )
+    game = Game([alone], behavior={}, proximal={}, reference={}, values={})
+    game.values.update({token: said(token) for token in game.tokens})
+    nothing = dict.fromkeys(game.tokens, 0.0)
+    expected = estimated(game, nothing, of_length=lambda _: 0.5)
+    found = {int(t): float(a) for t, a in zip(tokens, advantages, strict=True)}
+    assert {t: found[t] for t in game.tokens} == pytest.approx(expected, rel=1e-9)
+    assert not advantages[is_left_out].any()
+    assert float(returns[tokens == 110]) == 0.0
+
+
 def beyond(token: int) -> float:
     return 0.3 - 0.01 * token
 
