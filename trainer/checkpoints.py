@@ -47,8 +47,8 @@ class Checkpoints:
         return steps // self._every_steps > before // self._every_steps
 
     def has(self, steps: int) -> bool:
-        """Whether the last one, whole or in the making, is of so many steps; the same on every rank."""
-        return steps in (self._steps, self._writing and self._writing.steps)
+        """Whether the last whole one is of so many steps; with none in the making it is the same on every rank."""
+        return steps == self._steps
 
     def begin(self, learner: Learner, progress: Progress) -> None:
         """Write one while training goes on; every rank calls it, after the `finish` of the one before."""

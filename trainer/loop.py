@@ -137,8 +137,10 @@ class Trainer:
 
     def keep_best(self, progress: Progress) -> None:
         """The same of a policy that was evaluated while the trainer waited, unless there is one: its weights are kept
-        anyhow, but training goes on from it only with the optimizer's state.
+        anyhow, but training goes on from it only with the optimizer's state. One in the making is waited for: it may fail, and
+        ranks would not know it at the same time.
         """
+        self.settle()
         steps = self.learner.steps
         if steps and not self.checkpoints.has(steps):
             self.keep(progress)

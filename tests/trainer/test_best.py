@@ -231,6 +231,18 @@ def test_training_can_go_back_to_the_best(place: Place) -> None:
         assert "v00000003" in published(place.weights_dir)
 
 
+def test_the_best_does_not_rely_on_a_checkpoint_in_the_making(place: Place) -> None:
+    """One that cannot be written after all is tried again at once, where the next would be of other weights."""
+    with Stand(place, evenness) as stand:
+        progress = stand.train(rounds=1)
+        trainer = stand.trainer()
+        place.checkpoint_dir.write_text("")
+        trainer.keep(progress)
+        trainer.keep_best(progress)
+        trainer.settle()
+        assert stand.metric("turngate_training_alerts_total", kind="checkpoint") == 2
+
+
 def test_without_sql_the_last_best_stays(place: Place) -> None:
     """Training goes on; what the ledger said before it went away still holds."""
     with Stand(place, evenness) as stand:
