@@ -199,7 +199,7 @@ class Composition(BaseModel):
 
     @property
     def needs_proximal_pass(self) -> bool:
-        """Whether the policy must be measured before it moves; M2PO judges its tokens over the whole batch."""
+        """Whether the policy must be measured before it moves; M2PO judges tokens by it."""
         return self.proximal == "recompute" or self.policy_loss == "m2po"
 
     @property

@@ -24,7 +24,7 @@ log = logging.getLogger("trainer")
 PHASES = ("claim", "prepare", "logprobs", "step", "publish", "swap", "checkpoint")
 ALERTS = ("publish", "checkpoint", "swap", "not_finite", "writer")
 GAUGES = {  # of what `summarize` gives
-    "loss": "Loss of the last step",
+    "loss": "Mean over the optimizer steps of the last batch",
     "kl": "KL(behavior || proximal), k3, per trained token",
     "reference_kl": "KL(current || reference), k3, per trained token; 0 without a reference",
     "gradient_norm": "Before clipping",
@@ -34,7 +34,7 @@ GAUGES = {  # of what `summarize` gives
     "effective_sample_size": "Of the importance weights, 0..1",
     "zero_advantage_fraction": "Episodes that teach nothing",
     "rejected_fraction": "Of the trained tokens, those that a correction, a mask or a rule about flagged or stale tokens leaves no gradient",
-    "critic_loss": "Of the last step of the critic; these four are 0 without one",
+    "critic_loss": "The same of the critic; these four are 0 without one",
     "critic_gradient_norm": "Before clipping, of the critic",
     "explained_variance": "Of the returns, by what the critic said before the step: 1 is all of it, 0 none",
     "value_clip_fraction": "Of the tokens, those whose value has moved further than value_clip since the batch was measured",

@@ -22,7 +22,7 @@ class Microbatch:
     A sequence may continue the beginning of an earlier one instead of repeating it, which makes trees:
     [1 2 3 4] and [1 2 5]  ->  tokens [1 2 3 4 5], cu_seqlens [0 4 5], parents [-1 1].
 
-    The loss of a batch is the sum over its tokens of `weights` times the token's loss, so the
+    The loss of a step is the sum over its tokens of `weights` times the token's loss, so the
     weights carry the global denominator and a split into microbatches changes nothing.
     """
 
@@ -32,7 +32,9 @@ class Microbatch:
     advantages: Tensor  # float32 [T]
     behavior_logprobs: Tensor  # float32 [T]
     proximal_logprobs: Tensor  # float32 [T]
-    weights: Tensor  # float32 [T], aggregation weights over the whole batch
+    weights: (
+        Tensor  # float32 [T], aggregation weights, whose denominators are those of the whole step
+    )
     temperatures: Tensor | None = (
         None  # float32 [T], the sampling temperature of each token; None is 1
     )
@@ -41,7 +43,7 @@ class Microbatch:
     reference_logprobs: Tensor | None = None  # float32 [T], where a KL is wanted
     values: Tensor | None = None  # float32 [T], a critic's, of the state before each token
     returns: Tensor | None = None  # float32 [T], what it should have said
-    kept: Tensor | None = None  # bool [T], what a rule over the whole batch lets train; None is all
+    kept: Tensor | None = None  # bool [T], what a rule over the whole step lets train; None is all
     asks_behind: bool = False  # for the states behind the action tokens, not those before them
     # int64 [S], the token that each sequence continues, -1 where it begins anew; None: all do
     parents: Tensor | None = None
