@@ -136,8 +136,9 @@ class Publisher:
                 log.info("orphaned policy removed", extra={"version": version})
 
     def _new_version(self, parent: int) -> int:
-        """From the store's counter, past what an emptied Redis has forgotten."""
-        newest = max([parent, *self._policies.versions()])
+        """From the store's counter, past what an emptied Redis has forgotten: scores must not find another policy."""
+        evaluated = frozenset() if self._best is None else self._best.evaluated()
+        newest = max([parent, *self._policies.versions(), *evaluated])
         while (version := self._portal.call(self._store.next_version)) <= newest:
             pass
         return version

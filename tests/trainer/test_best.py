@@ -104,12 +104,13 @@ class PublishingMachine(RuleBasedStateMachine):
         self.start()
         recorded = self.portal.call(self.store.recorded_policy)
         assert recorded is not None
+        self.newest = recorded.version
         self.publisher.remove_orphans(recorded)
         self.publisher.swap()
 
     @rule(back=st.integers(0, 6), wins=st.integers(0, MIN_EPISODES), is_heard=st.booleans())
     def evaluate(self, back: int, wins: int, is_heard: bool) -> None:
-        version = max(0, self.newest - back)
+        version = max(0, self.policies.versions()[-1] - back)
         if version not in self.played | self.scored:
             self.played[version] = wins
             rewards = [float(n < wins) for n in range(MIN_EPISODES)]
@@ -132,7 +133,8 @@ class PublishingMachine(RuleBasedStateMachine):
         self.portal.call(forget, self.redis_url, self.project)
         self.start()
         self.publisher.adopt_starter(self.model_dir)
-        self.newest = max(self.policies.versions())
+        self.hear()  # the starter may have been gone, and what it scored counts again
+        self.newest = 0
         self.publisher.swap()
 
     @invariant()
@@ -181,6 +183,10 @@ def test_an_emptied_redis_costs_no_score(start: Callable[[], PublishingMachine])
     machine.empty_redis()
     machine.crash(is_written=False, is_recorded=False)
     assert machine.policies.versions() == [0, 3]
+    machine.portal.call(hold_out, machine.store, 9, [0.5] * MIN_EPISODES)  # an engine still had it
+    machine.hear()
+    machine.publish(times=1)
+    assert machine.policies.versions() == [3, 10]
     machine.teardown()
 
 
