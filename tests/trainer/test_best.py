@@ -170,7 +170,7 @@ def test_the_best_that_was_on_disk_when_scored_stays(
 ) -> None:
     """In any order of publishing, scoring, hearing of it and dying on any line."""
     run_state_machine_as_test(
-        start, settings=settings(max_examples=20, stateful_step_count=30, deadline=None)
+        start, settings=settings(max_examples=12, stateful_step_count=25, deadline=None)
     )
 
 
