@@ -15,9 +15,9 @@ from rich.text import Text
 
 from rollout.settings import SettingsError
 from trainer.explanation import Explanation, Line, explain
-from trainer.findings import Finding
 from trainer.presets import PRESETS
-from trainer.rule import Severity
+from trainer.rules.findings import Finding
+from trainer.rules.rule import Severity
 from trainer.settings import Settings
 
 app = typer.Typer(add_completion=False)

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 from trainer import algorithms
 from trainer.composition import Composition
-from trainer.findings import Finding, findings
 from trainer.presets import PRESETS, Preset, origins
+from trainer.rules.findings import Finding, findings
+from trainer.rules.setup import Setup
 from trainer.settings import Settings
-from trainer.setup import Setup
 
 Meaning = str | Callable[..., object]
 

@@ -20,7 +20,6 @@ from trainer.best import Best
 from trainer.buffer import Buffer
 from trainer.checkpoints import Checkpoints, Progress
 from trainer.feed import Feed
-from trainer.findings import vetted
 from trainer.history import History
 from trainer.lineage import Lineage
 from trainer.loop import Trainer
@@ -34,6 +33,7 @@ from trainer.portal import Portal
 from trainer.publish import Publisher
 from trainer.ranks import Ranks
 from trainer.report import Report
+from trainer.rules.findings import vetted
 from trainer.settings import Settings
 from trainer.staleness import StalenessRule
 from trainer.step_trace import StepTrace

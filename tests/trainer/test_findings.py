@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from rollout.settings import SettingsError
 from trainer.composition import Composition
-from trainer.findings import findings, vetted
 from trainer.presets import PRESETS, origins
-from trainer.rules import RULES
+from trainer.rules.findings import RULES, findings, vetted
+from trainer.rules.setup import Setup
 from trainer.settings import Settings
-from trainer.setup import Setup
 
 TABLE: list[tuple[str, str, dict[str, Any]]] = [
     # rule, algorithm, settings

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 from rollout.settings import SettingsError
 from trainer.composition import Composition
-from trainer.rule import Severity
-from trainer.rules import RULES
+from trainer.rules.critic import CRITIC_RULES
+from trainer.rules.ratios import RATIO_RULES
+from trainer.rules.rewards import REWARD_RULES
+from trainer.rules.rule import Severity
+from trainer.rules.setup import Setup
 from trainer.settings import Settings
-from trainer.setup import Setup
 
 log = logging.getLogger("trainer")
+
+RULES = (*REWARD_RULES, *CRITIC_RULES, *RATIO_RULES)
 
 
 @dataclass(frozen=True, slots=True)

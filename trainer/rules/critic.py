@@ -1,6 +1,6 @@
 """The rules about the critic: whom it serves, and when its word counts."""
 
-from trainer.rule import error, warning
+from trainer.rules.rule import error, warning
 
 CRITIC_RULES = (
     error(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from trainer.setup import Setup
+from trainer.rules.setup import Setup
 
 Applies = Callable[[Setup], bool]
 

@@ -1,7 +1,7 @@
 """The rules about ratios between policies: clips, corrections, the proximal policy, the KL to a reference."""
 
 from trainer.composition import AGAINST_BEHAVIOR, CLIPPING, IMITATING, PER_SEQUENCE_LOSSES
-from trainer.rule import error, note, warning
+from trainer.rules.rule import error, note, warning
 
 WIDEST_CLIP = 3.0  # a ratio beyond 4 is an accident that the clip is there for
 WIDEST_GSPO_CLIP = 0.05  # a mean log-ratio of this size is a ratio of e^50 over a thousand tokens

@@ -1,15 +1,10 @@
-"""The rules by which a composition is judged before it runs; here those about rewards, advantages and what is averaged.
+"""The rules about rewards, advantages and what is averaged."""
 
-`findings.py` applies them all.
-"""
-
-from trainer.critic_rules import CRITIC_RULES
-from trainer.ratio_rules import RATIO_RULES
-from trainer.rule import error, warning
+from trainer.rules.rule import error, warning
 
 DIVIDES_BY_DEVIATION = frozenset({"grpo", "lite_ppo"})
 
-SIGNAL_RULES = (
+REWARD_RULES = (
     error(
         "equal_rewards",
         lambda at: at.parts.reward_scale == 0 or at.parts.reward_low >= at.parts.reward_high,
@@ -181,5 +176,3 @@ SIGNAL_RULES = (
         "unset it, or make the choice that reads it (`turngate trainer explain`)",
     ),
 )
-
-RULES = (*SIGNAL_RULES, *CRITIC_RULES, *RATIO_RULES)
