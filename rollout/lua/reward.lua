@@ -14,8 +14,9 @@ if prior then
 end
 if status == 'claimed' then return refuse('EpisodeClaimed', id) end
 if status == 'trained' then return refuse('EpisodeSettled', id, status) end
--- A held-out episode ends with its seal; whoever judges it may take longer.
-local is_evaluated = kind == 'side' and reason == 'no_signal'
+-- A held-out episode ends with its seal; whoever judges it may take longer, while there is something to judge.
+local has_turns = call('EXISTS', episode_key(id, ':turns')) == 1
+local is_evaluated = kind == 'side' and reason == 'no_signal' and has_turns
 if status == 'discarded' and not is_evaluated then return refuse('EpisodeSettled', id, reason) end
 if turn ~= '' and call('HGET', key('turns'), turn) ~= id then return refuse('NoSuchTurn', turn) end
 

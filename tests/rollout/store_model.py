@@ -169,7 +169,7 @@ class Model:
         if episode.status == "claimed":
             return errors.EpisodeClaimed
         is_evaluated = episode.kind == "side" and episode.reason == "no_signal"
-        if episode.status in TERMINAL and not is_evaluated:
+        if episode.status in TERMINAL and not (is_evaluated and episode.turns):
             return errors.EpisodeSettled
         if turn is not None and self.turns.get(turn) != name:
             return errors.NoSuchTurn

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.episode import Output, OutputFlags, VersionInterval
+from rollout.errors import EpisodeSettled
 from rollout.evaluation import Evaluation, ranked
 from rollout.header import OpenEpisode
 from rollout.ledger import Ledger
@@ -82,7 +83,7 @@ async def test_an_episode_of_two_versions_counts_for_neither(store: Store, ledge
 async def test_a_late_judge_is_heard_and_a_deleted_episode_no_longer(
     store: Store, ledger: Ledger
 ) -> None:
-    """A reward after the end counts, a new value replaces it, a repetition changes nothing, and deletion takes it back."""
+    """A reward after the end counts, a new value replaces it, a repetition changes nothing, and deletion takes it back for good."""
     for name in ("ep_1", "ep_2"):
         await hold_out(store, name, output([2], version=6))
         await store.seal(name)
@@ -95,6 +96,10 @@ async def test_a_late_judge_is_heard_and_a_deleted_episode_no_longer(
     assert await scores(store, ledger) == {6: (2, 0.75)}
 
     await store.delete("ep_2")
+    assert await scores(store, ledger) == {6: (1, 1.0)}
+
+    with pytest.raises(EpisodeSettled):
+        await store.reward("ep_2", Reward(0.5))
     assert await scores(store, ledger) == {6: (1, 1.0)}
 
 
