@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from deploy.cli.connection import AdminKey, DataDir, Gateway, ask
 from deploy.cli.output import Output
@@ -83,7 +83,8 @@ def _show(output: Output, content: dict[str, Any], policy: Policy) -> None:
 
 
 def _table(policies: list[Policy]) -> Table:
-    table = Table("policy", "held-out reward", "is", "path", box=box.SIMPLE_HEAD)
+    path = Column("path", overflow="fold")  # cut, it would lose the version
+    table = Table("policy", "held-out reward", "is", path, box=box.SIMPLE_HEAD)
     for policy in policies:
         score = policy.evaluation.score if policy.evaluation else ""
         marks = {"best": policy.is_best, "served": policy.is_active, "gone": not policy.is_on_disk}

@@ -68,6 +68,7 @@ async def test_the_best_is_named_and_exported(
     assert "v2 0.75 ± 0.25 (4 episodes) best" in " ".join(listed.split())
     assert "v3 0.25 ± 0.25 (4 episodes)" in " ".join(listed.split())
     assert "v1" not in listed
+    assert written[1].path in "".join(listed.split())
     assert "gone and never evaluated: 1" in noted
     assert best == f"v2  0.75 ± 0.25 (4 episodes)  {written[1].path}\n"
     assert json.loads(as_json)["version"] == 2
