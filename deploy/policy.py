@@ -60,7 +60,12 @@ def export(policy: Policy, out: Path) -> None:
         raise PolicyUnavailable(
             f"policy {policy.version} is not at {source}; it was deleted, or lies on another machine"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PolicyUnavailable(
+            f"{out} cannot be made: {error.strerror}: {error.filename}; name another directory"
+        ) from error
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as partial:
         whole = Path(partial) / "policy"
         shutil.copytree(source, whole)

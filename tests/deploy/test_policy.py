@@ -47,6 +47,8 @@ async def test_the_best_is_named_and_exported(
 ) -> None:
     """A list with scores, one line for the best, and a copy of it that a run can start from."""
     written = write_policies(tmp_path, model_dir, 1, 2, 3)
+    out_of_place = tmp_path / "file"
+    out_of_place.touch()
     async with running_engine() as engine, start_gateway(engine, best_min_episodes=4) as served:
         where = ("--gateway", served.url, "--admin-key", ADMIN_KEY)
         await publish(served, tmp_path, *written)
@@ -60,6 +62,7 @@ async def test_the_best_is_named_and_exported(
         as_json, _ = await command("policy", "best", "--output", "json", *where)
         exported, _ = await command("policy", "export", str(tmp_path / "out" / "best"), *where)
         _, refused = await command("policy", "export", str(tmp_path / "out" / "best"), *where)
+        _, below_file = await command("policy", "export", str(out_of_place / "best"), *where)
         _, unknown = await command(
             "policy", "export", str(tmp_path / "x"), "--version", "9", *where
         )
@@ -77,6 +80,7 @@ async def test_the_best_is_named_and_exported(
     policies.verify(msgspec.structs.replace(written[1], path=str(out)))
     assert [file.name for file in out.parent.iterdir()] == ["best"]
     assert "name a new directory" in refused
+    assert "name another directory" in below_file
     assert "there is no policy 9" in unknown
 
 
