@@ -120,7 +120,9 @@ class GatewayClient:
         try:
             return await self._http.request(method, path, json=body)
         except httpx.TransportError as error:
-            raise GatewayRefused(f"cannot reach the gateway at {self._root}: {error!r}") from error
+            raise GatewayRefused(
+                f"cannot reach the gateway at {self._root}: {error!r}; `turngate status` tells whether it runs"
+            ) from error
 
 
 def _message(reply: httpx.Response) -> str:

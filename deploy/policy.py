@@ -58,7 +58,8 @@ def export(policy: Policy, out: Path) -> None:
         raise PolicyUnavailable(f"{out} exists; name a new directory")
     if not source.is_dir():
         raise PolicyUnavailable(
-            f"policy {policy.version} is not at {source}; it was deleted, or lies on another machine"
+            f"policy {policy.version} is not at {source}: "
+            "name one that `turngate policy list` shows on disk, or export where the trainer writes"
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
