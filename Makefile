@@ -39,7 +39,7 @@ status: product ## what runs, and how far the training is
 	@$(TURNGATE) status $(ARGS)
 
 test: setup lint ## lint, then every test
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 bench: setup ## what a turn and a training step cost
 	@$(BIN)/python -m tests.bench $(ARGS)

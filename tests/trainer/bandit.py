@@ -1,6 +1,6 @@
 """A task without an engine: one sampled token per episode, judged by a rule; the policy's success is computed exactly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
@@ -89,6 +89,20 @@ def one_token_turn(turn_id: str, token: int, logprob: float, version: int) -> Tu
 
 def token_logprobs(learner: Learner) -> torch.Tensor:
     """The policy's logprob of every token after the prompt, [V]."""
+    return _of_last(learner.logprobs(_every_token()))
+
+
+def value(learner: Learner) -> float:
+    """What the critic expects after the prompt, the only state there is."""
+    return float(_of_last(learner.values(_every_token()))[0])
+
+
+def _of_last(answers: Sequence[torch.Tensor]) -> torch.Tensor:
+    return answers[0].reshape(VOCABULARY, -1)[:, -1]
+
+
+def _every_token() -> TrainBatch:
+    """A row for each token after the prompt."""
     ids = torch.tensor([[*PROMPT, token] for token in range(VOCABULARY)])
     length = ids.shape[1]
     nothing = torch.zeros(ids.numel())
@@ -103,7 +117,7 @@ def token_logprobs(learner: Learner) -> torch.Tensor:
         proximal_logprobs=nothing,
         weights=nothing,
     )
-    return learner.logprobs(TrainBatch((microbatch,)))[0].reshape(ids.shape)[:, -1]
+    return TrainBatch((microbatch,))
 
 
 def success(learner: Learner) -> float:
