@@ -7,11 +7,9 @@ from redis.asyncio import Redis
 
 from rollout.episode import DiscardReason, EpisodeStatus
 from rollout.errors import (
-    Backlogged,
     EpisodeClaimed,
     EpisodeSealed,
     EpisodeSettled,
-    GroupClosed,
     NoSuchEpisode,
     NoSuchTurn,
     RetryMismatch,
@@ -287,46 +285,6 @@ async def test_deleting_takes_the_data_with_it(store: Store) -> None:
     assert await store.locate("turn of ep_2") is None
     with pytest.raises(EpisodeSettled):
         await store.delete("ep_1")
-
-
-async def test_new_groups_wait_at_the_door_and_members_always_enter(store: Store) -> None:
-    """Admission reserves whole groups; side episodes never count; training makes room."""
-    await store.set_training({"max_live_episodes": 3})
-    await play(store, "ep_1", group="g", size=2)
-    await play(store, "ep_3")
-
-    with pytest.raises(Backlogged):
-        await store.open(OpenEpisode("ep_4"))
-    await play(store, "ep_2", group="g")
-    await store.open(OpenEpisode("ep_side", kind="side"))
-
-    claims = await claim(store)
-    await store.ack("trainer", [c.group_id for c in claims], policy(2))
-    assert (await store.open(OpenEpisode("ep_4"))).status is EpisodeStatus.OPEN
-
-
-@pytest.mark.parametrize(
-    ("step_seconds", "wait"), [(0.4, 1.0), (25, 2.5), (90, 5.0)], ids=["fast", "usual", "slow"]
-)
-async def test_a_refused_caller_does_not_sleep_through_the_next_step(
-    store: Store, step_seconds: float, wait: float
-) -> None:
-    """It is told to wait a tenth of the time between two steps, at least a second and at most five."""
-    await store.set_training({"max_live_episodes": 1, "step_seconds": step_seconds})
-    await store.open(OpenEpisode("ep_1"))
-    with pytest.raises(Backlogged) as refusal:
-        await store.open(OpenEpisode("ep_2"))
-    assert refusal.value.retry_after == wait
-
-
-async def test_a_full_group_is_closed(store: Store) -> None:
-    """The size is the first that was stated."""
-    await store.open(OpenEpisode("ep_1", "g"))
-    await store.open(OpenEpisode("ep_2", "g", 2))
-
-    with pytest.raises(GroupClosed, match="g takes no more"):
-        await store.open(OpenEpisode("ep_3", "g", 9))
-    assert (await store.group("g")).size == 2
 
 
 async def test_episodes_are_listed_newest_first_in_pages(store: Store, clock: Clock) -> None:
