@@ -7,11 +7,11 @@ import uvloop
 
 from gateway.serving import serve
 from gateway.settings import Settings
+from rollout.chat_template.rendering import TemplateError
 from rollout.errors import RolloutError
 from rollout.logs import configure
-from rollout.model_files import ModelFilesError
-from rollout.rendering import TemplateError
 from rollout.settings import SettingsError
+from rollout.tokenizer.token_facts import ModelFilesError
 
 log = logging.getLogger("gateway")
 

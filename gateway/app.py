@@ -6,10 +6,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from gateway import administration, episodes, health, models, policies, rewards
-from gateway.chat_stream import ChatDialect
+from gateway.api import administration, episodes, health, models, policies, rewards
+from gateway.dialects.chat.stream import ChatDialect
+from gateway.endpoint.model_endpoint import ModelEndpoint
 from gateway.errors import EXPECTED, ApiError, error_body, error_headers, translate
-from gateway.model_endpoint import ModelEndpoint
 from gateway.services import Services
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from gateway.services import Services
 from rollout.settler import Settler
-from rollout.store import Store
+from rollout.store.store import Store
 
 
 @asynccontextmanager

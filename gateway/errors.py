@@ -19,7 +19,8 @@ from collections.abc import Mapping
 import orjson
 
 from rollout import errors as rollout_errors
-from rollout.rendering import TemplateError
+from rollout.chat_template.rendering import TemplateError
+from rollout.engine import errors as engine_errors
 
 # Engines and stores that are away come back within seconds or need a person.
 RETRY_AFTER_SECONDS = 2.0
@@ -135,8 +136,8 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.Backlogged: (TooMany, "backlogged"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),
     rollout_errors.LedgerUnavailable: (Unavailable, "ledger_unavailable"),
-    rollout_errors.EngineRejected: (BadRequest, "engine_rejected"),
-    rollout_errors.EngineError: (Unavailable, "engine_unavailable"),
+    engine_errors.EngineRejected: (BadRequest, "engine_rejected"),
+    engine_errors.EngineError: (Unavailable, "engine_unavailable"),
     TemplateError: (BadRequest, "template_error"),
 }
 

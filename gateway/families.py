@@ -1,7 +1,7 @@
 """The model families known by name, and what is known of the model that is served.
 
 Any other model works too: its markup is read if it is one of the known formats, and where its outputs end is tried when
-its template is loaded (`rollout/window.py`). That nobody has tried it before is said at start and under `/v1/models`.
+its template is loaded (`rollout/chat_template/boundary_finder.py`). That nobody has tried it before is said at start and under `/v1/models`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 
-from gateway.reader import Reader
-from rollout.template import ChatTemplate
-from rollout.tokenizer import Tokenizer
+from gateway.parsing.output_reader import Reader
+from rollout.chat_template.chat_template import ChatTemplate
+from rollout.tokenizer.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 

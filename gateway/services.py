@@ -5,26 +5,26 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.attach import Attacher
-from gateway.authentication import Authenticator
+from gateway.access.authentication import Authenticator
+from gateway.access.rate_limits import Limits
+from gateway.attach.attacher import Attacher
 from gateway.families import ModelFacts
-from gateway.images import Images
-from gateway.limits import Limits
 from gateway.metrics import Metrics
-from gateway.planner import Planner
-from gateway.reader import Reader
-from gateway.sampler import Sampler
+from gateway.parsing.output_reader import Reader
+from gateway.project_stores import Stores
 from gateway.settings import Settings
-from gateway.stores import Stores
-from gateway.turn import Turns
-from rollout.engine_control import EngineControl
-from rollout.ledger import Ledger
-from rollout.pool import Pool
-from rollout.store import Store
-from rollout.swap import Swap, reconcile
-from rollout.template import ChatTemplate
-from rollout.tokenizer import Tokenizer
-from rollout.vision import Vision
+from gateway.turn.image_sizes import Images
+from gateway.turn.planner import Planner
+from gateway.turn.sampler import Sampler
+from gateway.turn.turns import Turns
+from rollout.chat_template.chat_template import ChatTemplate
+from rollout.engine.pool import Pool
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.swap import Swap, reconcile
+from rollout.ledger.ledger import Ledger
+from rollout.store.store import Store
+from rollout.tokenizer.tokenizer import Tokenizer
+from rollout.tokenizer.vision import Vision
 
 # A swap of a large model takes minutes; the lock outlives it unless its holder died.
 RECONCILE_LOCK_SECONDS = 900.0

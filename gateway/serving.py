@@ -18,9 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.allocator import keep_freed_memory
+from gateway.api.health import read_snapshot
 from gateway.app import create_app, create_model_endpoints
 from gateway.background import in_background
-from gateway.health import read_snapshot
 from gateway.metrics import Metrics
 from gateway.middleware import ASGIApp, Edge
 from gateway.services import Services, open_services

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from rollout.nearest import nearest
+from rollout.suggestions import nearest
 
 PREFIX = "TURNGATE_"
 FlaggedTokens = Literal["train", "correct", "mask", "refuse"]

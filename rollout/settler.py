@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from rollout.errors import LedgerUnavailable, StoreUnavailable
-from rollout.ledger import Ledger
-from rollout.store import Store
+from rollout.ledger.ledger import Ledger
+from rollout.store.store import Store
 
 log = logging.getLogger(__name__)
 

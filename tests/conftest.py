@@ -9,8 +9,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from deploy.demo.starter import create_untrained
-from rollout.tokenizer import Tokenizer
+from deploy.demo.starter.starter import create_untrained
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.engines import start_engine
 from tests.gateways import Gateway, StartGateway, running_gateway
 from tests.redis_server import running_redis

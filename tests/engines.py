@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollout.engine_control import EngineControl
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.swap import swap
 from rollout.policies import Policy
-from rollout.swap import swap
 
 ROOT = Path(__file__).parent.parent
 PYTHON = Path(os.environ.get("TURNGATE_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 
 from gateway.serving import gateway
 from gateway.settings import Settings
-from rollout.store import Store
+from rollout.store.store import Store
 
 ADMIN_KEY = "tg-admin-for-tests-only"
 

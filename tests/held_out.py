@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from uuid import uuid4
 
-from rollout.header import OpenEpisode
-from rollout.reward import Reward
-from rollout.store import Store
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.reward import Reward
+from rollout.store.store import Store
 from tests.rollout.play import commit
 from tests.rollout.turns import output, turn
 

@@ -15,12 +15,12 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from deploy.settings import Settings as CommandSettings
-from gateway import administration, episodes, health, models, policies, rewards
+from gateway.api import administration, episodes, health, models, policies, rewards
 from gateway.settings import Settings as GatewaySettings
 from rollout.settings import SharedSettings
 from tests.family_table import families
-from trainer.composition import CLIPPING, Composition
-from trainer.presets import PRESETS
+from trainer.composition.composition import CLIPPING, Composition
+from trainer.composition.presets import PRESETS
 from trainer.settings import Settings as TrainerSettings
 
 README = Path(__file__).parent.parent / "README.md"

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from rollout.engine import Engine
-from rollout.engine_control import EngineControl
-from rollout.generation import Chunk, GenerateRequest
+from rollout.engine.generation import Chunk, GenerateRequest
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.sglang.data_path import Engine
+from rollout.engine.swap import swap
 from rollout.policies import PolicyStore
-from rollout.swap import swap
 from tests.engines import ADMIN_KEY, engine_process, start_engine
-from trainer.adapter_files import write_adapter
+from trainer.learner.lora import Lora
+from trainer.learner.microbatch import Microbatch, TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.lora import Lora
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.model_files import write_weights
+from trainer.publish.adapter_files import write_adapter
+from trainer.publish.weight_files import write_weights
 
 pytestmark = pytest.mark.engine
 

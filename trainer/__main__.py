@@ -14,11 +14,11 @@ from types import FrameType
 from rollout.errors import RolloutError
 from rollout.logs import configure
 from rollout.settings import SettingsError
+from trainer.async_bridge import Portal, Stopped
 from trainer.job import Job
-from trainer.megatron.errors import LearnerError
-from trainer.portal import Portal, Stopped
+from trainer.learner.errors import LearnerError
 from trainer.settings import Settings
-from trainer.step_trace import StepTrace
+from trainer.telemetry.step_trace import StepTrace
 
 log = logging.getLogger("trainer")
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rollout.settings import SettingsError
-from trainer.explanation import Explanation, Line, explain
-from trainer.presets import PRESETS
-from trainer.rules.findings import Finding
-from trainer.rules.rule import Severity
+from trainer.advice.explanation import Explanation, Line, explain
+from trainer.advice.rules.findings import Finding
+from trainer.advice.rules.rule import Severity
+from trainer.composition.presets import PRESETS
 from trainer.settings import Settings
 
 app = typer.Typer(add_completion=False)

@@ -11,33 +11,33 @@ from typing import Self
 import torch
 from prometheus_client import CollectorRegistry, start_http_server
 
-from rollout.engine_control import EngineControl
-from rollout.ledger import Ledger
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.settings import SettingsError
-from rollout.store import Store
-from trainer.best import Best
-from trainer.buffer import Buffer
-from trainer.checkpoints import Checkpoints, Progress
-from trainer.feed import Feed
-from trainer.history import History
-from trainer.lineage import Lineage
+from rollout.store.store import Store
+from trainer.advice.rules.findings import vetted
+from trainer.async_bridge import Portal
+from trainer.batch.staleness import StalenessRule
+from trainer.feed.feed import Feed
+from trainer.feed.replay_buffer import Buffer
+from trainer.learner.layout import Layout
+from trainer.learner.lora import Lora
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.loop import Trainer
-from trainer.megatron.frozen import Frozen
-from trainer.megatron.layout import Layout
+from trainer.megatron.frozen_policy import Frozen
 from trainer.megatron.learner import Learner
-from trainer.megatron.lora import Lora
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.objective import Objective
-from trainer.portal import Portal
-from trainer.publish import Publisher
+from trainer.objective.objective import Objective
+from trainer.publish.best_policies import Best
+from trainer.publish.checkpoints import Checkpoints, Progress
+from trainer.publish.publisher import Publisher
+from trainer.publish.resume import Lineage
+from trainer.publish.training_records import History
 from trainer.ranks import Ranks
-from trainer.report import Report
-from trainer.rules.findings import vetted
 from trainer.settings import Settings
-from trainer.staleness import StalenessRule
-from trainer.step_trace import StepTrace
-from trainer.writer import TensorBoardWriter, WandbWriter, Writer
+from trainer.telemetry.metric_writers import TensorBoardWriter, WandbWriter, Writer
+from trainer.telemetry.report import Report
+from trainer.telemetry.step_trace import StepTrace
 
 log = logging.getLogger("trainer")
 

@@ -6,22 +6,22 @@ A batch whose rewards teach nothing changes no weight and publishes nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rollout.episode import DiscardReason
-from rollout.group import Claim
+from rollout.episode.group import Claim
+from rollout.episode.turn import DiscardReason
 from rollout.policies import Policy
-from trainer.batch import Batch, prepare
-from trainer.checkpoints import Checkpoints, Progress
-from trainer.feed import Feed
-from trainer.history import History
-from trainer.measure import measure
-from trainer.megatron.frozen import Frozen
+from trainer.batch.batch import Batch, prepare
+from trainer.feed.feed import Feed
+from trainer.megatron.frozen_policy import Frozen
 from trainer.megatron.learner import Learner
-from trainer.objective import Objective
-from trainer.publish import Publisher
-from trainer.report import Report, summarize
-from trainer.step_trace import StepTrace
-from trainer.steps import Steps, take_steps
-from trainer.writer import Writer
+from trainer.objective.measure import measure
+from trainer.objective.objective import Objective
+from trainer.objective.steps import Steps, take_steps
+from trainer.publish.checkpoints import Checkpoints, Progress
+from trainer.publish.publisher import Publisher
+from trainer.publish.training_records import History
+from trainer.telemetry.metric_writers import Writer
+from trainer.telemetry.report import Report, summarize
+from trainer.telemetry.step_trace import StepTrace
 
 
 @dataclass(frozen=True, slots=True)

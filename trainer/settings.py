@@ -10,13 +10,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from rollout.settings import SharedSettings
-from trainer.buffer import Order
-from trainer.composition import Composition
-from trainer.megatron.lora import PROJECTIONS, Projection
-from trainer.megatron.optimizer import Schedule
-from trainer.presets import DEFAULT, PRESETS, preset, starting_point
-from trainer.staleness import Beyond
-from trainer.writer import ensure_installed
+from trainer.batch.staleness import Beyond
+from trainer.composition.composition import Composition
+from trainer.composition.presets import DEFAULT, PRESETS, preset, starting_point
+from trainer.feed.replay_buffer import Order
+from trainer.learner.lora import PROJECTIONS, Projection
+from trainer.learner.optimizer import Schedule
+from trainer.telemetry.metric_writers import ensure_installed
 
 
 class Settings(Composition, SharedSettings):

@@ -21,19 +21,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from rollout.model_files import ModelFilesError
-from rollout.sequences import Sequence
-from rollout.template import ChatTemplate, encode_chat
-from rollout.tokenizer import Tokenizer
+from rollout.chat_template.chat_template import ChatTemplate, encode_chat
+from rollout.episode.sequences import Sequence
+from rollout.tokenizer.token_facts import ModelFilesError
+from rollout.tokenizer.tokenizer import Tokenizer
 from trainer.algorithms import score_function
-from trainer.assembly import pack_rows
-from trainer.megatron.errors import LearnerError
-from trainer.megatron.layout import Layout
+from trainer.batch.assembly import pack_rows
+from trainer.batch.episode_rows import Row
+from trainer.learner.errors import LearnerError
+from trainer.learner.layout import Layout
+from trainer.learner.microbatch import Microbatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.model_files import write_model
-from trainer.rows import Row
+from trainer.publish.weight_files import write_model
 
 MINIMUM_RATIO = (
     0.01  # of the learning rate, at the last batch: frequencies are learned only as steps get small

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trainer.simulation import LogNormal, Outcome, Workload, simulate
+from trainer.advice.simulation import LogNormal, Outcome, Workload, simulate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 DEFAULT = Workload()

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from rich.console import Group
 from rich.panel import Panel
 
-from deploy.cli.output import Output
-from deploy.stack import Announcement
+from deploy.stack.stack import Announcement
+from deploy.terminal import Output
 
 
 def show(output: Output, ready: Announcement) -> None:

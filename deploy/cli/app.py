@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from deploy.cli import demo, down, episode, keys, policy, processes, status, trainer, up
-from deploy.cli.output import Format, Output
 from deploy.errors import DeployError
+from deploy.terminal import Format, Output
 
 app = typer.Typer(
     name="turngate",

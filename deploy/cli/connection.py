@@ -10,10 +10,10 @@ import typer
 
 from deploy.data_directory import DataDirectory, read_json
 from deploy.errors import NotRunning
-from deploy.gateway_client import GatewayClient
-from deploy.secrets import ADMIN_KEY, Secrets
+from deploy.gateway_api.gateway_client import GatewayClient
 from deploy.settings import load_settings
-from deploy.state import State
+from deploy.stack.secrets import ADMIN_KEY, Secrets
+from deploy.stack.state import State
 
 DataDir = Annotated[Path | None, typer.Option(help="default: ./.turngate")]
 Gateway = Annotated[

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from deploy.cli.output import Output
+from deploy.terminal import Output
 
 # The demo reads its own options.
 CONTEXT: dict[str, Any] = {

@@ -7,11 +7,11 @@ from typing import Annotated
 import psutil
 import typer
 
-from deploy import orphans
-from deploy.cli.output import Output
 from deploy.data_directory import DataDirectory, read_json
 from deploy.errors import StopFailed
 from deploy.settings import load_settings
+from deploy.stack import orphans
+from deploy.terminal import Output
 
 # Turns, a training step and a checkpoint may end first.
 DEFAULT_TIMEOUT_SECONDS = 180.0

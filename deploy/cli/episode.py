@@ -11,9 +11,9 @@ from rich.table import Table
 
 from deploy.cli.connection import DataDir, Gateway, ReadKey, ask
 from deploy.cli.episode_picture import Picture
-from deploy.cli.output import Output
-from deploy.episode import Episode, Summary
-from deploy.gateway_client import GatewayClient
+from deploy.gateway_api.episode import Episode, Summary
+from deploy.gateway_api.gateway_client import GatewayClient
+from deploy.terminal import Output
 
 app = typer.Typer(help="Look at episodes, token by token.", no_args_is_help=True)
 

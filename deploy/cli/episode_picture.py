@@ -15,7 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from deploy.cli.shown_text import shown
-from deploy.episode import Branch, Episode, Reward, Row, Segment, Span, branches
+from deploy.gateway_api.episode import Branch, Episode, Reward, Row, Segment, Span, branches
 
 SIGNS = {
     "trained": ("●", "bold green"),

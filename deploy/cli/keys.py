@@ -6,8 +6,8 @@ import typer
 from rich.table import Table
 
 from deploy.cli.connection import AdminKey, DataDir, Gateway, ask
-from deploy.cli.output import Output
-from deploy.gateway_client import AGENT_SCOPES
+from deploy.gateway_api.gateway_client import AGENT_SCOPES
+from deploy.terminal import Output
 
 app = typer.Typer(help="Create, list and delete API keys.", no_args_is_help=True)
 

@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Column, Table
 
 from deploy.cli.connection import AdminKey, DataDir, Gateway, ask
-from deploy.cli.output import Output
 from deploy.errors import PolicyUnavailable
-from deploy.policy import Policy, best_of, export, parse_policies
+from deploy.gateway_api.policy import Policy, best_of, export, parse_policies
+from deploy.terminal import Output
 
 app = typer.Typer(help="List policies, name the best, export one.", no_args_is_help=True)
 

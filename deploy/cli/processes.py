@@ -11,17 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy import ports, programs, services
 from deploy.cli.announcement import show
 from deploy.cli.up import Assignments
 from deploy.data_directory import DataDirectory
-from deploy.foreground import run_alone
-from deploy.process import ProcessSpec
-from deploy.ready_file import ReadyFile
-from deploy.secrets import Secrets
-from deploy.services import ServedPolicy, Shared
+from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import load_settings, override
-from deploy.stack import LOOPBACK, Announcement, address, metrics_url, project_key
+from deploy.stack import ports, programs, services
+from deploy.stack.foreground import run_alone
+from deploy.stack.process import ProcessSpec
+from deploy.stack.ready_file import ReadyFile
+from deploy.stack.secrets import Secrets
+from deploy.stack.services import Shared
+from deploy.stack.stack import LOOPBACK, Announcement, address, metrics_url, project_key
 
 Model = Annotated[Path, typer.Option(help="Hugging Face directory", envvar="TURNGATE_MODEL_DIR")]
 Engines = Annotated[

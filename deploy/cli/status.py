@@ -10,13 +10,13 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from deploy.cli.output import Output
 from deploy.data_directory import DataDirectory, read_json
 from deploy.errors import GatewayRefused, NotRunning
-from deploy.gateway_client import GatewayClient
-from deploy.secrets import Secrets
+from deploy.gateway_api.gateway_client import GatewayClient
 from deploy.settings import load_settings
-from deploy.state import State
+from deploy.stack.secrets import Secrets
+from deploy.stack.state import State
+from deploy.terminal import Output
 
 
 def status(

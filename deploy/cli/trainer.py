@@ -12,11 +12,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from deploy import programs
 from deploy.cli import demo, processes
-from deploy.cli.output import Output
 from deploy.cli.up import Assignments
 from deploy.settings import load_settings, override, passed_on
+from deploy.stack import programs
+from deploy.terminal import Output
 
 RUN = "run"
 

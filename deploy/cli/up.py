@@ -11,17 +11,17 @@ from typing import Annotated
 
 import typer
 
-from deploy import orphans
 from deploy.cli.announcement import show
-from deploy.cli.output import Output
 from deploy.data_directory import SUPERVISOR_LOG, DataDirectory, read_json, write_json
 from deploy.errors import DataDirectoryInUse, StartFailed
-from deploy.process import ProcessStatus, tail
 from deploy.settings import Settings, load_settings, override
-from deploy.signals import call_on_stop
-from deploy.stack import Announcement, Stack, StackOptions
-from deploy.state import State
-from deploy.supervisor import Supervisor
+from deploy.stack import orphans
+from deploy.stack.process import ProcessStatus, tail
+from deploy.stack.signals import call_on_stop
+from deploy.stack.stack import Announcement, Stack, StackOptions
+from deploy.stack.state import State
+from deploy.stack.supervisor import Supervisor
+from deploy.terminal import Output
 
 Assignments = Annotated[
     list[str] | None,
@@ -75,7 +75,7 @@ def up(
 
 def usual_model(directory: DataDirectory, settings: Settings, output: Output) -> Path:
     """The one this directory was made for; at first, the demo's starter policy, made on the spot."""
-    from deploy.demo.starter import ensure_starter  # noqa: PLC0415  needed only when no model is named
+    from deploy.demo.starter.starter import ensure_starter  # noqa: PLC0415  needed only when no model is named
 
     if directory.model is not None:
         return directory.model

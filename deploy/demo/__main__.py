@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.output import Format, Output
 from deploy.demo.run import DemoOptions, run_demo
 from deploy.errors import DeployError
 from deploy.settings import load_settings
+from deploy.terminal import Format, Output
 
 MAX_STEPS = 60
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from deploy.process import Child, Launch, ProcessSpec
-from deploy.stack import Announcement
+from deploy.stack.process import Child, Launch, ProcessSpec
+from deploy.stack.stack import Announcement
 
 # The engine's imports take half a minute on two busy cores.
 READY_SECONDS = 240.0

@@ -23,15 +23,15 @@ from deploy.demo.harness import Harness, Judge, Played
 from deploy.demo.history import History
 from deploy.demo.observer import Observer
 from deploy.demo.own_stack import own_stack
-from deploy.demo.starter import ensure_starter
+from deploy.demo.starter.starter import ensure_starter
 from deploy.demo.summary import Best, Summary, summarize
 from deploy.demo.task import Task, held_out_tasks, training_tasks
 from deploy.demo.traffic import Traffic
 from deploy.demo.view import View
 from deploy.errors import DeployError
-from deploy.gateway_client import GatewayClient
-from deploy.policy import best_of, export, parse_policies
-from deploy.stack import Announcement
+from deploy.gateway_api.gateway_client import GatewayClient
+from deploy.gateway_api.policy import best_of, export, parse_policies
+from deploy.stack.stack import Announcement
 
 EVALUATING_AGENTS = 12
 CONCURRENT_GROUPS = 3  # of eight agents each

@@ -9,7 +9,7 @@ from rich.table import Table
 from deploy.demo.history import History, Success
 from deploy.demo.observer import Observer, quantile
 from deploy.demo.traffic import Traffic
-from deploy.policy import Policy
+from deploy.gateway_api.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

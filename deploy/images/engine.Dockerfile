@@ -1,4 +1,4 @@
-# SGLang, on a GPU (target gpu) or on a CPU with the shim of rollout/engine_server (target cpu).
+# SGLang, on a GPU (target gpu) or on a CPU with the shim of rollout/engine/sglang/server (target cpu).
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HUB_OFFLINE=1
 RUN useradd --create-home --uid 10001 turngate
@@ -13,7 +13,10 @@ COPY deploy/requirements/engine-cpu.txt deploy/requirements/engine-cpu-nodeps.tx
 RUN pip install --requirement deploy/requirements/engine-cpu.txt \
   && pip install --no-deps --requirement deploy/requirements/engine-cpu-nodeps.txt
 COPY rollout/__init__.py rollout/__init__.py
+COPY rollout/engine/__init__.py rollout/engine/__init__.py
+COPY rollout/engine/sglang/__init__.py rollout/engine/sglang/__init__.py
 COPY rollout/engine_server rollout/engine_server
+COPY rollout/engine/sglang/server rollout/engine/sglang/server
 USER 10001
 ENV OMP_NUM_THREADS=1
 ENTRYPOINT ["python", "-m", "rollout.engine_server", "--host", "0.0.0.0", "--port", "30000"]
@@ -25,6 +28,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends build-essential
   && rm -rf /var/lib/apt/lists/*
 RUN pip install sglang==0.5.23
 COPY rollout/__init__.py rollout/__init__.py
+COPY rollout/engine/__init__.py rollout/engine/__init__.py
+COPY rollout/engine/sglang/__init__.py rollout/engine/sglang/__init__.py
 COPY rollout/engine_server rollout/engine_server
+COPY rollout/engine/sglang/server rollout/engine/sglang/server
 USER 10001
 ENTRYPOINT ["python", "-m", "rollout.engine_server", "--host", "0.0.0.0", "--port", "30000"]

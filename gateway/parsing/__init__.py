@@ -13,7 +13,7 @@ from gateway.parsing.deltas import (
     fold,
 )
 from gateway.parsing.formats import OutputFormat
-from gateway.parsing.output import OutputParser
+from gateway.parsing.output_parser import OutputParser
 
 __all__ = [
     "ContentDelta",

@@ -1,5 +1,1 @@
-"""One SGLang server on this machine, on whatever hardware it has.
-
-Runs inside the engine's own environment, whose pins differ from ours: it imports SGLang and nothing else of this
-repository.
-"""
+"""The entry of the engine process; each kind of engine has its server in its own folder, `rollout/engine/<kind>/server/`."""

@@ -19,11 +19,11 @@ from deploy.demo.alongside import alongside
 from deploy.demo.harness import Harness
 from deploy.demo.observer import Observation, Observer
 from deploy.demo.own_stack import own_stack
-from deploy.demo.starter import ensure_starter
+from deploy.demo.starter.starter import ensure_starter
 from deploy.demo.task import Task, training_tasks
 from deploy.demo.traffic import Traffic
-from deploy.stack import Announcement
-from trainer.simulation import LogNormal, Workload, simulate
+from deploy.stack.stack import Announcement
+from trainer.advice.simulation import LogNormal, Workload, simulate
 
 GROUP_SIZE, GROUPS_PER_BATCH = 4, 16
 TOOL_SECONDS = 1.5  # median wait after a tool call, of which an episode has about two or three

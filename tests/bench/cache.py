@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy.demo.starter import create_untrained
+from deploy.demo.starter.starter import create_untrained
 from tests.engines import start_engine
 from tests.fidelity.agent import PRICE, saying
 from tests.gateways import Gateway, running_gateway

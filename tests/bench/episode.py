@@ -14,9 +14,9 @@ from typing import Any
 import redis
 from rich.table import Table
 
-from rollout.sequences import linearize
-from rollout.tokenizer import Tokenizer
-from rollout.trie import Trie
+from rollout.episode.sequences import linearize
+from rollout.episode.trie import Trie
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.bench.gateway_model import write_gateway_model
 from tests.bench.observations import observations
 from tests.gateway.scripted_engine import Step, Stop, Tokens, running_engine

@@ -14,7 +14,7 @@ import httpx
 import orjson
 from rich.table import Table
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.bench.observations import observations
 from tests.bench.stand import Target, stand
 

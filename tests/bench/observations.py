@@ -5,7 +5,7 @@ import json
 import tokenize
 from itertools import pairwise
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 
 
 def observations(

@@ -29,8 +29,8 @@ class Figure:
 
 
 def measure(shape: Shape) -> Figure:
+    from trainer.learner.optimizer import OptimizerSettings  # noqa: PLC0415
     from trainer.megatron.learner import Learner  # noqa: PLC0415 - loads torch, after `run`
-    from trainer.megatron.optimizer import OptimizerSettings  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -111,9 +111,9 @@ def plain_step(model: Any, tokens: Any, precision: str) -> Callable[[], None]:
 def megatron_step(directory: Path, tokens: Any, precision: str) -> Callable[[], None]:
     import torch  # noqa: PLC0415
 
+    from trainer.learner.microbatch import Microbatch, TrainBatch  # noqa: PLC0415
+    from trainer.learner.optimizer import OptimizerSettings  # noqa: PLC0415
     from trainer.megatron.learner import Learner  # noqa: PLC0415
-    from trainer.megatron.microbatch import Microbatch, TrainBatch  # noqa: PLC0415
-    from trainer.megatron.optimizer import OptimizerSettings  # noqa: PLC0415
 
     rows, length = tokens.shape
     mask = torch.ones(rows, length, dtype=torch.bool)

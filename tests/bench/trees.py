@@ -61,8 +61,8 @@ class Figure:
 def rows_of(shape: Shape) -> list[Any]:
     import numpy as np  # noqa: PLC0415 - as in trainer.py
 
-    from rollout.sequences import Sequence  # noqa: PLC0415
-    from trainer.rows import Row  # noqa: PLC0415
+    from rollout.episode.sequences import Sequence  # noqa: PLC0415
+    from trainer.batch.episode_rows import Row  # noqa: PLC0415
 
     random = np.random.default_rng(0)
     shared = random.integers(MODEL.vocabulary, size=shape.shared)
@@ -89,9 +89,9 @@ def step_of(learner: Any, batch: Any) -> Callable[[], None]:
 
 
 def measure(shape: Shape) -> Figure:
-    from trainer.assembly import pack_rows  # noqa: PLC0415
+    from trainer.batch.assembly import pack_rows  # noqa: PLC0415
+    from trainer.learner.optimizer import OptimizerSettings  # noqa: PLC0415
     from trainer.megatron.learner import Learner  # noqa: PLC0415
-    from trainer.megatron.optimizer import OptimizerSettings  # noqa: PLC0415
 
     rows = rows_of(shape)
     trees, plain = (pack_rows(rows, token_budget=16_384, min_saving=s) for s in (1.0, math.inf))

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from deploy.demo.demonstrations import clean_chat
-from deploy.demo.starter import (
+from deploy.demo.starter.demonstrations import clean_chat
+from deploy.demo.starter.starter import (
     BATCH_SIZE,
     CLEAN_BATCHES,
     SLOPPY_BATCHES,

@@ -8,12 +8,12 @@ from random import Random
 import pytest
 
 from clients.examples.shop_clerk.shop import ITEMS, TOOLS
-from deploy.demo.demonstrations import clean_chat, sloppy_chat
+from deploy.demo.starter.demonstrations import clean_chat, sloppy_chat
+from deploy.demo.starter.vocabulary import train_tokenizer
 from deploy.demo.task import training_tasks
-from deploy.demo.vocabulary import train_tokenizer
 from gateway.parsing import OutputFormat, OutputParser, fold
-from rollout.template import ChatTemplate
-from rollout.tokenizer import Tokenizer
+from rollout.chat_template.chat_template import ChatTemplate
+from rollout.tokenizer.tokenizer import Tokenizer
 
 PRICE_CALL = (
     '<tool_call>\n{"name": "price", "arguments": {"item": "melon"}}\n</tool_call><|im_end|>'

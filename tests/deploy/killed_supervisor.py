@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from deploy.data_directory import write_json
-from deploy.process import ProcessStatus
-from deploy.state import State
-from deploy.supervisor import Supervisor
+from deploy.stack.process import ProcessStatus
+from deploy.stack.state import State
+from deploy.stack.supervisor import Supervisor
 from tests.deploy.stage import Stage
 
 

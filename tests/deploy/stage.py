@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from deploy.process import Launch, ProcessSpec, ProcessStatus
-from deploy.ready_file import ReadyFile
-from deploy.supervisor import Backoff, Supervisor
+from deploy.stack.process import Launch, ProcessSpec, ProcessStatus
+from deploy.stack.ready_file import ReadyFile
+from deploy.stack.supervisor import Backoff, Supervisor
 
 CHILD = Path(__file__).with_name("child.py")
 PATIENCE_SECONDS = 30.0

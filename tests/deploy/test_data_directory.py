@@ -8,7 +8,7 @@ import pytest
 
 from deploy.data_directory import DataDirectory, read_json, write_json
 from deploy.errors import DataDirectoryInUse
-from deploy.secrets import Secrets
+from deploy.stack.secrets import Secrets
 
 
 def test_a_second_owner_is_refused_and_told_the_pid_of_the_first(tmp_path: Path) -> None:

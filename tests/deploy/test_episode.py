@@ -12,16 +12,16 @@ from rich.console import Console
 
 from deploy.cli.episode_picture import Picture
 from deploy.cli.shown_text import shown
-from deploy.episode import Episode, Span, branches
-from rollout.tokenizer import Tokenizer
+from deploy.gateway_api.episode import Episode, Span, branches
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.deploy.conftest import Command
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import running_engine
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 from tests.rollout.play import claim, policy
 from trainer.algorithms import RunningBaseline
-from trainer.batch import prepare
-from trainer.composition import Composition
+from trainer.batch.batch import prepare
+from trainer.composition.composition import Composition
 
 USER: Any = {"role": "user", "content": "What does a melon cost?\tPlease\u200b.  "}
 MORE: Any = {"role": "user", "content": "And a vase?"}

@@ -14,13 +14,13 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.grafana.charts import HEADLINE, SECTIONS
-from deploy.grafana.dashboard import render
+from deploy.observability.grafana.charts import HEADLINE, SECTIONS
+from deploy.observability.grafana.dashboard import render
 from gateway.metrics import EngineReading, EvaluationReading, Metrics, Snapshot
 from gateway.settings import Settings as GatewaySettings
-from rollout.totals import parse_totals
-from trainer.report import Report
+from rollout.store.totals import parse_totals
 from trainer.settings import Settings as TrainerSettings
+from trainer.telemetry.report import Report
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ROOT / "docker-compose.yml"

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from deploy.data_directory import read_json
-from deploy.orphans import find_orphans, stop_orphans
-from deploy.state import State
+from deploy.stack.orphans import find_orphans, stop_orphans
+from deploy.stack.state import State
 from tests.deploy.stage import ends
 
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from deploy.errors import PolicyUnavailable
-from deploy.policy import Policy, export
+from deploy.gateway_api.policy import Policy, export
 from rollout import policies
-from rollout.ledger import Ledger
+from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.settler import settle
 from tests.deploy.conftest import Command

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from deploy import ports
 from deploy.errors import PortInUse
+from deploy.stack import ports
 
 
 def test_a_port_in_use_is_named_with_its_remedy() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy import ports
-from deploy.process import ProcessState
-from deploy.redis_server import answers, redis_spec, redis_url
-from deploy.supervisor import Supervisor
+from deploy.stack import ports
+from deploy.stack.process import ProcessState
+from deploy.stack.redis_server import answers, redis_spec, redis_url
+from deploy.stack.supervisor import Supervisor
 from tests.deploy.stage import Stage
 from tests.deploy.test_supervisor import running
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import StartFailed
-from deploy.process import Launch, ProcessSpec, ProcessState
-from deploy.supervisor import Backoff, Supervisor
+from deploy.stack.process import Launch, ProcessSpec, ProcessState
+from deploy.stack.supervisor import Backoff, Supervisor
 from tests.deploy.stage import Stage, ends
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.recorder import Recorder, recording
 from tests.gateways import Gateway, StartGateway
 

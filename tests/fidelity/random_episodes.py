@@ -15,12 +15,12 @@ from pathlib import Path
 
 import aiohttp
 
-from rollout.episode import Turn
-from rollout.sequences import Sequence as Row
-from rollout.sequences import linearize
-from rollout.store import Store
-from rollout.tokenizer import Tokenizer
-from rollout.trie import Trie
+from rollout.episode.sequences import Sequence as Row
+from rollout.episode.sequences import linearize
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Turn
+from rollout.store.store import Store
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.random_agent import RandomAgent
 from tests.fidelity.random_client import Client
 from tests.fidelity.random_policy import RandomPolicy

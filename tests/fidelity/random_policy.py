@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.scripted_engine import Length, Step, Stop, Tokens, Version, Wait
 
 WORDS = ("melon", "naïve", "vase 🙂", "two\n", " and ", "“so”", "1234", "  ", "日本", "e\u0301")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rollout.episode import TOKEN, Turn
-from rollout.sequences import Sequence as Row
-from rollout.sequences import linearize
+from rollout.episode.sequences import Sequence as Row
+from rollout.episode.sequences import linearize
+from rollout.episode.turn import TOKEN, Turn
 from tests.fidelity.recorder import EngineCall
 from tests.gateways import Gateway
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, PRICE, USER, ask, saying
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import Recorder

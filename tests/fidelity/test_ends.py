@@ -2,7 +2,7 @@
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, USER, ask, saying
 from tests.fidelity.conftest import ModelWith
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row

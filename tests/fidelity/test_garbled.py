@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.sampler import MAX_ENGINES
+from gateway.turn.sampler import MAX_ENGINES
 from tests.fidelity.agent import USER
 from tests.fidelity.received import EPISODE, assert_exact
 from tests.fidelity.recorder import Recorder

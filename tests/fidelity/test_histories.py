@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rollout.sequences import Sequence
-from rollout.tokenizer import Tokenizer
+from rollout.episode.sequences import Sequence
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, PRICE, USER, saying
 from tests.fidelity.agent import ask as ask_at_length
 from tests.fidelity.received import EPISODE, assert_exact

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.engines import start_engine
 from tests.fidelity.agent import NEXT, ask, saying
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row

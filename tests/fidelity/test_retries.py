@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from rollout.engine import Engine
-from rollout.engine_control import EngineControl
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.sglang.data_path import Engine
 from tests.engines import ADMIN_KEY
 from tests.fidelity.agent import USER
 from tests.fidelity.received import EPISODE, assert_exact

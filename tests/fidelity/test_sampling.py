@@ -7,9 +7,9 @@ import httpx
 import numpy as np
 import pytest
 
-from rollout.episode import OutputFlags, Sampling
-from rollout.sequences import Sequence
-from rollout.tokenizer import Tokenizer
+from rollout.episode.sequences import Sequence
+from rollout.episode.turn import OutputFlags, Sampling
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, PRICE, USER, ask, saying
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import EngineCall, Recorder

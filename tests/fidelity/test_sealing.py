@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from rollout.store import Store
-from rollout.transitions import Timings
+from rollout.store.store import Store
+from rollout.store.transitions import Timings
 from tests.fidelity.agent import NEXT, USER, ask
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import Recorder

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rollout.engine_control import EngineControl
-from rollout.episode import VersionInterval
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.swap import swap
+from rollout.episode.turn import VersionInterval
 from rollout.policies import PolicyStore
-from rollout.swap import swap
 from tests.engines import borrowed
 from tests.fidelity.agent import NEXT, USER, ask
 from tests.fidelity.received import EPISODE, assert_one_row

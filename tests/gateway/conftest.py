@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.scripted_engine import ScriptedEngine, Stop, Tokens, running_engine
 from tests.gateways import Gateway, StartGateway
 from tests.rollout.families import source

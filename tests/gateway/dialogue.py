@@ -5,18 +5,18 @@ from typing import Any
 
 import orjson
 
-from gateway.attach import Attacher
-from gateway.attachment import Attachment
-from gateway.chat_stream import ChatDialect
-from gateway.history import History
-from gateway.output import OutputBuilder
-from gateway.reader import Reader
-from gateway.request import Request
-from rollout.episode import OutputFlags, Turn, VersionInterval
-from rollout.generation import Chunk, Finish
-from rollout.header import parse_header
-from rollout.template import ChatTemplate
-from rollout.tokenizer import Tokenizer
+from gateway.attach.attacher import Attacher
+from gateway.attach.attachment import Attachment
+from gateway.attach.episode_history import History
+from gateway.dialects.chat.stream import ChatDialect
+from gateway.parsing.output_reader import Reader
+from gateway.request.request import Request
+from gateway.turn.output_builder import OutputBuilder
+from rollout.chat_template.chat_template import ChatTemplate
+from rollout.engine.generation import Chunk, Finish
+from rollout.episode.episode_records import parse_header
+from rollout.episode.turn import OutputFlags, Turn, VersionInterval
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.written import TOOLS, Call, written
 
 OPENED = ("<think>\n", "<think>")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rollout.engine_server import cpu
+from rollout.engine.sglang.server import cpu
 
 
 def main() -> None:

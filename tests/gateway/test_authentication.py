@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.authentication import Caller
+from gateway.access.api_keys import episode_key, is_genuine, read_episode_key
+from gateway.access.authentication import Caller
+from gateway.access.rate_limits import Limits
 from gateway.errors import TooMany
-from gateway.keys import episode_key, is_genuine, read_episode_key
-from gateway.limits import Limits
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn
 from tests.gateway.scripted_engine import ScriptedEngine, Wait
 from tests.gateways import Gateway

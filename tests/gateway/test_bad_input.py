@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually
 from tests.gateway.scripted_engine import (
     Die,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import Length, ScriptedEngine, Stop, Tokens
 from tests.gateways import Gateway

@@ -6,10 +6,10 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from rollout.episode import DiscardReason
-from rollout.store import Store
-from rollout.tokenizer import Tokenizer
-from rollout.transitions import Timings
+from rollout.episode.turn import DiscardReason
+from rollout.store.store import Store
+from rollout.store.transitions import Timings
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import Refuse, ScriptedEngine, Version, Wait
 from tests.gateways import Gateway

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rollout.ledger import Ledger
+from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from tests.gateway.conftest import eventually
 from tests.gateway.scripted_engine import ScriptedEngine

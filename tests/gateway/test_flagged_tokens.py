@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError
 
-from rollout.episode import FLAGGED, OutputFlags
+from rollout.episode.turn import FLAGGED, OutputFlags
 from tests.gateway.conftest import Gateway, StartGateway
 from tests.gateway.scripted_engine import ScriptedEngine
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import Abort, Length, ScriptedEngine, Tokens
 from tests.gateways import Gateway, StartGateway

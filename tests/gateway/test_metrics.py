@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from rollout.advantages import Credit
-from rollout.tokenizer import Tokenizer
+from rollout.episode.advantages import Credit
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import ScriptedEngine, Tokens, Wait
 from tests.gateway.test_chat import CALL, PRICE

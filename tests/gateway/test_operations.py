@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from rollout.policies import PolicyStore
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import Refuse, ScriptedEngine, Wait
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import spell
 from tests.gateway.scripted_engine import ScriptedEngine, Stop
 from tests.gateway.written import harmony

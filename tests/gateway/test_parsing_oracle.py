@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway.grammar import grammar
 from gateway.parsing import Message, OutputParser, fold
-from gateway.request import Request, SamplingOptions, ToolChoice
+from gateway.request.request import Request, SamplingOptions, ToolChoice
+from gateway.turn.grammar import grammar
 from tests import engines
 from tests.gateway.written import REASONING_OF, TOOLS, Call, written
 

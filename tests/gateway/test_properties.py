@@ -8,15 +8,15 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.conversation import Chain, assistant_message, print_of, projection, seed
-from gateway.encoding import PieceEncoder
-from gateway.history import Histories
-from gateway.messages import MessageReader
-from gateway.request import ToolCall
-from gateway.stop_text import StopText
-from rollout.episode import encode_turn
-from rollout.header import EpisodeHeader, parse_header
-from rollout.tokenizer import Tokenizer
+from gateway.attach.episode_history import Histories
+from gateway.attach.prompt_encoder import PieceEncoder
+from gateway.parsing.stop_text import StopText
+from gateway.request.conversation_hash import Chain, assistant_message, print_of, projection, seed
+from gateway.request.messages import MessageReader
+from gateway.request.request import ToolCall
+from rollout.episode.episode_records import EpisodeHeader, parse_header
+from rollout.episode.turn import encode_turn
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.rollout.turns import output, turn
 
 WORDS = st.text(alphabet="abSTOP ", max_size=40)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from openai import BadRequestError
 
-from rollout.sequences import linearize
-from rollout.tokenizer import Tokenizer
-from rollout.trie import Trie
+from rollout.episode.sequences import linearize
+from rollout.episode.trie import Trie
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import ScriptedEngine
 from tests.gateway.test_chat import CALL, PRICE

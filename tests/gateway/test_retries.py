@@ -5,7 +5,7 @@ import json
 
 import httpx
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import Gateway, end_of_turn, spell
 from tests.gateway.scripted_engine import ScriptedEngine, Wait
 from tests.gateway.test_turns import EPISODE, USER, start_joined

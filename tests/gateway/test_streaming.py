@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import APIError
 
-from rollout.tokenizer import Tokenizer
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateway.scripted_engine import (
     Garbage,

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from rollout.episode import VersionInterval
-from rollout.sequences import linearize
-from rollout.tokenizer import Tokenizer
-from rollout.trie import Trie
+from rollout.episode.sequences import linearize
+from rollout.episode.trie import Trie
+from rollout.episode.turn import VersionInterval
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.scripted_engine import (
     Abort,

@@ -7,21 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import views
-from gateway.span_tree import SpanTree
-from rollout.episode import pack_tokens
-from rollout.header import EpisodeView
-from rollout.reward import RewardPlace, Rewards
-from rollout.tokenizer import Tokenizer
+from gateway.api import episode_views
+from gateway.api.span_tree import SpanTree
+from rollout.episode.episode_records import EpisodeView
+from rollout.episode.reward import RewardPlace, Rewards
+from rollout.episode.turn import pack_tokens
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.test_episodes import BODY, CHAT
 from tests.gateways import Gateway
 from tests.rollout.play import policy
 from tests.rollout.random_episodes import episodes, rewarded
 from tests.trainer.headers import header
 from trainer.algorithms import RunningBaseline
-from trainer.batch import prepare
-from trainer.composition import Composition
-from trainer.rows import episode_rows
+from trainer.batch.batch import prepare
+from trainer.batch.episode_rows import episode_rows
+from trainer.composition.composition import Composition
 
 
 @st.composite
@@ -35,7 +35,7 @@ def played(draw: st.DrawFn) -> EpisodeView:
 @given(played())
 def test_the_view_is_what_the_trainer_receives(qwen3: Tokenizer, episode: EpisodeView) -> None:
     """Of any episode both get the same rows: ids, mask, logprobs, versions, turns and flags."""
-    shown = views.sequences(episode, qwen3).data
+    shown = episode_views.sequences(episode, qwen3).data
     received = [row.sequence for row in episode_rows(episode.trie(), 1.0)]
 
     assert [row.ids for row in shown] == [s.tokens.tolist() for s in received]
@@ -50,7 +50,7 @@ def test_the_view_is_what_the_trainer_receives(qwen3: Tokenizer, episode: Episod
 @given(played())
 def test_the_tree_says_where_each_token_trains(qwen3: Tokenizer, episode: EpisodeView) -> None:
     """Every span's parts lie in the rows of the sequences view at the span's depth, and nothing else trains there."""
-    rows = views.sequences(episode, qwen3).data
+    rows = episode_views.sequences(episode, qwen3).data
     depths: dict[str | None, int] = {None: 0}
     num_found = 0
     for span in SpanTree(episode, qwen3).view().data:
@@ -84,7 +84,7 @@ def test_no_text_breaks_on_half_a_character(qwen3: Tokenizer, episode: EpisodeVi
             if not is_continued:
                 assert text + span.text == qwen3.decode(tokens + span.tokens)
     assert len(told) > 1
-    for row in views.sequences(relabeled(episode, table), qwen3).data:
+    for row in episode_views.sequences(relabeled(episode, table), qwen3).data:
         assert "".join(segment.text for segment in row.segments) == qwen3.decode(row.ids)
         trained = [s.turn for s in row.segments for _ in range(s.start, s.end)]
         assert [-1 if turn is None else turn for turn in trained] == row.turns

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import settings
 
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.rollout.clock import Clock
 
 settings.register_profile("shared_machine", deadline=None)  # a busy neighbor is not a failure

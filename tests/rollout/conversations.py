@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rollout.sample_chats import TOOLS
+from rollout.chat_template.sample_chats import TOOLS
 
 Message = dict[str, Any]
 

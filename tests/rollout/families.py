@@ -12,9 +12,9 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from rollout.rendering import raise_exception, to_json
-from rollout.template import ChatTemplate
-from rollout.tokenizer import Tokenizer
+from rollout.chat_template.chat_template import ChatTemplate
+from rollout.chat_template.rendering import raise_exception, to_json
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.rollout.model_directory import byte_level_bpe, special_tokens_in, write_model_directory
 
 # How each family ends an assistant's turn; the others write ChatML.

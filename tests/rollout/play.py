@@ -1,11 +1,11 @@
 """Short ways for tests to bring episodes to where the test starts."""
 
-from rollout.episode import Turn, encode_turn
-from rollout.group import Claim
-from rollout.header import OpenEpisode
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.group import Claim
+from rollout.episode.reward import Reward
+from rollout.episode.turn import Turn, encode_turn
 from rollout.policies import Policy
-from rollout.reward import Reward
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.rollout.turns import output, turn
 
 

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from rollout.episode import Anchor, OutputFlags, Turn
-from rollout.trie import Trie
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Anchor, OutputFlags, Turn
 from tests.rollout.turns import output, turn
 
 few_tokens = st.lists(st.integers(1, 3), max_size=5)

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rollout import errors
-from rollout.group import JudgedBy
-from rollout.transitions import Timings
+from rollout.episode.group import JudgedBy
+from rollout.store.transitions import Timings
 
 Refusal = type[errors.StoreError] | None
 TERMINAL = ("trained", "discarded")

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.advantages import pack_advantages, unpack_advantages
-from rollout.episode import Turn
-from rollout.sequences import linearize
-from rollout.trie import Trie
+from rollout.episode.advantages import pack_advantages, unpack_advantages
+from rollout.episode.sequences import linearize
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Turn
 from tests.rollout.random_episodes import episodes
 from tests.rollout.turns import output, turn
 

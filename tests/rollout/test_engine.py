@@ -7,10 +7,10 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 
-from rollout.engine import Engine
-from rollout.engine_control import EngineControl
-from rollout.errors import EngineAborted, EngineRejected
-from rollout.generation import Chunk, GenerateRequest
+from rollout.engine.errors import EngineAborted, EngineRejected
+from rollout.engine.generation import Chunk, GenerateRequest
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.sglang.data_path import Engine
 from tests.engines import ADMIN_KEY
 
 pytestmark = pytest.mark.engine

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rollout.engine_control import EngineControl
-from rollout.errors import EngineRejected, EngineUnreachable
+from rollout.engine.errors import EngineRejected, EngineUnreachable
+from rollout.engine.sglang.control_path import EngineControl
 from tests.engines import ADMIN_KEY
 
 pytestmark = pytest.mark.engine

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from rollout.engine import Engine
-from rollout.errors import (
+from rollout.engine.errors import (
     EngineError,
     EngineFailed,
     EngineGarbled,
@@ -19,7 +18,8 @@ from rollout.errors import (
     EngineTimeout,
     EngineUnreachable,
 )
-from rollout.generation import Chunk, Deadlines, GenerateRequest
+from rollout.engine.generation import Chunk, Deadlines, GenerateRequest
+from rollout.engine.sglang.data_path import Engine
 from tests.rollout.scripted_engine import (
     Generate,
     ScriptedEngine,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.engine_reply import Reply, policy_version
-from rollout.episode import VersionInterval
-from rollout.errors import EngineAborted, EngineError, EngineGarbled, EngineRejected
-from rollout.generation import Chunk
+from rollout.engine.errors import EngineAborted, EngineError, EngineGarbled, EngineRejected
+from rollout.engine.generation import Chunk
+from rollout.engine.sglang.reply import Reply, policy_version
+from rollout.episode.turn import VersionInterval
 
 TOKENS = st.lists(st.integers(0, 1000), min_size=1, max_size=30)
 

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from rollout.engine import Engine
-from rollout.engine_control import EngineControl
-from rollout.errors import EngineUnreachable
-from rollout.generation import GenerateRequest
+from rollout.engine.errors import EngineUnreachable
+from rollout.engine.generation import GenerateRequest
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.sglang.data_path import Engine
 from tests.engines import ADMIN_KEY, engine_command, engine_environment, engine_process
 
 pytestmark = pytest.mark.engine

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode import (
+from rollout.episode.reward import Reward, RewardPlace, Rewards
+from rollout.episode.turn import (
     LEGAL_MOVES,
     Anchor,
     EpisodeStatus,
@@ -20,7 +21,6 @@ from rollout.episode import (
     encode_turn,
     pack_tokens,
 )
-from rollout.reward import Reward, RewardPlace, Rewards
 from tests.rollout.turns import output, turn
 
 tokens = st.lists(st.integers(0, 200_000), max_size=40)

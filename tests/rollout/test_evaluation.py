@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode import Output, OutputFlags, VersionInterval
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.reward import Reward
+from rollout.episode.turn import Output, OutputFlags, VersionInterval
 from rollout.errors import EpisodeSettled
-from rollout.evaluation import Evaluation, ranked
-from rollout.header import OpenEpisode
-from rollout.ledger import Ledger
-from rollout.reward import Reward
+from rollout.ledger.evaluation import Evaluation, ranked
+from rollout.ledger.ledger import Ledger
 from rollout.settler import settle
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.rollout.play import commit, play
 from tests.rollout.turns import output, turn
 

@@ -14,15 +14,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
-from rollout import ledger_tables
-from rollout.database import Database
-from rollout.episode import DiscardReason, EpisodeStatus
+from rollout.episode.episode_records import SettledEpisode
+from rollout.episode.turn import DiscardReason, EpisodeStatus
 from rollout.errors import LedgerUnavailable
-from rollout.evaluation import Evaluation
-from rollout.header import SettledEpisode
-from rollout.ledger import Ledger
-from rollout.ledger_records import SwapRecord, TrainingStep
-from rollout.store import Store
+from rollout.ledger import tables
+from rollout.ledger.database import Database
+from rollout.ledger.evaluation import Evaluation
+from rollout.ledger.ledger import Ledger
+from rollout.ledger.records import SwapRecord, TrainingStep
+from rollout.store.store import Store
 from tests.rollout.play import play, policy
 
 
@@ -128,7 +128,7 @@ async def test_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> 
     await database.migrate()
 
     def differences(connection: Connection) -> list[object]:
-        return compare_metadata(MigrationContext.configure(connection), ledger_tables.metadata)
+        return compare_metadata(MigrationContext.configure(connection), tables.metadata)
 
     async with database.transaction() as connection:
         assert await connection.run_sync(differences) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rollout.nearest import nearest
+from rollout.suggestions import nearest
 
 LOSSES = ("score_function", "ppo_clip", "gspo", "gspo_token", "dppo_tv")
 

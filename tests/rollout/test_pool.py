@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from rollout.engine_control import EngineControl
-from rollout.errors import EngineUnreachable, NoEngine, StoreUnavailable
-from rollout.pool import Pool
-from rollout.pool_member import BEHIND_SECONDS
+from rollout.engine.errors import EngineUnreachable, NoEngine
+from rollout.engine.pool import Pool
+from rollout.engine.pool_member import BEHIND_SECONDS
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.errors import StoreUnavailable
 from tests.engines import ADMIN_KEY
 from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
 

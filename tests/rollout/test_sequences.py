@@ -5,9 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode import Anchor, OutputFlags, Turn
-from rollout.sequences import Sequence, is_trainable, linearize
-from rollout.trie import Trie
+from rollout.episode.sequences import Sequence, is_trainable, linearize
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Anchor, OutputFlags, Turn
 from tests.rollout.random_episodes import continued, episodes, paths, reordered, rewarded
 from tests.rollout.turns import output, turn
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from rollout.database import Database
-from rollout.header import OpenEpisode, SettledEpisode
-from rollout.ledger import Ledger
+from rollout.episode.episode_records import OpenEpisode, SettledEpisode
+from rollout.ledger.database import Database
+from rollout.ledger.ledger import Ledger
 from rollout.settler import Settler, settle
-from rollout.store import Store
-from rollout.transitions import Timings
+from rollout.store.store import Store
+from rollout.store.transitions import Timings
 from tests.rollout.play import claim, play, policy
 
 

@@ -5,7 +5,10 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from rollout.episode import DiscardReason, EpisodeStatus
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.reward import Reward
+from rollout.episode.trie import Trie
+from rollout.episode.turn import DiscardReason, EpisodeStatus
 from rollout.errors import (
     EpisodeClaimed,
     EpisodeSealed,
@@ -14,11 +17,8 @@ from rollout.errors import (
     NoSuchTurn,
     RetryMismatch,
 )
-from rollout.header import OpenEpisode
-from rollout.reward import Reward
-from rollout.store import Store
-from rollout.transitions import Timings
-from rollout.trie import Trie
+from rollout.store.store import Store
+from rollout.store.transitions import Timings
 from tests.rollout.clock import Clock
 from tests.rollout.play import claim, commit, play, policy
 from tests.rollout.turns import output, turn

@@ -2,10 +2,10 @@
 
 import pytest
 
-from rollout.episode import EpisodeStatus
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.turn import EpisodeStatus
 from rollout.errors import Backlogged, GroupClosed
-from rollout.header import OpenEpisode
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.rollout.play import claim, play, policy
 
 

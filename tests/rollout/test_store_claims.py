@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from rollout.advantages import Credit
-from rollout.episode import DiscardReason, EpisodeStatus
+from rollout.episode.advantages import Credit
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.group import GroupStatus
+from rollout.episode.reward import Reward
+from rollout.episode.turn import DiscardReason, EpisodeStatus
 from rollout.errors import ClaimLost
-from rollout.group import GroupStatus
-from rollout.header import OpenEpisode
-from rollout.reward import Reward
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.rollout.clock import Clock
 from tests.rollout.play import claim, commit, play, policy
 from tests.rollout.turns import turn

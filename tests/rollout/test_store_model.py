@@ -17,15 +17,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rollout.advantages import Credit
-from rollout.episode import DiscardReason, encode_turn
+from rollout.episode.advantages import Credit
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.group import JudgedBy
+from rollout.episode.reward import Reward
+from rollout.episode.turn import DiscardReason, encode_turn
 from rollout.errors import StoreError
-from rollout.group import JudgedBy
-from rollout.header import OpenEpisode
 from rollout.policies import Policy
-from rollout.reward import Reward
-from rollout.store import Store
-from rollout.transitions import Timings
+from rollout.store.store import Store
+from rollout.store.transitions import Timings
 from tests.rollout.clock import Clock
 from tests.rollout.store_model import TOKENS_A_TURN, Model
 from tests.rollout.turns import output, turn

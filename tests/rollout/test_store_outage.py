@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from rollout.episode import EpisodeStatus
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.reward import Reward
+from rollout.episode.turn import EpisodeStatus
 from rollout.errors import StoreUnavailable
-from rollout.header import OpenEpisode
-from rollout.reward import Reward
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.redis_server import spawn, wait_until_ready
 from tests.rollout.play import claim, commit, play, policy
 from tests.rollout.turns import output, turn

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from rollout.engine import Engine
-from rollout.engine_control import EngineControl
+from rollout.engine.generation import Chunk, GenerateRequest
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.sglang.data_path import Engine
+from rollout.engine.swap import reconcile, swap
 from rollout.errors import PolicyDamaged
-from rollout.generation import Chunk, GenerateRequest
 from rollout.policies import Policy, PolicyStore
-from rollout.swap import reconcile, swap
 from tests.engines import ADMIN_KEY, borrowed
 from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollout.model_files import ModelFilesError
-from rollout.sample_chats import ONE_CALL_EACH, PARALLEL_CALLS, TOOLS
-from rollout.template import ChatTemplate, TemplateError, encode_chat
-from rollout.tokenizer import Tokenizer
+from rollout.chat_template.chat_template import ChatTemplate, TemplateError, encode_chat
+from rollout.chat_template.sample_chats import ONE_CALL_EACH, PARALLEL_CALLS, TOOLS
+from rollout.tokenizer.token_facts import ModelFilesError
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.rollout import families
 from tests.rollout.conversations import conversations
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
-from rollout import tokenizer as module
-from rollout.bpe import LONGEST_PIECE, ByteLevelCodec
-from rollout.model_files import ModelFilesError
-from rollout.reference import ReferenceCodec
-from rollout.tiktoken_file import KIMI_PATTERN
+from rollout.tokenizer import tokenizer as module
+from rollout.tokenizer.byte_level_bpe import LONGEST_PIECE, ByteLevelCodec
+from rollout.tokenizer.huggingface_codec import ReferenceCodec
+from rollout.tokenizer.tiktoken_file import KIMI_PATTERN
+from rollout.tokenizer.token_facts import ModelFilesError
 from tests.rollout.model_directory import (
     byte_level_bpe,
     sentencepiece_like,
@@ -338,7 +338,7 @@ def test_a_damaged_vocabulary_is_named(tmp_path: Path) -> None:
 def test_neither_torch_nor_transformers_is_loaded() -> None:
     """The gateway's process stays small."""
     code = (
-        "import sys, rollout.template, gateway.parsing;"
+        "import sys, rollout.chat_template.chat_template, gateway.parsing;"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )
     root = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from rollout.episode import Anchor, MalformedTurn, Media, Turn
-from rollout.sequences import linearize
-from rollout.trie import Trie
+from rollout.episode.sequences import linearize
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Anchor, MalformedTurn, Media, Turn
 from tests.rollout.random_episodes import episodes, paths, reordered, shape
 from tests.rollout.turns import output, turn
 

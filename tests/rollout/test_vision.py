@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode import TOKEN, Media
-from rollout.vision import SizedImage, Vision, collapse
+from rollout.episode.turn import TOKEN, Media
+from rollout.tokenizer.vision import SizedImage, Vision, collapse
 
 PLACEHOLDER = 5
 VISION = Vision(start=3, placeholder=PLACEHOLDER, end=4)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rollout.episode import Anchor, Media, Output, Turn, VersionInterval, pack_tokens
+from rollout.episode.turn import Anchor, Media, Output, Turn, VersionInterval, pack_tokens
 
 
 def output(tokens: Sequence[int], *, version: int = 1, flags: int = 0) -> Output:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from deploy.demo.starter import ensure_starter
+from deploy.demo.starter.starter import ensure_starter
 from tests.study.cells import Recipe, runs
 from tests.study.outcome import Outcome, Outcomes
 from tests.study.picture import draw

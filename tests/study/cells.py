@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from trainer.composition import Composition
+from trainer.composition.composition import Composition
 
 
 def _against_behavior(**choices: object) -> Composition:

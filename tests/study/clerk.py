@@ -14,12 +14,12 @@ from clients.examples.shop_clerk.shop import TOOLS
 from deploy.demo.harness import Judge
 from deploy.demo.task import Task
 from gateway.parsing import Message
-from gateway.reader import Reader
-from rollout.episode import Anchor, Output, OutputFlags, Turn, VersionInterval, pack_tokens
-from rollout.header import EpisodeView
-from rollout.reward import RewardPlace, Rewards
-from rollout.template import ChatTemplate
-from rollout.tokenizer import Tokenizer
+from gateway.parsing.output_reader import Reader
+from rollout.chat_template.chat_template import ChatTemplate
+from rollout.episode.episode_records import EpisodeView
+from rollout.episode.reward import RewardPlace, Rewards
+from rollout.episode.turn import Anchor, Output, OutputFlags, Turn, VersionInterval, pack_tokens
+from rollout.tokenizer.tokenizer import Tokenizer
 from tests.trainer.headers import header
 
 

@@ -9,7 +9,7 @@ import torch
 
 from deploy.demo.harness import Judge
 from deploy.demo.task import Task, held_out_tasks, training_tasks
-from rollout.group import Claim
+from rollout.episode.group import Claim
 from tests.study.cells import Recipe
 from tests.study.clerk import Clerk, Language
 from tests.study.sampler import Sampler

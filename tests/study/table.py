@@ -6,7 +6,7 @@ from statistics import fmean
 from tests.study.cells import ALGORITHMS, STALENESS, Recipe
 from tests.study.interval import Interval
 from tests.study.outcome import Outcome
-from trainer.composition import Composition
+from trainer.composition.composition import Composition
 
 Cells = Mapping[tuple[str, int], Sequence[Outcome]]  # (algorithm, staleness) -> by seed
 BASELINE = next(iter(ALGORITHMS))

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from clients.examples.shop_clerk.shop import TOOLS
-from deploy.demo.demonstrations import clean_chat
+from deploy.demo.starter.demonstrations import clean_chat
 from deploy.demo.task import Task, training_tasks
-from rollout.sequences import linearize
-from rollout.template import encode_chat
+from rollout.chat_template.chat_template import encode_chat
+from rollout.episode.sequences import linearize
 from tests.study.__main__ import publish
 from tests.study.cells import ALGORITHMS, Recipe, Run
 from tests.study.clerk import Clerk, Language
 from tests.study.outcome import Outcomes
 from tests.study.players import Players
 from tests.study.training import aged, step, train, train_missing
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.optimizer import OptimizerSettings
 
 RECIPE = Recipe(updates=2, groups=2, group_size=4, evaluate_every=1, held_out=4)
 

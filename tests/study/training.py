@@ -8,19 +8,19 @@ from pathlib import Path
 
 from deploy.demo.harness import Judge
 from deploy.demo.task import Task
-from rollout.group import Claim
+from rollout.episode.group import Claim
 from tests.study.cells import ALGORITHMS, Recipe, Run
 from tests.study.outcome import Outcome, Outcomes
 from tests.study.players import Players
 from trainer.algorithms import RunningBaseline
-from trainer.batch import prepare
-from trainer.composition import Composition
-from trainer.measure import measure
+from trainer.batch.batch import prepare
+from trainer.composition.composition import Composition
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.objective import Objective
-from trainer.report import summarize
-from trainer.steps import take_steps
+from trainer.objective.measure import measure
+from trainer.objective.objective import Objective
+from trainer.objective.steps import take_steps
+from trainer.telemetry.report import summarize
 
 TOKEN_BUDGET = 8192  # the trainer's default
 

@@ -9,13 +9,13 @@ from uuid import uuid4
 
 import torch
 
-from rollout.episode import Output, Turn, VersionInterval, encode_turn, pack_tokens
-from rollout.header import OpenEpisode
-from rollout.reward import Reward
-from rollout.store import Store
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.reward import Reward
+from rollout.episode.turn import Output, Turn, VersionInterval, encode_turn, pack_tokens
+from rollout.store.store import Store
+from trainer.async_bridge import Portal
+from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.portal import Portal
 
 PROMPT = (5, 6, 7)
 VOCABULARY = 441  # of the demo's tokenizer, which tests' models have

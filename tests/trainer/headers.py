@@ -1,7 +1,7 @@
 """The header of an episode that a trainer has claimed."""
 
-from rollout.episode import EpisodeStatus, HistoryPolicy
-from rollout.header import EpisodeHeader
+from rollout.episode.episode_records import EpisodeHeader
+from rollout.episode.turn import EpisodeStatus, HistoryPolicy
 
 
 def header(episode_id: str, min_version: int) -> EpisodeHeader:

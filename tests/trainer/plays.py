@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from math import log, sin
 
-from rollout.episode import Anchor, Output, Turn, VersionInterval, pack_tokens
-from rollout.group import Claim
-from rollout.header import EpisodeView
-from rollout.reward import RewardPlace, Rewards
+from rollout.episode.episode_records import EpisodeView
+from rollout.episode.group import Claim
+from rollout.episode.reward import RewardPlace, Rewards
+from rollout.episode.turn import Anchor, Output, Turn, VersionInterval, pack_tokens
 from tests.trainer.bandit import VOCABULARY
 from tests.trainer.headers import header
 from tests.trainer.papers import Play
 from trainer.algorithms import RunningBaseline
-from trainer.batch import Batch, prepare
-from trainer.composition import Composition
+from trainer.batch.batch import Batch, prepare
+from trainer.composition.composition import Composition
 
 FOREST, LAKE = "53 54", "55"
 PLAYS = [

@@ -10,30 +10,30 @@ from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 
-from rollout.group import Claim
-from rollout.ledger import Ledger
+from rollout.episode.group import Claim
+from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.trainer.bandit import Bandit
-from trainer.best import Best
-from trainer.buffer import Buffer
-from trainer.checkpoints import Checkpoints, Progress
-from trainer.composition import Composition
-from trainer.feed import Feed
-from trainer.history import History
-from trainer.lineage import Lineage
+from trainer.async_bridge import Portal
+from trainer.batch.staleness import StalenessRule
+from trainer.composition.composition import Composition
+from trainer.feed.feed import Feed
+from trainer.feed.replay_buffer import Buffer
+from trainer.learner.lora import Lora
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.loop import Trainer
 from trainer.megatron.learner import Learner
-from trainer.megatron.lora import Lora
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.objective import Objective
-from trainer.portal import Portal
-from trainer.publish import Publisher
+from trainer.objective.objective import Objective
+from trainer.publish.best_policies import Best
+from trainer.publish.checkpoints import Checkpoints, Progress
+from trainer.publish.publisher import Publisher
+from trainer.publish.resume import Lineage
+from trainer.publish.training_records import History
 from trainer.ranks import Ranks
-from trainer.report import Report
-from trainer.staleness import StalenessRule
-from trainer.step_trace import StepTrace
-from trainer.writer import Writer
+from trainer.telemetry.metric_writers import Writer
+from trainer.telemetry.report import Report
+from trainer.telemetry.step_trace import StepTrace
 
 GROUPS = 4
 LEASE_SECONDS = 30.0

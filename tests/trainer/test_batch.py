@@ -12,32 +12,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.episode import (
-    Anchor,
-    Media,
-    Output,
-    Sampling,
-    Turn,
-    VersionInterval,
-    pack_tokens,
-)
-from rollout.group import Claim
-from rollout.header import EpisodeView
-from rollout.reward import RewardPlace, Rewards
-from rollout.trie import Trie
+from rollout.episode.episode_records import EpisodeView
+from rollout.episode.group import Claim
+from rollout.episode.reward import RewardPlace, Rewards
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Anchor, Media, Output, Sampling, Turn, VersionInterval, pack_tokens
 from tests.trainer.headers import header
 from trainer.algorithms import RunningBaseline
-from trainer.assembly import pack_rows
-from trainer.batch import Batch, prepare
-from trainer.composition import Composition
-from trainer.measure import penalized
-from trainer.megatron.errors import ImagesNotSupported
+from trainer.batch.assembly import pack_rows
+from trainer.batch.batch import Batch, prepare
+from trainer.batch.episode_rows import Row, episode_rows
+from trainer.batch.packing import pack
+from trainer.composition.composition import Composition
+from trainer.learner.errors import ImagesNotSupported
+from trainer.learner.microbatch import TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.objective import Objective
-from trainer.packing import pack
-from trainer.rows import Row, episode_rows
+from trainer.objective.measure import penalized
+from trainer.objective.objective import Objective
 
 
 def turn(

@@ -18,18 +18,18 @@ from hypothesis.stateful import (
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from rollout.ledger import Ledger
+from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.settler import settle
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.held_out import hold_out
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import MIN_EPISODES, Place, Stand
-from trainer.best import Best
-from trainer.portal import Portal
-from trainer.publish import Publisher
+from trainer.async_bridge import Portal
+from trainer.publish.best_policies import Best
+from trainer.publish.publisher import Publisher
 from trainer.ranks import Ranks
-from trainer.report import Report
+from trainer.telemetry.report import Report
 
 KEPT = 2
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.test_batch import claim
-from trainer.buffer import Buffer, Order, correction_weights, draw_chances
+from trainer.feed.replay_buffer import Buffer, Order, correction_weights, draw_chances
 
 SPREADS = {"even": [1.0, 1.0], "close": [0.5, 0.4], "apart": [1.0, 0.0]}
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from hypothesis import given
 
-from rollout.episode import Anchor, DiscardReason, OutputFlags, Turn
-from rollout.trie import Trie
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Anchor, DiscardReason, OutputFlags, Turn
 from tests.rollout.random_episodes import episodes
 from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_come
 from tests.trainer.plays import PLAYS, behavior, prepared
 from tests.trainer.test_batch import claim, turn
 from tests.trainer.test_batch import prepared as prepared_claims
-from trainer.batch import Batch
-from trainer.composition import Composition
-from trainer.measure import kl_penalties, m2po_kept, penalized
-from trainer.rows import episode_rows, episode_ways
+from trainer.batch.batch import Batch
+from trainer.batch.episode_rows import episode_rows, episode_ways
+from trainer.composition.composition import Composition
+from trainer.objective.measure import kl_penalties, m2po_kept, penalized
 
 TOKENS = [token for play in PLAYS for token in play.tokens]
 REFERENCE = {token: behavior(token) - 0.01 * (token % 7) for token in TOKENS}

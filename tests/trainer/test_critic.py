@@ -9,25 +9,25 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rollout.group import Claim
+from rollout.episode.group import Claim
 from tests.trainer.bandit import is_even, published, success, value, weights
 from tests.trainer.papers import Game, Values, estimated
 from tests.trainer.plays import PLAYS, claims, prepared
 from tests.trainer.stand import GROUPS, Place, Stand
 from tests.trainer.test_findings import settings_of
 from tests.trainer.test_presets import by_token
-from trainer.batch import Batch
-from trainer.composition import Composition
-from trainer.credit import critic_credit
+from trainer.batch.batch import Batch
+from trainer.batch.credit import critic_credit
+from trainer.composition.composition import Composition
+from trainer.composition.presets import PRESETS
 from trainer.job import critic, optimizer
-from trainer.measure import measure, valued
+from trainer.learner.microbatch import Microbatch, TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.objective import Objective
-from trainer.presets import PRESETS
-from trainer.steps import take_steps
-from trainer.value_objective import ValueObjective, explained_variance
+from trainer.objective.measure import measure, valued
+from trainer.objective.objective import Objective
+from trainer.objective.steps import take_steps
+from trainer.objective.value_objective import ValueObjective, explained_variance
 
 # Without the KL, whose reference the stand has not.
 PPO = PRESETS["ppo"].parts.model_copy(update={"kl_in_reward": 0.0, "critic_learning_rate": 5e-3})

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from tests.trainer.test_findings import settings_of
-from trainer.composition import Composition
+from trainer.advice.explanation import explain
+from trainer.composition.composition import Composition
+from trainer.composition.presets import PRESETS
 from trainer.explain import shown
-from trainer.explanation import explain
-from trainer.presets import PRESETS
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

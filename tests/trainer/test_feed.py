@@ -14,19 +14,19 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
-from rollout.episode import DiscardReason
+from rollout.episode.group import Claim
+from rollout.episode.turn import DiscardReason
 from rollout.errors import Backlogged, StoreUnavailable
-from rollout.group import Claim
 from rollout.policies import Policy
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.redis_server import running_redis, spawn, wait_until_ready
 from tests.trainer.bandit import play_uniformly
-from trainer.buffer import Buffer, Order
-from trainer.feed import MAX_REFUSALS, QUIET_SECONDS, Feed
-from trainer.portal import Portal
+from trainer.async_bridge import Portal
+from trainer.batch.staleness import Beyond, StalenessRule
+from trainer.feed.feed import MAX_REFUSALS, QUIET_SECONDS, Feed
+from trainer.feed.replay_buffer import Buffer, Order
 from trainer.ranks import Ranks
-from trainer.report import Report
-from trainer.staleness import Beyond, StalenessRule
+from trainer.telemetry.report import Report
 
 GROUPS, GROUP_SIZE = 3, 2
 SOON = (

@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from rollout.settings import SettingsError
-from trainer.composition import Composition
-from trainer.presets import PRESETS, origins
-from trainer.rules.findings import RULES, findings, vetted
-from trainer.rules.setup import Setup
+from trainer.advice.rules.findings import RULES, findings, vetted
+from trainer.advice.rules.setup import Setup
+from trainer.composition.composition import Composition
+from trainer.composition.presets import PRESETS, origins
 from trainer.settings import Settings
 
 TABLE: list[tuple[str, str, dict[str, Any]]] = [

@@ -8,14 +8,14 @@ import torch
 from prometheus_client import CollectorRegistry, generate_latest
 from torch import Tensor
 
-from rollout.episode import OutputFlags, Turn
+from rollout.episode.turn import OutputFlags, Turn
 from rollout.settings import FlaggedTokens
 from tests.trainer.test_batch import claim, prepared, turn
-from trainer.composition import Composition, PolicyLoss, Proximal
-from trainer.losses import measured
-from trainer.megatron.microbatch import Microbatch
-from trainer.objective import Objective
-from trainer.report import Report
+from trainer.composition.composition import Composition, PolicyLoss, Proximal
+from trainer.learner.microbatch import Microbatch
+from trainer.objective.losses import measured
+from trainer.objective.objective import Objective
+from trainer.telemetry.report import Report
 
 FLAGS = (OutputFlags.NONE, OutputFlags.CONSTRAINED, OutputFlags.MALFORMED, OutputFlags.GREEDY)
 BEHAVIOR = torch.full((4,), -1.0)

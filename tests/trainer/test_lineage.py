@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deploy.demo.starter import create_untrained
+from deploy.demo.starter.starter import create_untrained
 from rollout.errors import ClaimLost
 from rollout.policies import verify
 from rollout.settings import SettingsError

@@ -19,17 +19,17 @@ from tests.trainer.stand import GROUPS, Place, Stand
 from tests.trainer.test_batch import claim, turn
 from tests.trainer.test_batch import prepared as prepared_claims
 from trainer.algorithms import RunningBaseline, m2po_mask
-from trainer.assembly import assemble, microbatch_rows
-from trainer.checkpoints import Checkpoints
-from trainer.composition import Composition
-from trainer.measure import measure
+from trainer.batch.assembly import assemble, microbatch_rows
+from trainer.batch.minibatches import deal
+from trainer.composition.composition import Composition
+from trainer.learner.microbatch import Microbatch, TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
+from trainer.learner.paths import MIN_SAVING
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.minibatches import deal
-from trainer.objective import Objective
-from trainer.steps import take_steps
-from trainer.tree import MIN_SAVING
+from trainer.objective.measure import measure
+from trainer.objective.objective import Objective
+from trainer.objective.steps import take_steps
+from trainer.publish.checkpoints import Checkpoints
 
 FOUR = Composition(minibatches=4)
 

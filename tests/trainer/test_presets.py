@@ -8,20 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from deploy.demo.starter import create_untrained
+from deploy.demo.starter.starter import create_untrained
 from tests.trainer.megatron.packing import squared_error
 from tests.trainer.papers import DPPO_DELTA, PAPERS, Game, Paper, Values
 from tests.trainer.plays import PLAYS, behavior, prepared
 from tests.trainer.variants import VARIANTS
-from trainer.assembly import pack_rows
-from trainer.composition import Composition
-from trainer.measure import judged, measure
-from trainer.megatron.frozen import Frozen
+from trainer.batch.assembly import pack_rows
+from trainer.composition.composition import Composition
+from trainer.composition.presets import PRESETS, starting_point
+from trainer.learner.microbatch import Microbatch, TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
+from trainer.megatron.frozen_policy import Frozen
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.objective import Objective
-from trainer.presets import PRESETS, starting_point
+from trainer.objective.measure import judged, measure
+from trainer.objective.objective import Objective
 from trainer.sft import assistant_loss
 
 SETTINGS = {"dppo_tv": {"dppo_delta": DPPO_DELTA}}  # a bound that acts

@@ -17,13 +17,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from rollout.ledger import Ledger
+from rollout.ledger.ledger import Ledger
 from rollout.policies import verify
 from rollout.settings import SettingsError
-from rollout.store import Store
+from rollout.store.store import Store
 from tests.trainer.bandit import play_uniformly
+from trainer.async_bridge import Portal
 from trainer.job import listening, optimizer
-from trainer.portal import Portal
 from trainer.settings import Settings
 
 GROUPS, GROUP_SIZE = 2, 4

@@ -13,18 +13,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rollout.episode import DiscardReason
+from rollout.episode.turn import DiscardReason
 from rollout.errors import PolicyDamaged
 from rollout.policies import PolicyStore, verify
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import GROUPS, Place, Stand
 from trainer.algorithms import RunningBaseline
-from trainer.feed import MAX_REFUSALS
-from trainer.megatron.lora import Lora
-from trainer.megatron.microbatch import Microbatch
-from trainer.model_files import write_weights
-from trainer.objective import Objective
-from trainer.portal import Stopped
+from trainer.async_bridge import Stopped
+from trainer.feed.feed import MAX_REFUSALS
+from trainer.learner.lora import Lora
+from trainer.learner.microbatch import Microbatch
+from trainer.objective.objective import Objective
+from trainer.publish.weight_files import write_weights
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ import torch
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
 
-from rollout.episode import OutputFlags
+from rollout.episode.turn import OutputFlags
 from tests.trainer.rows import MASK
-from trainer.composition import Composition, PolicyLoss
-from trainer.losses import BOUNDS, clipped, measured
-from trainer.losses import policy_loss as policy_loss_of
-from trainer.megatron.microbatch import Microbatch
-from trainer.objective import REJECTING, Objective
-from trainer.staleness import StalenessRule
-from trainer.token_histogram import TokenHistogram
+from trainer.batch.staleness import StalenessRule
+from trainer.composition.composition import Composition, PolicyLoss
+from trainer.learner.microbatch import Microbatch
+from trainer.objective.losses import BOUNDS, clipped, measured
+from trainer.objective.losses import policy_loss as policy_loss_of
+from trainer.objective.objective import REJECTING, Objective
+from trainer.telemetry.token_histogram import TokenHistogram
 
 
 def test_a_rejected_token_is_counted_for_the_rule_that_took_it_first() -> None:

@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from tests.trainer.rows import MASK, ROWS, SLOTS, close, random
-from trainer.algorithms import (
-    gae,
-    reinforce_plus_plus,
-    terminal_rewards,
-    value_loss,
-    whiten,
-)
+from trainer.algorithms import gae, reinforce_plus_plus, terminal_rewards, value_loss, whiten
 
 
 def reference_gae(

@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from rollout.template import ChatTemplate, encode_chat
-from rollout.tokenizer import Tokenizer
+from rollout.chat_template.chat_template import ChatTemplate, encode_chat
+from rollout.tokenizer.tokenizer import Tokenizer
 from trainer.sft import app
 
 CHATS = [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from trainer.simulation import LogNormal, Workload, simulate
+from trainer.advice.simulation import LogNormal, Workload, simulate
 
 FIXED = Workload(
     turns=LogNormal(3),

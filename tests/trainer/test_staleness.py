@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from tests.trainer.test_batch import claim, prepared, turn
-from trainer.composition import Composition
-from trainer.losses import measured
-from trainer.objective import Objective
-from trainer.staleness import Beyond, StalenessRule
+from trainer.batch.staleness import Beyond, StalenessRule
+from trainer.composition.composition import Composition
+from trainer.objective.losses import measured
+from trainer.objective.objective import Objective
 
 AGES = torch.tensor([0, 1, 2, 3, 6], dtype=torch.int32)
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.sequences import Sequence
-from trainer.tree import Branch, Tree, grow
+from rollout.episode.sequences import Sequence
+from trainer.batch.tree import Branch, Tree, grow
 
 
 def sequence(tokens: list[int], trained: list[bool]) -> Sequence:

@@ -11,7 +11,7 @@ from wandb.proto import wandb_internal_pb2 as wandb_records
 
 from tests.trainer.bandit import is_even
 from tests.trainer.stand import Place, Stand
-from trainer.writer import TensorBoardWriter, WandbWriter, ensure_installed
+from trainer.telemetry.metric_writers import TensorBoardWriter, WandbWriter, ensure_installed
 
 
 def charted(directory: Path, name: str) -> list[tuple[int, float]]:

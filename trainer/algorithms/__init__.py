@@ -5,7 +5,27 @@ Tensors in, tensors out; no settings, devices, logging or collectives. Index t d
 `action_mask` lets nothing through that stands where it is 0; the others speak of every token they are given.
 """
 
-from trainer.algorithms.advantages import dr_grpo, grpo, lite_ppo, max_rl, reinforce, rloo
+from trainer.algorithms.advantage.gae import gae, length_adaptive_lambda, value_loss
+from trainer.algorithms.advantage.gigpo import gigpo, state_advantages
+from trainer.algorithms.advantage.group_relative import (
+    dr_grpo,
+    grpo,
+    lite_ppo,
+    max_rl,
+    reinforce,
+    rloo,
+)
+from trainer.algorithms.advantage.rejection import best_of_group, rejection_sampling
+from trainer.algorithms.advantage.returns import (
+    discounted_returns,
+    reinforce_plus_plus,
+    reinforce_plus_plus_baseline,
+    terminal_rewards,
+    turn_returns,
+)
+from trainer.algorithms.advantage.running_baseline import RunningBaseline
+from trainer.algorithms.advantage.shaping import dynamic_sampling, shaped_rewards, soft_overlong
+from trainer.algorithms.advantage.whitening import whiten
 from trainer.algorithms.aggregation import (
     drgrpo,
     prompt_mean,
@@ -14,8 +34,6 @@ from trainer.algorithms.aggregation import (
     token_mean,
     traj_mean_token_mean,
 )
-from trainer.algorithms.baseline import RunningBaseline
-from trainer.algorithms.cispo import cispo
 from trainer.algorithms.corrections import (
     geo_mask,
     icepop,
@@ -26,11 +44,7 @@ from trainer.algorithms.corrections import (
     tis,
 )
 from trainer.algorithms.diagnostics import clipped_high, clipped_low, effective_sample_size
-from trainer.algorithms.dppo import dppo_tv
 from trainer.algorithms.entropy import entropy_bonus
-from trainer.algorithms.gae import gae, length_adaptive_lambda, value_loss
-from trainer.algorithms.gigpo import gigpo, state_advantages
-from trainer.algorithms.gspo import gspo, gspo_token
 from trainer.algorithms.kl import (
     k1,
     k2,
@@ -39,20 +53,13 @@ from trainer.algorithms.kl import (
     k3_straight_through,
     penalized_rewards,
 )
-from trainer.algorithms.m2po import m2po, m2po_mask
-from trainer.algorithms.ppo import decoupled_ppo, dual_clip, ppo_clip, score_function
+from trainer.algorithms.loss.cispo import cispo
+from trainer.algorithms.loss.dppo import dppo_tv
+from trainer.algorithms.loss.gspo import gspo, gspo_token
+from trainer.algorithms.loss.m2po import m2po, m2po_mask
+from trainer.algorithms.loss.ppo import decoupled_ppo, dual_clip, ppo_clip, score_function
+from trainer.algorithms.loss.sapo import sapo
 from trainer.algorithms.ratio import log_ratio, ratio
-from trainer.algorithms.rejection import best_of_group, rejection_sampling
-from trainer.algorithms.returns import (
-    discounted_returns,
-    reinforce_plus_plus,
-    reinforce_plus_plus_baseline,
-    terminal_rewards,
-    turn_returns,
-)
-from trainer.algorithms.sapo import sapo
-from trainer.algorithms.shaping import dynamic_sampling, shaped_rewards, soft_overlong
-from trainer.algorithms.whitening import whiten
 
 __all__ = [
     "RunningBaseline",

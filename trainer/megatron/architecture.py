@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.megatron.errors import ModelNotSupported
+from trainer.learner.errors import ModelNotSupported
 
 
 @dataclass(frozen=True, slots=True)

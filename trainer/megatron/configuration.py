@@ -7,10 +7,10 @@ from megatron.core.distributed import finalize_model_grads
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
+from trainer.learner.errors import LayoutError
+from trainer.learner.layout import Layout
 from trainer.megatron import platform
 from trainer.megatron.architecture import Architecture, Experts
-from trainer.megatron.errors import LayoutError
-from trainer.megatron.layout import Layout
 
 # What the backward pass makes again instead of keeping it: nothing, what attention computes, or all of every layer.
 Recompute = Literal["none", "selective", "full"]

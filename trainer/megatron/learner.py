@@ -13,26 +13,22 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from trainer.megatron import (
-    adapter_weights,
-    adapters,
-    checkpoint,
-    platform,
-    processes,
-    weights,
-)
+from trainer.learner.layout import Layout
+from trainer.learner.lora import Lora
+from trainer.learner.microbatch import TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
+from trainer.learner.paths import MIN_SAVING
+from trainer.megatron import platform, processes
 from trainer.megatron.architecture import Architecture
+from trainer.megatron.checkpoint import checkpoint
+from trainer.megatron.checkpoint.checkpoint_writer import Scribe
 from trainer.megatron.configuration import Recompute
-from trainer.megatron.critic_model import CriticModel
-from trainer.megatron.frozen import Frozen
-from trainer.megatron.layout import Layout
-from trainer.megatron.lora import Lora
-from trainer.megatron.microbatch import TrainBatch
-from trainer.megatron.network import LossFunction, Network, StepMetrics
+from trainer.megatron.frozen_policy import Frozen
+from trainer.megatron.layers import adapters
+from trainer.megatron.model.critic_model import CriticModel
+from trainer.megatron.model.network import LossFunction, Network, StepMetrics
 from trainer.megatron.networks import Blueprint, Networks
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.megatron.scribe import Scribe
-from trainer.tree import MIN_SAVING
+from trainer.megatron.weights import adapter_weights, weights
 
 
 class Learner:

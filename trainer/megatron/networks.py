@@ -5,15 +5,16 @@ from pathlib import Path
 
 import torch
 
-from trainer.megatron import adapters, weights
+from trainer.learner.layout import Layout
+from trainer.learner.lora import Lora
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.configuration import Recompute
-from trainer.megatron.critic_model import CriticModel
-from trainer.megatron.layout import Layout
-from trainer.megatron.lora import Lora
-from trainer.megatron.model import PolicyModel
-from trainer.megatron.network import Network
-from trainer.megatron.optimizer import OptimizerSettings
+from trainer.megatron.layers import adapters
+from trainer.megatron.model.critic_model import CriticModel
+from trainer.megatron.model.network import Network
+from trainer.megatron.model.policy_model import PolicyModel
+from trainer.megatron.weights import weights
 
 
 @dataclass(frozen=True, slots=True)

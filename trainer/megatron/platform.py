@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import torch
 
-from trainer.megatron import kernels
-from trainer.megatron.adam import FusedAdam
-from trainer.megatron.linear import linear
+from trainer.megatron.kernels import fused
+from trainer.megatron.kernels.adam import FusedAdam
+from trainer.megatron.kernels.linear import linear
 
 CPU = torch.device("cpu")
 
@@ -87,8 +87,8 @@ def _fused_kernels() -> Iterator[Patch]:
     optimizer = importlib.import_module("megatron.core.optimizer")
     distributed = importlib.import_module("megatron.core.optimizer.distrib_optimizer")
     router = importlib.import_module("megatron.core.transformer.moe.router")
-    yield Patch(router, "router_gating_linear", kernels.router_logits)
-    yield Patch(rope, "fused_apply_rotary_pos_emb_thd", kernels.rotate_packed)
+    yield Patch(router, "router_gating_linear", fused.router_logits)
+    yield Patch(rope, "fused_apply_rotary_pos_emb_thd", fused.rotate_packed)
     yield Patch(optimizer, "Adam", FusedAdam)
     yield Patch(optimizer, "USING_PYTORCH_OPTIMIZER", False)
     yield Patch(distributed, "Adam", FusedAdam)
@@ -148,8 +148,8 @@ def _linear() -> Iterator[Patch]:
 def _activation() -> Iterator[Patch]:
     """Megatron's own is compiled at first use, which on a CPU takes a C++ compiler."""
     mlp = importlib.import_module("megatron.core.transformer.mlp")
-    yield Patch(mlp, "bias_swiglu_impl", kernels.swiglu)
-    yield Patch(mlp, "weighted_bias_swiglu_impl", kernels.weighted_swiglu)
+    yield Patch(mlp, "bias_swiglu_impl", fused.swiglu)
+    yield Patch(mlp, "weighted_bias_swiglu_impl", fused.weighted_swiglu)
 
 
 def _collectives() -> Iterator[Patch]:

@@ -7,9 +7,9 @@ import torch
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
+from trainer.learner.errors import LayoutError
+from trainer.learner.layout import Layout
 from trainer.megatron import platform
-from trainer.megatron.errors import LayoutError
-from trainer.megatron.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)

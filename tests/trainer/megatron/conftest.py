@@ -12,9 +12,9 @@ import transformers
 from torch import Tensor
 
 from tests.trainer.megatron.packing import batch
+from trainer.learner.microbatch import Microbatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch
-from trainer.megatron.optimizer import OptimizerSettings
 
 VOCABULARY = 131  # odd, so that it must be padded to be split
 

@@ -17,17 +17,17 @@ from tests.trainer.megatron.packing import (
 )
 from tests.trainer.test_batch import claim, turn
 from trainer.algorithms import RunningBaseline
-from trainer.batch import prepare
-from trainer.composition import Composition
-from trainer.measure import measure
+from trainer.batch.batch import prepare
+from trainer.composition.composition import Composition
+from trainer.learner.layout import Layout
+from trainer.learner.lora import Lora
+from trainer.learner.microbatch import TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron import platform
-from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
-from trainer.megatron.lora import Lora
-from trainer.megatron.microbatch import TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
-from trainer.objective import Objective
-from trainer.steps import take_steps
+from trainer.objective.measure import measure
+from trainer.objective.objective import Objective
+from trainer.objective.steps import take_steps
 
 # Lengths of the sequences of each microbatch, and in a tree the tokens they continue.
 MICROBATCHES = (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainer.megatron.microbatch import Microbatch, TrainBatch
+from trainer.learner.microbatch import Microbatch, TrainBatch
 
 
 def random_sequences(lengths: Sequence[int], *, vocabulary: int, seed: int = 0) -> list[Tensor]:

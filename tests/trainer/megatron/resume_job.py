@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from tests.trainer.megatron.packing import score_function
+from trainer.learner.microbatch import TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
 
 
 def main(model_dir: Path, directory: Path) -> None:

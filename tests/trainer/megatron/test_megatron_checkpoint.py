@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
-from trainer.megatron.errors import CheckpointError
+from trainer.learner.errors import CheckpointError
+from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
 
 Create = Callable[..., Learner]
 

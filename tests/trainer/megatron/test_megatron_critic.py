@@ -15,10 +15,10 @@ from tests.trainer.megatron.packing import (
     score_function,
     squared_error,
 )
-from trainer.megatron.errors import CheckpointError
+from trainer.learner.errors import CheckpointError
+from trainer.learner.microbatch import Microbatch, TrainBatch
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.megatron.optimizer import OptimizerSettings
 
 Create = Callable[..., Learner]
 CRITIC = OptimizerSettings(learning_rate=1e-2, epsilon=1e-3)

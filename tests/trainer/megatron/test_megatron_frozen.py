@@ -10,9 +10,9 @@ import torch
 
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
-from trainer.megatron.errors import ModelNotSupported
+from trainer.learner.errors import ModelNotSupported
+from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
 
 Create = Callable[..., Learner]
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from trainer.megatron import logprobs
-from trainer.megatron.adam import FusedAdam
-from trainer.megatron.causal import causal_attention
-from trainer.megatron.kernels import rotate_packed, rotations, swiglu
-from trainer.megatron.logprobs import token_logprobs
-from trainer.megatron.norm import RMSNorm
+from trainer.megatron.kernels.adam import FusedAdam
+from trainer.megatron.kernels.fused import rotate_packed, rotations, swiglu
+from trainer.megatron.kernels.norm import RMSNorm
+from trainer.megatron.layers.causal_attention import causal_attention
+from trainer.megatron.model import logprobs
+from trainer.megatron.model.logprobs import token_logprobs
 
 
 def leaf(*shape: int, seed: int, scale: float = 1.0) -> Tensor:

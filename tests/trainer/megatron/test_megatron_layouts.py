@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from deploy.ports import free_ports
+from deploy.stack.ports import free_ports
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.layout_job import create, train, train_minibatches
-from trainer.megatron.layout import Layout
+from trainer.learner.layout import Layout
 
 # By the number of processes: name: model, tensor, pipeline, sequence, expert, context parallel, rank of adapters, number of
 # critics; the rest is data parallel.

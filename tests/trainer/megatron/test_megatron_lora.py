@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
-from trainer.adapter_files import write_adapter
 from trainer.job import lora as asked_for
-from trainer.megatron.errors import CheckpointError, LoraNotSupported
+from trainer.learner.errors import CheckpointError, LoraNotSupported
+from trainer.learner.lora import Lora
+from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.megatron.learner import Learner
-from trainer.megatron.lora import Lora
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.model_files import write_model
+from trainer.publish.adapter_files import write_adapter
+from trainer.publish.weight_files import write_model
 from trainer.settings import Settings
 
 Create = Callable[..., Learner]

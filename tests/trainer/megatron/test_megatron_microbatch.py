@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.trainer.megatron.packing import batch, random_sequences
-from trainer.megatron.microbatch import Microbatch, TrainBatch
-from trainer.megatron.paths import paths
-from trainer.megatron.stretches import share
+from trainer.learner.microbatch import Microbatch, TrainBatch
+from trainer.learner.paths import paths
+from trainer.megatron.layers.context_shards import share
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.trainer.megatron.conftest import Reference
 from tests.trainer.megatron.packing import batch, score_function
+from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.learner import Learner
-from trainer.megatron.microbatch import Microbatch, TrainBatch
 
 Create = Callable[..., Learner]
 

@@ -9,14 +9,15 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tests.trainer.megatron.conftest import VOCABULARY, Reference
 from tests.trainer.megatron.packing import batch, microbatch, random_sequences, score_function
-from trainer.megatron import processes, weights
+from trainer.learner.layout import Layout
+from trainer.learner.lora import Lora
+from trainer.learner.microbatch import TrainBatch
+from trainer.megatron import processes
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.configuration import Recompute
-from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
-from trainer.megatron.lora import Lora
-from trainer.megatron.microbatch import TrainBatch
-from trainer.megatron.model import PolicyModel
+from trainer.megatron.model.policy_model import PolicyModel
+from trainer.megatron.weights import weights
 
 Create = Callable[..., Learner]
 

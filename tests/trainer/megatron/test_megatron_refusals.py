@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.trainer.megatron.conftest import Reference, random_reference
+from trainer.learner.errors import LayoutError, ModelNotSupported, WeightsMismatch
+from trainer.learner.layout import Layout
+from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.configuration import check_fits
-from trainer.megatron.errors import LayoutError, ModelNotSupported, WeightsMismatch
-from trainer.megatron.layout import Layout
 from trainer.megatron.learner import Learner
-from trainer.megatron.optimizer import OptimizerSettings
 
 Create = Callable[..., Learner]
 

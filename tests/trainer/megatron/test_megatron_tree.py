@@ -7,21 +7,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from rollout.episode import Anchor, Turn
-from rollout.trie import Trie
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Anchor, Turn
 from tests.trainer.megatron.conftest import VOCABULARY, Reference
 from tests.trainer.megatron.packing import random_sequences, score_function
 from tests.trainer.test_batch import turn
-from trainer.assembly import pack_rows
-from trainer.composition import Composition
-from trainer.megatron import processes, weights
+from trainer.batch.assembly import pack_rows
+from trainer.batch.episode_rows import Row, episode_rows
+from trainer.composition.composition import Composition
+from trainer.learner.layout import Layout
+from trainer.learner.microbatch import TrainBatch
+from trainer.megatron import processes
 from trainer.megatron.architecture import Architecture
-from trainer.megatron.layout import Layout
-from trainer.megatron.microbatch import TrainBatch
-from trainer.megatron.model import PolicyModel
-from trainer.megatron.network import LossFunction
-from trainer.objective import Objective
-from trainer.rows import Row, episode_rows
+from trainer.megatron.model.network import LossFunction
+from trainer.megatron.model.policy_model import PolicyModel
+from trainer.megatron.weights import weights
+from trainer.objective.objective import Objective
 
 # name: where the turn hangs, new context tokens, output tokens
 SHAPE = {

@@ -1,0 +1,132 @@
+"""The gateway's control routes, as the command line uses them."""
+
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from deploy.errors import GatewayRefused
+from deploy.gateway_api.served_policy import ServedPolicy
+
+TIMEOUT_SECONDS = 10.0
+AGENT_SCOPES = ("infer", "reward", "read")
+WAITING = ("open", "sealed", "rewarded")
+PAGE = 100
+
+
+class GatewayClient:
+    """One key at one gateway; `root` is its address without `/v1`."""
+
+    def __init__(self, root: str, key: str) -> None:
+        self._root = root
+        self._http = httpx.AsyncClient(
+            base_url=root,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=TIMEOUT_SECONDS,
+            trust_env=False,  # a proxy has no business between us and loopback
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def is_ready(self) -> bool:
+        try:
+            return (await self._http.get("/readyz")).is_success
+        except httpx.TransportError:
+            return False
+
+    async def accepts_key(self) -> bool:
+        """Whether this client's key opens the model endpoints."""
+        return (await self._send("GET", "/v1/models")).status_code != httpx.codes.UNAUTHORIZED
+
+    async def policies(self) -> dict[str, Any]:
+        return await self._json("GET", "/v1/policies")
+
+    async def served_policy(self) -> ServedPolicy | None:
+        """The policy that engines have to serve, None before the first was published."""
+        for policy in (await self.policies())["data"]:
+            if policy["is_active"]:
+                return ServedPolicy(Path(policy["path"]), int(policy["version"]))
+        return None
+
+    async def training(self) -> dict[str, Any]:
+        return await self._json("GET", "/v1/training")
+
+    async def pause_training(self) -> None:
+        """Let no further batch be claimed; episodes still open and seal."""
+        await self._json("POST", "/v1/training/pause")
+
+    async def resume_training(self) -> None:
+        await self._json("POST", "/v1/training/resume")
+
+    async def live_episodes(self) -> list[str]:
+        """Ids of the episodes that nobody trains on or has trained on yet."""
+        return [id_ for status in WAITING for id_ in await self._episodes(status)]
+
+    async def episode(self, episode_id: str) -> dict[str, Any]:
+        """Status, turns and rewards."""
+        return await self._json("GET", f"/v1/episodes/{quote(episode_id, safe='')}")
+
+    async def episode_view(self, episode_id: str, view: str) -> list[dict[str, Any]]:
+        """The spans or sequences of an episode whose tokens are still there."""
+        path = f"/v1/episodes/{quote(episode_id, safe='')}?view={view}"
+        data = (await self._json("GET", path))["data"]
+        assert isinstance(data, list)
+        return data
+
+    async def list_episodes(self, **filters: str | int) -> dict[str, Any]:
+        """One page, newest first."""
+        return await self._json("GET", f"/v1/episodes?{urlencode(filters)}")
+
+    async def delete_episode(self, episode_id: str) -> None:
+        await self._json("DELETE", f"/v1/episodes/{episode_id}")
+
+    async def keys(self) -> dict[str, Any]:
+        return await self._json("GET", "/v1/keys")
+
+    async def create_key(
+        self, project: str, *, name: str, scopes: tuple[str, ...] = AGENT_SCOPES
+    ) -> dict[str, Any]:
+        body = {"project": project, "name": name, "scopes": list(scopes)}
+        return await self._json("POST", "/v1/keys", body)
+
+    async def delete_key(self, key_id: str) -> dict[str, Any]:
+        return await self._json("DELETE", f"/v1/keys/{key_id}")
+
+    async def _episodes(self, status: str) -> list[str]:
+        found: list[str] = []
+        has_more = True
+        while has_more:
+            after = f"&after={found[-1]}" if found else ""
+            query = f"status={status}&limit={PAGE}{after}"
+            page = await self._json("GET", f"/v1/episodes?{query}")
+            found += [episode["id"] for episode in page["data"]]
+            has_more = page["has_more"]
+        return found
+
+    async def _json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        reply = await self._send(method, path, body)
+        if reply.is_error:
+            raise GatewayRefused(f"{method} {path}: {reply.status_code} {_message(reply)}")
+        content = reply.json() if reply.content else {}
+        assert isinstance(content, dict)
+        return content
+
+    async def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise GatewayRefused(
+                f"cannot reach the gateway at {self._root}: {error!r}; `turngate status` tells whether it runs"
+            ) from error
+
+
+def _message(reply: httpx.Response) -> str:
+    try:
+        return str(reply.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return reply.text

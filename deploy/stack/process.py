@@ -1,0 +1,178 @@
+"""One child process of the supervisor: how it is started, when it is ready, how it is stopped.
+
+Each child leads a process group of its own, so that whatever it starts ends with it, and is told to end by the kernel if
+the supervisor is killed.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from deploy.errors import StartFailed
+from deploy.stack.ready_file import poll_until
+
+LOG_TAIL_LINES = 15
+# prctl(2): the signal this process gets when its parent dies.
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to execute this time; a restarted engine gets another model than the first."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    name: str
+    launch: Callable[[], Awaitable[Launch]]
+    is_ready: Callable[[], Awaitable[bool]]
+    after: tuple[str, ...] = ()  # names of the processes that have to be ready first
+    stage: int = 0  # the highest stage is stopped first
+    ready_seconds: float = 120.0
+    stop_seconds: float = 15.0  # from SIGTERM to SIGKILL
+
+
+class ProcessState(StrEnum):
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    name: str
+    state: ProcessState
+    pid: int | None
+    started: float | None  # by the kernel's clock; with the pid it names one process for good
+    restarts: int
+    last_exit: int | None  # negative: the signal that ended it
+
+
+class Child:
+    """One run after another of the same spec, logging to one file, or to our standard error if there is none."""
+
+    def __init__(self, spec: ProcessSpec, log: Path | None) -> None:
+        self.spec = spec
+        self.log = log
+        self.state = ProcessState.WAITING
+        self.restarts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._started: float | None = None
+        self._last_exit: int | None = None
+
+    @property
+    def status(self) -> ProcessStatus:
+        runs = self._process is not None and self._process.returncode is None
+        return ProcessStatus(
+            name=self.spec.name,
+            state=self.state,
+            pid=self._process.pid if runs and self._process else None,
+            started=self._started if runs else None,
+            restarts=self.restarts,
+            last_exit=self._last_exit,
+        )
+
+    async def start(self) -> None:
+        try:
+            launch = await self.spec.launch()
+            with ExitStack() as stack:
+                log = stack.enter_context(self.log.open("ab")) if self.log else sys.stderr
+                self._process = await spawn(launch, output=log)
+        except OSError as error:
+            raise StartFailed(f"cannot start {self.spec.name}: {error}") from error
+        self._started = start_time(self._process.pid)
+
+    async def wait_ready(self) -> None:
+        """Return once it is ready; raise StartFailed if it ends before, or takes too long."""
+        assert self._process is not None
+        ended = asyncio.create_task(self._process.wait())
+        ready = asyncio.create_task(poll_until(self.spec.is_ready))
+        try:
+            await asyncio.wait(
+                {ended, ready},
+                timeout=self.spec.ready_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if ready.done() and not ended.done():
+                return ready.result()
+            self._last_exit = self._process.returncode
+            raise StartFailed(self._failure(ended=ended.done()))
+        finally:
+            for task in (ended, ready):
+                task.cancel()
+            await asyncio.gather(ended, ready, return_exceptions=True)
+
+    async def wait_exit(self) -> int:
+        assert self._process is not None
+        self._last_exit = await self._process.wait()
+        return self._last_exit
+
+    async def stop(self) -> None:
+        """Ask it to end, insist after a while, and leave nothing of its process group behind."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), self.spec.stop_seconds)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        self._last_exit = await process.wait()
+
+    def _failure(self, *, ended: bool) -> str:
+        assert self._process is not None
+        what = (
+            f"ended with code {self._process.returncode} before it was ready"
+            if ended
+            else f"was not ready after {self.spec.ready_seconds:g} s"
+        )
+        if self.log is None:
+            return f"{self.spec.name} {what}; its output above says why"
+        return f"{self.spec.name} {what}; the end of {self.log}:\n{tail(self.log)}"
+
+
+async def spawn(launch: Launch, *, output: IO[bytes] | IO[str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *launch.command,
+        env=dict(launch.environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=_end_with_parent(),
+    )
+
+
+def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def start_time(pid: int) -> float | None:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).create_time()
+    return None
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """What the child runs before it becomes the program: it asks for SIGTERM when its parent dies."""
+    if sys.platform != "linux":
+        return None
+    return partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,59 @@
+"""The embedded Redis: a real server, on loopback, with a password, whose append-only file survives its death."""
+
+import asyncio
+from pathlib import Path
+
+from deploy.stack.process import Launch, ProcessSpec
+from deploy.stack.programs import redis_server
+
+HOST = "127.0.0.1"
+PROBE_SECONDS = 1.0
+
+# Every reply waits until its log entry is on disk. `everysec` postpones the write itself while a sync is running, and a
+# server killed then would lose turns it has acknowledged.
+CONFIGURATION = """\
+bind {host}
+port {port}
+requirepass {password}
+dir "{directory}"
+appendonly yes
+appendfsync always
+save ""
+maxmemory-policy noeviction
+daemonize no
+"""
+
+
+def redis_url(port: int, password: str) -> str:
+    return f"redis://:{password}@{HOST}:{port}/0"
+
+
+def redis_spec(directory: Path, *, port: int, password: str) -> ProcessSpec:
+    """The password is in a file and not on the command line, which everybody on the machine can read."""
+    configuration = directory / "redis.conf"
+
+    async def launch() -> Launch:
+        configuration.touch(mode=0o600)
+        configuration.write_text(
+            CONFIGURATION.format(host=HOST, port=port, password=password, directory=directory)
+        )
+        return Launch((redis_server(), str(configuration)))
+
+    async def is_ready() -> bool:
+        return await answers(port, password)
+
+    return ProcessSpec("redis", launch, is_ready, stage=0)
+
+
+async def answers(port: int, password: str) -> bool:
+    """Whether a server with this password answers a ping; one that still loads its file does not."""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            writer.write(f"AUTH {password}\r\nPING\r\n".encode())
+            replies = await reader.readline(), await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
+    return replies == (b"+OK\r\n", b"+PONG\r\n")

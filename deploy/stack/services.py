@@ -1,0 +1,139 @@
+"""What Turngate's own processes are to the supervisor: their commands, their settings, how one knows they are ready.
+
+Each gets the settings that all share, those of its own prefix from our environment, and what only this machine can say.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.gateway_api.served_policy import ServedPolicy
+from deploy.settings import passed_on
+from deploy.stack import programs
+from deploy.stack.process import Launch, ProcessSpec
+from deploy.stack.ready_file import ReadyFile
+
+ENGINE_KEY = "TURNGATE_ENGINE_ADMIN_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every process is told alike."""
+
+    redis_url: str
+    database_url: str
+    weights_dir: Path
+    model_dir: Path
+    project: str
+    engines: tuple[str, ...]
+    engine_admin_key: str | None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        variables = {
+            "TURNGATE_REDIS_URL": self.redis_url,
+            "TURNGATE_DATABASE_URL": self.database_url,
+            "TURNGATE_WEIGHTS_DIR": str(self.weights_dir),
+            "TURNGATE_MODEL_DIR": str(self.model_dir),
+            "TURNGATE_PROJECT": self.project,
+            "TURNGATE_ENGINES": ",".join(self.engines),
+        }
+        if self.engine_admin_key is not None:
+            variables[ENGINE_KEY] = self.engine_admin_key
+        return variables
+
+
+def gateway_spec(
+    shared: Shared, run: Path, *, host: str, port: int, metrics_port: int, admin_key: str
+) -> ProcessSpec:
+    ready_file = ReadyFile.of("gateway", run)
+    own = {
+        "TURNGATE_GATEWAY_HOST": host,
+        "TURNGATE_GATEWAY_PORT": str(port),
+        "TURNGATE_GATEWAY_METRICS_PORT": str(metrics_port),
+        "TURNGATE_GATEWAY_ADMIN_KEY": admin_key,
+        "TURNGATE_GATEWAY_READY_FILE": str(ready_file.path),
+    }
+    environment = _product_environment("TURNGATE_GATEWAY_", shared, own)
+    command = (programs.product_python(), "-m", "gateway")
+    return ProcessSpec(
+        "gateway",
+        _launch(command, environment, ready_file),
+        ready_file.is_written,
+        after=("redis",),
+        stage=2,
+        stop_seconds=75.0,  # running turns may finish
+    )
+
+
+def trainer_spec(shared: Shared, run: Path, *, metrics_port: int, checkpoints: Path) -> ProcessSpec:
+    ready_file = ReadyFile.of("trainer", run)
+    own = {
+        "TURNGATE_TRAINER_METRICS_PORT": str(metrics_port),
+        "TURNGATE_TRAINER_CHECKPOINT_DIR": str(checkpoints),
+        "TURNGATE_TRAINER_READY_FILE": str(ready_file.path),
+    }
+    environment = _product_environment("TURNGATE_TRAINER_", shared, own)
+    command = (programs.product_python(), "-m", "trainer")
+    return ProcessSpec(
+        "trainer",
+        _launch(command, environment, ready_file),
+        ready_file.is_written,
+        after=("redis", "gateway"),
+        stage=3,
+        ready_seconds=300.0,  # a large model takes its time to load
+        stop_seconds=60.0,  # the running step and a checkpoint
+    )
+
+
+def engine_spec(
+    name: str,
+    run: Path,
+    *,
+    python: str,
+    port: int,
+    admin_key: str | None,
+    policy: Callable[[], Awaitable[ServedPolicy]],
+    host: str = "127.0.0.1",
+    extra: Sequence[str] = (),
+) -> ProcessSpec:
+    """`policy` is asked at every start, so that a restarted engine serves what the others serve."""
+    ready_file = ReadyFile.of(name, run)
+
+    async def launch() -> Launch:
+        ready_file.clear()
+        served = await policy()
+        command = [python, "-m", "rollout.engine_server", "--ready-file", str(ready_file.path)]
+        command += ["--model", str(served.path), "--weight-version", str(served.version)]
+        command += ["--host", host, "--port", str(port)]
+        environment = passed_on(os.environ, own_prefix=None) | programs.engine_environment(run)
+        if admin_key is not None:
+            command += ["--admin-key-env", ENGINE_KEY]
+            environment[ENGINE_KEY] = admin_key
+        return Launch((*command, *(["--", *extra] if extra else [])), environment)
+
+    return ProcessSpec(
+        name,
+        launch,
+        ready_file.is_written,
+        after=("gateway",),
+        stage=1,
+        ready_seconds=900.0,  # minutes for a large model
+        stop_seconds=20.0,
+    )
+
+
+def _product_environment(prefix: str, shared: Shared, own: dict[str, str]) -> dict[str, str]:
+    inherited = passed_on(os.environ, prefix)
+    return inherited | programs.product_environment() | shared.environment | own
+
+
+def _launch(
+    command: tuple[str, ...], environment: dict[str, str], ready_file: ReadyFile
+) -> Callable[[], Awaitable[Launch]]:
+    async def launch() -> Launch:
+        ready_file.clear()
+        return Launch(command, environment)
+
+    return launch

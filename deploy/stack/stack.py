@@ -1,0 +1,226 @@
+"""The whole of Turngate on one machine: which processes, on which ports, with which secrets.
+
+The gateway starts before the engines because it knows which policy they have to serve; it is stopped before them because
+it uses them.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.data_directory import DataDirectory, read_json, write_json
+from deploy.errors import DataDirectoryInUse, DeployError, StartFailed
+from deploy.gateway_api.gateway_client import GatewayClient
+from deploy.gateway_api.served_policy import ServedPolicy
+from deploy.settings import Settings
+from deploy.stack import ports, programs, services
+from deploy.stack.process import ProcessSpec
+from deploy.stack.ready_file import poll_until
+from deploy.stack.redis_server import redis_spec, redis_url
+from deploy.stack.secrets import Secrets
+from deploy.stack.services import Shared
+
+LOOPBACK = "127.0.0.1"
+PREFERRED_PORT = 8000
+SERVING_SECONDS = 60.0  # from ready processes to a gateway that has seen its engines
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    model: Path
+    host: str = LOOPBACK
+    port: int | None = None  # None: the one of last time, else a free one
+    engines: int = 1
+    with_trainer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    gateway: int
+    gateway_metrics: int
+    trainer_metrics: int
+    redis: int
+    engines: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What `up` says once it serves."""
+
+    base_url: str
+    admin_key: str
+    project_key: str
+    metrics_urls: tuple[str, ...]
+    engines: tuple[str, ...]
+    redis_url: str
+    data_dir: str
+
+
+class Stack:
+    def __init__(
+        self,
+        directory: DataDirectory,
+        settings: Settings,
+        options: StackOptions,
+    ) -> None:
+        self._directory = directory
+        self._options = options
+        self._secrets = Secrets.load(directory)
+        self._engine_python = programs.engine_python(settings.engine_python)
+        _claim_for_model(directory, options.model)
+        self._ports = _choose_ports(directory, options)
+        self._shared = Shared(
+            redis_url=redis_url(self._ports.redis, self._secrets.redis_password),
+            database_url=settings.database_url or directory.database_url,
+            weights_dir=(settings.weights_dir or directory.weights).absolute(),
+            model_dir=options.model,
+            project=settings.project,
+            engines=tuple(f"http://{LOOPBACK}:{port}" for port in self._ports.engines),
+            engine_admin_key=self._secrets.engine_admin_key,
+        )
+
+    @property
+    def gateway_root(self) -> str:
+        return address(self._options.host, self._ports.gateway)
+
+    def specs(self) -> list[ProcessSpec]:
+        run = self._directory.run
+        redis = redis_spec(
+            self._directory.redis,
+            port=self._ports.redis,
+            password=self._secrets.redis_password,
+        )
+        gateway = services.gateway_spec(
+            self._shared,
+            run,
+            host=self._options.host,
+            port=self._ports.gateway,
+            metrics_port=self._ports.gateway_metrics,
+            admin_key=self._secrets.admin_key,
+        )
+        specs = [redis, *self._engines(), gateway]
+        if self._options.with_trainer:
+            specs.append(self._trainer())
+        return specs
+
+    async def announcement(self) -> Announcement:
+        """Wait until the gateway can serve, and give what an agent needs to use it."""
+        async with GatewayClient(self.gateway_root, self._secrets.admin_key) as gateway:
+            await wait_until_serving(gateway)
+        return Announcement(
+            base_url=f"{self.gateway_root}/v1",
+            admin_key=self._secrets.admin_key,
+            project_key=await project_key(
+                self._directory, self.gateway_root, self._secrets, self._shared.project
+            ),
+            metrics_urls=tuple(map(metrics_url, self._metrics_ports)),
+            engines=self._shared.engines,
+            redis_url=self._shared.redis_url,
+            data_dir=str(self._directory.root),
+        )
+
+    async def served_policy(self) -> ServedPolicy:
+        """The policy that engines are to serve; the model itself while none was published."""
+        async with GatewayClient(self.gateway_root, self._secrets.admin_key) as gateway:
+            current = await gateway.served_policy()
+        return current or ServedPolicy(self._options.model, version=0)
+
+    @property
+    def _metrics_ports(self) -> list[int]:
+        trainer = [self._ports.trainer_metrics] if self._options.with_trainer else []
+        return [self._ports.gateway_metrics, *trainer]
+
+    def _engines(self) -> list[ProcessSpec]:
+        return [
+            services.engine_spec(
+                f"engine-{index}",
+                self._directory.run,
+                python=self._engine_python,
+                port=port,
+                admin_key=self._secrets.engine_admin_key,
+                policy=self.served_policy,
+            )
+            for index, port in enumerate(self._ports.engines)
+        ]
+
+    def _trainer(self) -> ProcessSpec:
+        return services.trainer_spec(
+            self._shared,
+            self._directory.run,
+            metrics_port=self._ports.trainer_metrics,
+            checkpoints=self._directory.checkpoints,
+        )
+
+
+async def wait_until_serving(gateway: GatewayClient) -> None:
+    try:
+        async with asyncio.timeout(SERVING_SECONDS):
+            await poll_until(gateway.is_ready)
+    except TimeoutError:
+        raise StartFailed(
+            f"the gateway runs but could not serve for {SERVING_SECONDS:g} s; see logs/gateway.log"
+        ) from None
+
+
+async def project_key(
+    directory: DataDirectory, gateway_root: str, secrets: Secrets, project: str
+) -> str:
+    """The stored key if the gateway still knows it, else a new one."""
+    if secrets.project_key is not None:
+        async with GatewayClient(gateway_root, secrets.project_key) as gateway:
+            if await gateway.accepts_key():
+                return secrets.project_key
+    async with GatewayClient(gateway_root, secrets.admin_key) as gateway:
+        created = await gateway.create_key(project, name="turngate up")
+    key = str(created["key"])
+    secrets.with_project_key(key).save(directory)
+    return key
+
+
+def address(host: str, port: int) -> str:
+    """A URL that reaches a listener on `host` from this machine."""
+    reachable = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def metrics_url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}/metrics"
+
+
+def _claim_for_model(directory: DataDirectory, model: Path) -> None:
+    """A directory holds the policies of one model; another model's would be served under their versions."""
+    if not (model / "config.json").exists():
+        raise DeployError(f"{model} is not a model directory: it has no config.json")
+    remembered = read_json(directory.stack)
+    if remembered.get("model", str(model)) != str(model):
+        raise DataDirectoryInUse(
+            f"{directory.root} holds policies of {remembered['model']}, not of {model}; "
+            "give the other model a --data-dir of its own"
+        )
+    write_json(directory.stack, remembered | {"model": str(model)})
+
+
+def _choose_ports(directory: DataDirectory, options: StackOptions) -> Ports:
+    gateway = _gateway_port(directory, options)
+    free = iter(ports.free_ports(3 + options.engines))
+    write_json(directory.stack, read_json(directory.stack) | {"port": gateway})
+    return Ports(
+        gateway=gateway,
+        gateway_metrics=next(free),
+        trainer_metrics=next(free),
+        redis=next(free),
+        engines=tuple(free),
+    )
+
+
+def _gateway_port(directory: DataDirectory, options: StackOptions) -> int:
+    """Agents keep the address they were given, so the last port is used again if it can be."""
+    if options.port:
+        ports.require_free(options.host, options.port, option="--port")
+        return options.port
+    wanted = [int(read_json(directory.stack).get("port", PREFERRED_PORT)), PREFERRED_PORT]
+    if options.port is None:
+        for port in wanted:
+            if ports.is_free(options.host, port):
+                return port
+    return ports.free_ports(1, options.host)[0]

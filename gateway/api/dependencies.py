@@ -1,0 +1,43 @@
+"""What control-plane routes ask for: the services, and a caller with a scope."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from gateway.access.authentication import Caller
+from gateway.errors import Forbidden
+from gateway.services import Services
+
+
+def get_services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+def caller_with(scope: str) -> Callable[[Request, Services], Awaitable[Caller]]:
+    """A dependency that admits keys with this scope, within their limits."""
+
+    async def admit(request: Request, services: ServicesDep) -> Caller:
+        caller = await services.authenticator.caller(dict(request.scope["headers"]))
+        caller.require(scope)
+        with services.limits.hold(caller):
+            return caller
+
+    return admit
+
+
+async def _opener(caller: Annotated[Caller, Depends(caller_with("infer"))]) -> Caller:
+    if caller.episode_id is not None:
+        raise Forbidden("an episode key opens no further episodes; use the project's key")
+    return caller
+
+
+Opener = Annotated[Caller, Depends(_opener)]
+Rewarder = Annotated[Caller, Depends(caller_with("reward"))]
+Viewer = Annotated[Caller, Depends(caller_with("read"))]
+Admin = Annotated[Caller, Depends(caller_with("admin"))]
+Inferrer = Annotated[Caller, Depends(caller_with("infer"))]

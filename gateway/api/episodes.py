@@ -1,0 +1,147 @@
+"""Episodes over HTTP: opening, watching, sealing, deleting; and the groups they are compared in (`api.md` §3)."""
+
+from typing import Annotated, Literal
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request
+
+from gateway.access.api_keys import episode_key
+from gateway.api import episode_views
+from gateway.api.dependencies import Opener, Rewarder, ServicesDep, Viewer
+from gateway.api.requests import Completion, EpisodeWish
+from gateway.api.responses import (
+    Deleted,
+    EpisodeDetail,
+    EpisodeList,
+    EpisodeObject,
+    GroupObject,
+    OpenedEpisode,
+    SequencesView,
+    TokensView,
+)
+from gateway.api.span_tree import SpanTree
+from gateway.request.episode_address import checked_id, new_episode_id, turn_kind
+from gateway.services import Services
+from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.turn import EpisodeStatus
+from rollout.errors import NoSuchEpisode, NoSuchGroup
+
+router = APIRouter(prefix="/v1", tags=["episodes"])
+EpisodeId = Annotated[str, Path(alias="id", max_length=128)]
+
+
+@router.post("/episodes", status_code=201)
+async def open_episode(
+    request: Request, services: ServicesDep, caller: Opener, body: EpisodeWish | None = None
+) -> OpenedEpisode:
+    """Open an episode and get the two strings an agent needs: a key and a base URL."""
+    wish = body or EpisodeWish()
+    header = await services.stores.of(caller.project).open(
+        OpenEpisode(
+            id=new_episode_id(),
+            group_id=wish.group_id,
+            group_size=wish.group_size,
+            task_id=wish.task_id or "",
+            reward_deadline_seconds=wish.reward_deadline_seconds,
+            kind=turn_kind(dict(request.scope["headers"])),
+            metadata_json=orjson.dumps(wish.metadata).decode() if wish.metadata else "",
+            key_id=caller.key_id,
+            history=wish.history,
+        )
+    )
+    secret = await services.authenticator.episode_secret(caller.project)
+    assert secret is not None, "the project of an authenticated caller exists"
+    return OpenedEpisode(
+        id=header.id,
+        api_key=episode_key(caller.project, header.id, secret),
+        base_url=f"{_base_url(request, services)}/e/{header.id}/v1",
+        group_id=header.group_id,
+        status=header.status.value,
+        history=header.history,
+    )
+
+
+@router.get("/episodes")
+async def list_episodes(
+    services: ServicesDep,
+    caller: Viewer,
+    *,
+    status: EpisodeStatus | None = None,
+    group_id: str = "",
+    task_id: str = "",
+    after: str = "",
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> EpisodeList:
+    """List the newest first; `after` is the last id of the page before."""
+    listed, has_more = await services.stores.of(caller.project).episodes(
+        status=status, group_id=group_id, task_id=task_id, after=after, limit=limit
+    )
+    return EpisodeList(
+        data=[episode_views.summary(episode) for episode in listed], has_more=has_more
+    )
+
+
+@router.get("/episodes/{id}")
+async def get_episode(
+    episode_id: EpisodeId,
+    services: ServicesDep,
+    caller: Viewer,
+    view: Literal["turns", "tokens", "sequences"] = "turns",
+) -> EpisodeDetail | TokensView | SequencesView:
+    """Show the turns and rewards, the tree of token spans, or the sequences a trainer would receive now.
+
+    Of an episode whose data has expired, what the ledger remembers: how it ended.
+    """
+    episode = await services.stores.of(caller.project).episode(checked_id(episode_id, "episode"))
+    if episode is None:
+        remembered = await services.ledger.episode(caller.project, episode_id)
+        if remembered is None or view != "turns":
+            raise NoSuchEpisode(episode_id)
+        return episode_views.remembered(remembered)
+    match view:
+        case "turns":
+            return episode_views.detail(episode)
+        case "tokens":
+            return SpanTree(episode, services.tokenizer).view()
+        case "sequences":
+            return episode_views.sequences(episode, services.tokenizer)
+
+
+@router.post("/episodes/{id}/complete")
+async def complete_episode(
+    episode_id: EpisodeId,
+    services: ServicesDep,
+    caller: Rewarder,
+    completion: Completion | None = None,
+) -> EpisodeObject:
+    """Seal an episode: no more turns; rewards may still come."""
+    how = completion or Completion()
+    header = await services.stores.of(caller.project).seal(
+        checked_id(episode_id, "episode"), outcome=how.status, truncated=how.truncated
+    )
+    return EpisodeObject(**episode_views.episode_fields(header))
+
+
+@router.delete("/episodes/{id}")
+async def delete_episode(episode_id: EpisodeId, services: ServicesDep, caller: Rewarder) -> Deleted:
+    """Discard an episode and, if it was not trained, its data."""
+    await services.stores.of(caller.project).delete(checked_id(episode_id, "episode"))
+    return Deleted(object="episode.deleted", id=episode_id)
+
+
+@router.get("/groups/{id}")
+async def get_group(
+    group_id: Annotated[str, Path(alias="id", max_length=128)],
+    services: ServicesDep,
+    caller: Viewer,
+) -> GroupObject:
+    """Show a group's members and when it will be trained with those it has."""
+    group = await services.stores.of(caller.project).group(checked_id(group_id, "group"))
+    if group is None:
+        raise NoSuchGroup(group_id)
+    return episode_views.group(group)
+
+
+def _base_url(request: Request, services: Services) -> str:
+    told = services.settings.base_url
+    return (told or str(request.base_url)).rstrip("/")

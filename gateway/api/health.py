@@ -1,0 +1,74 @@
+"""Whether the process lives, whether it can serve, and what it measured."""
+
+import asyncio
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from gateway.api.dependencies import ServicesDep
+from gateway.api.policy_ranking import Standing
+from gateway.metrics import EngineReading, EvaluationReading, Snapshot
+from gateway.services import Services
+from rollout.errors import LedgerUnavailable, StoreError
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Say that the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(services: ServicesDep) -> Response:
+    """Say whether a turn could be taken now and, if not, what is missing."""
+    missing = await _missing(services)
+    if not missing:
+        return JSONResponse({"status": "ready"})
+    body = {"status": "unavailable", "missing": missing}
+    return JSONResponse(body, status_code=503, headers={"retry-after": "2"})
+
+
+async def _missing(services: Services) -> dict[str, str]:
+    missing = {}
+    try:
+        await services.store.ping()
+    except StoreError as error:
+        missing["store"] = str(error)
+    states = services.pool.snapshot()
+    if not any(state.is_up for state in states):
+        reasons = (f"{state.url}: {state.why_down or 'serves another policy'}" for state in states)
+        missing["engine"] = "; ".join(reasons)
+    return missing
+
+
+async def read_snapshot(services: Services) -> Snapshot:
+    """Read what lives outside this process, for one scrape; a store that is down is itself a reading."""
+    engines = tuple(
+        EngineReading(s.url, s.is_up, s.in_flight, s.policy_version)
+        for s in services.pool.snapshot()
+    )
+    try:
+        totals, policy = await asyncio.gather(services.store.totals(), services.store.policy())
+    except StoreError:
+        return Snapshot(engines=engines)
+    return Snapshot(
+        engines=engines,
+        policy_version=policy.version if policy is not None else None,
+        totals=totals,
+        evaluations=await _evaluations(services),
+    )
+
+
+async def _evaluations(services: Services) -> tuple[EvaluationReading, ...]:
+    """Of policies on disk, which are few however long the run; a ledger that is down has none."""
+    try:
+        standing = await Standing.read(services)
+    except LedgerUnavailable:
+        return ()
+    return tuple(
+        EvaluationReading(version, each.mean_reward, each.episodes, version == standing.best)
+        for version, each in standing.evaluations.items()
+        if version in standing.on_disk
+    )

@@ -1,0 +1,41 @@
+"""The models a client may name: the alias `policy`, and each version that an engine serves."""
+
+from fastapi import APIRouter, Response
+
+from gateway.api.dependencies import Inferrer, ServicesDep
+from gateway.api.responses import ModelList, ModelObject
+from gateway.endpoint.model_endpoint import PINNED_PREFIX
+from gateway.errors import NotFound
+from gateway.services import Services
+
+ALIAS = "policy"
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models")
+async def list_models(services: ServicesDep, caller: Inferrer) -> ModelList:
+    """List the alias and the served versions, newest first."""
+    return ModelList(data=await _models(services))
+
+
+@router.get("/v1/models/{model}")
+async def get_model(model: str, services: ServicesDep, caller: Inferrer) -> ModelObject:
+    """Show one model."""
+    for known in await _models(services):
+        if known.id == model:
+            return known
+    raise NotFound(f"no model {model[:64]}; see /v1/models", param="model", code="model_not_found")
+
+
+@router.head("/", include_in_schema=False)
+async def greet() -> Response:
+    """Answer runtimes that knock before they enter."""
+    return Response()
+
+
+async def _models(services: Services) -> list[ModelObject]:
+    policy = await services.store.policy()
+    created = policy.created if policy is not None else 0
+    served = {s.policy_version for s in services.pool.snapshot() if s.policy_version is not None}
+    names = [ALIAS, *(f"{PINNED_PREFIX}{version}" for version in sorted(served, reverse=True))]
+    return [ModelObject(id=name, created=created, rendering=services.model) for name in names]

@@ -1,0 +1,31 @@
+"""Where the policies stand: what held-out episodes say of each, which weights are on disk, and which of those are best."""
+
+import asyncio
+from dataclasses import dataclass
+
+from gateway.api.responses import EvaluationObject
+from gateway.services import Services
+from rollout.ledger.evaluation import Evaluation, ranked
+from rollout.policies import PolicyStore
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    evaluations: dict[int, Evaluation]  # by version
+    on_disk: frozenset[int]
+    best: int | None
+
+    @classmethod
+    async def read(cls, services: Services) -> "Standing":
+        """Raises LedgerUnavailable."""
+        evaluations = await services.ledger.evaluations(services.store.project)
+        policies = PolicyStore(services.settings.weights_dir)
+        on_disk = frozenset(await asyncio.to_thread(policies.versions))
+        order = ranked(evaluations, min_episodes=services.settings.best_min_episodes)
+        best = next((version for version in order if version in on_disk), None)
+        return cls({each.version: each for each in evaluations}, on_disk, best)
+
+    def evaluation(self, version: int) -> EvaluationObject | None:
+        """What to show of one version; None before any of its held-out episodes was rewarded."""
+        found = self.evaluations.get(version)
+        return None if found is None else EvaluationObject.model_validate(found)

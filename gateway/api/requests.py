@@ -1,0 +1,81 @@
+"""Bodies that the control plane takes, checked at the edge. Unknown fields are ignored, wrong ones are refused by name."""
+
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+
+from rollout.episode.turn import HistoryPolicy
+
+# Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
+# Bounded: beyond 1e15 the variance of a group no longer fits the trainer's float32.
+RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15, le=1e15)]
+RewardName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^|]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}$")]
+# As long as the ledger's column, and without the control characters that PostgreSQL and our own errors refuse.
+TaskId = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Scope = Literal["infer", "reward", "read", "admin"]
+
+
+def writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Refuse what can be read from JSON but not be written: huge integers, half of a surrogate pair."""
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+class EpisodeWish(BaseModel):
+    task_id: TaskId | None = None
+    group_id: Identifier | None = None
+    group_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    reward_deadline_seconds: Annotated[float, Field(gt=0, le=31_536_000)] | None = None  # a year
+    metadata: Annotated[dict[str, JsonValue], AfterValidator(writable)] = {}
+    history: HistoryPolicy | None = None  # the project's by default
+
+
+class RewardBody(BaseModel):
+    value: RewardValue
+    name: RewardName = "reward"
+    turn_id: Annotated[str, StringConstraints(min_length=1)] | None = None
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    choice_index: Annotated[int, Field(strict=True, ge=0, lt=128)] | None = None  # of n > 1 choices
+    complete: bool = False  # seal the episode in the same call
+
+
+class AddressedReward(RewardBody):
+    completion_id: str | None = None
+    episode_id: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> "AddressedReward":
+        if (self.completion_id is None) == (self.episode_id is None):
+            raise ValueError("give either completion_id or episode_id")
+        return self
+
+
+class Completion(BaseModel):
+    status: Literal["succeeded", "failed", "aborted"] = "succeeded"
+    truncated: bool = False
+
+
+class KeyWish(BaseModel):
+    project: Name | None = None
+    name: Annotated[str, StringConstraints(max_length=128)] = ""
+    scopes: list[Scope] = ["infer", "reward", "read"]
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+
+
+class ProjectWish(BaseModel):
+    name: Name
+    history: HistoryPolicy | None = None  # None leaves it as it is, sticky at first

@@ -1,0 +1,265 @@
+"""What the control plane answers with. Times are integer seconds; every resource says its `object`; lists have `data`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from gateway.families import ModelFacts
+from rollout.episode.turn import HistoryPolicy
+
+
+class OpenedEpisode(BaseModel):
+    object: Literal["episode"] = "episode"
+    id: str
+    api_key: str
+    base_url: str
+    group_id: str
+    status: str
+    history: HistoryPolicy
+
+
+class RewardObject(BaseModel):
+    object: Literal["reward"] = "reward"
+    episode_id: str
+    turn_id: str | None
+    choice_index: int | None
+    name: str
+    value: float
+    created: int
+    amended: bool
+
+
+class TurnObject(BaseModel):
+    object: Literal["turn"] = "turn"
+    id: str
+    created: int
+    kind: str
+    policy_versions: list[int]
+    context_tokens: int  # new in this turn; the rest of its prompt is in earlier turns
+    output_tokens: list[int]
+    finish_reasons: list[str]
+    flags: list[list[str]]
+
+
+class EpisodeObject(BaseModel):
+    object: Literal["episode"] = "episode"
+    id: str
+    status: str
+    kind: str
+    group_id: str
+    task_id: str
+    metadata: dict[str, JsonValue]
+    created: int
+    sealed: int | None
+    settled: int | None
+    outcome: str | None
+    truncated: bool
+    disposition: str | None
+    policy_version: int | None
+    num_turns: int
+
+
+class EpisodeSummary(EpisodeObject):
+    reward: float | None  # all of them, weighted and added up
+
+
+class EpisodeDetail(EpisodeSummary):
+    turns: list[TurnObject]
+    rewards: list[dict[str, JsonValue]]
+    history: HistoryPolicy | None  # None once the episode's data has expired
+
+
+class MediaObject(BaseModel):
+    """An image, by the SHA-256 of its bytes, and the tokens that stand for it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    digest: str
+    start: int
+    length: int
+
+
+class SpanObject(BaseModel):
+    id: str
+    parent: str | None
+    offset: int  # how many of the parent's tokens come before
+    kind: Literal["context", "sampled", "forced"]
+    turn_id: str
+    turn_kind: str
+    choice_index: int | None  # which of its turn's outputs; null for context
+    tokens: list[int]
+    text: str
+    behavior_logprobs: list[float] | None
+    versions: list[tuple[int, int, int]]
+    flags: list[str]
+    trains: bool
+    orphaned: Literal["abandoned", "side", "passed_over"] | None  # why what was sampled does not
+    action_mask: list[bool]
+    rows: list[tuple[int, int, int]]  # tokens [start, end) train in that row of `?view=sequences`
+    media: list[MediaObject]
+
+
+class SegmentObject(BaseModel):
+    start: int
+    end: int
+    turn: int | None  # that sampled tokens [start, end); null where nothing trains
+    text: str
+
+
+class SequenceObject(BaseModel):
+    ids: list[int]
+    action_mask: list[bool]
+    behavior_logprobs: list[float]
+    versions: list[int]
+    turns: list[int]
+    flags: list[int]  # bits of OutputFlags, per token
+    advantages: list[float] | None  # null until a policy is trained on the episode
+    segments: list[SegmentObject]
+    media: list[MediaObject]
+
+
+class TokensView(BaseModel):
+    object: Literal["episode.tokens"] = "episode.tokens"
+    id: str
+    data: list[SpanObject]
+
+
+class SequencesView(BaseModel):
+    object: Literal["episode.sequences"] = "episode.sequences"
+    id: str
+    data: list[SequenceObject]
+
+
+class EpisodeList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[EpisodeSummary]
+    has_more: bool
+
+
+class RewardList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[RewardObject]
+
+
+class GroupMember(BaseModel):
+    id: str
+    status: str
+
+
+class GroupObject(BaseModel):
+    object: Literal["group"] = "group"
+    id: str
+    status: str
+    size: int | None
+    members: list[GroupMember]
+    num_sealed: int
+    num_rewarded: int
+    deadline: int | None
+    deliveries: int
+
+
+class Deleted(BaseModel):
+    object: str
+    id: str
+    deleted: Literal[True] = True
+
+
+class KeyObject(BaseModel):
+    object: Literal["key"] = "key"
+    id: str
+    project: str
+    name: str
+    hint: str  # the beginning of the secret
+    scopes: list[str]
+    requests_per_minute: int | None
+    max_concurrent: int | None
+    created: int
+
+
+class NewKey(KeyObject):
+    key: str  # shown this once
+
+
+class KeyList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[KeyObject]
+
+
+class ProjectObject(BaseModel):
+    object: Literal["project"] = "project"
+    id: str
+    name: str
+    created: int
+    history: HistoryPolicy  # of episodes that name none
+
+
+class ProjectList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ProjectObject]
+
+
+class EvaluationObject(BaseModel):
+    """What the held-out episodes of one policy earned."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    mean_reward: float
+    episodes: int
+    standard_error: float | None  # of the mean; null for one episode
+
+
+class PolicyObject(BaseModel):
+    object: Literal["policy"] = "policy"
+    version: int
+    parent: int | None
+    path: str
+    digest: str
+    created: int
+    is_active: bool
+    is_on_disk: bool
+    is_best: bool  # of those on disk with enough held-out episodes
+    evaluation: EvaluationObject | None
+
+
+class PolicyList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[PolicyObject]
+
+
+class SwapObject(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    engine: str
+    version: int
+    gap_seconds: float
+    error: str | None
+
+
+class Activation(BaseModel):
+    object: Literal["policy.activation"] = "policy.activation"
+    version: int | None
+    pinned: bool
+    swaps: list[SwapObject]
+
+
+class TrainingObject(BaseModel):
+    object: Literal["training"] = "training"
+    step: int | None
+    policy_version: int | None
+    paused: bool
+    backlog: dict[str, int]
+    staleness: float | None
+    metrics: dict[str, JsonValue]
+
+
+class ModelObject(BaseModel):
+    object: Literal["model"] = "model"
+    id: str
+    created: int
+    owned_by: str = "turngate"
+    rendering: ModelFacts  # how the model's messages become tokens and its tokens messages
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelObject]

@@ -1,0 +1,102 @@
+"""Rewards over HTTP, addressed by episode, by turn, or by the completion id the SDK got back (`api.md` §3).
+
+Of a turn with several choices, `choice_index` addresses one.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path
+
+from gateway.api.dependencies import Rewarder, ServicesDep
+from gateway.api.requests import AddressedReward, RewardBody
+from gateway.api.responses import RewardList, RewardObject
+from gateway.errors import BadRequest, NotFound
+from gateway.request.episode_address import checked_id
+from rollout.episode.reward import Reward
+from rollout.store.store import Store
+
+router = APIRouter(prefix="/v1", tags=["rewards"])
+
+Address = tuple[str, str | None]  # episode, turn
+
+
+@router.post("/episodes/{id}/rewards")
+async def reward_episode(
+    episode_id: Annotated[str, Path(alias="id", max_length=128)],
+    body: RewardBody,
+    services: ServicesDep,
+    caller: Rewarder,
+) -> RewardObject:
+    """Reward an episode or one of its turns; a new value for the same turn and name amends the old one."""
+    address = (checked_id(episode_id, "episode"), body.turn_id)
+    return await _reward(services.stores.of(caller.project), address, body)
+
+
+@router.post("/rewards")
+async def reward(
+    body: Annotated[AddressedReward | list[AddressedReward], Body()],
+    services: ServicesDep,
+    caller: Rewarder,
+) -> RewardObject | RewardList:
+    """Reward by completion id or episode id, one or many; all addresses are checked before any is rewarded."""
+    store = services.stores.of(caller.project)
+    if isinstance(body, AddressedReward):
+        return await _reward(store, await _address(store, body), body)
+    addresses = [await _address(store, each) for each in body]
+    rewarded = [
+        await _reward(store, address, each) for address, each in zip(addresses, body, strict=True)
+    ]
+    return RewardList(data=rewarded)
+
+
+async def _address(store: Store, body: AddressedReward) -> Address:
+    if body.completion_id is None:
+        return checked_id(body.episode_id or "", "episode"), body.turn_id
+    turn_id = turn_of_completion(body.completion_id)
+    episode_id = await store.locate(turn_id)
+    if episode_id is None:
+        raise NotFound(
+            f"no completion {body.completion_id[:64]}; it was never recorded, or its data has expired",
+            param="completion_id",
+            code="completion_not_found",
+        )
+    return episode_id, turn_id
+
+
+def turn_of_completion(completion_id: str) -> str:
+    """`chatcmpl-turn_1` is turn_1; so are `resp_turn_1`, `msg_turn_1` and the bare id."""
+    return completion_id[max(0, completion_id.find("turn_")) :]
+
+
+async def _check_choice(store: Store, address: Address, choice: int) -> None:
+    """A reward for a choice that was never sampled would reach nothing."""
+    episode_id, turn_id = address
+    if turn_id is None:
+        raise BadRequest("choice_index needs a turn_id or a completion_id", param="choice_index")
+    turns = {turn.id: turn for turn in await store.turns(episode_id)}
+    if turn_id in turns and choice >= len(turns[turn_id].outputs):
+        raise NotFound(
+            f"{turn_id} has {len(turns[turn_id].outputs)} choices; choice_index counts from 0",
+            param="choice_index",
+            code="choice_not_found",
+        )
+
+
+async def _reward(store: Store, address: Address, body: RewardBody) -> RewardObject:
+    episode_id, turn_id = address
+    if body.choice_index is not None:
+        await _check_choice(store, address, body.choice_index)
+    answer = await store.reward(
+        episode_id,
+        Reward(body.value, body.name, turn_id, body.idempotency_key, body.choice_index),
+        complete=body.complete,
+    )
+    return RewardObject(
+        episode_id=answer.episode_id,
+        turn_id=answer.place.turn_id,
+        choice_index=answer.place.choice,
+        name=answer.place.name,
+        value=answer.value,
+        created=answer.created_ms // 1000,
+        amended=answer.amended,
+    )

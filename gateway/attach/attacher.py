@@ -1,0 +1,251 @@
+"""Where a call continues its episode, token by token (`fidelity.md`).
+
+What was sampled is never encoded again: a call that continues a known output takes the stored ids as they are and encodes
+only what is new after them, starting at a special token, where no merge can cross. What cannot be continued so is encoded
+whole and branches off where its ids first differ from everything recorded.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+from msgspec import structs
+
+from gateway.attach.attachment import Attachment, How
+from gateway.attach.breaks import Break, break_of
+from gateway.attach.episode_history import History
+from gateway.attach.prompt import Prompt
+from gateway.attach.prompt_encoder import PieceEncoder
+from gateway.attach.recorded_text import Recollection
+from gateway.errors import BadRequest
+from gateway.parsing.output_reader import Reader
+from gateway.request.conversation_hash import Chain, seed
+from gateway.request.messages import Messages, Unread
+from gateway.request.request import ChatMessage, Request, Tool
+from rollout.chat_template.chat_template import ChatTemplate, Opening
+from rollout.episode.turn import TOKEN, Anchor, HistoryPolicy, Ids, Media
+from rollout.tokenizer.tokenizer import Tokenizer
+from rollout.tokenizer.vision import SizedImage, Vision, collapse
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversation:
+    """A request's messages without a prefill, and what they hash to."""
+
+    request: Request
+    messages: Sequence[ChatMessage]
+    chain: Chain
+    prefill: str
+    opening: Opening  # what the prefill begins with in this template
+    images: Sequence[SizedImage]
+
+
+class _Place(NamedTuple):
+    """Where a prompt leaves what is stored, and what it adds; the last `forced` tokens of that are a prefill."""
+
+    anchor: Anchor | None
+    context: Ids
+    how: How
+    break_class: Break | None = None
+    forced: int = 0
+    media: Sequence[Media] = ()
+
+
+class Attacher:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        reader: Reader,
+        vision: Vision | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._reader = reader
+        self._recollection = Recollection(tokenizer, reader)
+        self._vision = vision
+        self._encoder = PieceEncoder(tokenizer, template.end_of_turn)
+
+    def attach(
+        self, request: Request, history: History, images: Sequence[SizedImage] = ()
+    ) -> Attachment:
+        """Continue a recorded output if the request does so, or else branch."""
+        conversation = self._conversation(request, images)
+        place = self._cut_output(conversation, history) or self._place(conversation, history)
+        anchor, context = place.anchor, place.context
+        prompt = Prompt(history.trie, anchor, context, place.media)
+        self._check_images(prompt, images)
+        return Attachment(
+            anchor=anchor,
+            context=context,
+            prompt=prompt,
+            tail=self._recollection.tail(prompt),
+            media=place.media,
+            template=self._template.digest,
+            tools=seed(orjson.dumps(request.offered_tools)),
+            chain=conversation.chain,
+            prefill=conversation.prefill,
+            forced=place.forced,
+            how=place.how,
+            break_class=place.break_class,
+        )
+
+    def _cut_output(self, conversation: _Conversation, history: History) -> _Place | None:
+        """Where a prefill repeats an output that was cut by length: the output goes on, and nothing is forced."""
+        if not conversation.prefill:
+            return None
+        message: ChatMessage = {"role": "assistant", "content": conversation.prefill}
+        for anchor in reversed(history.trie.find(conversation.chain.extended(message))):
+            is_cut = history.output(anchor).finish_reason == "length"
+            # A thought in front of it is not in the prefill, and shows or does not as the template has it.
+            if is_cut and not self._recollection.reasoning(anchor, history):
+                return _Place(anchor, np.empty(0, TOKEN), "bridged")
+        return None
+
+    def _place(self, conversation: _Conversation, history: History) -> _Place:
+        place = self._context(conversation, history)
+        if not conversation.prefill:
+            return place
+        forced = np.array(self._tokenizer.encode(conversation.opening.said), TOKEN)
+        context = np.concatenate([place.context, forced])
+        return place._replace(context=context, forced=len(forced))
+
+    def _context(self, conversation: _Conversation, history: History) -> _Place:
+        breaks: list[Break] = []
+        for num_known, anchor in _candidates(conversation, history):
+            bridge = self._bridge(conversation, num_known, anchor, history)
+            if isinstance(bridge, Break):
+                breaks.append(bridge)
+                continue
+            how: How = "branched" if breaks else "bridged"
+            unknown = conversation.images[len(history.trie.media(anchor)) :]
+            context, media = self._expand(np.array(bridge, TOKEN), unknown)
+            # Another call may have added the same, as when several samples are taken of one prompt.
+            end, num_shared = history.trie.longest_prefix(context, media, behind=anchor)
+            why = breaks[0] if breaks else None
+            return _Place(end, context[num_shared:], how, why, media=_from(num_shared, media))
+        rendered = self._render(conversation)
+        prompt, media = self._expand(self._encoder.encode(rendered), conversation.images)
+        branch, num_shared = history.trie.longest_prefix(prompt, media)
+        new = _from(num_shared, media)
+        if history.trie.num_turns and not breaks:
+            shared = collapse(prompt[:num_shared], media[: len(media) - len(new)])
+            known = self._tokenizer.decode(shared.tolist())
+            breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
+        how = "branched" if num_shared else "root"
+        why = breaks[0] if breaks else None
+        return _Place(branch, prompt[num_shared:], how, why, media=new)
+
+    def _expand(self, ids: Ids, images: Sequence[SizedImage]) -> tuple[Ids, Sequence[Media]]:
+        """Ids of a text, with each image at its full length."""
+        if self._vision is None:
+            return ids, ()
+        if self._vision.num_images(ids) != len(images):
+            raise self._ambiguous()
+        return self._vision.expand(ids, images)
+
+    def _check_images(self, prompt: Prompt, images: Sequence[SizedImage]) -> None:
+        """An engine tells images by the order of their placeholders, so there must be no others."""
+        if self._vision is None or not images:
+            return
+        shown = [image.digest for image in prompt.media]
+        num_placeholders = self._vision.num_images(prompt.collapsed)
+        if shown != [image.digest for image in images] or num_placeholders != len(images):
+            raise self._ambiguous()
+
+    def _ambiguous(self) -> BadRequest:
+        assert self._vision is not None
+        placeholder = self._tokenizer.decode([self._vision.placeholder])
+        return BadRequest(
+            f"the prompt holds another {placeholder} than those of its images, as text or in an output; "
+            "no engine could tell it from an image",
+            param="messages",
+            code="ambiguous_images",
+        )
+
+    def _bridge(
+        self, conversation: _Conversation, num_known: int, anchor: Anchor, history: History
+    ) -> list[int] | Break:
+        r"""Ids to add after a recorded output, or why the template tells the story differently.
+
+        recorded  ...assistant\n Hi<end>
+        rendered  ...assistant\n Hi<end>\n<start>user\n Bye<end>\n<start>assistant\n
+        added                           \n<start>user\n Bye<end>\n<start>assistant\n
+        """
+        messages = self._with_reasoning(conversation, num_known, history)
+        tools, extra = _template_arguments(conversation.request)
+        junction = self._template.suffix(messages, tools, num_known, extra=extra)
+        ids = history.output_ids(anchor)
+        if junction is None or not ids:
+            return Break.TEMPLATE
+        if not self._recollection.says(junction.output, anchor, history):
+            return Break.READING
+        suffix = conversation.opening.after(junction.suffix)
+        return self._template.bridge(structs.replace(junction, suffix=suffix), ids[-1]).ids
+
+    def _with_reasoning(
+        self, conversation: _Conversation, num_known: int, history: History
+    ) -> Sequence[ChatMessage]:
+        """Give recorded reasoning back to messages whose client dropped it; the template decides whether it shows."""
+        messages, chain = conversation.messages, conversation.chain
+        if not self._reader.reads_reasoning or history.policy is HistoryPolicy.VERBATIM:
+            return messages
+
+        def with_reasoning(place: int) -> ChatMessage:
+            message = messages[place]
+            if "reasoning_content" in message:
+                return message
+            reasoning = self._reasoning(history, chain.after(place + 1))
+            return {**message, "reasoning_content": reasoning} if reasoning else message
+
+        def recalled(place: int) -> ChatMessage:
+            if place >= num_known or messages[place]["role"] != "assistant":
+                return messages[place]
+            return Unread("assistant", lambda: with_reasoning(place))
+
+        return Messages(len(messages), recalled)
+
+    def _reasoning(self, history: History, chain: str) -> str:
+        """The reasoning of the message after which a conversation hashes to this chain."""
+        anchors = history.trie.find(chain)
+        if not anchors:
+            return ""
+        return self._recollection.reasoning(anchors[-1], history)
+
+    def _conversation(self, request: Request, images: Sequence[SizedImage]) -> _Conversation:
+        messages, prints, prefill = request.messages, request.prints, ""
+        opening = Opening("", "")
+        if request.continues_last_message and messages[-1]["role"] == "assistant":
+            prefill = str(messages[-1]["content"])
+            messages, prints = messages[:-1], prints[:-1]
+            opening = self._template.opening(prefill, extra=request.template_kwargs)
+        start = seed(
+            self._template.digest.encode(),
+            orjson.dumps(request.offered_tools),
+            orjson.dumps(request.template_kwargs, option=orjson.OPT_SORT_KEYS),
+        )
+        return _Conversation(request, messages, Chain(start, prints), prefill, opening, images)
+
+    def _render(self, conversation: _Conversation) -> str:
+        tools, extra = _template_arguments(conversation.request)
+        prompt = self._template.render(conversation.messages, tools, extra=extra)
+        return conversation.opening.after(prompt)
+
+
+def _from(num_shared: int, media: Sequence[Media]) -> list[Media]:
+    """The images behind the first so many tokens, counted from there."""
+    return [image.moved(-num_shared) for image in media if image.start >= num_shared]
+
+
+def _template_arguments(request: Request) -> tuple[list[Tool] | None, dict[str, object]]:
+    return list(request.offered_tools) or None, request.template_kwargs
+
+
+def _candidates(conversation: _Conversation, history: History) -> Iterator[tuple[int, Anchor]]:
+    """Recorded outputs that the conversation continues, the longest first, the newest of equals first."""
+    for num_known in range(len(conversation.messages), 0, -1):
+        if conversation.messages[num_known - 1]["role"] == "assistant":
+            for anchor in reversed(history.trie.find(conversation.chain.after(num_known))):
+                yield num_known, anchor

@@ -1,0 +1,30 @@
+"""Where a call joins the trie of its episode, and the prompt that makes of it; found by `attacher.py`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.attach.breaks import Break
+from gateway.attach.prompt import Prompt
+from gateway.request.conversation_hash import Chain
+from rollout.episode.turn import Anchor, Ids, Media
+
+How = Literal["bridged", "branched", "root"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """The prompt of a call: stored tokens up to `anchor`, then `context`."""
+
+    anchor: Anchor | None
+    context: Ids
+    prompt: Prompt
+    tail: str  # the end of the prompt as text
+    media: Sequence[Media]  # the images in the context
+    template: str  # digest of the chat template
+    tools: str  # digest of the tools the prompt shows
+    chain: Chain  # of the request's messages, a prefill left out
+    prefill: str
+    forced: int  # tokens at the end of the context that the caller put in the model's mouth
+    how: How
+    break_class: Break | None  # why a call on an episode with turns is not bridged

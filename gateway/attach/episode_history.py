@@ -1,0 +1,91 @@
+"""What this gateway remembers of the episodes it serves, so that a turn reads only what it has not seen.
+
+A memory, not a state: Redis has the log, any gateway can rebuild the trie from it, and an entry may be dropped at any time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from rollout.episode.episode_records import EpisodeHeader
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Anchor, Output, Turn, decode_turn
+
+# About 18 bytes a token, its JSON included: 4,096 episodes of 20k tokens are 1.5 GB, of 2k tokens (the usual) a tenth of that.
+MAX_HISTORIES = 4096
+
+
+class History:
+    """One episode's trie, as far as this gateway has read it."""
+
+    def __init__(self, header: EpisodeHeader) -> None:
+        self.created_ms = header.created_ms
+        self.policy = header.history
+        self.trie = Trie()
+        self.reasoning: dict[Anchor, str] = {}  # of outputs sampled or read here
+
+    def read(self, encoded: Sequence[bytes], since: int) -> None:
+        """Add turns from ordinal `since` on, some of which a concurrent call may have added meanwhile."""
+        for data in encoded[max(0, self.trie.num_turns - since) :]:
+            self.trie.extend(decode_turn(data))
+
+    def add(self, turn: Turn, ordinal: int) -> None:
+        """Add a turn just committed, if nothing before it is missing."""
+        if ordinal == self.trie.num_turns:
+            self.trie.extend(turn)
+
+    def message(self, anchor: Anchor) -> list[Anchor]:
+        """The outputs of the message that ends here: more than one if it was cut and then continued."""
+        outputs = [anchor]
+        while (before := self._continued(outputs[0])) is not None:
+            outputs.insert(0, before)
+        return outputs
+
+    def forced_ids(self, anchor: Anchor) -> list[int]:
+        """What its caller put in front of an output."""
+        turn = self.trie.turn(anchor.turn_id)
+        ids: list[int] = turn.context_ids[len(turn.context_ids) - turn.forced :].tolist()
+        return ids
+
+    def output(self, anchor: Anchor) -> Output:
+        """The output that an anchor is in."""
+        return self.trie.turn(anchor.turn_id).outputs[anchor.output]
+
+    def output_ids(self, anchor: Anchor) -> list[int]:
+        ids: list[int] = self.output(anchor).ids[: anchor.offset].tolist()
+        return ids
+
+    def _continued(self, anchor: Anchor) -> Anchor | None:
+        turn = self.trie.turn(anchor.turn_id)
+        is_continuation = turn.anchor is not None and turn.anchor.output >= 0 and not turn.context
+        return turn.anchor if is_continuation else None
+
+
+class Histories:
+    """The most recently used histories."""
+
+    def __init__(self, capacity: int = MAX_HISTORIES) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[tuple[str, str], History] = OrderedDict()
+
+    def num_known_turns(self, project: str, episode_id: str) -> int:
+        history = self._entries.get((project, episode_id))
+        return history.trie.num_turns if history is not None else 0
+
+    def bring_up_to_date(
+        self, project: str, header: EpisodeHeader, *, since: int, turns: Sequence[bytes]
+    ) -> History | None:
+        """Give the history with `turns` read; None if turns before them are missing.
+
+        They are if what was known belongs to an earlier episode of that id, or was dropped meanwhile.
+        """
+        key = (project, header.id)
+        history = self._entries.get(key)
+        if history is None or history.created_ms != header.created_ms:
+            history = self._entries[key] = History(header)
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        if since > history.trie.num_turns:
+            return None
+        history.read(turns, since)
+        return history

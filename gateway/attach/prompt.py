@@ -1,0 +1,52 @@
+"""The tokens of a call: recorded ones up to a place in the trie, then what the call adds.
+
+Only what is new is written as JSON; each recorded span keeps its own. The array of all ids is made for callers who ask.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from rollout.episode.span import encode_tokens
+from rollout.episode.trie import Trie
+from rollout.episode.turn import TOKEN, Anchor, Ids, Media
+from rollout.tokenizer.vision import collapse
+
+
+class Prompt:
+    def __init__(
+        self, trie: Trie, anchor: Anchor | None, context: Ids, media: Sequence[Media] = ()
+    ) -> None:
+        self._trie = trie
+        self._anchor = anchor
+        self._context = context
+        depth = trie.depth(anchor)
+        self.num_tokens = depth + len(context)
+        self.media = [*trie.media(anchor), *(image.moved(depth) for image in media)]
+
+    @cached_property
+    def ids(self) -> Ids:
+        if self._anchor is None:
+            return self._context
+        recorded = np.array(self._trie.tokens(self._anchor), TOKEN)
+        return np.concatenate([recorded, self._context])
+
+    @cached_property
+    def collapsed(self) -> Ids:
+        """As an engine wants it, which expands the images again."""
+        return collapse(self.ids, self.media)
+
+    def encoded(self) -> bytes:
+        """A JSON array of what an engine is sent."""
+        if self.media:
+            return b"[%b]" % encode_tokens(self.collapsed)
+        pieces = self._trie.encoded(self._anchor)
+        if len(self._context):
+            pieces.append(encode_tokens(self._context))
+        return b"[%b]" % b",".join(pieces)
+
+    def tail(self, num_tokens: int) -> list[int]:
+        """The last ids."""
+        new: list[int] = self._context[-num_tokens:].tolist()
+        return self._trie.tail(self._anchor, num_tokens - len(new)) + new

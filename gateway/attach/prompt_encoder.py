@@ -1,0 +1,47 @@
+"""Rendered prompts to token ids, remembering pieces that come back: system prompts, tools, a group's common first message.
+
+A prompt is cut after every end-of-turn token. It is a special token, which no merge crosses, so the pieces' ids join to
+the ids of the whole.
+"""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from rollout.episode.turn import TOKEN, Ids
+from rollout.tokenizer.tokenizer import Tokenizer
+
+MIN_PIECE = 64  # characters; shorter ones are encoded faster than they are looked up
+MAX_REMEMBERED = 16_000_000  # characters, with their ids some 32 MB
+
+
+class PieceEncoder:
+    def __init__(self, tokenizer: Tokenizer, end_of_turn: str) -> None:
+        self._tokenizer = tokenizer
+        self._end_of_turn = end_of_turn
+        self._remembered: OrderedDict[str, Ids] = OrderedDict()
+        self._num_characters = 0
+
+    def encode(self, text: str) -> Ids:
+        """The ids of a text that starts where a special token ends or starts."""
+        pieces = [self._encode_piece(piece) for piece in self._pieces(text)]
+        return np.concatenate(pieces) if pieces else np.empty(0, TOKEN)
+
+    def _pieces(self, text: str) -> list[str]:
+        if not self._end_of_turn:
+            return [text]
+        *closed, rest = text.split(self._end_of_turn)
+        return [piece + self._end_of_turn for piece in closed] + ([rest] if rest else [])
+
+    def _encode_piece(self, piece: str) -> Ids:
+        if len(piece) < MIN_PIECE:
+            return np.array(self._tokenizer.encode(piece), TOKEN)
+        ids = self._remembered.get(piece)
+        if ids is None:
+            ids = self._remembered[piece] = np.array(self._tokenizer.encode(piece), TOKEN)
+            self._num_characters += len(piece)
+        self._remembered.move_to_end(piece)
+        while self._num_characters > MAX_REMEMBERED:
+            forgotten, _ = self._remembered.popitem(last=False)
+            self._num_characters -= len(forgotten)
+        return ids

@@ -1,0 +1,75 @@
+"""Sampled text read as a message: reasoning, content and tool calls, in the formats of the served model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from gateway.parsing import Message, OutputFormat, OutputParser, fold
+from gateway.parsing.output_parser import markers_of
+from gateway.request.request import Tool
+from rollout.chat_template.openai_messages import parsed_arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Knows the formats; makes a parser per output."""
+
+    tool_format: str | None
+    reasoning_format: str | None
+
+    @classmethod
+    def for_template(
+        cls, source: str, tool_format: str | None, reasoning_format: str | None
+    ) -> Self:
+        """Formats the template shows, where none are given."""
+        shown = OutputFormat.detect(source)
+        return cls(tool_format or shown.tools, reasoning_format or shown.reasoning)
+
+    @property
+    def reads_reasoning(self) -> bool:
+        return self.reasoning_format is not None
+
+    @property
+    def markers(self) -> frozenset[str]:
+        return markers_of(self.tool_format, self.reasoning_format)
+
+    def parser(self, *, tools: Sequence[Tool], prompt_tail: str) -> OutputParser:
+        """A parser for one output; reasoning may have been opened at the end of its prompt."""
+        tool_format = self.tool_format if tools else None
+        return OutputParser(
+            tool_format, self.reasoning_format, prompt_tail=prompt_tail, tools=tools
+        )
+
+    def read(self, text: str, prompt_tail: str) -> Message:
+        """What a recorded output says; which tools were offered is not known here."""
+        parser = OutputParser(self.tool_format, self.reasoning_format, prompt_tail=prompt_tail)
+        return fold([*parser.feed(text), *parser.finish()])
+
+    def agree(self, rendered: str, sampled: str, prompt_tail: str) -> bool:
+        """Whether the template shows what was sampled, up to spelling: whitespace at ends, how JSON is written."""
+        if rendered == sampled:
+            return True
+        shown, said = self.read(rendered, prompt_tail), self.read(sampled, prompt_tail)
+        return _meaning(shown) == _meaning(said) or _closes(shown, said)
+
+
+Meaning = tuple[str, str, list[tuple[str, object]]]
+
+
+def _meaning(message: Message) -> Meaning:
+    calls = [(call.name, parsed_arguments(call.arguments)) for call in message.tool_calls]
+    return message.content.strip(), message.reasoning.strip(), calls
+
+
+def _closes(shown: Message, said: Message) -> bool:
+    """Whether all that differs is that the template closed a call whose arguments were cut."""
+    if not shown.tool_calls or len(shown.tool_calls) != len(said.tool_calls):
+        return False
+    whole, cut = shown.tool_calls[-1].arguments, said.tool_calls[-1].arguments
+    is_cut = isinstance(parsed_arguments(cut), str) and whole.startswith(cut)
+    return is_cut and _without_last_arguments(shown) == _without_last_arguments(said)
+
+
+def _without_last_arguments(message: Message) -> Meaning:
+    content, reasoning, calls = _meaning(message)
+    return content, reasoning, [*calls[:-1], (calls[-1][0], None)]

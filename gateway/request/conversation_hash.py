@@ -1,0 +1,107 @@
+"""A conversation's identity: a hash after each message, over what is left when clients' rewriting is taken away.
+
+The hash is only an index to where a call attaches; the tokens decide (`attacher.py`). What clients and SDKs change on the
+way (tool-call ids, `index`, null or empty content, whitespace at the ends, how JSON is spelt, reasoning left out) is not in it.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import orjson
+
+from gateway.request.request import ChatMessage, ToolCall
+from rollout.chat_template.openai_messages import parsed_arguments
+
+_DIGEST_BYTES = 12
+
+
+class Chain(NamedTuple):
+    """A conversation by the print of each message; `start` stands for what comes before the first."""
+
+    start: str
+    prints: Sequence[bytes]
+
+    def after(self, num_messages: int) -> str:
+        """The hash after so many messages."""
+        said = b"".join(self.prints[:num_messages])
+        return blake2b(self.start.encode() + said, digest_size=_DIGEST_BYTES).hexdigest()
+
+    @property
+    def end(self) -> str:
+        return self.after(len(self.prints))
+
+    def extended(self, message: ChatMessage) -> str:
+        """The hash after one more message."""
+        return Chain(self.start, [*self.prints, print_of(message)]).end
+
+
+def seed(*parts: bytes) -> str:
+    """What comes before the first message: template, tools, template arguments."""
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def print_of(message: ChatMessage) -> bytes:
+    """A message's own hash."""
+    return blake2b(projection(message), digest_size=_DIGEST_BYTES).digest()
+
+
+def projection(message: ChatMessage) -> bytes:
+    """What two messages must agree in to be the same message."""
+    text = _content(message.get("content"))
+    calls = message.get("tool_calls")
+    called = [_call(call) for call in calls] if isinstance(calls, list) else []
+    parts = [message["role"], text, called]
+    try:
+        return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer of more than 64 bits
+        return json.dumps(parts, sort_keys=True).encode()
+
+
+def _content(content: object) -> object:
+    if isinstance(content, list):
+        return [part["image"].digest if "image" in part else part for part in content]
+    return content.strip() if isinstance(content, str) else ""
+
+
+def assistant_message(
+    content: str | None, reasoning: str | None, tool_calls: Iterable[ToolCall]
+) -> ChatMessage:
+    """The message that a client would send back for an output."""
+    message: dict[str, object] = {"role": "assistant", "content": content or ""}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for call in tool_calls
+    ]
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _call(call: object) -> list[object]:
+    assert isinstance(call, dict)
+    function = call["function"]
+    return [function["name"], _integral(parsed_arguments(function["arguments"]))]
+
+
+def _integral(value: object) -> object:
+    """The same with whole numbers as integers: JavaScript sends 2.0 back as 2."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_integral(each) for each in value]
+        case dict():
+            return {name: _integral(each) for name, each in value.items()}
+    return value

@@ -1,0 +1,118 @@
+"""Which episode a call belongs to: every carrier that names one must name the same (`api.md` §2).
+
+A call without a carrier opens an episode of its own, which a repeat of the call finds by its key (`idempotency.py`).
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from gateway.errors import BadRequest
+from rollout.episode.turn import HistoryPolicy
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
+_MAX_GROUP_SIZE = 65_536
+
+
+class EpisodeAddress(msgspec.Struct, frozen=True):
+    """The episode of a call, and what opening it would say about it."""
+
+    episode_id: str
+    group_id: str | None = None
+    group_size: int | None = None
+    kind: str = "train"
+    history: HistoryPolicy | None = None
+
+
+def address(
+    headers: Mapping[bytes, bytes],
+    *,
+    key_episode: str | None,
+    path_episode: str | None,
+    body_episodes: Iterable[str],
+    otherwise: str,
+) -> EpisodeAddress:
+    """Find the episode named by key, path, headers or body, or else `otherwise`; two that disagree are an error."""
+    named = {
+        "the episode key": key_episode,
+        "the path": path_episode,
+        "X-Turngate-Episode": _header(headers, b"x-turngate-episode"),
+        "X-Session-Id": _header(headers, b"x-session-id"),
+    }
+    named.update({f"the body ({i})": episode for i, episode in enumerate(body_episodes)})
+    ids = {carrier: episode for carrier, episode in named.items() if episode}
+    if len(set(ids.values())) > 1:
+        said = ", ".join(f"{carrier} says {episode}" for carrier, episode in ids.items())
+        raise BadRequest(f"the call names more than one episode: {said}", code="episode_conflict")
+    return EpisodeAddress(
+        episode_id=checked_id(next(iter(ids.values())), "episode") if ids else otherwise,
+        group_id=_group_id(headers),
+        group_size=_group_size(headers),
+        kind=turn_kind(headers),
+        history=_history(headers),
+    )
+
+
+def new_episode_id() -> str:
+    return f"ep_{secrets.token_hex(12)}"
+
+
+def checked_id(value: str, what: str) -> str:
+    """Ids become keys and paths, so their alphabet is small."""
+    if _ID.fullmatch(value) is None:
+        raise BadRequest(
+            f"{what} id {value[:64]!r} is not valid: use 1 to 128 letters, digits and . _ : -",
+            param=f"{what}_id",
+            code=f"invalid_{what}_id",
+        )
+    return value
+
+
+def _group_id(headers: Mapping[bytes, bytes]) -> str | None:
+    group_id = _header(headers, b"x-turngate-group")
+    return checked_id(group_id, "group") if group_id else None
+
+
+def _group_size(headers: Mapping[bytes, bytes]) -> int | None:
+    text = _header(headers, b"x-turngate-group-size")
+    if text is None:
+        return None
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= _MAX_GROUP_SIZE:
+        raise BadRequest(
+            f"X-Turngate-Group-Size must be between 1 and {_MAX_GROUP_SIZE}",
+            param="X-Turngate-Group-Size",
+            code="invalid_value",
+        )
+    return int(text)
+
+
+def turn_kind(headers: Mapping[bytes, bytes]) -> str:
+    kind = _header(headers, b"x-turngate-turn-kind") or "train"
+    if kind not in ("train", "side"):
+        raise BadRequest(
+            "X-Turngate-Turn-Kind must be train or side",
+            param="X-Turngate-Turn-Kind",
+            code="invalid_value",
+        )
+    return kind
+
+
+def _history(headers: Mapping[bytes, bytes]) -> HistoryPolicy | None:
+    named = _header(headers, b"x-turngate-history")
+    if named is None:
+        return None
+    try:
+        return HistoryPolicy(named)
+    except ValueError:
+        raise BadRequest(
+            f"X-Turngate-History must be {' or '.join(HistoryPolicy)}",
+            param="X-Turngate-History",
+            code="invalid_value",
+        ) from None
+
+
+def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return value.decode("latin-1").strip() if value else None

@@ -1,0 +1,68 @@
+"""How many tokens each image is: asked of an engine, whose image processor decides, and remembered.
+
+Known before the prompt is attached, so that a prompt with images is compared, recorded and measured against the context
+length like any other. The engine's report of the turn itself has to agree (`rollout/engine/sglang/reply.py`).
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from gateway.errors import BadRequest
+from gateway.request.request import Image
+from rollout.engine.errors import EngineFailed
+from rollout.engine.generation import GenerateRequest
+from rollout.engine.pool import Pool
+from rollout.tokenizer.vision import SizedImage, Vision
+
+MAX_REMEMBERED = 65_536  # about 150 bytes each
+
+
+class Images:
+    def __init__(self, vision: Vision | None, pool: Pool) -> None:
+        self._vision = vision
+        self._pool = pool
+        self._lengths: OrderedDict[str, int] = OrderedDict()
+
+    def check(self, images: Sequence[Image]) -> None:
+        """Raises BadRequest for images that the model cannot see."""
+        if images and self._vision is None:
+            where = images[0].where
+            raise BadRequest(
+                f"{where}: content parts of type image_url are not supported, only text",
+                param=where,
+                code="unsupported_content",
+            )
+
+    async def sized(self, images: Sequence[Image], *, affinity: str) -> list[SizedImage]:
+        """The images with their lengths; an engine refuses what is no image."""
+        return [SizedImage(i.digest, await self._length(i, affinity)) for i in images]
+
+    async def _length(self, image: Image, affinity: str) -> int:
+        length = self._lengths.get(image.digest)
+        if length is None:
+            length = self._lengths[image.digest] = await self._measured(image, affinity)
+        self._lengths.move_to_end(image.digest)
+        while len(self._lengths) > MAX_REMEMBERED:
+            self._lengths.popitem(last=False)
+        return length
+
+    async def _measured(self, image: Image, affinity: str) -> int:
+        """Let the engine that will get the turn read the image, between the two tokens that stand around every image."""
+        assert self._vision is not None
+        ids = [self._vision.start, self._vision.placeholder, self._vision.end]
+        request = GenerateRequest(
+            rid=f"image_{secrets.token_hex(12)}",
+            input_ids=ids,
+            sampling={"max_new_tokens": 1},
+            images=(image.url,),
+        )
+        async with self._pool.lease(affinity, len(ids)) as engine:
+            try:
+                return (await engine.generate(request)).prompt_tokens - 2
+            except EngineFailed as error:  # as SGLang does where an image would not fit its memory
+                raise BadRequest(
+                    f"{image.where}: {error}; is the image too large?",
+                    param=image.where,
+                    code="invalid_image",
+                ) from error

@@ -1,0 +1,95 @@
+"""What to ask an engine for: the request's options checked against the model, as one sampling job."""
+
+import re
+
+import numpy as np
+
+from gateway.attach.attachment import Attachment
+from gateway.errors import BadRequest, ContextOverflow
+from gateway.request.request import Request, SamplingOptions
+from gateway.turn.grammar import grammar
+from gateway.turn.sampler import Job
+from gateway.turn.sampling_parameters import engine_parameters, is_truncated, request_flags
+from rollout.episode.turn import FLAGGED
+from rollout.settings import FlaggedTokens
+from rollout.tokenizer.tokenizer import Tokenizer
+
+
+class Planner:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        tool_format: str | None,
+        max_output_tokens: int,
+        flagged_tokens: FlaggedTokens,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._tool_format = tool_format
+        self._max_output_tokens = max_output_tokens
+        self._refuses_flagged = flagged_tokens == "refuse"
+
+    def job(self, request: Request, attachment: Attachment, *, turn_id: str, affinity: str) -> Job:
+        """Raises BadRequest for what no engine could do."""
+        self._check_ids(request.sampling, attachment)
+        max_tokens = self._max_tokens(request.sampling, attachment.prompt.num_tokens)
+        rules = grammar(request, self._tool_format)
+        return Job(
+            turn_id=turn_id,
+            affinity=affinity,
+            encoded_prompt=attachment.prompt.encoded(),
+            images=tuple(image.url for image in request.images),
+            expanded_prompt=attachment.prompt.ids.tolist() if request.images else None,
+            num_prompt_tokens=attachment.prompt.num_tokens,
+            parameters=engine_parameters(request.sampling, max_tokens=max_tokens, grammar=rules),
+            max_tokens=max_tokens,
+            top_logprobs=request.top_logprobs,
+            sampling_logprobs=is_truncated(request.sampling),
+            flags=request_flags(request, rules, num_forced=attachment.forced),
+            is_constrained=bool(rules),
+            stop_ids=self._stop_ids(request.sampling),
+        )
+
+    def check_trainable(self, job: Job) -> None:
+        """Raises BadRequest for sampling that this deployment does not train on; a side call may sample as it likes."""
+        flags = [str(flag.name).lower() for flag in job.flags & FLAGGED]
+        if self._refuses_flagged and flags:
+            raise BadRequest(
+                f"tokens sampled so are not trained here ({', '.join(flags)}): leave out grammars, penalties, "
+                "top_p, top_k, min_p and temperature 0, or mark the call with X-Turngate-Turn-Kind: side",
+                code="sampling_not_trainable",
+            )
+
+    def _stop_ids(self, options: SamplingOptions) -> frozenset[int]:
+        ends = frozenset() if options.ignore_eos else self._tokenizer.eos_ids
+        return ends | frozenset(options.stop_token_ids)
+
+    def _check_ids(self, options: SamplingOptions, attachment: Attachment) -> None:
+        """An id outside the vocabulary kills the engine for everybody."""
+        limit = self._tokenizer.vocab_size
+        biased = [
+            int(key) if re.fullmatch("[0-9]{1,9}", key) else -1 for key in options.logit_bias or ()
+        ]
+        for name, ids in (
+            ("messages", attachment.context),
+            ("stop_token_ids", np.array(options.stop_token_ids, dtype=object)),
+            ("logit_bias", np.array(biased, dtype=object)),
+        ):
+            if len(ids) and not (ids.min() >= 0 and ids.max() < limit):
+                raise BadRequest(
+                    f"{name} has token ids outside the model's vocabulary of {limit}",
+                    param=name,
+                    code="invalid_token_ids",
+                )
+
+    def _max_tokens(self, options: SamplingOptions, num_prompt_tokens: int) -> int:
+        context, asked = self._tokenizer.context_length, options.max_tokens
+        room = context - num_prompt_tokens
+        if room >= max(1, asked or 0):
+            return asked or min(room, self._max_output_tokens)
+        completion = f" and {asked} for the completion" if asked else ""
+        raise ContextOverflow(
+            f"this model's context length is {context} tokens; the call needs {num_prompt_tokens} "
+            f"in the messages{completion}: shorten the messages or lower max_tokens",
+            param="messages",
+        )

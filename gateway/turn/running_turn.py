@@ -1,0 +1,151 @@
+"""A turn between attaching and committing: its outputs as they grow, and the reply and the record they become."""
+
+import secrets
+import time
+from asyncio import Lock
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from gateway.attach.attachment import Attachment
+from gateway.request.episode_address import EpisodeAddress
+from gateway.request.request import Reply, Request, Usage
+from gateway.turn.event_stream import Opening, Sink
+from gateway.turn.idempotency import Retry
+from gateway.turn.output_builder import OutputBuilder, Piece
+from gateway.turn.sampler import Job
+from gateway.turn.sampling_parameters import sampling_record
+from rollout.engine.generation import Chunk
+from rollout.episode.turn import OutputFlags, Turn
+from rollout.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, who makes it and in which episode."""
+
+    request: Request
+    store: Store  # of the caller's project
+    project: str
+    key_id: str
+    address: EpisodeAddress
+    retry: Retry
+    client: str  # its product, as breaks are counted
+
+
+def new_turn_id() -> str:
+    return f"turn_{secrets.token_hex(12)}"
+
+
+class RunningTurn:
+    """Takes pieces of all outputs, tells the sink one at a time, opening first."""
+
+    def __init__(
+        self,
+        call: Call,
+        attachment: Attachment,
+        job: Job,
+        builders: list[OutputBuilder],
+        *,
+        sink: Sink | None,
+        on_first_token: Callable[[float], None],
+    ) -> None:
+        self.call = call
+        self.attachment = attachment
+        self.job = job
+        self.builders = builders
+        self.created_ms = time.time_ns() // 1_000_000
+        self._sink = sink
+        self._on_first_token = on_first_token
+        self._started = time.perf_counter()
+        self._has_token = False
+        self._num_cached = 0
+        self._lock = Lock()
+
+    @property
+    def episode_id(self) -> str:
+        return self.call.address.episode_id
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether anything was sampled yet."""
+        return any(builder.ids for builder in self.builders)
+
+    async def emit(self, piece: Piece, chunk: Chunk) -> None:
+        self._num_cached = max(self._num_cached, chunk.cached_tokens)
+        if self._sink is None:
+            self._note_first_token()
+            return
+        async with self._lock:
+            if not self._has_token:
+                await self._sink.start(self._opening(chunk))
+            self._note_first_token()
+            await self._sink.piece(piece)
+
+    def _note_first_token(self) -> None:
+        if not self._has_token:
+            self._has_token = True
+            self._on_first_token(time.perf_counter() - self._started)
+
+    def _opening(self, chunk: Chunk) -> Opening:
+        return Opening(
+            turn_id=self.job.turn_id,
+            episode_id=self.episode_id,
+            created=self.created_ms // 1000,
+            policy_version=chunk.versions[-1].version if chunk.versions else 0,
+            prompt_token_ids=self._prompt_token_ids,
+        )
+
+    def reply(self) -> Reply:
+        """What the caller gets, and what a retried call gets again."""
+        versions = [interval.version for b in self.builders for interval in b.versions]
+        return Reply(
+            turn_id=self.job.turn_id,
+            episode_id=self.episode_id,
+            created=self.created_ms // 1000,
+            model=self.call.request.model,
+            policy_version=max(versions, default=0),
+            choices=tuple(builder.choice() for builder in self.builders),
+            usage=Usage(
+                prompt_tokens=self.attachment.prompt.num_tokens,
+                output_tokens=sum(len(builder.ids) for builder in self.builders),
+                cached_tokens=self._num_cached,
+            ),
+            prompt_token_ids=self._prompt_token_ids,
+        )
+
+    def record(self) -> Turn:
+        """What the episode keeps."""
+        prefill = self.attachment.prefill
+        chains = [self.attachment.chain.extended(b.message(prefill)) for b in self.builders]
+        return self._record(
+            flags=OutputFlags.NONE, output_chains=tuple(chains), retry=self.call.retry
+        )
+
+    def abandoned_record(self) -> Turn:
+        """What the episode keeps of a turn that nobody received: no chain continues it, no retry gets it."""
+        return self._record(flags=OutputFlags.ABANDONED, output_chains=(), retry=Retry.none())
+
+    def _record(self, *, flags: OutputFlags, output_chains: tuple[str, ...], retry: Retry) -> Turn:
+        call, attachment = self.call, self.attachment
+        return Turn(
+            id=self.job.turn_id,
+            kind="side" if call.address.kind == "side" else "train",
+            created_ms=self.created_ms,
+            anchor=attachment.anchor,
+            context=attachment.context.tobytes(),
+            outputs=tuple(builder.record(flags) for builder in self.builders),
+            forced=attachment.forced,
+            prompt_chain=attachment.chain.end,
+            output_chains=output_chains,
+            sampling=sampling_record(call.request.sampling, self.job.max_tokens),
+            template=attachment.template,
+            tools=attachment.tools,
+            retry_key=retry.key,
+            body_digest=retry.body_digest,
+            media=tuple(attachment.media),
+        )
+
+    @cached_property
+    def _prompt_token_ids(self) -> list[int] | None:
+        return self.attachment.prompt.ids.tolist() if self.call.request.return_token_ids else None

@@ -1,0 +1,140 @@
+"""Sampling one output, on one engine or, when engines die, on several in turn.
+
+A successor gets the prompt and every token so far, so the caller sees a pause and the version intervals say who sampled what.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import orjson
+
+from gateway.turn.output_builder import OutputBuilder, Piece
+from rollout.engine.errors import (
+    EngineAborted,
+    EngineError,
+    EngineGarbled,
+    EngineTimeout,
+    EngineUnreachable,
+)
+from rollout.engine.generation import Chunk, Finish, GenerateRequest
+from rollout.engine.pool import Pool
+from rollout.engine.sglang.data_path import Engine
+from rollout.episode.turn import OutputFlags
+
+# One engine may die under a turn, and its successor too; a third time it is the turn that kills them.
+MAX_ENGINES = 3
+_ENGINE_FAULTS = (EngineUnreachable, EngineTimeout, EngineGarbled, EngineAborted)
+
+Emit = Callable[[Piece, Chunk], Awaitable[None]]
+Ask = Callable[[Engine, GenerateRequest], AsyncGenerator[Chunk]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every output of a turn is sampled from."""
+
+    turn_id: str
+    affinity: str
+    encoded_prompt: bytes  # a JSON array of ids
+    images: tuple[str, ...]  # one for each placeholder in it, as data: URLs
+    expanded_prompt: list[int] | None  # what an engine makes of the two, if there are images
+    num_prompt_tokens: int
+    parameters: dict[str, object]
+    max_tokens: int
+    top_logprobs: int
+    sampling_logprobs: bool  # those of the truncated distribution that it samples from
+    flags: OutputFlags
+    is_constrained: bool  # a grammar starts at its beginning, so such an output cannot be continued
+    stop_ids: frozenset[int]
+
+    def request(self, builder: OutputBuilder, attempt: int) -> GenerateRequest:
+        """Ask for what is missing of an output."""
+        parameters = {**self.parameters, "max_new_tokens": self.max_tokens - len(builder.ids)}
+        seed = parameters.get("sampling_seed")
+        if isinstance(seed, int):
+            parameters["sampling_seed"] = (seed + builder.index) % 2**63  # an int64 in the engine
+        least = parameters.get("min_new_tokens")
+        if isinstance(least, int):
+            parameters["min_new_tokens"] = max(0, least - len(builder.ids))
+        return GenerateRequest(
+            rid=f"{self.turn_id}-{builder.index}-{attempt}",
+            input_ids=self._input_ids(builder),
+            sampling=parameters,
+            top_logprobs=self.top_logprobs,
+            sampling_logprobs=self.sampling_logprobs,
+            images=self.images,
+            expanded_ids=self._expanded_ids(builder),
+        )
+
+    def _input_ids(self, builder: OutputBuilder) -> bytes:
+        if not builder.ids:
+            return self.encoded_prompt
+        return self.encoded_prompt[:-1] + b"," + orjson.dumps(builder.ids)[1:]
+
+    def _expanded_ids(self, builder: OutputBuilder) -> list[int] | None:
+        prompt = self.expanded_prompt
+        return None if prompt is None else [*prompt, *builder.ids]
+
+
+class Sampler:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def stream(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
+        """Sample an output and emit its pieces as they come."""
+        await self._sample(job, builder, emit, Engine.stream)
+
+    async def whole(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
+        """Sample an output and emit it as one piece."""
+        await self._sample(job, builder, emit, _whole)
+
+    async def _sample(self, job: Job, builder: OutputBuilder, emit: Emit, ask: Ask) -> None:
+        failed: list[str] = []
+        for attempt in range(MAX_ENGINES):
+            try:
+                async with (
+                    self._pool.lease(job.affinity, job.num_prompt_tokens, avoid=failed) as engine,
+                    aclosing(ask(engine, job.request(builder, attempt))) as chunks,
+                ):
+                    async for chunk in chunks:
+                        await emit(builder.add(chunk), chunk)
+                return
+            except _ENGINE_FAULTS as fault:
+                failed.append(fault.engine)
+                await self._recover(job, builder, emit, fault, attempt)
+                if builder.finish is not None:
+                    return
+
+    async def _recover(
+        self, job: Job, builder: OutputBuilder, emit: Emit, fault: EngineError, attempt: int
+    ) -> None:
+        """Keep what the engine sampled before it failed; give up if no other may go on."""
+        if builder.finish is not None:
+            return  # only the end of the connection is missing
+        if fault.partial is not None:
+            rest = builder.missing(fault.partial)
+            if rest.ids:  # of nothing nobody is told: an answer that fails before its first token has a status
+                await emit(builder.add(rest), rest)
+        builder.change_engine()
+        ending = _ending(job, builder)
+        if ending is not None:
+            last = Chunk(ids=[], logprobs=[], finish=ending)
+            await emit(builder.add(last), last)
+        elif attempt + 1 == MAX_ENGINES or (job.is_constrained and builder.ids):
+            raise fault
+
+
+async def _whole(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chunk]:
+    yield await engine.generate(request)
+
+
+def _ending(job: Job, builder: OutputBuilder) -> Finish | None:
+    """How an output ended whose engine died before it could say so."""
+    if builder.ids and builder.ids[-1] in job.stop_ids:
+        return Finish("stop", builder.ids[-1])
+    if builder.is_stopped:
+        return Finish("stop")
+    if len(builder.ids) >= job.max_tokens:
+        return Finish("length")
+    return None

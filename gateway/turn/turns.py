@@ -1,0 +1,232 @@
+"""One turn: begin, attach, sample, commit (`architecture.md`, "One agent turn").
+
+A turn exists when its commit does. Before that a crash or an error leaves nothing to train on; a client that leaves, or a
+turn that no engine could finish, leaves an `abandoned` record for the audit.
+"""
+
+import secrets
+from asyncio import CancelledError, TaskGroup
+from contextlib import suppress
+
+import anyio
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from gateway.attach.attacher import Attacher
+from gateway.attach.episode_history import Histories, History
+from gateway.errors import ApiError
+from gateway.metrics import Metrics
+from gateway.parsing.output_reader import Reader
+from gateway.request.request import Reply
+from gateway.turn.event_stream import Sink
+from gateway.turn.idempotency import RunningTurns
+from gateway.turn.image_sizes import Images
+from gateway.turn.output_builder import OutputBuilder
+from gateway.turn.planner import Planner
+from gateway.turn.recorded_reply import decode_reply, encode_reply
+from gateway.turn.running_turn import Call, RunningTurn, new_turn_id
+from gateway.turn.sampler import Sampler
+from rollout.engine.errors import EngineError
+from rollout.episode.episode_records import Began, OpenEpisode
+from rollout.episode.turn import Anchor, Turn, encode_turn
+from rollout.errors import StoreError, StoreUnavailable
+from rollout.store.store import Store
+from rollout.tokenizer.tokenizer import Tokenizer
+from rollout.tokenizer.vision import SizedImage
+
+ABANDON_SECONDS = 5.0  # for what the store is told of a turn that failed
+COMMIT_SECONDS = 15.0  # a Redis that restarts is back sooner; sampled tokens are worth the wait
+
+
+class Turns:
+    """Takes turns; long-lived, shared by all endpoints and dialects."""
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        reader: Reader,
+        images: Images,
+        attacher: Attacher,
+        planner: Planner,
+        sampler: Sampler,
+        metrics: Metrics,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._reader = reader
+        self._images = images
+        self._attacher = attacher
+        self._planner = planner
+        self._sampler = sampler
+        self._metrics = metrics
+        self._histories = Histories()
+        self._running = RunningTurns()
+
+    async def take(self, call: Call, sink: Sink | None) -> Reply:
+        """Run a turn to its commit, telling `sink` as it goes; a retried call gets the reply it missed."""
+        self._images.check(call.request.images)
+        if not call.retry.key:
+            return await self._take(call, sink)
+        episode_id = call.address.episode_id
+        return await self._running.take(
+            call.project, episode_id, call.retry, lambda: self._take(call, sink)
+        )
+
+    async def _take(self, call: Call, sink: Sink | None) -> Reply:
+        history, recorded = await self._begin(call)
+        if recorded is not None:
+            return recorded
+        turn = await self._sampled(call, history, sink)
+        reply = turn.reply()
+        await self._commit(turn, reply, history)
+        self._count(turn, reply)
+        return reply
+
+    async def _begin(self, call: Call) -> tuple[History, Reply | None]:
+        """Open the episode if it is new, and read what other gateways added to it."""
+        episode_id, project = call.address.episode_id, call.project
+        since = self._histories.num_known_turns(project, episode_id)
+        while True:
+            began = await call.store.begin(
+                _wish(call),
+                since=since,
+                retry_key=call.retry.key if call.retry.is_repeat else "",
+                body_digest=call.retry.body_digest,
+            )
+            history = self._histories.bring_up_to_date(
+                project, began.header, since=since, turns=began.turns
+            )
+            if history is not None:
+                return history, _recorded(began, call, history)
+            since = 0  # what was remembered is gone, or belongs to an episode that is
+
+    async def _sampled(self, call: Call, history: History, sink: Sink | None) -> RunningTurn:
+        """The turn with its outputs; a failed one that leaves nothing to commit is withdrawn."""
+        turn: RunningTurn | None = None
+        is_whole = False
+        try:
+            images = await self._images.sized(call.request.images, affinity=call.address.episode_id)
+            turn = self._plan(call, history, images, sink)
+            await self._sample(turn, history, is_streamed=sink is not None)
+            is_whole = True
+        finally:
+            if not is_whole and (turn is None or not turn.has_tokens):
+                await self._withdraw(call)
+        return turn
+
+    async def _withdraw(self, call: Call) -> None:
+        """Otherwise an episode that is sealed now waits for the turn until the grace is over."""
+        with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
+            await call.store.withdraw(call.address.episode_id, attempt=secrets.token_hex(8))
+
+    def _plan(
+        self, call: Call, history: History, images: list[SizedImage], sink: Sink | None
+    ) -> RunningTurn:
+        request = call.request
+        attachment = self._attacher.attach(request, history, images)
+        self._metrics.calls_attached.labels(attachment.how).inc()
+        if attachment.break_class is not None:
+            self._metrics.breaks.labels(attachment.break_class, call.client).inc()
+        job = self._planner.job(
+            request, attachment, turn_id=new_turn_id(), affinity=call.address.episode_id
+        )
+        if call.address.kind == "train":
+            self._planner.check_trainable(job)
+        builders = [
+            OutputBuilder(
+                index,
+                request=request,
+                tokenizer=self._tokenizer,
+                parser=self._reader.parser(
+                    tools=request.offered_tools, prompt_tail=attachment.tail
+                ),
+                flags=job.flags,
+            )
+            for index in range(request.num_outputs)
+        ]
+        first_token = self._metrics.first_token_seconds.observe
+        return RunningTurn(call, attachment, job, builders, sink=sink, on_first_token=first_token)
+
+    async def _sample(self, turn: RunningTurn, history: History, *, is_streamed: bool) -> None:
+        sample = self._sampler.stream if is_streamed else self._sampler.whole
+        try:
+            if len(turn.builders) == 1:
+                await sample(turn.job, turn.builders[0], turn.emit)
+                return
+            async with TaskGroup() as tasks:
+                for builder in turn.builders:
+                    tasks.create_task(sample(turn.job, builder, turn.emit))
+        except ExceptionGroup as failures:
+            await self._record_abandoned(turn, history)
+            raise failures.exceptions[0] from None
+        except (CancelledError, EngineError, ApiError):
+            await self._record_abandoned(turn, history)
+            raise
+
+    async def _commit(self, turn: RunningTurn, reply: Reply, history: History) -> None:
+        """Make the turn exist, and with it what a retry will be told."""
+        record = turn.record()
+        told = encode_reply(reply) if record.retry_key else b""
+        await self._keep(turn, record, told, history)
+        for choice, output in zip(reply.choices, record.outputs, strict=True):
+            end = Anchor(record.id, choice.index, output.num_tokens)
+            history.reasoning[end] = choice.reasoning or ""
+
+    async def _record_abandoned(self, turn: RunningTurn, history: History) -> None:
+        """Keep what was sampled for nobody, out of reach of training and of retries."""
+        if not turn.has_tokens:
+            return
+        record = turn.abandoned_record()
+        with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
+            await self._keep(turn, record, b"", history)
+
+    async def _keep(self, turn: RunningTurn, record: Turn, told: bytes, history: History) -> None:
+        ordinal = await _commit(turn.call.store, turn.episode_id, record, told)
+        history.add(record, ordinal)
+        self._metrics.observe_record(record)
+
+    def _count(self, turn: RunningTurn, reply: Reply) -> None:
+        self._metrics.turns.labels(turn.call.address.kind).inc()
+        self._metrics.prompt_tokens.inc(reply.usage.prompt_tokens)
+        self._metrics.cached_tokens.inc(reply.usage.cached_tokens)
+        self._metrics.output_tokens.inc(reply.usage.output_tokens)
+
+
+async def _commit(store: Store, episode_id: str, record: Turn, told: bytes) -> int:
+    """Commit, and while Redis is away try again; the first try is spared what retrying costs."""
+    encoded = encode_turn(record)
+    try:
+        return await store.commit(episode_id, record, encoded=encoded, reply=told)
+    except StoreUnavailable:
+        return await _commit_again(store, episode_id, record, encoded, told)
+
+
+@retry(
+    retry=retry_if_exception_type(StoreUnavailable),
+    wait=wait_exponential_jitter(multiplier=0.1, max=1.0),
+    stop=stop_after_delay(COMMIT_SECONDS),
+    reraise=True,
+)
+async def _commit_again(
+    store: Store, episode_id: str, record: Turn, encoded: bytes, told: bytes
+) -> int:
+    """Committing a turn twice is committing it once, so it may be tried until Redis answers."""
+    return await store.commit(episode_id, record, encoded=encoded, reply=told)
+
+
+def _recorded(began: Began, call: Call, history: History) -> Reply | None:
+    """The reply that a repeated call was given the first time."""
+    if not began.reply:
+        return None
+    return decode_reply(began.reply, history.trie, with_ids=call.request.return_token_ids)
+
+
+def _wish(call: Call) -> OpenEpisode:
+    address = call.address
+    return OpenEpisode(
+        id=address.episode_id,
+        group_id=address.group_id,
+        group_size=address.group_size,
+        kind=address.kind,
+        key_id=call.key_id,
+        history=address.history,
+    )

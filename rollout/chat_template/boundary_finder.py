@@ -1,0 +1,144 @@
+"""Junctions at the cost of what is new: the template renders a short window of the conversation instead of all of it.
+
+How short it may be is tried when the template is loaded: a window is used only if it gave the junction of the whole
+conversation for every sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from rollout.chat_template.openai_messages import Message, Tool
+from rollout.chat_template.prompt_renderer import PromptRenderer
+from rollout.chat_template.rendering import TemplateError
+from rollout.chat_template.sample_chats import CONVERSATIONS, ONE_TOOL, STAND_IN
+from rollout.chat_template.turn_boundary import Junction, JunctionCutter
+
+HEAD_ROLES = ("system", "developer")
+Sample = tuple[Sequence[Message], Sequence[Tool] | None, int]
+
+
+class Window(Enum):
+    """How much history decides the rendering of what follows an output; a leading system message always does."""
+
+    LAST_OUTPUT = "the last user message and the output"
+    SINCE_USER = "everything from the last user message on"
+    WHOLE = "everything"
+    UNKNOWN = "the template does not show where an output ends"
+
+
+class JunctionFinder:
+    """Finds a template's junctions through the narrowest window that is safe for what follows the output."""
+
+    def __init__(self, renderer: PromptRenderer, cutter: JunctionCutter) -> None:
+        self._renderer = renderer
+        self._cutter = cutter
+        self._window_for_tools, self.after_results = self._narrowest_safe(with_user=False)
+        self._window_for_user, self.after_questions = self._narrowest_safe(with_user=True)
+
+    def find(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        start: int,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Junction | None:
+        """The junction after the output that is `messages[start - 1]`; None where the template rewrites history."""
+        roles = {message.get("role") for message in messages[start:]}
+        window = self._window_for_user if "user" in roles else self._window_for_tools
+        if window is Window.UNKNOWN:
+            return None
+        if not roles <= {"user", "tool", "assistant"}:
+            window = Window.WHOLE
+        return self._through(window, messages, tools, start, extra)
+
+    def _through(
+        self,
+        window: Window,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        start: int,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Junction | None:
+        shown = _shown(window, messages, start)
+        if shown is not None:
+            normal = self._renderer.normalized(shown)
+            cut = start + len(shown) - len(messages)
+            try:
+                # Which tools there are is said in the head, and the head is not in the answer.
+                junction = self._cutter.cut(normal, ONE_TOOL if tools else None, cut, extra)
+                if tools and junction is not None and STAND_IN in junction.suffix:
+                    # Or it is said again with a question.
+                    return self._cutter.cut(normal, tools, cut, extra)
+            except TemplateError:
+                pass  # the window breaks a rule that the conversation may keep
+            else:
+                return junction
+        return self._cutter.cut(self._renderer.normalized(messages), tools, start, extra)
+
+    def _narrowest_safe(self, *, with_user: bool) -> tuple[Window, str]:
+        """The window, and in a word what becomes of outputs that the template shows again as they were."""
+        samples = [
+            (sample, self._through(Window.WHOLE, *sample))
+            for sample in self._samples(with_user=with_user)
+        ]
+        if any(_swallows(junction, sample) for sample, junction in samples):
+            return Window.UNKNOWN, "branches"
+        becomes = "bridged" if any(junction for _, junction in samples) else "branches"
+        for window in (Window.LAST_OUTPUT, Window.SINCE_USER):
+            if all(self._through(window, *sample) == junction for sample, junction in samples):
+                return window, becomes
+        return Window.WHOLE, becomes
+
+    def _samples(self, *, with_user: bool) -> Iterator[Sample]:
+        """Every place in the sample conversations where something follows an output, if the template takes it."""
+        for messages, tools in CONVERSATIONS:
+            outputs = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+            for start in (index + 1 for index in outputs):
+                for end in range(start + 1, min(start + 4, len(messages)) + 1):
+                    has_user = any(message["role"] == "user" for message in messages[start:end])
+                    if has_user is with_user and self._takes(messages[:end], tools):
+                        yield messages[:end], tools, start
+
+    def _takes(self, messages: Sequence[Message], tools: Sequence[Tool] | None) -> bool:
+        try:
+            self._renderer.prompt(self._renderer.normalized(messages), tools)
+        except TemplateError:
+            return False
+        return True
+
+
+def _shown(window: Window, messages: Sequence[Message], start: int) -> list[Message] | None:
+    """The part of the conversation in the window; None if that is all of it."""
+    if window is Window.WHOLE:
+        return None
+    head = 0
+    while head < start and messages[head].get("role") in HEAD_ROLES:
+        head += 1
+    user = start - 2
+    while user >= head and not _asks(messages[user]):
+        user -= 1
+    if user < head:
+        return None
+    if window is Window.SINCE_USER:
+        return [*messages[:head], *messages[user:]]
+    return [*messages[:head], messages[user], *messages[start - 1 :]]
+
+
+def _asks(message: Message) -> bool:
+    """Whether a user speaks; Qwen's templates take a user message of this form for a tool's answer."""
+    return message.get("role") == "user" and not str(message.get("content")).startswith(
+        "<tool_response>"
+    )
+
+
+def _swallows(junction: Junction | None, sample: Sample) -> bool:
+    """Whether what follows the output was taken for a part of it."""
+    messages, _, start = sample
+    return junction is not None and any(
+        message["content"].strip() in junction.output
+        for message in messages[start:]
+        if message["role"] != "assistant"
+    )

@@ -1,0 +1,212 @@
+"""The model's own chat template: whole prompts, and the suffix that continues ids which are stored already."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os.path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from rollout.chat_template.boundary_finder import JunctionFinder
+from rollout.chat_template.message_form import probe
+from rollout.chat_template.openai_messages import Message, Tool
+from rollout.chat_template.prompt_renderer import PromptRenderer
+from rollout.chat_template.rendering import TemplateError
+from rollout.chat_template.turn_boundary import Junction, JunctionCutter
+from rollout.tokenizer.token_facts import ModelFiles
+from rollout.tokenizer.tokenizer import Tokenizer
+
+__all__ = [
+    "Bridge",
+    "ChatTemplate",
+    "Junction",
+    "Message",
+    "Opening",
+    "TemplateError",
+    "Tool",
+    "encode_chat",
+]
+
+
+class Bridge(msgspec.Struct, frozen=True):
+    """Ids to append to a stored output; the first `num_injected` close a turn that was cut."""
+
+    ids: list[int]
+    num_injected: int
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """How an assistant's message begins whose first words are given: `said` in place of the prompt's end `unsaid`.
+
+    A prompt may end in an open thought, and words may need a channel or a closed thought in front of them.
+    """
+
+    unsaid: str
+    said: str
+
+    def after(self, prompt: str) -> str:
+        """The prompt without what is not said."""
+        return prompt.removesuffix(self.unsaid)
+
+
+class ChatTemplate:
+    """One template together with the tokenizer whose special tokens it writes."""
+
+    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
+        self.source = source
+        self.digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+        self._tokenizer = tokenizer
+        self._renderer = PromptRenderer(source, tokenizer.special_tokens)
+        self.form = self._renderer.form
+        self.end_of_turn = _end_of_turn(self._renderer, tokenizer)
+        self.end_of_turn_ids = tokenizer.encode(self.end_of_turn)
+        ends = _ends(self._renderer, tokenizer, self.end_of_turn)
+        tokens, words = _openers(self._renderer, tokenizer)
+        self._shows_end_tokens = bool(ends or tokens)
+        self._cutter = JunctionCutter(self._renderer, ends=ends, openers=tokens or words)
+        self._junctions = JunctionFinder(self._renderer, self._cutter)
+        self.after_results = self._junctions.after_results
+        self.after_questions = self._junctions.after_questions
+
+    @classmethod
+    def load(cls, model_dir: str | Path, tokenizer: Tokenizer) -> ChatTemplate:
+        return cls(ModelFiles(model_dir).chat_template(), tokenizer)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The text of `apply_chat_template` in transformers; `extra` are variables of the template's own."""
+        if continue_final_message:
+            return self._renderer.unfinished(messages, tools, extra)
+        normal = self._renderer.normalized(messages)
+        if add_generation_prompt:
+            return self._renderer.prompt(normal, tools, extra)
+        return self._renderer.conversation(normal, tools, extra)
+
+    def suffix(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        start: int,
+        *,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Junction | None:
+        """How the prompt goes on after the stored output that is `messages[start - 1]`.
+
+        None where the template now writes what was stored differently, as when it drops earlier reasoning.
+        """
+        return self._junctions.find(messages, tools, start, extra)
+
+    def opening(self, words: str, *, extra: Mapping[str, Any] | None = None) -> Opening:
+        """How a message begins with these words, seen at the shortest prompt: it does not depend on the history."""
+        asked = self._renderer.normalized(SHORTEST[:1])
+        prompt = self._renderer.prompt(asked, None, extra)
+        begun = {"role": "assistant", "content": SAID}
+        head = self._renderer.unfinished([SHORTEST[0], begun], None, extra).removesuffix(SAID)
+        shared = len(os.path.commonprefix([prompt, head]))  # noqa: RUF071 - texts, not paths
+        return Opening(prompt[shared:], head[shared:] + words)
+
+    def outputs(
+        self, text: str, messages: Sequence[Message], tools: Sequence[Tool] | None
+    ) -> Iterator[tuple[int, int]]:
+        """Where in the rendered conversation its outputs lie, each up to and including what ends it."""
+        if not self._shows_end_tokens:
+            return iter(())
+        return self._cutter.outputs(text, self._renderer.normalized(messages), tools)
+
+    def bridge(self, junction: Junction, last_id: int) -> Bridge:
+        """The ids between a stored output that ends in `last_id` and the next output."""
+        suffix = self._tokenizer.encode(junction.suffix)
+        end = self._tokenizer.encode(junction.end_of_turn)
+        if last_id not in self._tokenizer.eos_ids and [last_id] != end:
+            return Bridge(end + suffix, len(end))
+        if not end and suffix[:1] == [last_id]:  # it opens the next message too
+            return Bridge(suffix[1:], 0)
+        return Bridge(suffix, 0)
+
+
+def encode_chat(
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    tools: Sequence[Tool] | None = None,
+) -> tuple[list[int], list[bool]]:
+    """Ids, and which of them an assistant would have sampled, cut where generation would have begun and stopped.
+
+    prompt | output end-of-turn | rest of the prompt of the next turn | output end-of-turn | rest
+    """
+    text = template.render(messages, tools, add_generation_prompt=False)
+    ids: list[int] = []
+    mask: list[bool] = []
+    position = 0
+    for begin, end in template.outputs(text, messages, tools):
+        for piece, sampled in ((text[position:begin], False), (text[begin:end], True)):
+            new = tokenizer.encode(piece)
+            ids += new
+            mask += [sampled] * len(new)
+        position = end
+    if not position:
+        raise TemplateError("no assistant message here is rendered as it would be sampled")
+    rest = tokenizer.encode(text[position:])
+    return ids + rest, mask + [False] * len(rest)
+
+
+SAID, NEXT = "What was said", "What comes next"
+SHORTEST: Final[Sequence[Message]] = (
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": SAID},
+)
+
+
+def _end_of_turn(renderer: PromptRenderer, tokenizer: Tokenizer) -> str:
+    """The token with which the template closes an assistant message; "" where the next one's opener does."""
+    _, shown, tail = renderer.conversation(renderer.normalized(SHORTEST)).rpartition(SAID)
+    if not shown:
+        raise TemplateError(
+            "the chat template does not show a text message; is it for images only?"
+        )
+    closing = list(_leading_tokens(tail, tokenizer))
+    ending = (text for text in closing if tokenizer.token_id(text) in tokenizer.eos_ids)
+    return next(ending, closing[0] if closing else "")
+
+
+def _ends(renderer: PromptRenderer, tokenizer: Tokenizer, end_of_turn: str) -> list[str]:
+    """Every token that ends a message: that of text, and that of a call where it is another (gpt-oss)."""
+    with contextlib.suppress(TemplateError):
+        text = renderer.conversation(renderer.normalized(probe(None)[:2])).rstrip()
+        last = tokenizer.encode(text)[-1]
+        if last in tokenizer.eos_ids and (end_of_call := tokenizer.decode([last])) != end_of_turn:
+            return [end_of_turn, end_of_call] if end_of_turn else []
+    return [end_of_turn] if end_of_turn else []
+
+
+def _openers(renderer: PromptRenderer, tokenizer: Tokenizer) -> tuple[set[str], set[str]]:
+    """With what the template begins whatever may follow an assistant message: tokens, and in all its words."""
+    tokens, words = set(), set()
+    for role in ("user", "tool"):
+        chat = renderer.normalized([*SHORTEST, {"role": role, "content": NEXT}])
+        with contextlib.suppress(TemplateError):
+            tail = renderer.conversation(chat).rpartition(SAID)[2]
+            tokens |= set(itertools.islice(_leading_tokens(tail, tokenizer), 1))
+            words.add(tail.partition(NEXT)[0])
+    return tokens, {text for text in words if text.strip()}
+
+
+def _leading_tokens(text: str, tokenizer: Tokenizer) -> Iterator[str]:
+    """The added tokens that the text begins with, spaces aside."""
+    for token in tokenizer.encode(text.lstrip()):
+        added = tokenizer.decode([token])
+        if tokenizer.token_id(added) is None:
+            return
+        yield added

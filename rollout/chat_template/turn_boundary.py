@@ -1,0 +1,104 @@
+"""Where, in a rendered conversation, an output lies whose ids are stored, and what follows it.
+
+An output begins where the prompt that it answered ends, and ends with the first token that can end it, or, in a template
+without such tokens, where the words begin that introduce the next message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rollout.chat_template.openai_messages import Tool, reasoning_of
+from rollout.chat_template.prompt_renderer import Normalized, PromptRenderer
+from rollout.chat_template.rendering import TemplateError
+
+
+class Junction(msgspec.Struct, frozen=True):
+    """Three consecutive pieces of a prompt.
+
+    `output` is the stored output as the template renders its message now, `end_of_turn` closes it ("" where the next
+    message's opener does), `suffix` is the rest, up to and including the generation prompt.
+    """
+
+    output: str
+    end_of_turn: str
+    suffix: str
+
+
+class JunctionCutter:
+    """Knows how one template ends an assistant's message: by one of `ends`, or with what may open the next one."""
+
+    def __init__(
+        self, renderer: PromptRenderer, *, ends: Collection[str], openers: Collection[str]
+    ) -> None:
+        self._renderer = renderer
+        self._ends = ends
+        self._marks = list(ends or openers)
+
+    def cut(
+        self,
+        messages: Normalized,
+        tools: Sequence[Tool] | None,
+        start: int,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Junction | None:
+        """The junction after `messages[start - 1]`; None if it is not rendered now as it was sampled."""
+        text = self._renderer.prompt(messages, tools, extra)
+        output = self._find(text, messages[:start], tools, extra)
+        if output is None:
+            return None
+        begin, end = output
+        end_of_turn = next((mark for mark in self._ends if text.startswith(mark, end)), "")
+        return Junction(text[begin:end], end_of_turn, text[end + len(end_of_turn) :])
+
+    def outputs(
+        self, text: str, messages: Normalized, tools: Sequence[Tool] | None
+    ) -> Iterator[tuple[int, int]]:
+        """Begin and end of each output in the rendered conversation, with the token that ended it if there is one."""
+        closed = text if self._ends else text + "".join(self._marks[:1])
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant" or self._spells_end(message):
+                continue
+            if output := self._find(closed, messages[: index + 1], tools):
+                begin, end = output
+                mark = next(mark for mark in self._marks if closed.startswith(mark, end))
+                yield begin, min(end + len(mark), len(text))
+
+    def _find(
+        self,
+        text: str,
+        messages: Normalized,
+        tools: Sequence[Tool] | None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> tuple[int, int] | None:
+        *before, message = messages
+        try:
+            prompt = self._renderer.prompt(before, tools, extra)
+        except TemplateError:
+            return None
+        begin = len(prompt)
+        search = self._search_from(text, begin, message) if text.startswith(prompt) else None
+        if search is None:
+            return None
+        ends = [text.find(mark, search) for mark in self._marks]
+        end = min((found for found in ends if found >= 0), default=-1)
+        if end < 0 or reasoning_of(message) not in text[begin:end]:
+            return None
+        return begin, end
+
+    def _search_from(self, text: str, begin: int, message: Mapping[str, Any]) -> int | None:
+        """From where to look for an end: behind a content that spells one itself, if that is told from a real one."""
+        if not self._spells_end(message):
+            return begin
+        content = message["content"]
+        if not isinstance(content, str) or self._spells_end({**message, "content": ""}):
+            return None
+        found = text.find(content.strip(), begin)
+        return found + len(content.strip()) if found >= 0 else None
+
+    def _spells_end(self, message: Mapping[str, Any]) -> bool:
+        spoken = repr(message)
+        return any(mark in spoken for mark in self._marks)

@@ -1,0 +1,228 @@
+"""The data path to one SGLang server: token ids in, token ids and logprobs out, streamed or not.
+
+Every failure is an EngineError that carries what had been sampled. Leaving a call early, by cancellation or by closing
+its stream, aborts it in the engine, which would otherwise go on sampling for nobody.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import anyio
+import msgspec
+from yarl import URL
+
+from rollout.engine.errors import (
+    EngineError,
+    EngineFailed,
+    EngineGarbled,
+    EngineRejected,
+    EngineTimeout,
+    EngineUnreachable,
+)
+from rollout.engine.generation import Chunk, Deadlines, GenerateRequest
+from rollout.engine.sglang.reply import Reply
+
+# SGLang drops the connection on which it failed, as it does on some images, and the next call would be lost with it.
+ONE_CALL = {"connection": "close"}
+
+
+class Engine:
+    """One engine. Make it inside the event loop that uses it; close it when the last call is over."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        admin_key: str | None = None,
+        deadlines: Deadlines | None = None,
+        vocab_size: int | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._deadlines = deadlines or Deadlines()
+        self._vocab_size = vocab_size
+        self._generate_url = URL(self.url + "/generate")
+        self._abort_url = URL(self.url + "/abort_request")
+        self._session = _open_session(admin_key, self._deadlines.connect)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._session.closed
+
+    async def close(self) -> None:
+        """Drop the connections."""
+        await self._session.close()
+
+    async def generate(self, request: GenerateRequest) -> Chunk:
+        """The whole answer at once."""
+        reply = self._reply(request)
+        seconds = self._deadlines.whole_reply
+        async with self._call(request, reply, stream=False, seconds=seconds) as response:
+            async with asyncio.timeout(seconds):
+                body = await response.read()
+            reply.add(body)
+            if not reply.is_finished:
+                raise reply.garbled(f"no finish_reason in {body[:200]!r}")
+        return reply.take()
+
+    async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
+        """The answer as it is sampled; what arrives together is one chunk. Close it with `aclosing`."""
+        reply = self._reply(request)
+        seconds, rest = self._deadlines.first_token, b""
+        async with self._call(request, reply, stream=True, seconds=seconds) as response:
+            while not reply.is_finished:
+                async with asyncio.timeout(seconds):
+                    data = await response.content.readany()
+                if not data:
+                    raise _ended_early(self.url, rest, reply)
+                *events, rest = (rest + data).split(b"\n\n")
+                if events:
+                    _add_events(events, reply)
+                    seconds = self._deadlines.next_token
+                    yield reply.take()
+
+    async def abort(self, rid: str) -> None:
+        """Stop sampling for this call; its reader gets EngineAborted. An unknown call is no error."""
+        body = msgspec.json.encode({"rid": rid})
+        try:
+            async with asyncio.timeout(self._deadlines.abort):
+                response = await self._session.post(self._abort_url, data=body)
+                async with response:
+                    await self._check_status(response)
+        except TimeoutError as error:
+            raise EngineTimeout(self.url, "did not answer an abort") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineUnreachable(self.url, _why(error)) from error
+
+    def _reply(self, request: GenerateRequest) -> Reply:
+        return Reply(
+            self.url,
+            vocab_size=self._vocab_size,
+            needs_sampling_logprobs=request.sampling_logprobs,
+            expanded_ids=request.expanded_ids,
+        )
+
+    @asynccontextmanager
+    async def _call(
+        self, request: GenerateRequest, reply: Reply, *, stream: bool, seconds: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send the request, translate every failure, and leave nothing running in the engine."""
+        body = self._encode(request, stream=stream)
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._session.post(
+                    self._generate_url, data=body, headers=ONE_CALL if request.images else None
+                )
+            async with response:
+                await self._check_status(response)
+                yield response
+                # An answer read to its very end leaves the connection to the next call.
+                if not response.content.at_eof():
+                    async with asyncio.timeout(self._deadlines.next_token):
+                        await response.read()
+        except TimeoutError as error:
+            await self._abandon(request.rid, reply)
+            raise EngineTimeout(self.url, "let a deadline pass", reply.partial) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineUnreachable(self.url, _why(error), reply.partial) from error
+        except (asyncio.CancelledError, GeneratorExit, EngineGarbled):
+            await self._abandon(request.rid, reply)
+            raise
+
+    def _encode(self, request: GenerateRequest, *, stream: bool) -> bytes:
+        ids = request.input_ids
+        if isinstance(ids, list):
+            self._check_ids(ids)
+        return _encoder.encode(
+            _Body(
+                rid=request.rid,
+                input_ids=msgspec.Raw(ids) if isinstance(ids, bytes) else ids,
+                sampling_params=request.sampling,
+                stream=stream,
+                top_logprobs_num=request.top_logprobs,
+                return_sampling_mask=request.sampling_logprobs,
+                image_data=request.images or msgspec.UNSET,
+                return_prompt_token_ids=bool(request.images) or msgspec.UNSET,
+            )
+        )
+
+    def _check_ids(self, ids: list[int]) -> None:
+        """One id outside the vocabulary would bring the whole server down."""
+        if not ids:
+            raise EngineRejected(self.url, "the prompt has no tokens")
+        limit = self._vocab_size
+        if limit is not None and not (min(ids) >= 0 and max(ids) < limit):
+            raise EngineRejected(self.url, f"a token id is outside the vocabulary of {limit}")
+
+    async def _check_status(self, response: aiohttp.ClientResponse) -> None:
+        if response.status == 200:
+            return
+        body = await response.read()
+        why = f"status {response.status}: {_message(body)}"
+        if response.status >= 500:
+            raise (EngineFailed if response.status == 500 else EngineUnreachable)(self.url, why)
+        raise EngineRejected(self.url, why)
+
+    async def _abandon(self, rid: str, reply: Reply) -> None:
+        """Abort a call that nobody reads any more, also while the reader is being cancelled."""
+        if reply.is_finished:
+            return
+        with anyio.CancelScope(shield=True), suppress(EngineError):
+            await self.abort(rid)
+
+
+class _Body(msgspec.Struct):
+    rid: str
+    input_ids: list[int] | msgspec.Raw
+    sampling_params: dict[str, object]
+    stream: bool
+    top_logprobs_num: int
+    return_sampling_mask: bool
+    return_logprob: bool = True
+    image_data: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    return_prompt_token_ids: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def _open_session(admin_key: str | None, connect_seconds: float) -> aiohttp.ClientSession:
+    headers = {"content-type": "application/json"}
+    if admin_key is not None:
+        headers["authorization"] = f"Bearer {admin_key}"
+    return aiohttp.ClientSession(
+        headers=headers,
+        # SGLang drops idle connections after 5 s, and a call sent into that moment would be lost.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("user-agent", "accept", "accept-encoding"),
+    )
+
+
+def _add_events(events: list[bytes], reply: Reply) -> None:
+    """Take in server-sent events; the closing `[DONE]` and comments carry nothing."""
+    for event in events:
+        if event.startswith(b"data:") and not event.endswith(b"[DONE]"):
+            reply.add(event[5:])
+
+
+def _ended_early(engine: str, rest: bytes, reply: Reply) -> EngineError:
+    if rest:
+        return reply.garbled(f"the stream ends inside {rest[:200]!r}")
+    return EngineUnreachable(engine, "closed the stream before its last token", reply.partial)
+
+
+def _message(body: bytes) -> str:
+    """The sentence in an error's body, which SGLang wraps in one of two ways."""
+    with suppress(msgspec.DecodeError):
+        match msgspec.json.decode(body):
+            case {"error": {"message": str(message)}} | {"error": str(message)}:
+                return message
+    return body[:200].decode(errors="replace")
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

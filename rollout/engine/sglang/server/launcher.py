@@ -1,0 +1,100 @@
+"""Refuse what cannot work, start SGLang, and end all of its processes.
+
+SGLang's own way to end is to drain: it polls every five seconds and never ends while a request is paused. So it runs in
+a session of its own, which this process ends at once. Exit codes: 0 told to stop, 1 SGLang failed (its log says how),
+2 refused.
+"""
+
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from contextlib import suppress
+
+from rollout.engine.sglang.server import arguments as command_line
+from rollout.engine.sglang.server import loadable_model
+
+AWAITED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+log = logging.getLogger("rollout.engine_server")
+
+
+class StartRefused(Exception):
+    """The command line cannot be served; the message says why."""
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    arguments = command_line.parse()
+    try:
+        _check_port(arguments.host, arguments.port)
+        _check_admin_key(arguments)
+        loadable_model.check(arguments.model)
+    except (StartRefused, loadable_model.ModelUnusable) as refusal:
+        log.error("%s", refusal)
+        return 2
+    # SGLang leaves its sockets behind in the temporary directory.
+    directory = tempfile.mkdtemp(prefix="turngate-engine-")
+    try:
+        return _run(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(directory: str) -> int:
+    command = [sys.executable, "-m", "rollout.engine.sglang.server.server", *sys.argv[1:]]
+    environment = os.environ | {"TMPDIR": directory}
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
+    server = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+    )
+    try:
+        return _wait(server)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _die_with_parent() -> None:
+    """In the child: SIGKILL when this process is gone, however it went; SGLang does the same for its workers."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
+
+
+def _wait(server: subprocess.Popen[bytes]) -> int:
+    """Until the server ends by itself, which is a failure, or a signal ends it."""
+    while server.poll() is None:
+        received = signal.Signals(signal.sigwait(AWAITED))
+        if received is not signal.SIGCHLD:
+            log.info("engine ending on %s", received.name)
+            return 0
+    log.error("SGLang ended with code %d; its last lines above say why", server.returncode)
+    return 1
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise StartRefused(f"cannot listen on {host}:{port}: {error}") from error
+
+
+def _check_admin_key(arguments: Namespace) -> None:
+    name = arguments.admin_key_env
+    if name is not None and not os.environ.get(name):
+        raise StartRefused(f"--admin-key-env: the environment variable {name} is not set")

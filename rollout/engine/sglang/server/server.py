@@ -1,0 +1,62 @@
+"""SGLang in this process and its workers, which are spawned: each imports this module again before anything else.
+
+Started by `launcher.py`; multiprocessing does not re-import a package's `__main__`, and the shim has to be everywhere.
+"""
+
+import json
+import logging
+import os
+import socket
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+
+from rollout.engine.sglang.server import arguments as command_line
+from rollout.engine.sglang.server import cpu
+
+HAS_GPU = torch.cuda.is_available()
+GPU_ARGUMENTS = ("--dtype", "bfloat16")  # what the trainer computes in; SGLang would take float16
+
+if __name__ in ("__main__", "__mp_main__") and not HAS_GPU:
+    cpu.install()  # here and not in main(): a worker imports this module and runs no main()
+
+
+def main() -> None:
+    """Serve until this process is ended."""
+    # SGLang's own health check would generate a token, and hang while the engine is paused for a swap.
+    os.environ["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from sglang.srt.entrypoints.http_server import launch_server  # noqa: PLC0415 - after the above
+    from sglang.srt.server_args import prepare_server_args  # noqa: PLC0415
+
+    # It logs all of its arguments, the admin key among them.
+    logging.getLogger("sglang.srt.entrypoints.engine").addFilter(
+        lambda record: not record.getMessage().startswith("server_args=")
+    )
+    arguments = command_line.parse()
+    port = arguments.port or _free_port(arguments.host)
+    device = GPU_ARGUMENTS if HAS_GPU else cpu.ARGUMENTS
+    server_args = prepare_server_args(
+        command_line.sglang_arguments(arguments, port=port, device=device)
+    )
+    launch_server(server_args, launch_callback=lambda: _announce(arguments, port))
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _announce(arguments: Namespace, port: int) -> None:
+    """A reader of the ready file sees all of it or nothing."""
+    file: Path | None = arguments.ready_file
+    if file is not None:
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text(json.dumps({"host": arguments.host, "port": port}))
+        partial.replace(file)
+
+
+if __name__ == "__main__":
+    main()

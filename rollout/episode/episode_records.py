@@ -1,0 +1,127 @@
+"""What the store says about an episode besides its turns."""
+
+import msgspec
+
+from rollout.episode.reward import Rewards
+from rollout.episode.trie import Trie
+from rollout.episode.turn import DiscardReason, EpisodeStatus, HistoryPolicy, Turn
+
+
+class OpenEpisode(msgspec.Struct, frozen=True, gc=False):
+    """A wish to open an episode; for an id that exists the rest is ignored."""
+
+    id: str
+    group_id: str | None = None
+    group_size: int | None = None
+    task_id: str = ""
+    reward_deadline_seconds: float | None = None
+    kind: str = "train"
+    metadata_json: str = ""
+    key_id: str = ""
+    history: HistoryPolicy | None = None  # None: the project's
+
+
+class EpisodeHeader(msgspec.Struct, frozen=True, gc=False):
+    """The state of an episode at one moment. Times are milliseconds, 0 for what has not happened."""
+
+    id: str
+    status: EpisodeStatus
+    kind: str
+    group_id: str
+    task_id: str
+    key_id: str
+    metadata_json: str
+    created_ms: int
+    sealed_ms: int
+    settled_ms: int
+    num_turns: int
+    num_trainable_turns: int
+    num_trainable_tokens: int
+    num_output_tokens: int
+    min_version: int | None
+    max_version: int | None
+    num_rewards: int
+    outcome: str
+    truncated: bool
+    reason: DiscardReason | None
+    policy_version: int | None  # the version it was trained into
+    history: HistoryPolicy
+
+    @property
+    def disposition(self) -> str | None:
+        """`trained`, the reason it was discarded, or None while it is live."""
+        if self.status is EpisodeStatus.TRAINED:
+            return "trained"
+        return self.reason.value if self.reason is not None else None
+
+
+class EpisodeView(msgspec.Struct, frozen=True, gc=False):
+    """One consistent reading of an episode."""
+
+    header: EpisodeHeader
+    turns: tuple[Turn, ...]
+    rewards: Rewards
+    advantages: bytes | None = None  # of its trained tokens (`advantages.py`), once it is trained
+
+    def trie(self) -> Trie:
+        """Its turns as a trie that knows which outputs the rewards name."""
+        return Trie(self.turns, rewarded=self.rewards.choices)
+
+
+class ListedEpisode(msgspec.Struct, frozen=True, gc=False):
+    """An episode in a list."""
+
+    header: EpisodeHeader
+    rewards: Rewards
+
+
+class Began(msgspec.Struct, frozen=True, gc=False):
+    """What a turn needs to start: turns the caller has not seen, and the recorded reply if this is a retry."""
+
+    header: EpisodeHeader
+    turns: list[bytes]
+    reply: bytes | None
+
+
+class SettledEpisode(msgspec.Struct, frozen=True, gc=False):
+    """An episode that the ledger must hear about; `sequence` acknowledges exactly this hearing."""
+
+    header: EpisodeHeader
+    reward: float
+    sequence: int
+
+
+def parse_header(values: list[bytes | None]) -> EpisodeHeader:
+    """Read the fields that `header.lua` asks Redis for, in its order."""
+    text = [value.decode() if value else "" for value in values]
+    created, sealed, settled, turns, trainable_turns, trainable_tokens, output_tokens = [
+        int(value or 0) for value in text[7:14]
+    ]
+    return EpisodeHeader(
+        id=text[0],
+        status=EpisodeStatus(text[1]),
+        kind=text[2],
+        group_id=text[3],
+        task_id=text[4],
+        key_id=text[5],
+        metadata_json=text[6],
+        created_ms=created,
+        sealed_ms=sealed,
+        settled_ms=settled,
+        num_turns=turns,
+        num_trainable_turns=trainable_turns,
+        num_trainable_tokens=trainable_tokens,
+        num_output_tokens=output_tokens,
+        min_version=_optional(text[14]),
+        max_version=_optional(text[15]),
+        num_rewards=int(text[16] or 0),
+        outcome=text[17],
+        truncated=text[18] == "1",
+        reason=DiscardReason(text[19]) if text[19] else None,
+        policy_version=_optional(text[20]),
+        history=HistoryPolicy(text[21] or HistoryPolicy.STICKY),
+    )
+
+
+def _optional(text: str) -> int | None:
+    return int(text) if text else None

@@ -1,0 +1,124 @@
+"""From an episode's trie to the token streams a learner consumes; pure and deterministic.
+
+Rows are the leaves of the trie, longest first. A sampled span that several rows share trains in the first of them and is
+context in the others, so that every sampled, trainable token trains exactly once.
+
+Of a turn with several outputs (`n` > 1) the agent goes on with one, and the episode's reward is for that one. An output is
+TAKEN if the prompt of a later turn that trains holds all of it, or if a reward names it. Once some of a turn's outputs are
+taken the others do not train. Where none is, nothing says which the agent used, as in a vote among all: they all train.
+"""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rollout.episode.span import Place, Span, media_on, path
+from rollout.episode.trie import Trie
+from rollout.episode.turn import Media
+
+
+class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One row. All arrays have one entry per token; where the action mask is false nothing trains."""
+
+    episode_id: str
+    tokens: NDArray[np.int32]
+    action_mask: NDArray[np.bool_]
+    behavior_logprobs: NDArray[np.float32]  # 0 where the mask is false
+    versions: NDArray[np.int32]  # policy version that sampled the token, -1 where the mask is false
+    turns: NDArray[np.int32]  # ordinal of the turn that sampled the token, -1 likewise
+    flags: NDArray[np.int32]  # OutputFlags of the output it belongs to, 0 likewise
+    num_unmerged: int = 0  # tokens in one row for each output that trains here to its end
+    media: tuple[Media, ...] = ()  # what its placeholder tokens stand for
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def linearize(trie: Trie, episode_id: str = "") -> list[Sequence]:
+    """Cut the trie into rows.
+
+    Turns (P1, O1), (P1 O1 P2, O2), (P1 P3, O3)  ->  [P1 O1 P2 O2], [P1 P3 O3]; each O trains once, P never.
+    """
+    trained: dict[Span, int] = {}  # how many tokens at the start of each span have their row
+    return [row(trie, leaf, trained, episode_id=episode_id) for leaf in leaves(trie)]
+
+
+def leaves(trie: Trie) -> list[Span]:
+    """Trainable spans that no other trainable span continues, longest way first, then by turn."""
+    found = [span for span in trie.spans() if is_trainable(trie, span)]
+    continued = {
+        passed for span in found for passed, end in path(Place(span, 0))[:-1] if end == len(passed)
+    }
+    ends = [span for span in found if span not in continued]
+    return sorted(
+        ends, key=lambda span: (-span.depth - len(span), trie.turn_at(span.turn).id, span.output)
+    )
+
+
+def is_trainable(trie: Trie, span: Span) -> bool:
+    """Sampled, not abandoned, of a turn that trains, not empty, and not passed over for another choice."""
+    if span.is_context or not len(span) or trie.turn_at(span.turn).kind != "train":
+        return False
+    return not trie.sampled(span).is_abandoned and not is_passed_over(trie, span)
+
+
+def is_passed_over(trie: Trie, span: Span) -> bool:
+    """Whether other outputs of its turn were taken and this one was not.
+
+    Turns (P1, O1 | O2), (P1 O2 P2, O3)  ->  O1 is; with a reward for O1 it is not.
+    """
+    siblings = trie.siblings(span)
+    if len(siblings) == 1 or is_taken(trie, span):
+        return False
+    return any(is_taken(trie, sibling) for sibling in siblings)
+
+
+def is_taken(trie: Trie, span: Span) -> bool:
+    """Whether a reward names this output, or a later turn that trains was prompted with all of it."""
+    if (trie.turn_at(span.turn).id, span.output) in trie.rewarded:
+        return True
+    below = [child for child in span.children if child.offset == len(span)]
+    while below:
+        reached = below.pop()
+        if not reached.is_context and trie.turn_at(reached.turn).kind == "train":
+            return True
+        below += reached.children
+    return False
+
+
+def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) -> Sequence:
+    """The way from the root to a leaf; marks what it trains in `trained`."""
+    length = leaf.depth + len(leaf)
+    way = path(Place(leaf, len(leaf)))
+    fresh = [(s, end) for s, end in way if is_trainable(trie, s) and trained.get(s, 0) < end]
+    sequence = Sequence(
+        episode_id=episode_id,
+        tokens=np.empty(length, np.int32),
+        action_mask=np.zeros(length, np.bool_),
+        behavior_logprobs=np.zeros(length, np.float32),
+        versions=np.full(length, -1, np.int32),
+        turns=np.full(length, -1, np.int32),
+        flags=np.zeros(length, np.int32),
+        num_unmerged=sum(span.depth + end for span, end in fresh if end == len(span)),
+        media=tuple(media_on(way)),
+    )
+    for span, end in way:
+        sequence.tokens[span.depth : span.depth + end] = span.tokens[:end]
+    for span, end in fresh:
+        fill(sequence, trie, span, trained.get(span, 0), end)
+        trained[span] = end
+    return sequence
+
+
+def fill(sequence: Sequence, trie: Trie, span: Span, start: int, end: int) -> None:
+    """Let tokens [start, end) of a sampled span train in this row."""
+    output = trie.sampled(span)
+    here = slice(span.depth + start, span.depth + end)
+    sequence.action_mask[here] = True
+    sequence.behavior_logprobs[here] = output.behavior_logprobs[start:end]
+    sequence.turns[here] = span.turn
+    sequence.flags[here] = output.flags
+    for interval in output.versions:
+        first, last = max(interval.start, start), min(interval.end, end)
+        if first < last:
+            sequence.versions[span.depth + first : span.depth + last] = interval.version

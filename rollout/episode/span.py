@@ -1,0 +1,96 @@
+"""Spans of tokens that hang below each other, places in them, and the way from the root to a place."""
+
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+
+from rollout.episode.turn import Ids, Media
+
+
+class Span:
+    """Tokens that follow each other below one place of the trie: what a turn added to the context, or an output."""
+
+    __slots__ = (
+        *("_encoded", "children", "depth", "keys", "media", "offset"),
+        *("output", "parent", "start", "tokens", "turn"),
+    )
+
+    def __init__(self, place: "Place", tokens: Ids, *, turn: int, start: int, output: int) -> None:
+        self.parent = place.span
+        self.offset = place.offset  # how many of the parent's tokens come before
+        self.depth = place.depth  # how many tokens of the episode come before
+        self.tokens = tokens
+        self.keys = tokens  # what tells tokens apart: in an image's run, the image
+        self.media: tuple[Media, ...] = ()
+        self.turn = turn  # ordinal of the turn that added the span
+        self.start = start  # where the span starts in that turn's context, or output
+        self.output = output  # -1: context
+        self.children: list[Span] = []
+        self._encoded = b""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encoded(self, end: int) -> bytes:
+        """The first `end` tokens as JSON numbers with commas between; those of the whole span are kept."""
+        if end < len(self):
+            return encode_tokens(self.tokens[:end])
+        self._encoded = self._encoded or encode_tokens(self.tokens)
+        return self._encoded
+
+    @property
+    def is_context(self) -> bool:
+        return self.output < 0
+
+
+class Place(NamedTuple):
+    """Behind the first `offset` tokens of a span; the root is before any span."""
+
+    span: Span | None
+    offset: int
+
+    @property
+    def depth(self) -> int:
+        return 0 if self.span is None else self.span.depth + self.offset
+
+
+ROOT = Place(None, 0)
+
+
+def path(place: Place) -> list[tuple[Span, int]]:
+    """The spans from the root to a place, and how many tokens of each belong to the way."""
+    steps = []
+    span, end = place.span, place.offset
+    while span is not None:
+        steps.append((span, end))
+        end, span = span.offset, span.parent
+    return steps[::-1]
+
+
+def media_on(steps: list[tuple[Span, int]]) -> list[Media]:
+    """The images on a way from the root."""
+    return [
+        image.moved(span.depth) for span, end in steps for image in span.media if image.end <= end
+    ]
+
+
+def climb(place: Place, num_tokens: int) -> Place:
+    """The place this many tokens closer to the root; behind a token, never before the first token of a span."""
+    target = place.depth - num_tokens
+    span = place.span
+    while span is not None and span.depth >= target:
+        span = span.parent
+    return ROOT if span is None else Place(span, target - span.depth)
+
+
+def encode_tokens(ids: Ids) -> bytes:
+    """JSON numbers with commas between."""
+    return orjson.dumps(ids, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+
+
+def common_length(left: Ids, right: Ids) -> int:
+    """How many tokens both start with."""
+    length = min(len(left), len(right))
+    differs = np.flatnonzero(left[:length] != right[:length])
+    return int(differs[0]) if len(differs) else length

@@ -1,0 +1,214 @@
+"""An episode as a trie of token spans: a fold over its log of turns, so that concurrent commits commute.
+
+Identity is by tokens, and by the image where a token only stands for one. Contexts that agree share their spans; outputs
+never do, because two outputs with the same tokens were sampled twice and train twice. Nothing is ever split: a child hangs
+at an offset inside its parent.
+"""
+
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from rollout.episode.span import ROOT, Place, Span, climb, common_length, media_on, path
+from rollout.episode.turn import TOKEN, Anchor, Ids, MalformedTurn, Media, Output, Turn
+
+
+class Trie:
+    """All that an episode's turns sampled and were shown, each distinct token once."""
+
+    def __init__(
+        self, turns: Iterable[Turn] = (), *, rewarded: Collection[tuple[str, int]] = ()
+    ) -> None:
+        self.rewarded = rewarded  # outputs that a reward names, as turn id and index
+        self._turns: list[Turn] = []
+        self._ordinals: dict[str, int] = {}
+        self._contexts: list[Place] = []  # where each turn's context ends
+        self._outputs: list[list[Span]] = []
+        self._roots: list[Span] = []
+        self._chains: dict[str, list[Anchor]] = {}
+        self._images: dict[str, int] = {}  # a key for each, below every token
+        for turn in turns:
+            self.extend(turn)
+
+    @property
+    def num_turns(self) -> int:
+        return len(self._turns)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """In the order of their commits."""
+        return tuple(self._turns)
+
+    @property
+    def num_tokens(self) -> int:
+        """Distinct tokens: what the episode would need if nothing were stored twice."""
+        return sum(len(span) for span in self.spans())
+
+    def turn(self, turn_id: str) -> Turn:
+        """The turn with this id; KeyError if it was not committed."""
+        return self._turns[self._ordinals[turn_id]]
+
+    def turn_at(self, ordinal: int) -> Turn:
+        """The turn by its place in the log."""
+        return self._turns[ordinal]
+
+    def extend(self, turn: Turn) -> None:
+        """Fold the next turn of the log in. A turn that is in already changes nothing."""
+        if turn.id in self._ordinals:
+            return
+        ordinal = len(self._turns)
+        end = self._add_context(self._place(turn.anchor), turn, ordinal)
+        outputs = [
+            self._hang(Span(end, output.ids, turn=ordinal, start=0, output=index))
+            for index, output in enumerate(turn.outputs)
+        ]
+        self._turns.append(turn)
+        self._ordinals[turn.id] = ordinal
+        self._contexts.append(end)
+        self._outputs.append(outputs)
+        self._index(turn)
+
+    def find(self, chain: str) -> list[Anchor]:
+        """The ends of the outputs after which the conversation hashes to this chain."""
+        return self._chains.get(chain, [])
+
+    def tokens(self, anchor: Anchor | None) -> "array[int]":
+        """Every token from the root to the anchor."""
+        pieces = [span.tokens[:end].tobytes() for span, end in path(self._place(anchor))]
+        return array("i", b"".join(pieces))
+
+    def depth(self, anchor: Anchor | None) -> int:
+        """How many tokens lie between the root and the anchor."""
+        return self._place(anchor).depth
+
+    def encoded(self, anchor: Anchor | None) -> list[bytes]:
+        """The tokens from the root to the anchor as JSON numbers, to be joined by commas."""
+        return [span.encoded(end) for span, end in path(self._place(anchor)) if end]
+
+    def tail(self, anchor: Anchor | None, num_tokens: int) -> list[int]:
+        """The last so many tokens before the anchor, at the cost of those."""
+        found: list[int] = []
+        span, end = self._place(anchor)
+        while span is not None and len(found) < num_tokens:
+            start = max(0, end - (num_tokens - len(found)))
+            found[:0] = span.tokens[start:end].tolist()
+            end, span = span.offset, span.parent
+        return found
+
+    def media(self, anchor: Anchor | None) -> list[Media]:
+        """The images from the root to the anchor."""
+        return media_on(path(self._place(anchor))) if self._images else []
+
+    def longest_prefix(
+        self, ids: "array[int] | Ids", media: Sequence[Media] = (), *, behind: Anchor | None = None
+    ) -> tuple[Anchor | None, int]:
+        """Where tokens leave the trie behind an anchor, or the root, and how many of them are known up to there."""
+        start = best = self._place(behind)
+        wanted = self._keys(np.asarray(ids, TOKEN), media)
+        stack = list(self._roots) if start.span is None else [start.span]
+        while stack:
+            span = stack.pop()
+            skipped = max(0, start.depth - span.depth)
+            common = skipped + common_length(
+                span.keys[skipped:], wanted[span.depth + skipped - start.depth :]
+            )
+            if span.depth + common > best.depth:
+                best = Place(span, common)
+            stack.extend(child for child in span.children if skipped <= child.offset <= common)
+        num_shared = best.depth - start.depth
+        return (self._anchor(best) if num_shared else behind), num_shared
+
+    def spans(self) -> Iterator[Span]:
+        """Every span, parents before their children."""
+        stack = list(reversed(self._roots))
+        while stack:
+            span = stack.pop()
+            yield span
+            stack.extend(reversed(span.children))
+
+    def siblings(self, span: Span) -> list[Span]:
+        """All outputs of the turn that sampled this one."""
+        return self._outputs[span.turn]
+
+    def sampled(self, span: Span) -> Output:
+        """The output behind a span that is not context."""
+        return self._turns[span.turn].outputs[span.output]
+
+    def _index(self, turn: Turn) -> None:
+        for index, chain in enumerate(turn.output_chains):
+            end = Anchor(turn.id, index, turn.outputs[index].num_tokens)
+            self._chains.setdefault(chain, []).append(end)
+
+    def _place(self, anchor: Anchor | None) -> Place:
+        """Where an anchor points to, counted back from the end of the turn's context or output."""
+        if anchor is None:
+            return ROOT
+        ordinal = self._ordinals.get(anchor.turn_id)
+        if ordinal is None:
+            raise MalformedTurn(f"anchor at turn {anchor.turn_id}, which was not committed before")
+        turn = self._turns[ordinal]
+        if anchor.output >= 0:
+            span = self._outputs[ordinal][anchor.output]
+            if not 0 <= anchor.offset <= len(span):
+                raise MalformedTurn(f"{anchor} is outside an output of {len(span)} tokens")
+            return climb(Place(span, anchor.offset), 0)
+        beyond = len(turn.context_ids) - anchor.offset
+        if not 0 <= beyond <= len(turn.context_ids):
+            raise MalformedTurn(f"{anchor} is outside a context of {len(turn.context_ids)} tokens")
+        return climb(self._contexts[ordinal], beyond)
+
+    def _anchor(self, place: Place) -> Anchor | None:
+        if place.span is None:
+            return None
+        span = place.span
+        return Anchor(self._turns[span.turn].id, span.output, span.start + place.offset)
+
+    def _add_context(self, place: Place, turn: Turn, ordinal: int) -> Place:
+        """Follow contexts that are there already, then hang up what is new."""
+        ids = turn.context_ids
+        keys = self._keys(ids, turn.media)
+        done = 0
+        while done < len(ids):
+            step = self._follow(place, keys[done:])
+            if step is None:
+                span = Span(place, ids[done:], turn=ordinal, start=done, output=-1)
+                span.keys = keys[done:]
+                span.media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
+                return Place(self._hang(span), len(span))
+            done += step.depth - place.depth
+            place = step
+        return place
+
+    def _follow(self, place: Place, keys: Ids) -> Place | None:
+        """The farthest place in one context span that these tokens lead to; None if no span starts with them."""
+        span, offset = place
+        if span is not None and span.is_context and offset < len(span):
+            common = common_length(span.keys[offset:], keys)
+            if common:
+                return Place(span, offset + common)
+        for child in self._children(place):
+            if child.is_context and (common := common_length(child.keys, keys)):
+                return Place(child, common)
+        return None
+
+    def _keys(self, ids: Ids, media: Sequence[Media]) -> Ids:
+        """The tokens, with each image's run replaced by a number of the image's own: two images look alike as tokens."""
+        if not media:
+            return ids
+        keys = ids.copy()
+        for image in media:
+            keys[image.start : image.end] = ~self._images.setdefault(
+                image.digest, len(self._images)
+            )
+        return keys
+
+    def _children(self, place: Place) -> Iterator[Span]:
+        if place.span is None:
+            return iter(self._roots)
+        return (child for child in place.span.children if child.offset == place.offset)
+
+    def _hang(self, span: Span) -> Span:
+        siblings = self._roots if span.parent is None else span.parent.children
+        siblings.append(span)
+        return span

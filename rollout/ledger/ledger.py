@@ -1,0 +1,224 @@
+"""The ledger: what must outlive Redis, in SQL. Projects and keys, policies, training steps, swaps, settled episodes.
+
+Writing the same thing twice is safe: rows are found again by their natural keys.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Select, Table, delete, func, select
+
+from rollout.episode.episode_records import EpisodeHeader, SettledEpisode
+from rollout.episode.turn import DiscardReason
+from rollout.ledger import tables
+from rollout.ledger.database import Database
+from rollout.ledger.evaluation import Evaluation
+from rollout.ledger.records import Key, LedgerEpisode, Project, SwapRecord, TrainingStep, key_digest
+from rollout.policies import Policy
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+SHARED_COLUMNS = set(LedgerEpisode.__struct_fields__) & set(EpisodeHeader.__struct_fields__)
+
+
+class Ledger:
+    """Every project's history. Raises LedgerUnavailable when the database cannot be used."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+
+    @classmethod
+    async def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> "Ledger":
+        """The ledger at `sqlite:///path` or `postgresql://...`, its tables brought up to date."""
+        database = Database.connect(url)
+        try:
+            await database.migrate()
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, clock=clock)
+
+    async def close(self) -> None:
+        """Close the database's connections."""
+        await self._database.close()
+
+    async def project(self, name: str) -> Project:
+        """The project of this name, made with a new secret if there is none."""
+        if found := await self._project(name):
+            return found
+        row = {"name": name, "episode_secret": secrets.token_hex(32), "created": self._now()}
+        await self._database.insert_missing(tables.projects, row)
+        made = await self._project(name)
+        assert made is not None, "a project that was just written is there"
+        return made
+
+    async def projects(self) -> list[Project]:
+        """All projects, by name."""
+        rows = await self._database.rows(select(tables.projects).order_by(tables.projects.c.name))
+        return [Project(**row) for row in rows]
+
+    async def create_key(
+        self,
+        secret: str,
+        *,
+        project: str,
+        scopes: Collection[str],
+        name: str = "",
+        limits: Mapping[str, int] | None = None,
+    ) -> Key:
+        """Keep the hash of a key's secret; the same secret again returns the key that has it."""
+        row = {
+            "id": f"key_{secrets.token_hex(8)}",
+            "project": project,
+            "name": name,
+            "digest": key_digest(secret),
+            "hint": secret[:8],
+            "scopes": sorted(scopes),
+            "limits": dict(limits or {}),
+            "created": self._now(),
+        }
+        await self._database.insert_missing(tables.keys, row)
+        made = await self.find_key(secret)
+        assert made is not None, "a key that was just written is there"
+        return made
+
+    async def find_key(self, secret: str) -> Key | None:
+        """The key with this secret."""
+        query = select(tables.keys).where(tables.keys.c.digest == key_digest(secret))
+        rows = await self._database.rows(query)
+        return to_key(rows[0]) if rows else None
+
+    async def keys(self, project: str | None = None) -> list[Key]:
+        """The keys of one project, or of all, oldest first."""
+        query = select(tables.keys).order_by(tables.keys.c.created, tables.keys.c.id)
+        if project is not None:
+            query = query.where(tables.keys.c.project == project)
+        return [to_key(row) for row in await self._database.rows(query)]
+
+    async def delete_key(self, key_id: str) -> bool:
+        """Whether there was such a key; there is none now."""
+        async with self._database.transaction() as connection:
+            gone = await connection.execute(delete(tables.keys).where(tables.keys.c.id == key_id))
+            return gone.rowcount > 0
+
+    async def record_policy(self, project: str, policy: Policy) -> None:
+        """Remember a published policy."""
+        await self._write(tables.policies, project, [msgspec.structs.asdict(policy)])
+
+    async def policies(self, project: str) -> list[Policy]:
+        """Every policy ever published, by version."""
+        table = tables.policies
+        query = select(table).where(table.c.project == project).order_by(table.c.version)
+        return [to_record(Policy, row) for row in await self._database.rows(query)]
+
+    async def policy(self, project: str, version: int) -> Policy | None:
+        """One policy by its version."""
+        return next((p for p in await self.policies(project) if p.version == version), None)
+
+    async def record_step(self, project: str, step: TrainingStep) -> None:
+        """Remember an optimizer step; repeating a step after a restore replaces what it was."""
+        await self._write(tables.training_steps, project, [msgspec.structs.asdict(step)])
+
+    async def training_steps(self, project: str, *, limit: int = 100) -> list[TrainingStep]:
+        """The latest steps, oldest first."""
+        table = tables.training_steps
+        query = select(table).where(table.c.project == project)
+        latest = await self._database.rows(query.order_by(table.c.step.desc()).limit(limit))
+        return [to_record(TrainingStep, row) for row in reversed(latest)]
+
+    async def record_swaps(self, project: str, swaps: Sequence[SwapRecord]) -> None:
+        """Remember how engines changed their policy."""
+        await self._write(tables.swaps, project, [msgspec.structs.asdict(swap) for swap in swaps])
+
+    async def swaps(self, project: str, *, limit: int = 100) -> list[SwapRecord]:
+        """The latest swaps, oldest first."""
+        query = select(tables.swaps).where(tables.swaps.c.project == project)
+        latest = await self._database.rows(query.order_by(tables.swaps.c.id.desc()).limit(limit))
+        return [to_record(SwapRecord, row) for row in reversed(latest)]
+
+    async def settle(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
+        """Remember what became of episodes; a later hearing replaces an earlier one, never the reverse."""
+        rows = [to_row(episode) for episode in episodes]
+        await self._write(tables.episodes, project, rows, newest="sequence")
+
+    async def episode(self, project: str, episode_id: str) -> LedgerEpisode | None:
+        """A settled episode, also after its data has expired from the store."""
+        table = tables.episodes
+        query = select(table).where(table.c.project == project, table.c.id == episode_id)
+        rows = await self._database.rows(query)
+        return to_record(LedgerEpisode, rows[0]) if rows else None
+
+    async def evaluations(self, project: str) -> list[Evaluation]:
+        """What held-out episodes say of each policy version that they evaluated, by version."""
+        rows = await self._database.rows(evaluated(project))
+        return [to_record(Evaluation, row) for row in rows]
+
+    async def _write(
+        self, table: Table, project: str, rows: list[dict[str, Any]], *, newest: str | None = None
+    ) -> None:
+        await self.project(project)
+        named = [row | {"project": project} for row in rows]
+        await self._database.upsert(table, named, newest=newest)
+
+    async def _project(self, name: str) -> Project | None:
+        query = select(tables.projects).where(tables.projects.c.name == name)
+        rows = await self._database.rows(query)
+        return Project(**rows[0]) if rows else None
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+
+def evaluated(project: str) -> Select[Any]:
+    """Held-out episodes that ended with a reward, by the one version that sampled all of each.
+
+    Distances are added up in a second pass: a sum of squares would drown small ones in a large mean.
+    """
+    table = tables.episodes
+    version = table.c.min_version
+    each = (
+        select(
+            version.label("version"),
+            table.c.reward,
+            func.avg(table.c.reward).over(partition_by=version).label("mean"),
+        )
+        .where(table.c.project == project, table.c.kind == "side")
+        .where(table.c.disposition == DiscardReason.NO_SIGNAL.value, table.c.num_rewards > 0)
+        .where(version == table.c.max_version)
+        .subquery()
+    )
+    distance = each.c.reward - each.c.mean
+    return (
+        select(
+            each.c.version,
+            func.count().label("episodes"),
+            func.avg(each.c.reward).label("mean_reward"),
+            func.sum(distance * distance).label("squares"),
+        )
+        .group_by(each.c.version)
+        .order_by(each.c.version)
+    )
+
+
+def to_key(row: Mapping[str, Any]) -> Key:
+    """A row of the keys, without the hash."""
+    fields = {name: value for name, value in row.items() if name != "digest"}
+    return Key(**fields | {"scopes": frozenset(row["scopes"])})
+
+
+def to_record(kind: type[Record], row: Mapping[str, Any]) -> Record:
+    """The columns of a row that the record has; the record's names are the table's."""
+    return kind(**{name: row[name] for name in kind.__struct_fields__})
+
+
+def to_row(settled: SettledEpisode) -> dict[str, object]:
+    """A settled episode as a row; one that is alive again says so."""
+    header = settled.header
+    return {name: getattr(header, name) for name in SHARED_COLUMNS} | {
+        "disposition": header.disposition or "requeued",
+        "reward": settled.reward,
+        "sequence": settled.sequence,
+    }

@@ -1,0 +1,87 @@
+"""What the ledger remembers, as records."""
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from rollout.episode.turn import EpisodeStatus
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A tenant. Its episode keys are signed with the secret."""
+
+    name: str
+    episode_secret: str
+    created: int
+
+
+class Key(msgspec.Struct, frozen=True):
+    """An API key without its secret; `hint` is the beginning of the secret, to tell keys apart."""
+
+    id: str
+    project: str
+    name: str
+    hint: str
+    scopes: frozenset[str]
+    limits: Mapping[str, int]
+    created: int
+
+
+class TrainingStep(msgspec.Struct, frozen=True):
+    """The optimizer step that a batch ended with, and the policy version that came of it."""
+
+    step: int
+    version: int
+    metrics: Mapping[str, float]
+    created: int
+
+
+class SwapRecord(msgspec.Struct, frozen=True):
+    """One engine's change of policy."""
+
+    version: int
+    engine: str
+    gap_seconds: float
+    ok: bool
+    error: str
+    created: int
+
+
+class LedgerEpisode(msgspec.Struct, frozen=True):
+    """A settled episode; `requeued` if a restored checkpoint brought it back to life. Times are milliseconds."""
+
+    id: str
+    group_id: str
+    task_id: str
+    kind: str
+    key_id: str
+    metadata_json: str
+    disposition: str
+    policy_version: int | None
+    reward: float
+    num_rewards: int
+    num_turns: int
+    num_trainable_tokens: int
+    num_output_tokens: int
+    min_version: int | None
+    max_version: int | None
+    outcome: str
+    truncated: bool
+    created_ms: int
+    sealed_ms: int
+    settled_ms: int
+    sequence: int
+
+    @property
+    def status(self) -> EpisodeStatus:
+        """What the disposition says of it."""
+        if self.disposition == "requeued":
+            return EpisodeStatus.REWARDED
+        is_trained = self.disposition == EpisodeStatus.TRAINED
+        return EpisodeStatus.TRAINED if is_trained else EpisodeStatus.DISCARDED
+
+
+def key_digest(secret: str) -> str:
+    """What is stored of a key. The secret is random and long, so a plain hash cannot be reversed."""
+    return hashlib.sha256(secret.encode()).hexdigest()

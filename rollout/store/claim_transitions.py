@@ -1,0 +1,112 @@
+"""The life of a group from ready to trained, as the trainer drives it. Repeating any of these is safe."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from rollout.episode.advantages import Credit
+from rollout.episode.group import Claim, GroupStatus, GroupView, JudgedBy
+from rollout.episode.turn import DiscardReason, EpisodeStatus
+from rollout.errors import ClaimLost
+from rollout.policies import Policy
+from rollout.store.redis_decoding import Flat, pairs, parse_view
+from rollout.store.transitions import Transitions, milliseconds
+
+MAX_DELIVERIES = 3  # a group that outlived three trainers is taken to be what kills them
+
+
+class ClaimTransitions(Transitions):
+    """Everything that is about groups and the trainer's hold on them."""
+
+    async def group(self, group_id: str) -> GroupView | None:
+        """A group with the status of each member."""
+        reply = await self._run("group", group_id)
+        if not reply:
+            return None
+        status, size, deliveries, deadline, members = cast(
+            "tuple[bytes, bytes, bytes, bytes | None, Flat]", reply
+        )
+        return GroupView(
+            id=group_id,
+            status=GroupStatus(status.decode()),
+            size=int(size) or None,
+            members=tuple((id_, EpisodeStatus(state)) for id_, state in pairs(members)),
+            deadline_ms=int(deadline) if deadline else None,
+            deliveries=int(deliveries),
+        )
+
+    async def claim(
+        self,
+        owner: str,
+        *,
+        groups: int,
+        version: int,
+        max_staleness: int,
+        lease_seconds: float,
+        judged_by: JudgedBy = "oldest",
+    ) -> list[Claim]:
+        """Take up to this many ready groups, oldest first; none while training is paused.
+
+        A group whose oldest (or newest) token is older than `version - max_staleness` is discarded as stale on the way.
+        """
+        lease = milliseconds(lease_seconds)
+        reply = await self._run(
+            "claim", owner, groups, version, max_staleness, lease, MAX_DELIVERIES, judged_by
+        )
+        return [
+            Claim(group_id.decode(), tuple(parse_view(episode) for episode in episodes), deliveries)
+            for group_id, deliveries, episodes in cast(
+                "list[tuple[bytes, int, list[object]]]", reply
+            )
+        ]
+
+    async def renew(self, owner: str, group_ids: Sequence[str], *, lease_seconds: float) -> None:
+        """Hold the groups for longer. Raises ClaimLost naming those that could not be, after renewing the rest."""
+        reply = await self._run("renew", owner, milliseconds(lease_seconds), *group_ids)
+        if lost := cast("list[bytes]", reply):
+            raise ClaimLost(*(group_id.decode() for group_id in lost))
+
+    async def release(self, owner: str, group_ids: Sequence[str]) -> None:
+        """Give groups back unharmed; the delivery does not count."""
+        await self._run("release", owner, *group_ids)
+
+    async def ack(
+        self,
+        owner: str,
+        group_ids: Sequence[str],
+        policy: Policy,
+        *,
+        credit: Mapping[str, Credit] | None = None,
+    ) -> None:
+        """Mark the groups trained into the policy and record the policy as current, or raise ClaimLost and do neither.
+
+        The advantages are kept with their episodes, and the tokens that were trained counted as delivered; an episode that
+        was left out is discarded.
+        """
+        given = [
+            item
+            for episode_id, kept in (credit or {}).items()
+            for item in (episode_id, kept.advantages, kept.num_tokens, kept.left_out or "")
+        ]
+        await self._run("ack", owner, *policy_arguments(policy), len(group_ids), *group_ids, *given)
+
+    async def discard(self, owner: str, group_ids: Sequence[str], *, reason: DiscardReason) -> None:
+        """Give up claimed groups for good. Raises ClaimLost and discards none if one is not held."""
+        await self._run("discard", owner, reason, *group_ids)
+
+    async def restore(self, version: int) -> list[str]:
+        """Queue again what was trained into later versions, after an older checkpoint was restored.
+
+        Whether a group is still fresh is judged when it is claimed.
+        """
+        reply = cast("list[bytes]", await self._run("restore", version))
+        return [group_id.decode() for group_id in reply]
+
+    async def checkpointed(self, version: int) -> None:
+        """What was trained into this version or earlier ones is safe on disk and may expire."""
+        await self._run("checkpointed", version)
+
+
+def policy_arguments(policy: Policy) -> tuple[str | int, ...]:
+    """A policy in the order of `policy.lua`."""
+    parent = "" if policy.parent is None else policy.parent
+    return (policy.version, policy.path, parent, policy.digest, policy.created)

@@ -1,0 +1,155 @@
+"""The life of an episode from opening to sealing, as the gateway drives it."""
+
+from typing import Literal, TypeAlias, cast
+
+import msgspec
+
+from rollout.episode.episode_records import (
+    Began,
+    EpisodeHeader,
+    EpisodeView,
+    ListedEpisode,
+    OpenEpisode,
+    parse_header,
+)
+from rollout.episode.reward import Reward, RewardAnswer, RewardPlace, Rewards
+from rollout.episode.turn import EpisodeStatus, Turn, decode_turn
+from rollout.errors import NoSuchEpisode
+from rollout.store.redis_decoding import Flat, Header, parse_rewards, parse_view
+from rollout.store.transitions import Transitions, milliseconds
+
+Outcome: TypeAlias = Literal["succeeded", "failed", "aborted"]
+
+
+class EpisodeTransitions(Transitions):
+    """Everything that is about one episode."""
+
+    async def open(self, wish: OpenEpisode) -> EpisodeHeader:
+        """Open an episode; one that exists is returned as it is. Raises Backlogged, GroupClosed."""
+        reply = await self._run("open", *opening(wish))
+        return parse_header(cast("Header", reply))
+
+    async def begin(
+        self, wish: OpenEpisode, *, since: int, retry_key: str = "", body_digest: str = ""
+    ) -> Began:
+        """Start a turn: opens the episode if missing, returns the turns after the first `since`.
+
+        Raises EpisodeSealed, Backlogged, GroupClosed, RetryMismatch.
+        """
+        reply = await self._run("begin", *opening(wish), since, retry_key, body_digest)
+        header, turns, recorded = cast("tuple[Header, list[bytes], bytes | None]", reply)
+        return Began(parse_header(header), turns, recorded)
+
+    async def withdraw(self, episode_id: str, *, attempt: str) -> None:
+        """A turn that was begun failed and left nothing to commit; `attempt` tells it from others."""
+        await self._run("withdraw", episode_id, attempt)
+
+    async def commit(
+        self, episode_id: str, turn: Turn, *, encoded: bytes, reply: bytes = b""
+    ) -> int:
+        """Append a turn and return its ordinal; the same turn id again returns the same ordinal.
+
+        Raises EpisodeSealed once the grace period after sealing is over.
+        """
+        outputs, versions = turn.trainable_outputs, turn.versions
+        ordinal = await self._run(
+            "commit",
+            *(episode_id, turn.id, encoded),
+            *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
+            *((versions[0], versions[-1]) if versions else ("", "")),
+            *(turn.retry_key, turn.body_digest, reply),
+        )
+        return cast("int", ordinal)
+
+    async def reward(
+        self, episode_id: str, reward: Reward, *, complete: bool = False
+    ) -> RewardAnswer:
+        """Record a reward, and seal the episode as succeeded if it completes it.
+
+        Raises EpisodeClaimed, EpisodeSettled, NoSuchTurn, RetryMismatch.
+        """
+        reply = await self._run(
+            "reward",
+            *(
+                episode_id,
+                reward.place.field,
+                reward.turn_id or "",
+                reward.name,
+                repr(float(reward.value)),
+            ),
+            *(reward.idempotency_key or "", int(complete)),
+        )
+        created_ms, amended = cast("tuple[bytes, int]", reply)
+        return RewardAnswer(episode_id, reward.place, reward.value, int(created_ms), bool(amended))
+
+    async def seal(
+        self, episode_id: str, *, outcome: Outcome = "succeeded", truncated: bool = False
+    ) -> EpisodeHeader:
+        """No more turns. Repeating it changes nothing."""
+        reply = await self._run("seal", episode_id, outcome, int(truncated))
+        return parse_header(cast("Header", reply))
+
+    async def delete(self, episode_id: str) -> None:
+        """Discard an untrained episode and its data. Raises EpisodeClaimed, EpisodeSettled."""
+        await self._run("delete", episode_id)
+
+    async def locate(self, turn_id: str) -> str | None:
+        """The episode a turn belongs to."""
+        reply = cast("bytes | None", await self._run("locate", turn_id))
+        return reply.decode() if reply else None
+
+    async def episode(self, episode_id: str) -> EpisodeView | None:
+        """Header, turns and rewards, read at one moment."""
+        reply = await self._run("episode", episode_id)
+        return parse_view(reply) if reply else None
+
+    async def turns(self, episode_id: str) -> list[Turn]:
+        """The log, in the order of its commits."""
+        reply = cast("list[bytes]", await self._run("turns", episode_id))
+        return [decode_turn(data) for data in reply]
+
+    async def rewards(self, episode_id: str) -> Rewards:
+        """The rewards as they stand."""
+        view = await self.episode(episode_id)
+        if view is None:
+            raise NoSuchEpisode(episode_id)
+        return view.rewards
+
+    async def reward_history(self, episode_id: str) -> list[RewardAnswer]:
+        """Every reward ever recorded, amended ones included, oldest first."""
+        reply = cast("list[bytes]", await self._run("reward_history", episode_id))
+        events = [msgspec.msgpack.decode(data, type=tuple[str, str, str, int]) for data in reply]
+        return [
+            RewardAnswer(
+                episode_id, RewardPlace.parse(field), float(value), int(created), bool(amended)
+            )
+            for created, field, value, amended in events
+        ]
+
+    async def episodes(
+        self,
+        *,
+        status: EpisodeStatus | None = None,
+        group_id: str = "",
+        task_id: str = "",
+        after: str = "",
+        limit: int = 20,
+    ) -> tuple[list[ListedEpisode], bool]:
+        """Newest first, those after (older than) the given one; and whether there are more."""
+        reply = await self._run("episodes", status or "", group_id, task_id, after, limit)
+        page, has_more, weights = cast("tuple[list[tuple[Header, Flat]], int, Flat]", reply)
+        listed = [
+            ListedEpisode(parse_header(header), parse_rewards(rewards, weights))
+            for header, rewards in page
+        ]
+        return listed, bool(has_more)
+
+
+def opening(wish: OpenEpisode) -> tuple[str | int, ...]:
+    """The arguments of a wish, in the order of `opening.lua`."""
+    deadline = wish.reward_deadline_seconds
+    return (
+        *(wish.id, wish.group_id or "", wish.group_size or 0, wish.task_id),
+        "" if deadline is None else milliseconds(deadline),
+        *(wish.kind, wish.metadata_json, wish.key_id, wish.history or ""),
+    )

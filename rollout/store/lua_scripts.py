@@ -1,0 +1,67 @@
+"""The store's Lua: each file under `lua/` is one atomic transition, built on the files under `lua/functions/`.
+
+A transition names the functions it needs in a line `-- needs: keys, group`. Redis forgets scripts when it restarts,
+so a script that Redis does not know is loaded and run again; it had not started, so this is safe.
+"""
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+import msgspec
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from rollout import errors
+from rollout.store.command_batcher import Argument, Batcher
+
+FOLDER = Path(__file__).parent / "lua"
+# Disk or memory is full, or this is a replica: a script's first write is refused, so that nothing of it has happened.
+CANNOT_WRITE = re.compile(r"\b(MISCONF|OOM|READONLY)\b")
+
+
+class Script(msgspec.Struct, frozen=True):
+    """The text of a transition and the name Redis gives it."""
+
+    text: str
+    sha: str
+
+
+class Scripts:
+    """Runs transitions, and turns the errors they answer with into ours."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+
+    async def run(self, name: str, prefix: str, *arguments: Argument) -> object:
+        """One transition, one round trip. `prefix` is its only key: all others are derived from it."""
+        script = read_script(name)
+        try:
+            try:
+                return await self._batcher.submit("EVALSHA", script.sha, 1, prefix, *arguments)
+            except NoScriptError:
+                return await self._batcher.submit("EVAL", script.text, 1, prefix, *arguments)
+        except ResponseError as error:
+            raise translate(error) from None
+
+
+@cache
+def read_script(name: str) -> Script:
+    """Assemble a transition from its file and the functions it needs."""
+    body = (FOLDER / f"{name}.lua").read_text()
+    needs = re.search(r"^-- needs: (.+)$", body, re.MULTILINE)
+    assert needs, f"{name}.lua does not say which functions it needs"
+    functions = [FOLDER / "functions" / f"{part.strip()}.lua" for part in needs[1].split(",")]
+    text = "".join([*(path.read_text() for path in functions), body])
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def translate(error: ResponseError) -> Exception:
+    """`EpisodeSealed ep_91`, as a script answers, becomes the exception of that name."""
+    name, _, arguments = str(error).partition(" ")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, errors.StoreError):
+        return kind(*arguments.split("\x1f"))
+    if isinstance(error, OutOfMemoryError | ReadOnlyError) or CANNOT_WRITE.search(str(error)):
+        return errors.StoreUnavailable(str(error))
+    return error

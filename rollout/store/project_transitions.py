@@ -1,0 +1,122 @@
+"""What concerns a whole project: policies, training state, counts, deadlines and the ledger's outbox."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from rollout.episode.episode_records import SettledEpisode, parse_header
+from rollout.episode.turn import HistoryPolicy
+from rollout.policies import Policy
+from rollout.store.claim_transitions import MAX_DELIVERIES, policy_arguments
+from rollout.store.redis_decoding import Flat, Header, pairs, parse_rewards
+from rollout.store.totals import Totals, parse_totals
+from rollout.store.transitions import Transitions
+
+SWEEP_LIMIT = 200  # entries of each kind per sweep, so that Redis is never blocked for long
+
+
+class ProjectTransitions(Transitions):
+    """Everything that is about neither one episode nor one group."""
+
+    async def next_version(self) -> int:
+        """A policy version that was never given out before."""
+        return cast("int", await self._run("next_version"))
+
+    async def policy(self) -> Policy | None:
+        """The policy engines should serve: the pinned one, else the latest recorded."""
+        return parse_policy(cast("Flat", await self._run("policy")))
+
+    async def recorded_policy(self) -> Policy | None:
+        """The policy recorded last, whether or not another one is pinned."""
+        return parse_policy(cast("Flat", await self._run("recorded_policy")))
+
+    async def record_policy(self, policy: Policy) -> None:
+        """Make a policy the current one without training anything into it, as for a starter."""
+        await self._run("record_policy", *policy_arguments(policy))
+
+    async def pin(self, policy: Policy) -> None:
+        """Serve this policy, whatever is recorded later, until unpinned."""
+        await self._run("pin", *policy_arguments(policy))
+
+    async def unpin(self) -> None:
+        """Serve the latest recorded policy again."""
+        await self._run("unpin")
+
+    async def pinned(self) -> bool:
+        """Whether a policy is pinned."""
+        return bool(await self._run("pinned"))
+
+    async def training(self) -> dict[str, str]:
+        """What the trainer last said about itself; `paused` is "1" while it may not claim."""
+        return dict(pairs(cast("Flat", await self._run("training"))))
+
+    async def set_training(self, state: Mapping[str, str | int | float]) -> None:
+        """Merge into the training state.
+
+        `max_live_episodes` is the limit that admission enforces, 0 for none; `step_seconds`, the time between two
+        steps, sets how long a refused caller is told to wait; `closed` is 1 while no group may open at all.
+        """
+        flat = [item for pair in state.items() for item in pair]
+        await self._run("set_training", *flat)
+
+    async def pause_training(self) -> None:
+        """Let no group be claimed until training is resumed."""
+        await self._run("set_training", "paused", 1)
+
+    async def resume_training(self) -> None:
+        """Let groups be claimed again."""
+        await self._run("resume_training")
+
+    async def weigh_rewards(self, weights: Mapping[str, float]) -> None:
+        """Replace the weights by which rewards of several names add up; a name without one counts once."""
+        flat = [item for name, weight in weights.items() for item in (name, repr(float(weight)))]
+        await self._run("weigh_rewards", *flat)
+
+    async def set_history(self, policy: HistoryPolicy) -> None:
+        """Decide for episodes opened from now on that name no history policy of their own."""
+        await self._run("set_history", policy)
+
+    async def history(self) -> HistoryPolicy:
+        """The history policy of episodes that name none."""
+        reply = cast("bytes | None", await self._run("history"))
+        return HistoryPolicy(reply.decode()) if reply else HistoryPolicy.STICKY
+
+    async def totals(self) -> Totals:
+        """The counts, read at one moment."""
+        reply = await self._run("totals")
+        counts, ready, claimed = cast("tuple[Flat, int, int]", reply)
+        return parse_totals(dict(pairs(counts)), ready=ready, claimed=claimed)
+
+    async def sweep(self) -> float | None:
+        """Do what is due: idle episodes, group deadlines, leases, expired data. Returns the next time something is."""
+        deadline = cast("bytes | None", await self._run("sweep", SWEEP_LIMIT, MAX_DELIVERIES))
+        return int(deadline) / 1000 if deadline else None
+
+    async def settled(self, limit: int = 100) -> list[SettledEpisode]:
+        """Episodes whose disposition the ledger has not confirmed, oldest first."""
+        reply = await self._run("settled", limit)
+        entries, weights = cast("tuple[list[tuple[bytes, Header, Flat]], Flat]", reply)
+        return [
+            SettledEpisode(
+                parse_header(header), parse_rewards(rewards, weights).total, int(sequence)
+            )
+            for sequence, header, rewards in entries
+        ]
+
+    async def settle_done(self, episodes: Sequence[SettledEpisode]) -> None:
+        """The ledger has these, as of exactly this hearing; one that settled again meanwhile stays queued."""
+        flat = [item for e in episodes for item in (e.header.id, e.sequence)]
+        await self._run("settle_done", *flat)
+
+
+def parse_policy(flat: Flat) -> Policy | None:
+    """The policy hash, empty before any policy is recorded."""
+    fields = dict(pairs(flat))
+    if not fields:
+        return None
+    return Policy(
+        version=int(fields["version"]),
+        path=fields["path"],
+        parent=int(fields["parent"]) if fields["parent"] else None,
+        digest=fields["digest"],
+        created=int(fields["created"]),
+    )

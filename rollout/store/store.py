@@ -1,0 +1,129 @@
+"""The episode store: everything that is alive, in Redis. Each method is one transition and one round trip.
+
+All keys of a project start with `turngate:{<project>}:`. The braces are Redis Cluster's hash tag: one script moves an
+episode, its group and the queues together, so a project lives in one slot and a cluster is sharded by project. One
+core of Redis carries some 15,000 turns a second, far more than a project's engines produce.
+
+key                    type    meaning                                                deleted by
+ep:<id>                hash    header: status, group, counts, versions (ms times)     sweep, after retention
+ep:<id>:turns          list    the log: one msgpack Turn per commit                   sweep, delete
+ep:<id>:turn_ids       list    ids of the turns in the log                            sweep, delete
+ep:<id>:rewards        hash    "<turn, turn#choice or *>|<name>" -> value            sweep, delete
+ep:<id>:reward_log     list    every reward ever recorded                             sweep, delete
+ep:<id>:reward_keys    hash    idempotency key -> what was answered                   sweep, delete
+ep:<id>:advantages     string float32 of the trained tokens, or of all at once       restore, sweep
+ep:<id>:replies        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
+ep:<id>:reply_keys     list    retry keys in the order they came                      sweep, delete
+ep:<id>:withdrawn      set     attempts at turns that were begun and failed           sweep, delete
+turns                  hash    turn id -> episode id                                  sweep, delete
+grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
+grp:<id>:members       zset    episode -> opening time                                sweep
+episodes               zset    episode -> opening time, for listing                   sweep
+idle                   zset    open episode, or sealed one that waits for a turn to
+                               train on -> when it is given up                        seal, commit, sweep
+deadlines              zset    open group -> its reward deadline                      the group's end
+ready                  zset    group -> when it became ready                          claim
+claimed                zset    group -> lease expiry                                  ack, discard, release, sweep
+trained                zset    group -> policy version it was trained into            checkpointed, restore
+expiring               zset    settled episode -> when its data goes                  sweep
+settled                zset    episode -> sequence: outbox for the ledger             settle_done
+totals                 hash    counts by status and disposition, tokens, reward sums  never
+training               hash    what the trainer says of itself, admission limit       never
+policy, pinned         hash    the policy recorded last, the one to serve instead     never, unpin
+version                string  the last policy version given out                      never
+reward_weights         hash    reward name -> weight                                  weigh_rewards
+history                string  the history policy of episodes that name none          never
+alarm                  string  the deadline sweepers sleep until                      sweep
+ready_signal           list    at most one token that wakes the trainer               wait_ready
+signal                 channel deadline, settled, policy: wakes gateways              -
+lock:<name>            string  who holds a lock                                       its expiry, its holder
+"""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from redis.asyncio import Redis
+
+from rollout.store.claim_transitions import ClaimTransitions
+from rollout.store.command_batcher import Batcher
+from rollout.store.connection import connect
+from rollout.store.episode_transitions import EpisodeTransitions
+from rollout.store.lua_scripts import Scripts
+from rollout.store.project_transitions import ProjectTransitions
+from rollout.store.signals import Signals, Subscription
+from rollout.store.transitions import Timings, milliseconds
+
+CALL_SECONDS = 5.0  # a healthy Redis answers in under a millisecond; a large claim takes tens
+
+
+class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
+    """The episodes of one project. Raises StoreUnavailable when Redis does not answer."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        batcher: Batcher,
+        *,
+        project: str,
+        timings: Timings,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(Scripts(batcher), project=project, timings=timings, clock=clock)
+        self._redis = redis
+        self._batcher = batcher
+        self._signals = Signals(redis, self._prefix)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        project: str = "default",
+        timings: Timings | None = None,
+        clock: Callable[[], float] = time.time,
+        call_seconds: float = CALL_SECONDS,
+    ) -> "Store":
+        """A store on the Redis at this URL; the connection is made, and made again, when it is needed.
+
+        One repetition after a broken connection is safe: every transition may be repeated.
+        """
+        redis = connect(url)
+        batcher = Batcher(redis, deadline_seconds=call_seconds)
+        return cls(redis, batcher, project=project, timings=timings or Timings(), clock=clock)
+
+    def of(self, project: str) -> "Store":
+        """Another project on the same connections; close only the store that connected."""
+        return Store(
+            self._redis, self._batcher, project=project, timings=self._timings, clock=self._clock
+        )
+
+    async def close(self) -> None:
+        """Close the connections; calls still waiting fail with StoreUnavailable."""
+        await self._batcher.close()
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable unless Redis answers."""
+        await self._batcher.submit("PING")
+
+    async def wait_ready(self, timeout_seconds: float) -> bool:
+        """Block until a group may have become ready to claim; False when the time is over."""
+        return await self._signals.wait_ready(timeout_seconds)
+
+    def signals(self) -> AbstractAsyncContextManager[Subscription]:
+        """Hear of deadlines, settled episodes and recorded policies while the context is open."""
+        return self._signals.subscribe()
+
+    @asynccontextmanager
+    async def lock(self, name: str, *, lease_seconds: float) -> AsyncIterator[bool]:
+        """Try to be the only one doing `name`; yields whether we are. The lease outlives a dead holder."""
+        owner = secrets.token_hex(8)
+        lease = milliseconds(lease_seconds)
+        is_ours = await self._run("lock", name, owner, lease) == 1
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                await self._run("unlock", name, owner)

@@ -1,0 +1,47 @@
+"""The project's counts, all read at one moment: opened = live + trained + every discarded."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from rollout.episode.turn import DiscardReason, EpisodeStatus
+
+
+class Totals(msgspec.Struct, frozen=True, gc=False):
+    """How many episodes were opened and what became of them; `groups` counts those ready and claimed."""
+
+    opened: int
+    live: Mapping[EpisodeStatus, int]
+    trained: int
+    discarded: Mapping[DiscardReason, int]
+    reward_sum: float
+    reward_count: int
+    settled_tokens: Mapping[str, int]  # sampled in settled episodes, by disposition
+    delivered_tokens: int  # of them, those that training took a gradient of
+    groups: Mapping[str, int]
+    reserved_episodes: int
+
+    @property
+    def dispositions(self) -> dict[str, int]:
+        """Settled episodes by disposition."""
+        return {"trained": self.trained} | {r.value: n for r, n in self.discarded.items()}
+
+
+LIVE = [status for status in EpisodeStatus if status.is_live]
+DISPOSITIONS = ["trained", *(reason.value for reason in DiscardReason)]
+
+
+def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int) -> Totals:
+    """Read the totals hash."""
+    return Totals(
+        opened=int(counts.get("opened", 0)),
+        live={status: int(counts.get(status, 0)) for status in LIVE},
+        trained=int(counts.get("trained", 0)),
+        discarded={reason: int(counts.get(reason, 0)) for reason in DiscardReason},
+        reward_sum=float(counts.get("reward_sum", 0)),
+        reward_count=int(counts.get("reward_count", 0)),
+        settled_tokens={name: int(counts.get(f"tokens {name}", 0)) for name in DISPOSITIONS},
+        delivered_tokens=int(counts.get("delivered_tokens", 0)),
+        groups={"ready": ready, "claimed": claimed},
+        reserved_episodes=int(counts.get("reserved", 0)),
+    )

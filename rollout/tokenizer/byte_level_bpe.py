@@ -1,0 +1,119 @@
+"""Byte-level BPE at tiktoken's speed, built from a model's own files."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import regex
+import tiktoken
+
+from rollout.tokenizer.vocabulary import Vocabulary
+
+# Characters. tiktoken's regular expressions overflow their stack on a million spaces in a row.
+LONGEST_PIECE = 400_000
+
+
+class ByteLevelCodec:
+    """Text to ids and back; added tokens are recognised in the text, nothing is added to it."""
+
+    kind = "tiktoken"
+
+    def __init__(self, vocabulary: Vocabulary, *, num_ids: int) -> None:
+        self._splits = [regex.compile(source) for source in vocabulary.splits]
+        self._form = vocabulary.form
+        self._added = {token.content: token.id for token in vocabulary.added}
+        longest_first = sorted(self._added, key=len, reverse=True)
+        self._added_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+        self._encode_piece = _encoder(vocabulary)
+        self._bytes = vocabulary.byte_table(num_ids)
+        special = {token.id for token in vocabulary.added if token.special}
+        self._visible = [
+            b"" if token in special else data for token, data in enumerate(self._bytes)
+        ]
+
+    @property
+    def num_ids(self) -> int:
+        return len(self._bytes)
+
+    def encode(self, text: str) -> list[int]:
+        if not self._added:
+            return self._encode_plain(text)
+        ids: list[int] = []
+        pieces = iter(self._added_pattern.split(text))
+        for plain in pieces:
+            if plain:
+                ids += self._encode_plain(plain)
+            if added := next(pieces, None):
+                ids.append(self._added[added])
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return b"".join([self._bytes[token] for token in ids]).decode(errors="replace")
+
+    def visible_text(self, ids: Sequence[int]) -> str:
+        return b"".join([self._visible[token] for token in ids]).decode(errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        return self._bytes[token]
+
+    def stream_decoder(self, shown: Sequence[int]) -> ByteStreamDecoder:
+        return ByteStreamDecoder(self._visible, {token: self._bytes[token] for token in shown})
+
+    def _encode_plain(self, text: str) -> list[int]:
+        if self._form is not None and not text.isascii():
+            text = unicodedata.normalize(self._form, text)
+        if len(text) > LONGEST_PIECE:
+            cuts = range(0, len(text), LONGEST_PIECE)
+            parts = [self._encode_plain(text[cut : cut + LONGEST_PIECE]) for cut in cuts]
+            return list(itertools.chain.from_iterable(parts))
+        if not self._splits:
+            return self._encode_piece(text)
+        pieces: Iterable[str] = (text,)
+        for split in self._splits:
+            pieces = _isolate(split, pieces)
+        return [token for piece in pieces for token in self._encode_piece(piece)]
+
+
+class ByteStreamDecoder:
+    """Holds back the bytes of a character that is not whole yet; `shown` is what else is visible here."""
+
+    def __init__(self, visible: list[bytes], shown: Mapping[int, bytes]) -> None:
+        self._visible = visible
+        self._shown = shown
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, ids: Sequence[int]) -> str:
+        visible, shown = self._visible, self._shown
+        text = b"".join([visible[token] or shown.get(token, b"") for token in ids])
+        return self._decoder.decode(text)
+
+    def finish(self) -> str:
+        """The replacement of a character that never became whole."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _isolate(split: regex.Pattern[str], pieces: Iterable[str]) -> Iterator[str]:
+    """'Isolated' of Hugging Face's Split: matches and what lies between them, nothing lost."""
+    for piece in pieces:
+        end = 0
+        for match in split.finditer(piece):
+            if match.start() > end:
+                yield piece[end : match.start()]
+            if match.end() > match.start():
+                yield match.group()
+            end = match.end()
+        if end < len(piece):
+            yield piece[end:]
+
+
+def _encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
+    # Text between matches is one piece for Hugging Face and lost for tiktoken, hence the second branch.
+    pattern = vocabulary.pattern
+    covering = rf"{pattern}|(?:(?!{pattern})[\s\S])+"
+    return tiktoken.Encoding(
+        "model", pat_str=covering, mergeable_ranks=dict(vocabulary.ranks), special_tokens={}
+    ).encode_ordinary

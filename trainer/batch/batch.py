@@ -1,0 +1,217 @@
+"""Claimed groups into the batch that makes the next policy: rows, an advantage for every sampled token, minibatches, microbatches."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rollout.episode.advantages import Credit, pack_advantages
+from rollout.episode.episode_records import EpisodeView
+from rollout.episode.group import Claim
+from rollout.episode.turn import DiscardReason
+from trainer.algorithms import RunningBaseline
+from trainer.algorithms.rows import segment_sum
+from trainer.batch.credit import credit
+from trainer.batch.credit_inputs import Played
+from trainer.batch.episode_rows import Row, episode_rows
+from trainer.batch.flagged_tokens import count_flagged
+from trainer.batch.minibatches import Minibatch, pack_minibatches
+from trainer.batch.tree import Branch
+from trainer.composition.composition import Composition
+from trainer.learner.microbatch import TrainBatch
+from trainer.learner.paths import MIN_SAVING
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the steps to one policy consume, and what to say about it."""
+
+    group_ids: tuple[str, ...]
+    episode_ids: tuple[str, ...]
+    rows: tuple[Row, ...]
+    bins: tuple[tuple[Branch, ...], ...]  # the rows of each microbatch
+    train: TrainBatch  # the microbatches of all its minibatches
+    minibatches: tuple[Minibatch, ...]
+    played: Played
+    prior: RunningBaseline  # before this batch
+    baseline: RunningBaseline  # after it
+    rewards: tuple[float, ...]  # per episode, as they were given
+    advantages: tuple[float, ...]  # per episode, the mean over its sampled tokens
+    zero_advantage_fraction: float  # of the episodes: no token has an advantage
+    staleness: tuple[int, ...]  # per group: training version minus its oldest version
+    num_sampled_tokens: int
+    num_flagged_tokens: Mapping[str, int]  # by flag
+    awaits_values: bool  # a critic has not been asked yet: until then all advantages are 0
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether its rewards teach anything; a pull to a reference alone is not worth a policy.
+
+        Rewards that agree do teach a critic.
+        """
+        speaks = self.awaits_values or self.zero_advantage_fraction < 1
+        return speaks and bool(self.train.microbatches)
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.rewards)
+
+    @property
+    def token_staleness(self) -> Tensor:
+        """Of every trained token: training version minus its own; a fresh episode may have an old head."""
+        found = [torch.empty(0, dtype=torch.int32)]
+        for part in self.train.microbatches:
+            assert part.staleness is not None
+            found.append(part.staleness[part.action_mask])
+        return torch.cat(found)
+
+    @property
+    def trained_rows(self) -> list[Row]:
+        """Those in the microbatches."""
+        return [self.rows[branch.row] for bin_ in self.bins for branch in bin_]
+
+    @property
+    def num_unmerged_tokens(self) -> int:
+        """What the trained outputs would take with a row, and so a prompt, for each."""
+        return sum(row.sequence.num_unmerged for row in self.trained_rows)
+
+    def of_tokens(self, measured: Sequence[Tensor]) -> Tensor:
+        """What was measured of each microbatch, for each sampled token as `played` numbers them; 0 for rows outside. Float64."""
+        by_row = {
+            branch.row: values
+            for bin_, part, whole in zip(self.bins, self.train.microbatches, measured, strict=True)
+            for branch, values in zip(
+                bin_, torch.split(whole, part.cu_seqlens.diff().tolist()), strict=True
+            )
+        }
+        found = [
+            by_row[i][torch.from_numpy(row.sequence.action_mask[-len(by_row[i]) :])]
+            if i in by_row
+            else torch.zeros(row.num_sampled)
+            for i, row in enumerate(self.rows)
+        ]
+        return torch.cat(found).double()
+
+    def of_microbatches(self, values: Tensor) -> list[Tensor]:
+        """The way back: float32 [T] for each microbatch, 0 where nothing was sampled."""
+        rows = _credited(self.rows, values)
+        return [
+            torch.from_numpy(
+                np.concatenate([rows[branch.row].advantages[branch.shared :] for branch in bin_])
+            )
+            for bin_ in self.bins
+        ]
+
+    def credited(self, advantages: Tensor, baseline: RunningBaseline) -> "Batch":
+        """The batch with these advantages of its sampled tokens."""
+        return replace(
+            self,
+            rows=tuple(_credited(self.rows, advantages)),
+            train=self.train.replace("advantages", self.of_microbatches(advantages)),
+            baseline=baseline,
+            advantages=_by_episode(advantages, self.played),
+            zero_advantage_fraction=_silent_fraction(advantages, self.played),
+        )
+
+    @property
+    def credit(self) -> dict[str, Credit]:
+        """By episode, what the store keeps of its training."""
+        advantages: list[list[NDArray[np.float32]]] = [[] for _ in self.episode_ids]
+        for row in self.rows:
+            advantages[row.episode].append(row.advantages[row.sequence.action_mask])
+        delivered = Counter[int]()
+        for row in self.trained_rows:
+            delivered[row.episode] += row.num_sampled
+        counted = {row.episode for row in self.rows if row.trains}
+        return {
+            episode_id: Credit(
+                pack_advantages(advantages[number]),
+                delivered[number],
+                None if number in counted else DiscardReason.OVERLONG,
+            )
+            for number, episode_id in enumerate(self.episode_ids)
+        }
+
+
+def prepare(
+    claims: Sequence[Claim],
+    *,
+    parts: Composition,
+    baseline: RunningBaseline,
+    training_version: int,
+    token_budget: int,
+    ranks: int = 1,
+    min_saving: float = MIN_SAVING,
+) -> Batch:
+    """Every rank calls it with the same claims and gets the same."""
+    groups = [index for index, claim in enumerate(claims) for _ in claim.episodes]
+    episodes = [episode for claim in claims for episode in claim.episodes]
+    tries = [episode.trie() for episode in episodes]
+    weights = [claims[group].weight for group in groups]
+    rows = [
+        replace(row, trains=_trains(row, episode, parts), weight=weight)
+        for number, (episode, trie, weight) in enumerate(zip(episodes, tries, weights, strict=True))
+        for row in episode_rows(trie, 0.0, episode=number, group=groups[number])
+    ]
+    played = Played.of(episodes, tries, rows, groups=groups, parts=parts)
+    advantages, baseline_after = credit(played, parts, baseline)
+    rows = _credited(rows, advantages)
+    packed = pack_minibatches(
+        rows,
+        parts=parts,
+        training_version=training_version,
+        token_budget=token_budget,
+        ranks=ranks,
+        min_saving=min_saving,
+    )
+    return Batch(
+        group_ids=tuple(claim.group_id for claim in claims),
+        episode_ids=tuple(episode.header.id for episode in episodes),
+        rows=tuple(rows),
+        bins=packed.bins,
+        train=packed.train,
+        minibatches=packed.minibatches,
+        played=played,
+        prior=baseline,
+        baseline=baseline_after,
+        rewards=tuple(episode.rewards.total for episode in episodes),
+        advantages=_by_episode(advantages, played),
+        zero_advantage_fraction=_silent_fraction(advantages, played),
+        staleness=tuple(_staleness(claim, training_version) for claim in claims),
+        num_sampled_tokens=sum(row.num_sampled for row in rows),
+        num_flagged_tokens=count_flagged(row.sequence for row in rows),
+        awaits_values=parts.needs_critic,
+    )
+
+
+def _credited(rows: Sequence[Row], advantages: Tensor) -> list[Row]:
+    sizes = [row.num_sampled for row in rows]
+    parts = torch.split(advantages.to(torch.float32), sizes)
+    return [row.credited(part.numpy()) for row, part in zip(rows, parts, strict=True)]
+
+
+def _trains(row: Row, episode: EpisodeView, parts: Composition) -> bool:
+    """Overlong filtering leaves out what a length limit cut."""
+    return parts.overlong != "filter" or not (row.is_cut or episode.header.truncated)
+
+
+def _by_episode(advantages: Tensor, played: Played) -> tuple[float, ...]:
+    count = len(played.rewards)
+    totals = segment_sum(advantages, played.episodes, count)
+    sizes = torch.bincount(played.episodes, minlength=count).clamp(min=1)
+    return tuple((totals / sizes).tolist())
+
+
+def _silent_fraction(advantages: Tensor, played: Played) -> float:
+    count = len(played.rewards)
+    speaking = segment_sum((advantages != 0).double(), played.episodes, count) > 0
+    return 1 - int(speaking.sum()) / max(1, count)
+
+
+def _staleness(claim: Claim, training_version: int) -> int:
+    versions = [e.header.min_version for e in claim.episodes if e.header.min_version is not None]
+    return training_version - min(versions, default=training_version)

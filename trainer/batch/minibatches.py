@@ -1,0 +1,82 @@
+"""A batch dealt into minibatches: what each of its optimizer steps consumes.
+
+A group stays whole, so that its advantages still sum to zero and its shared prompt is computed once. Nothing is drawn: every rank and
+every resumed trainer deals the same claims alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.batch.assembly import assemble, microbatch_rows, moves
+from trainer.batch.episode_rows import Row
+from trainer.batch.tree import Branch
+from trainer.composition.composition import Composition
+from trainer.learner.microbatch import Microbatch, TrainBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Minibatch:
+    """Some groups of a batch, and which of the batch's microbatches are theirs."""
+
+    groups: frozenset[int]  # numbered as in the batch
+    first: int
+    end: int  # behind the last; the first where none of its rows can move a weight
+
+    def of(self, train: TrainBatch) -> TrainBatch:
+        """Its microbatches, as the whole batch was measured."""
+        return TrainBatch(train.microbatches[self.first : self.end])
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The minibatches of a batch, one after the other."""
+
+    bins: tuple[tuple[Branch, ...], ...]  # the rows of each microbatch
+    train: TrainBatch
+    minibatches: tuple[Minibatch, ...]
+
+
+def pack_minibatches(
+    rows: Sequence[Row],
+    *,
+    parts: Composition,
+    training_version: int,
+    token_budget: int,
+    ranks: int,
+    min_saving: float,
+) -> Packed:
+    """Each minibatch in microbatches of its own, under weights whose denominators are its own."""
+    bins: list[tuple[Branch, ...]] = []
+    microbatches: list[Microbatch] = []
+    minibatches: list[Minibatch] = []
+    for hand in deal(rows, parts):
+        own = microbatch_rows(
+            hand, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
+        )
+        train = assemble(hand, own, parts=parts, training_version=training_version)
+        groups = frozenset(row.group for row in hand.values())
+        minibatches.append(Minibatch(groups, len(bins), len(bins) + len(own)))
+        bins += own
+        microbatches += train.microbatches
+    return Packed(tuple(bins), TrainBatch(tuple(microbatches)), tuple(minibatches))
+
+
+def deal(rows: Sequence[Row], parts: Composition) -> list[dict[int, Row]]:
+    """The numbered rows of each minibatch: groups go, most sampled tokens first, to the one with fewest so far.
+
+    Those that can move a weight go before those that only count in denominators, so that no minibatch is without them.
+    """
+    groups: dict[int, dict[int, Row]] = {}
+    for number, row in enumerate(rows):
+        groups.setdefault(row.group, {})[number] = row
+    tokens = {group: sum(row.num_sampled for row in its.values()) for group, its in groups.items()}
+    speaks = {
+        group: any(moves(row, parts) for row in its.values()) for group, its in groups.items()
+    }
+    hands: list[dict[int, Row]] = [{} for _ in range(parts.minibatches)]
+    loads = [0] * parts.minibatches
+    for group in sorted(groups, key=lambda group: (speaks[group], tokens[group]), reverse=True):
+        least = loads.index(min(loads))
+        hands[least].update(groups[group])
+        loads[least] += tokens[group]
+    return [dict(sorted(hand.items())) for hand in hands]

@@ -1,0 +1,243 @@
+"""The stream of batches: groups claimed under a lease that is renewed while torch trains.
+
+Rank 0 talks to the store; the other ranks receive the same claims. Training never holds up the agents: they keep playing, and what
+they finish meanwhile waits in the store. A group is claimed once a batch is being gathered, so its staleness is judged then.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+
+import anyio
+
+from rollout.episode.advantages import Credit
+from rollout.episode.group import Claim
+from rollout.episode.turn import DiscardReason
+from rollout.errors import ClaimLost, StoreUnavailable
+from rollout.policies import Policy
+from rollout.store.store import Store
+from trainer.async_bridge import Portal
+from trainer.batch.staleness import StalenessRule
+from trainer.feed.replay_buffer import Buffer
+from trainer.feed.zero_variance_groups import silent
+from trainer.ranks import Ranks
+from trainer.telemetry.report import Report
+
+log = logging.getLogger("trainer.feed")
+
+QUIET_SECONDS = 30.0  # after so long without a batch rank 0 gives the others a sign of life
+MAX_REFUSALS = 3  # a group whose gradient is not finite so often never will be
+
+
+class Feed:
+    """Iterate to receive batches of claims; then `ack`, `discard` or `refuse` each. Every rank does the same."""
+
+    def __init__(
+        self,
+        store: Store,
+        portal: Portal,
+        ranks: Ranks,
+        *,
+        groups_per_batch: int,
+        staleness: StalenessRule,
+        buffer: Buffer,
+        lease_seconds: float,
+        version: int,
+        report: Report,
+        most_replaced: int = 0,
+    ) -> None:
+        self.version = version  # of the policy the learner holds
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._store, self._portal, self._ranks = store, portal, ranks
+        self._groups_per_batch = groups_per_batch
+        self._staleness = staleness
+        self._buffer = buffer
+        self._lease_seconds = lease_seconds
+        self._held: dict[str, Claim] = {}  # under lease: what is buffered and what is being trained
+        self._refusals: Counter[str] = Counter()
+        self._report = report
+        self._most_replaced = (
+            most_replaced  # silent groups per batch; a solved task must not stall training
+        )
+        self._num_replaced = 0
+
+    @contextmanager
+    def open(self, *, max_live_episodes: int) -> Iterator["Feed"]:
+        """Renew leases and keep admission informed while the block runs; give back what is still held at its end."""
+        if not self._ranks.is_primary:
+            yield self
+            return
+        state = {"max_live_episodes": max_live_episodes, "closed": 0}
+        self._portal.call(self._store.set_training, state)
+        with self._portal.background(self._keep_alive):
+            try:
+                yield self
+            finally:
+                self.release()
+                self._portal.call(self._admit)
+
+    def __iter__(self) -> Iterator[list[Claim]]:
+        while (claims := self._next_batch()) is not None:
+            yield claims
+
+    def ack(
+        self,
+        claims: Sequence[Claim],
+        policy: Policy,
+        *,
+        credit: Mapping[str, Credit] | None = None,
+    ) -> None:
+        """The claims are trained into `policy`, which gave their episodes this, and `policy` is the one to serve: one transaction."""
+        self._settle(claims, lambda ids: self._store.ack(self.owner, ids, policy, credit=credit))
+        self.version = policy.version
+
+    def discard(self, claims: Sequence[Claim], reason: DiscardReason) -> None:
+        self._settle(claims, lambda ids: self._store.discard(self.owner, ids, reason=reason))
+
+    def checkpointed(self, version: int) -> None:
+        """What was trained up to here need not be kept for another try."""
+        if self._ranks.is_primary:
+            self._portal.call(self._store.checkpointed, version)
+
+    def refuse(self, claims: Sequence[Claim]) -> None:
+        """Give back what could not be trained on; a group refused three times is discarded as failed."""
+        self._refusals.update(claim.group_id for claim in claims)
+        hopeless = [c for c in claims if self._refusals[c.group_id] >= MAX_REFUSALS]
+        self.discard(hopeless, DiscardReason.FAILED)
+        self._settle(
+            [claim for claim in claims if claim not in hopeless],
+            lambda ids: self._store.release(self.owner, ids),
+        )
+
+    def release(self) -> None:
+        """Give back everything held, unharmed."""
+        self._settle(list(self._held.values()), lambda ids: self._store.release(self.owner, ids))
+
+    def _settle(
+        self, claims: Sequence[Claim], transition: Callable[[list[str]], Awaitable[None]]
+    ) -> None:
+        ids = [claim.group_id for claim in claims]
+        if not self._ranks.is_primary or not ids:
+            return
+        self._portal.call(transition, ids)
+        self._forget(ids)
+
+    def _forget(self, group_ids: Sequence[str]) -> None:
+        """These are no longer ours."""
+        self._buffer.forget(group_ids)
+        for group_id in group_ids:
+            self._held.pop(group_id, None)
+
+    def _next_batch(self) -> list[Claim] | None:
+        """A whole batch, however many quiet whiles it takes; None when the process is to stop."""
+        with self._report.phase("claim"):
+            while (claims := self._ranks.share(self._gather())) == []:
+                pass
+        return claims
+
+    def _gather(self) -> list[Claim] | None:
+        """A whole batch; nothing after a quiet while; None when the process is to stop."""
+        return self._portal.call(self._fill) if self._ranks.is_primary else None
+
+    async def _fill(self) -> list[Claim] | None:
+        deadline = anyio.current_time() + QUIET_SECONDS
+        await self._admit()
+        await self._drop_stale()
+        while not self._portal.is_stopping:
+            remaining = deadline - anyio.current_time()
+            if remaining <= 0 or await is_pinned(self._store, self._portal, remaining):
+                await self._give_back()
+                return []
+            await self._claim()
+            if len(self._buffer) >= self._groups_per_batch:
+                self._num_replaced = 0
+                await self._close()
+                return self._buffer.take(self._groups_per_batch)
+            await self._portal.until_stopped(partial(self._store.wait_ready, remaining))
+        return None
+
+    async def _admit(self) -> None:
+        if self._staleness.is_synchronous:
+            await self._store.set_training({"closed": 0})
+
+    async def _close(self) -> None:
+        """A group that opened from now until the next policy is served would be stale from its first token."""
+        if self._staleness.is_synchronous:
+            await self._store.set_training({"closed": 1})
+
+    async def _drop_stale(self) -> None:
+        """Judge again what was claimed for an earlier batch, one by one: another lease may be lost."""
+        for claim in self._buffer.claims:
+            if self._staleness.is_stale(claim, self.version):
+                with suppress(ClaimLost):
+                    await self._store.discard(
+                        self.owner, [claim.group_id], reason=DiscardReason.STALE
+                    )
+                self._forget([claim.group_id])
+
+    async def _give_back(self) -> None:
+        """Hold nothing over a quiet while: training may be paused, and what is claimed cannot be deleted."""
+        ids = [claim.group_id for claim in self._buffer.claims]
+        if ids:
+            await self._store.release(self.owner, ids)
+            self._forget(ids)
+
+    async def _claim(self) -> None:
+        """Claim what the buffer has room for."""
+        claims = await self._store.claim(
+            self.owner,
+            groups=self._buffer.room,
+            version=self.version,
+            max_staleness=self._staleness.max_staleness,
+            judged_by=self._staleness.judged_by,
+            lease_seconds=self._lease_seconds,
+        )
+        replaced = silent(claims)[: self._most_replaced - self._num_replaced]
+        kept = [claim for claim in claims if claim not in replaced]
+        self._held |= {claim.group_id: claim for claim in kept}
+        self._buffer.hold(kept)
+        if not replaced:
+            return
+        ids = [claim.group_id for claim in replaced]
+        await self._store.discard(self.owner, ids, reason=DiscardReason.NO_SIGNAL)
+        self._num_replaced += len(ids)
+        self._report.replaced(len(ids))
+        await self._claim()  # others may be ready, of which nobody will tell again
+
+    async def _keep_alive(self) -> None:
+        """Renew leases three times per lease; show observers that a trainer is here.
+
+        A batch still being gathered does without what was lost; one being trained is refused by `ack`.
+        """
+        while True:
+            try:
+                await self._store.set_training({"heartbeat": int(time.time())})
+                if self._held:
+                    await self._store.renew(
+                        self.owner, list(self._held), lease_seconds=self._lease_seconds
+                    )
+            except StoreUnavailable as error:
+                log.warning("lease not renewed", extra={"error": str(error)})
+            except ClaimLost as error:
+                self._forget(error.group_ids)
+                log.warning("lease lost", extra={"groups": ",".join(error.group_ids)})
+            await anyio.sleep(self._lease_seconds / 3)
+
+
+async def is_pinned(store: Store, portal: Portal, patience_seconds: float) -> bool:
+    """Whether an operator's pin holds training up, after waiting so long for its end.
+
+    While another policy is served than the one being trained, episodes belong to another lineage.
+    """
+    if not await store.pinned():
+        return False
+    async with store.signals() as changes:
+        if await store.pinned():
+            await portal.until_stopped(partial(changes.wait, patience_seconds))
+    return await store.pinned()

@@ -1,0 +1,22 @@
+"""Dynamic sampling (DAPO 2503.14476): groups that teach nothing make room for others."""
+
+from collections.abc import Sequence
+
+import torch
+
+from rollout.episode.group import Claim
+from trainer.algorithms import dynamic_sampling
+
+
+def silent(claims: Sequence[Claim]) -> list[Claim]:
+    """Those of two or more whose rewards all agree, as the environment gave them: shaping would make them look alive.
+
+    A group of one has no spread to judge; the running baseline may yet make something of it.
+    """
+    return [claim for claim in claims if len(claim.episodes) > 1 and not _has_spread(claim)]
+
+
+def _has_spread(claim: Claim) -> bool:
+    rewards = [episode.rewards.total for episode in claim.episodes]
+    one_group = torch.zeros(len(rewards), dtype=torch.int64)
+    return bool(dynamic_sampling(torch.tensor(rewards, dtype=torch.float64), one_group).any())

@@ -1,0 +1,112 @@
+"""What a checkpoint says of itself beside its tensors: which learner it is of, and which files it has."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from megatron.core import parallel_state
+
+from trainer.learner.errors import CheckpointError
+from trainer.megatron.model.policy_model import PolicyModel
+from trainer.megatron.networks import Networks
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def manifest(networks: Networks, state: Mapping[str, object]) -> dict[str, Any]:
+    """Of a learner as it is; the list of files follows."""
+    policy, critic = networks.policy, networks.critic
+    content = {
+        "format": FORMAT,
+        "architecture": dataclasses.asdict(networks.architecture),
+        "lora": _adapters_of(policy.model),
+        "base": str(policy.model.base_dir),
+        "arrangement": arrangement(),
+        "steps": policy.stepper.num_steps,
+        "critic_steps": None if critic is None else critic.stepper.num_steps,
+        "state": dict(state),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
+
+
+def saved_state(path: Path) -> dict[str, Any]:
+    """What the caller put beside the learner's own."""
+    state: dict[str, Any] = _parsed(path)["state"]
+    return state
+
+
+def read_manifest(path: Path, networks: Networks) -> dict[str, Any]:
+    """That of a whole checkpoint of such a learner; CheckpointError says what it is otherwise."""
+    content = _parsed(path)
+    for name, size in content["files"].items():
+        file = path / name
+        if not file.exists() or file.stat().st_size != size:
+            raise CheckpointError(f"{path} is damaged: {name} is missing or not {size} bytes long")
+    own = json.loads(json.dumps(dataclasses.asdict(networks.architecture)))
+    _compare(path, content["architecture"], own)
+    _compare_extras(
+        path,
+        saved=(content.get("lora", {}), content.get("critic_steps") is not None),
+        own=(_adapters_of(networks.policy.model), networks.critic is not None),
+    )
+    return content
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{path} is no finished checkpoint: it has no {MANIFEST}") from None
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {content.get('format')}, not {FORMAT}")
+    return content
+
+
+def _compare(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
+    for name, value in own.items():
+        if saved.get(name) != value:
+            raise CheckpointError(
+                f"{path} is a checkpoint of another model: {name} is {saved.get(name)!r}, not {value!r}"
+            )
+
+
+def _compare_extras(
+    path: Path, *, saved: tuple[dict[str, Any], bool], own: tuple[dict[str, Any], bool]
+) -> None:
+    """What a run has beside the weights is continued or refused, never made anew without a word."""
+    if saved != own:
+        theirs, ours = (
+            f"{_named(adapters)} and {'a critic' if has_critic else 'no critic'}"
+            for adapters, has_critic in (saved, own)
+        )
+        raise CheckpointError(
+            f"{path} is a checkpoint with {theirs}, and this learner has {ours}; set them alike, or start anew"
+        )
+
+
+def _adapters_of(model: PolicyModel) -> dict[str, Any]:
+    return {} if model.lora is None else model.lora.shape
+
+
+def _named(adapters: dict[str, Any]) -> str:
+    listed = ", ".join(f"{name} {value}" for name, value in adapters.items())
+    return f"adapters of {listed}" if listed else "no adapters"
+
+
+def arrangement() -> list[int]:
+    """What ranks must have in common with those that saved, for their random states to mean anything."""
+    return [*grid(), parallel_state.get_expert_model_parallel_world_size()]
+
+
+def grid() -> list[int]:
+    return [
+        parallel_state.get_pipeline_model_parallel_world_size(),
+        parallel_state.get_tensor_model_parallel_world_size(),
+        parallel_state.get_data_parallel_world_size(with_context_parallel=True),
+    ]

@@ -1,0 +1,191 @@
+"""Making a policy exist, and making the engines serve it, in an order that survives death on any line.
+
+    write     the directory appears whole under a new version      died after: nobody knows it; removed at the next start
+    ack       trained episodes and policy, one store transaction   died after: engines lag; they are reconciled at the next start
+    swap      engines that do not serve the recorded policy load it
+
+Recording comes BEFORE the swap, so that no engine ever samples under a version the store has not heard of. A disk that is full
+holds up training, with an alert and growing waits, and nothing else: the engines go on serving what they have.
+"""
+
+import itertools
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import anyio
+from torch import Tensor
+
+from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.swap import LOAD_SECONDS, Swap, reconcile
+from rollout.errors import PolicyNotWritten
+from rollout.policies import Policy, PolicyStore
+from rollout.store.store import Store
+from trainer.async_bridge import Portal, Stopped
+from trainer.megatron.learner import Learner
+from trainer.publish.adapter_files import write_adapter
+from trainer.publish.best_policies import Best
+from trainer.publish.training_records import History
+from trainer.publish.weight_files import write_weights
+from trainer.ranks import Ranks
+from trainer.telemetry.report import Report
+
+log = logging.getLogger("trainer.publish")
+
+Tensors = Iterator[tuple[str, Tensor]]
+
+ADAPTER = "adapter"
+SWAP_LOCK = "swap"
+LOCK_WAIT_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 60.0
+
+
+class Publisher:
+    """Every rank calls the same methods; rank 0 writes files and talks to engines."""
+
+    def __init__(
+        self,
+        store: Store,
+        portal: Portal,
+        ranks: Ranks,
+        *,
+        policies: PolicyStore,
+        base_dir: Path,
+        engines: Sequence[EngineControl],
+        policies_kept: int,
+        report: Report,
+        history: History | None,
+        best: Best | None,
+    ) -> None:
+        self._store, self._portal, self._ranks = store, portal, ranks
+        self._report, self._history, self._best = report, history, best
+        self._policies = policies
+        self._base_dir = base_dir
+        self._engines = engines
+        self._policies_kept = policies_kept
+
+    def adopt_starter(self, model_dir: Path) -> Policy:
+        """Record the model we start from as version 0."""
+        policy: Policy | None = None
+        if self._ranks.is_primary:
+            policy = self._policies.adopt(model_dir, created=int(time.time()))
+        policy = self._ranks.share(policy)
+        assert policy is not None
+        self.record(policy)
+        return policy
+
+    def write(self, learner: Learner, *, parent: int) -> Policy:
+        """Export the learner's weights under a new version; retried until the disk takes them."""
+        version = self._ranks.share(self._new_version(parent) if self._ranks.is_primary else 0)
+        wait_seconds = 1.0
+        while True:
+            policy, is_stopping = self._ranks.share(self._attempt(learner, version, parent))
+            if policy is not None:
+                return policy
+            if is_stopping:
+                raise Stopped(f"policy {version} could not be written")
+            self._portal.wait(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
+
+    def record(self, policy: Policy) -> None:
+        """Make it the current policy without having trained anything into it."""
+        if self._ranks.is_primary:
+            self._portal.call(self._store.record_policy, policy)
+        if self._history is not None:
+            self._history.policy(policy)
+
+    def swap(self) -> None:
+        """Bring every engine to the policy the store says to serve; one that fails is reported and left behind."""
+        if not self._ranks.is_primary:
+            return
+        swaps = self._portal.call(self._swap)
+        if self._history is not None:
+            self._history.swaps(swaps)
+        for swap in swaps:
+            if swap.ok:
+                self._report.swapped(swap.engine, swap.gap_seconds)
+            else:
+                self._report.alert("swap", engine=swap.engine, error=swap.error)
+        self._policies.prune(keep=self._policies_kept, pinned=self.pinned())
+
+    def is_best(self, version: int) -> bool:
+        """Whether held-out episodes put it among the best that are kept; the same answer on every rank."""
+        best = self._best_versions() if self._ranks.is_primary else frozenset()
+        return self._ranks.share(version in best)
+
+    def pinned(self) -> frozenset[int]:
+        """Versions that stay however old they are, as rank 0 knows: the best ones, and the one to be served."""
+        served = self._portal.call(self._store.policy)
+        pinned = frozenset() if served is None else frozenset({served.version})
+        return pinned | self._best_versions()
+
+    def remove_orphans(self, recorded: Policy) -> None:
+        """Delete what was written and never recorded; only a dead trainer leaves such.
+
+        What was evaluated had been recorded, before Redis was emptied.
+        """
+        if not self._ranks.is_primary:
+            return
+        evaluated = frozenset() if self._best is None else self._best.evaluated()
+        for version in self._policies.versions():
+            if version > recorded.version and version not in evaluated:
+                shutil.rmtree(self._policies.policy(version).path)
+                log.info("orphaned policy removed", extra={"version": version})
+
+    def _new_version(self, parent: int) -> int:
+        """From the store's counter, past what an emptied Redis has forgotten: scores must not find another policy."""
+        evaluated = frozenset() if self._best is None else self._best.evaluated()
+        newest = max([parent, *self._policies.versions(), *evaluated])
+        while (version := self._portal.call(self._store.next_version)) <= newest:
+            pass
+        return version
+
+    def _attempt(self, learner: Learner, version: int, parent: int) -> tuple[Policy | None, bool]:
+        tensors, factors = learner.export(), learner.export_adapters()
+        if not self._ranks.is_primary:
+            _take_part(tensors, factors)
+            return None, False
+        try:
+            policy = self._policies.write(
+                version,
+                parent=parent,
+                base_dir=self._base_dir,
+                write_weights=lambda directory: _write(directory, learner, tensors, factors),
+                created=int(time.time()),
+            )
+        except PolicyNotWritten as error:
+            _take_part(tensors, factors)
+            self._report.alert("publish", version=version, error=str(error))
+            return None, self._portal.is_stopping
+        return policy, False
+
+    async def _swap(self) -> list[Swap]:
+        while True:
+            async with self._store.lock(SWAP_LOCK, lease_seconds=LOAD_SECONDS) as is_ours:
+                if is_ours:
+                    return await reconcile(
+                        self._engines, recorded=self._store.policy, lock=nullcontext()
+                    )
+            await anyio.sleep(LOCK_WAIT_SECONDS)
+
+    def _best_versions(self) -> frozenset[int]:
+        """Of those on disk."""
+        return frozenset() if self._best is None else self._best.among(self._policies.versions())
+
+
+def _write(directory: Path, learner: Learner, tensors: Tensors, factors: Tensors) -> None:
+    """The whole policy, which every engine can load, and beside it the adapter that made it, if one did."""
+    write_weights(directory, tensors)
+    if learner.lora is not None:
+        # In a directory of its own: a reader of the policy would take it for the policy's weights.
+        (directory / ADAPTER).mkdir()
+        write_adapter(directory / ADAPTER, factors, learner.lora, base_dir=learner.base_dir)
+
+
+def _take_part(*exports: Tensors) -> None:
+    """Every rank makes its share of each tensor, also of those that nobody keeps."""
+    for _ in itertools.chain(*exports):
+        pass

@@ -1,0 +1,75 @@
+"""Where a trainer takes up its work: which weights it holds, and what has to be trained again.
+
+A checkpoint may be older than the policy recorded last, because policies are published at every step and checkpoints are not. Then
+what was trained since is queued again, and the checkpoint's weights are published under a new version, so that engines serve what
+the next gradient is taken from and `trained` stays true of every episode that says so.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from rollout.policies import Policy
+from rollout.settings import SettingsError
+from rollout.store.store import Store
+from trainer.async_bridge import Portal
+from trainer.megatron.learner import Learner
+from trainer.publish.checkpoints import Checkpoints, Progress
+from trainer.publish.publisher import Publisher
+from trainer.ranks import Ranks
+
+log = logging.getLogger("trainer.lineage")
+
+
+class Lineage:
+    """What is recorded, what is checkpointed, and how the two are brought together."""
+
+    def __init__(
+        self, store: Store, portal: Portal, checkpoints: Checkpoints, model_dir: Path
+    ) -> None:
+        self._store, self._portal, self._checkpoints = store, portal, checkpoints
+        self._model_dir = model_dir
+        self._recorded = portal.call(store.recorded_policy)
+        if self._recorded is not None:
+            refuse_another_model(self._recorded, model_dir)
+
+    def starting_weights(self) -> Path:
+        """What to build the learner from: the recorded policy, unless a checkpoint is about to replace the weights."""
+        if self._recorded is None or self._checkpoints.latest() is not None:
+            return self._model_dir
+        return Path(self._recorded.path)
+
+    def resume(self, learner: Learner, publisher: Publisher, ranks: Ranks) -> Progress:
+        """Bring learner, store and engines to one policy; returns what the loop goes on with."""
+        progress = self._checkpoints.restore(learner)
+        if self._recorded is not None:
+            publisher.remove_orphans(self._recorded)
+            publisher.record(self._recorded)  # a trainer that died after the ack told no ledger
+        if progress is None:
+            policy = self._recorded or publisher.adopt_starter(self._model_dir)
+            progress = Progress(version=policy.version)
+        elif self._recorded is None or self._recorded.version != progress.version:
+            progress = self._republish(learner, progress, publisher, ranks)
+        publisher.swap()
+        return progress
+
+    def _republish(
+        self, learner: Learner, progress: Progress, publisher: Publisher, ranks: Ranks
+    ) -> Progress:
+        if ranks.is_primary:
+            groups = self._portal.call(self._store.restore, progress.version)
+            fields = {"version": progress.version, "requeued_groups": len(groups)}
+            log.warning("the checkpoint is older than the recorded policy", extra=fields)
+        policy = publisher.write(learner, parent=progress.version)
+        publisher.record(policy)
+        return replace(progress, version=policy.version)
+
+
+def refuse_another_model(recorded: Policy, model_dir: Path) -> None:
+    """A project trains one model: new weights are published with the configuration of `model_dir`."""
+    ours, theirs = (Path(directory) / "config.json" for directory in (model_dir, recorded.path))
+    if ours.is_file() and theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
+        raise SettingsError(
+            f"TURNGATE_MODEL_DIR: {model_dir} is another model than {recorded.path}, which this project "
+            "trains; name that model, or another TURNGATE_PROJECT"
+        )

@@ -1,0 +1,72 @@
+"""What the trainer leaves for others to read: its state in the store, steps, policies and swaps in the ledger.
+
+Training does not wait for SQL: what the ledger would not take is kept, and written before the next thing.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from rollout.engine.swap import Swap
+from rollout.errors import LedgerUnavailable
+from rollout.ledger.ledger import Ledger
+from rollout.ledger.records import SwapRecord, TrainingStep
+from rollout.policies import Policy
+from rollout.store.store import Store
+from trainer.async_bridge import Portal
+
+log = logging.getLogger("trainer.history")
+
+MOST_PENDING = 10_000  # a long outage loses the oldest bookkeeping, never memory
+
+
+class History:
+    """Rank 0 only."""
+
+    def __init__(self, store: Store, ledger: Ledger, portal: Portal, *, project: str) -> None:
+        self._store, self._ledger, self._portal = store, ledger, portal
+        self._project = project
+        self._pending: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MOST_PENDING)
+        self._last_step = time.monotonic()
+
+    def policy(self, policy: Policy) -> None:
+        """A policy exists."""
+        self._write(partial(self._ledger.record_policy, self._project, policy))
+
+    def step(self, step: int, policy: Policy, metrics: dict[str, float]) -> None:
+        """The batch that ended with this optimizer step made a policy; refused callers wait by its `step_seconds`."""
+        now = time.monotonic()
+        state: dict[str, str | int | float] = {
+            **metrics,
+            "step": step,
+            "version": policy.version,
+            "staleness": metrics["staleness_median"],
+            "step_seconds": round(now - self._last_step, 3),
+        }
+        self._last_step = now
+        self._portal.call(self._store.set_training, state)
+        record = TrainingStep(step, policy.version, metrics, policy.created)
+        self.policy(policy)
+        self._write(partial(self._ledger.record_step, self._project, record))
+
+    def swaps(self, swaps: Sequence[Swap]) -> None:
+        """Engines changed their policy."""
+        now = int(time.time())
+        records = [
+            SwapRecord(s.version, s.engine, s.gap_seconds, s.ok, s.error or "", now) for s in swaps
+        ]
+        if records:
+            self._write(partial(self._ledger.record_swaps, self._project, records))
+
+    def _write(self, record: Callable[[], Awaitable[None]]) -> None:
+        self._pending.append(record)
+        try:
+            while self._pending:
+                self._portal.call(self._pending[0])
+                self._pending.popleft()
+        except LedgerUnavailable as error:
+            log.warning(
+                "ledger unavailable", extra={"error": str(error), "pending": len(self._pending)}
+            )
