@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import uuid4
 
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.reward import Reward
 from rollout.store.store import Store
 from tests.rollout.play import commit
@@ -14,7 +14,7 @@ async def hold_out(store: Store, version: int, rewards: Sequence[float]) -> None
     """One episode for each reward; a settler has yet to tell the ledger."""
     for reward in rewards:
         name = f"ep_{uuid4().hex}"
-        await store.open(OpenEpisode(name, kind="side"))
+        await store.open(EpisodeSpec(name, kind="side"))
         made = turn(f"turn_{name}", [1], output([2], version=version), kind="side")
         await commit(store, name, made)
         await store.reward(name, Reward(reward), complete=True)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 
 from gateway.access.api_keys import new_project_key
 from gateway.api.dependencies import Admin, ServicesDep
-from gateway.api.requests import KeyWish, ProjectWish
+from gateway.api.requests import KeyBody, ProjectBody
 from gateway.api.responses import Deleted, KeyList, KeyObject, NewKey, ProjectList, ProjectObject
 from gateway.errors import NotFound
 from gateway.services import Services
@@ -16,21 +16,21 @@ router = APIRouter(prefix="/v1", tags=["administration"])
 
 
 @router.post("/keys", status_code=201)
-async def create_key(wish: KeyWish, services: ServicesDep, caller: Admin) -> NewKey:
+async def create_key(body: KeyBody, services: ServicesDep, caller: Admin) -> NewKey:
     """Make a key for a project."""
-    project = wish.project or caller.project
+    project = body.project or caller.project
     if await services.authenticator.episode_secret(project) is None:
         raise _no_project(project)
     secret = new_project_key()
     limits = {
-        "requests_per_minute": wish.requests_per_minute,
-        "max_concurrent": wish.max_concurrent,
+        "requests_per_minute": body.requests_per_minute,
+        "max_concurrent": body.max_concurrent,
     }
     key = await services.ledger.create_key(
         secret,
         project=project,
-        scopes=wish.scopes,
-        name=wish.name,
+        scopes=body.scopes,
+        name=body.name,
         limits={name: limit for name, limit in limits.items() if limit is not None},
     )
     return NewKey(key=secret, **_key(key).model_dump())
@@ -54,11 +54,11 @@ async def delete_key(
 
 
 @router.post("/projects", status_code=201)
-async def create_project(wish: ProjectWish, services: ServicesDep, caller: Admin) -> ProjectObject:
+async def create_project(body: ProjectBody, services: ServicesDep, caller: Admin) -> ProjectObject:
     """Make a project, or change the history policy of one that exists."""
-    project = await services.ledger.project(wish.name)
-    if wish.history is not None:
-        await services.stores.of(project.name).set_history(wish.history)
+    project = await services.ledger.project(body.name)
+    if body.history is not None:
+        await services.stores.of(project.name).set_history(body.history)
     return await _project(project, services)
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from gateway.access.api_keys import episode_key
 from gateway.api import episode_views
 from gateway.api.dependencies import Opener, Rewarder, ServicesDep, Viewer
-from gateway.api.requests import Completion, EpisodeWish
+from gateway.api.requests import Completion, EpisodeBody
 from gateway.api.responses import (
     Deleted,
     EpisodeDetail,
@@ -22,7 +22,7 @@ from gateway.api.responses import (
 from gateway.api.span_tree import SpanTree
 from gateway.request.episode_address import checked_id, new_episode_id, turn_kind
 from gateway.services import Services
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.turn import EpisodeStatus
 from rollout.errors import NoSuchEpisode, NoSuchGroup
 
@@ -32,21 +32,21 @@ EpisodeId = Annotated[str, Path(alias="id", max_length=128)]
 
 @router.post("/episodes", status_code=201)
 async def open_episode(
-    request: Request, services: ServicesDep, caller: Opener, body: EpisodeWish | None = None
+    request: Request, services: ServicesDep, caller: Opener, body: EpisodeBody | None = None
 ) -> OpenedEpisode:
     """Open an episode and get the two strings an agent needs: a key and a base URL."""
-    wish = body or EpisodeWish()
+    spec = body or EpisodeBody()
     header = await services.stores.of(caller.project).open(
-        OpenEpisode(
+        EpisodeSpec(
             id=new_episode_id(),
-            group_id=wish.group_id,
-            group_size=wish.group_size,
-            task_id=wish.task_id or "",
-            reward_deadline_seconds=wish.reward_deadline_seconds,
+            group_id=spec.group_id,
+            group_size=spec.group_size,
+            task_id=spec.task_id or "",
+            reward_deadline_seconds=spec.reward_deadline_seconds,
             kind=turn_kind(dict(request.scope["headers"])),
-            metadata_json=orjson.dumps(wish.metadata).decode() if wish.metadata else "",
+            metadata_json=orjson.dumps(spec.metadata).decode() if spec.metadata else "",
             key_id=caller.key_id,
-            history=wish.history,
+            history=spec.history,
         )
     )
     secret = await services.authenticator.episode_secret(caller.project)

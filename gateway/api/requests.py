@@ -34,7 +34,7 @@ def writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-class EpisodeWish(BaseModel):
+class EpisodeBody(BaseModel):
     task_id: TaskId | None = None
     group_id: Identifier | None = None
     group_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
@@ -68,7 +68,7 @@ class Completion(BaseModel):
     truncated: bool = False
 
 
-class KeyWish(BaseModel):
+class KeyBody(BaseModel):
     project: Name | None = None
     name: Annotated[str, StringConstraints(max_length=128)] = ""
     scopes: list[Scope] = ["infer", "reward", "read"]
@@ -76,6 +76,6 @@ class KeyWish(BaseModel):
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
 
 
-class ProjectWish(BaseModel):
+class ProjectBody(BaseModel):
     name: Name
     history: HistoryPolicy | None = None  # None leaves it as it is, sticky at first

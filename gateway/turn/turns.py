@@ -26,7 +26,7 @@ from gateway.turn.recorded_reply import decode_reply, encode_reply
 from gateway.turn.running_turn import Call, RunningTurn, new_turn_id
 from gateway.turn.sampler import Sampler
 from rollout.engine.errors import EngineError
-from rollout.episode.episode_records import Began, OpenEpisode
+from rollout.episode.episode_records import Began, EpisodeSpec
 from rollout.episode.turn import Anchor, Turn, encode_turn
 from rollout.errors import StoreError, StoreUnavailable
 from rollout.store.store import Store
@@ -87,7 +87,7 @@ class Turns:
         since = self._histories.num_known_turns(project, episode_id)
         while True:
             began = await call.store.begin(
-                _wish(call),
+                _episode_spec(call),
                 since=since,
                 retry_key=call.retry.key if call.retry.is_repeat else "",
                 body_digest=call.retry.body_digest,
@@ -220,9 +220,9 @@ def _recorded(began: Began, call: Call, history: History) -> Reply | None:
     return decode_reply(began.reply, history.trie, with_ids=call.request.return_token_ids)
 
 
-def _wish(call: Call) -> OpenEpisode:
+def _episode_spec(call: Call) -> EpisodeSpec:
     address = call.address
-    return OpenEpisode(
+    return EpisodeSpec(
         id=address.episode_id,
         group_id=address.group_id,
         group_size=address.group_size,

@@ -7,8 +7,8 @@ from rollout.episode.trie import Trie
 from rollout.episode.turn import DiscardReason, EpisodeStatus, HistoryPolicy, Turn
 
 
-class OpenEpisode(msgspec.Struct, frozen=True, gc=False):
-    """A wish to open an episode; for an id that exists the rest is ignored."""
+class EpisodeSpec(msgspec.Struct, frozen=True, gc=False):
+    """What an episode is opened with; for an id that exists all but the id is ignored."""
 
     id: str
     group_id: str | None = None

@@ -7,9 +7,9 @@ import msgspec
 from rollout.episode.episode_records import (
     Began,
     EpisodeHeader,
+    EpisodeSpec,
     EpisodeView,
     ListedEpisode,
-    OpenEpisode,
     parse_header,
 )
 from rollout.episode.reward import Reward, RewardAnswer, RewardPlace, Rewards
@@ -24,19 +24,19 @@ Outcome: TypeAlias = Literal["succeeded", "failed", "aborted"]
 class EpisodeTransitions(Transitions):
     """Everything that is about one episode."""
 
-    async def open(self, wish: OpenEpisode) -> EpisodeHeader:
+    async def open(self, spec: EpisodeSpec) -> EpisodeHeader:
         """Open an episode; one that exists is returned as it is. Raises Backlogged, GroupClosed."""
-        reply = await self._run("open", *opening(wish))
+        reply = await self._run("open", *opening(spec))
         return parse_header(cast("Header", reply))
 
     async def begin(
-        self, wish: OpenEpisode, *, since: int, retry_key: str = "", body_digest: str = ""
+        self, spec: EpisodeSpec, *, since: int, retry_key: str = "", body_digest: str = ""
     ) -> Began:
         """Start a turn: opens the episode if missing, returns the turns after the first `since`.
 
         Raises EpisodeSealed, Backlogged, GroupClosed, RetryMismatch.
         """
-        reply = await self._run("begin", *opening(wish), since, retry_key, body_digest)
+        reply = await self._run("begin", *opening(spec), since, retry_key, body_digest)
         header, turns, recorded = cast("tuple[Header, list[bytes], bytes | None]", reply)
         return Began(parse_header(header), turns, recorded)
 
@@ -145,11 +145,11 @@ class EpisodeTransitions(Transitions):
         return listed, bool(has_more)
 
 
-def opening(wish: OpenEpisode) -> tuple[str | int, ...]:
-    """The arguments of a wish, in the order of `opening.lua`."""
-    deadline = wish.reward_deadline_seconds
+def opening(spec: EpisodeSpec) -> tuple[str | int, ...]:
+    """The arguments of an opening, in the order of `opening.lua`."""
+    deadline = spec.reward_deadline_seconds
     return (
-        *(wish.id, wish.group_id or "", wish.group_size or 0, wish.task_id),
+        *(spec.id, spec.group_id or "", spec.group_size or 0, spec.task_id),
         "" if deadline is None else milliseconds(deadline),
-        *(wish.kind, wish.metadata_json, wish.key_id, wish.history or ""),
+        *(spec.kind, spec.metadata_json, spec.key_id, spec.history or ""),
     )

@@ -19,8 +19,8 @@ BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
 CHAT = "/v1/chat/completions"
 
 
-async def new_key(served: Gateway, **wish: Any) -> dict[str, Any]:
-    answer = await served.admin.post("/v1/keys", json=wish)
+async def new_key(served: Gateway, **fields: Any) -> dict[str, Any]:
+    answer = await served.admin.post("/v1/keys", json=fields)
     assert answer.status_code == 201, answer.text
     key: dict[str, Any] = answer.json()
     return key

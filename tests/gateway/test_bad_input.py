@@ -233,7 +233,7 @@ async def test_an_episode_id_has_a_small_alphabet(served: Gateway) -> None:
     assert_error(in_path, 400, param="episode_id")
 
 
-WRONG_WISHES: Any = (
+WRONG_EPISODES: Any = (
     ({"metadata": {"x": HUGE}}, "metadata"),
     ({"task_id": "x" * 201}, "task_id"),
     ({"task_id": "a\0b"}, "task_id"),
@@ -245,8 +245,8 @@ WRONG_WISHES: Any = (
 
 async def test_an_episode_that_could_not_be_kept_is_not_opened(served: Gateway) -> None:
     """What neither Redis nor the ledger could hold is refused by name before it is anywhere."""
-    for wish, param in WRONG_WISHES:
-        assert_error(await served.admin.post("/v1/episodes", json=wish), 422, param=param)
+    for spec, param in WRONG_EPISODES:
+        assert_error(await served.admin.post("/v1/episodes", json=spec), 422, param=param)
     half = await served.admin.post(
         "/v1/episodes",
         content=rb'{"metadata": {"x": "\ud800"}}',

@@ -19,8 +19,8 @@ USER: Any = [{"role": "user", "content": "Hi"}]
 BODY: Any = {"model": "policy", "messages": USER}
 
 
-async def open_episode(served: Gateway, **wish: Any) -> dict[str, Any]:
-    answer = await served.admin.post("/v1/episodes", json=wish)
+async def open_episode(served: Gateway, **fields: Any) -> dict[str, Any]:
+    answer = await served.admin.post("/v1/episodes", json=fields)
     assert answer.status_code == 201, answer.text
     episode: dict[str, Any] = answer.json()
     return episode

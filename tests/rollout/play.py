@@ -1,6 +1,6 @@
 """Short ways for tests to bring episodes to where the test starts."""
 
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.group import Claim
 from rollout.episode.reward import Reward
 from rollout.episode.turn import Turn, encode_turn
@@ -23,7 +23,7 @@ async def play(
     value: float | None = 1.0,
 ) -> None:
     """Open, take one turn, and complete with a reward unless it is None."""
-    await store.open(OpenEpisode(episode_id, group_id=group, group_size=size))
+    await store.open(EpisodeSpec(episode_id, group_id=group, group_size=size))
     await commit(
         store, episode_id, turn(f"turn of {episode_id}", [1], output([2], version=version))
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.reward import Reward
 from rollout.episode.turn import Output, OutputFlags, VersionInterval
 from rollout.errors import EpisodeSettled
@@ -28,7 +28,7 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
 
 async def hold_out(store: Store, episode_id: str, *outputs: Output, kind: str = "side") -> None:
     """One side episode with a turn for each output."""
-    await store.open(OpenEpisode(episode_id, kind="side"))
+    await store.open(EpisodeSpec(episode_id, kind="side"))
     for index, made in enumerate(outputs):
         await commit(store, episode_id, turn(f"{episode_id}-{index}", [1], made, kind=kind))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from rollout.episode.episode_records import OpenEpisode, SettledEpisode
+from rollout.episode.episode_records import EpisodeSpec, SettledEpisode
 from rollout.ledger.database import Database
 from rollout.ledger.ledger import Ledger
 from rollout.settler import Settler, settle
@@ -39,7 +39,7 @@ async def ledger(tmp_path: Path) -> AsyncIterator[TellingLedger]:
 async def test_settled_episodes_reach_the_ledger_once(store: Store, ledger: Ledger) -> None:
     """The outbox is empty afterwards, and settling again moves nothing."""
     await play(store, "ep_1", version=4)
-    await store.open(OpenEpisode("ep_2", task_id="t"))
+    await store.open(EpisodeSpec("ep_2", task_id="t"))
     await store.seal("ep_2", outcome="aborted")
     claims = await claim(store, version=4)
     await store.ack("trainer", [claims[0].group_id], policy(5))
@@ -82,7 +82,7 @@ async def test_the_settler_keeps_deadlines_it_learns_of_while_asleep(
     settler = asyncio.create_task(Settler(store, ledger).run())
     await asyncio.sleep(0.1)
 
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
 
     await asyncio.wait_for(ledger.heard.wait(), 10)
     row = await ledger.episode(store.project, "ep_1")
@@ -97,7 +97,7 @@ async def test_a_sleeping_settler_asks_redis_nothing(redis_url: str, ledger: Led
     """With nothing due it waits for a signal instead of polling."""
     store = Store.connect(redis_url, project=uuid.uuid4().hex)
     settler = asyncio.create_task(Settler(store, ledger).run())
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     await asyncio.sleep(0.2)
     before = await scripts_run(redis_url)
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.reward import Reward
 from rollout.episode.trie import Trie
 from rollout.episode.turn import DiscardReason, EpisodeStatus
@@ -25,12 +25,12 @@ from tests.rollout.turns import output, turn
 
 
 async def test_an_episode_keeps_what_it_was_opened_with(store: Store, clock: Clock) -> None:
-    """Opening it again changes nothing, whatever the second wish says."""
-    wish = OpenEpisode("ep_1", "g", 2, task_id="t", metadata_json='{"a": "é"}', key_id="key_1")
-    header = await store.open(wish)
+    """Opening it again changes nothing, whatever the second spec says."""
+    spec = EpisodeSpec("ep_1", "g", 2, task_id="t", metadata_json='{"a": "é"}', key_id="key_1")
+    header = await store.open(spec)
     clock.advance(5)
 
-    again = await store.open(OpenEpisode("ep_1", "other", 7, task_id="else"))
+    again = await store.open(EpisodeSpec("ep_1", "other", 7, task_id="else"))
 
     assert again == header
     assert (header.status, header.group_id, header.task_id) == (EpisodeStatus.OPEN, "g", "t")
@@ -41,7 +41,7 @@ async def test_an_episode_keeps_what_it_was_opened_with(store: Store, clock: Clo
 
 async def test_a_turn_reads_back_and_a_repeated_commit_is_one_turn(store: Store) -> None:
     """The same turn id gets the same ordinal, and is in the log once."""
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     first, second = (
         turn("a", [1], output([5, 6], version=3)),
         turn("b", [1], output([7], version=2)),
@@ -60,12 +60,12 @@ async def test_a_turn_reads_back_and_a_repeated_commit_is_one_turn(store: Store)
 
 async def test_a_gateway_receives_only_the_turns_it_has_not_seen(store: Store) -> None:
     """Bringing a cached trie up to date costs what is new."""
-    wish = OpenEpisode("ep_1")
-    await store.begin(wish, since=0)
+    spec = EpisodeSpec("ep_1")
+    await store.begin(spec, since=0)
     for name in "abc":
         await commit(store, "ep_1", turn(name))
 
-    began = await store.begin(wish, since=2)
+    began = await store.begin(spec, since=2)
 
     assert len(began.turns) == 1
     assert began.header.num_turns == 3
@@ -73,30 +73,30 @@ async def test_a_gateway_receives_only_the_turns_it_has_not_seen(store: Store) -
 
 async def test_a_retried_call_gets_the_recorded_reply(store: Store) -> None:
     """Same key and digest: the reply, also after sealing; another digest is refused."""
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     await commit(store, "ep_1", turn("a", retry_key="r"), reply=b"hello")
     digest = turn("a", retry_key="r").body_digest
     await store.seal("ep_1")
 
-    began = await store.begin(OpenEpisode("ep_1"), since=0, retry_key="r", body_digest=digest)
+    began = await store.begin(EpisodeSpec("ep_1"), since=0, retry_key="r", body_digest=digest)
 
     assert began.reply == b"hello"
     with pytest.raises(RetryMismatch, match="r was used before"):
-        await store.begin(OpenEpisode("ep_1"), since=0, retry_key="r", body_digest="else")
+        await store.begin(EpisodeSpec("ep_1"), since=0, retry_key="r", body_digest="else")
     with pytest.raises(EpisodeSealed):
-        await store.begin(OpenEpisode("ep_1"), since=0, retry_key="new", body_digest=digest)
+        await store.begin(EpisodeSpec("ep_1"), since=0, retry_key="new", body_digest=digest)
 
 
 async def test_only_the_latest_replies_are_kept(store: Store) -> None:
     """A long episode does not store every answer twice."""
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     for n in range(33):
         await commit(store, "ep_1", turn(f"t{n}", retry_key=f"r{n}"), reply=b"x")
-    wish = OpenEpisode("ep_1")
+    spec = EpisodeSpec("ep_1")
 
     digests = {f"r{n}": turn("t", retry_key=f"r{n}").body_digest for n in (0, 1)}
     began = [
-        await store.begin(wish, since=33, retry_key=key, body_digest=digest)
+        await store.begin(spec, since=33, retry_key=key, body_digest=digest)
         for key, digest in digests.items()
     ]
 
@@ -105,14 +105,14 @@ async def test_only_the_latest_replies_are_kept(store: Store) -> None:
 
 async def test_large_replies_are_kept_while_they_are_few(store: Store) -> None:
     """Of replies that show many logprobs the latest stay, 128 KB of them; the very latest stays whatever its size."""
-    wish, sizes = OpenEpisode("ep_1"), [50_000, 50_000, 50_000, 200_000]
-    await store.open(wish)
+    spec, sizes = EpisodeSpec("ep_1"), [50_000, 50_000, 50_000, 200_000]
+    await store.open(spec)
     kept = []
     for number, size in enumerate(sizes):
         made = turn(f"t{number}", retry_key=f"r{number}")
         await commit(store, "ep_1", made, reply=b"x" * size)
         found = [
-            await store.begin(wish, since=9, retry_key=f"r{n}", body_digest=f"digest of r{n}")
+            await store.begin(spec, since=9, retry_key=f"r{n}", body_digest=f"digest of r{n}")
             for n in range(number + 1)
         ]
         kept.append([n for n, began in enumerate(found) if began.reply])
@@ -124,7 +124,7 @@ async def test_a_turn_begun_before_sealing_may_commit_for_a_while(
     store: Store, clock: Clock
 ) -> None:
     """Within the grace period late turns are recorded, after it they are refused."""
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     await commit(store, "ep_1", turn("a"))
     await store.seal("ep_1")
 
@@ -150,9 +150,9 @@ async def test_sealing_twice_is_sealing_once(store: Store) -> None:
 
 async def test_an_episode_without_trainable_turns_is_no_signal(store: Store) -> None:
     """Nothing sampled, nothing to train; aborting has its own reason; side episodes never train."""
-    await store.open(OpenEpisode("ep_empty"))
+    await store.open(EpisodeSpec("ep_empty"))
     await play(store, "ep_gone", value=None)
-    await store.open(OpenEpisode("ep_side", group_id="g", kind="side"))
+    await store.open(EpisodeSpec("ep_side", group_id="g", kind="side"))
     await commit(store, "ep_side", turn("s", kind="side"))
 
     sealed = [
@@ -169,7 +169,7 @@ async def test_an_episode_whose_turns_never_commit_is_no_signal_after_the_grace(
     store: Store, clock: Clock
 ) -> None:
     """Sealed while its only turn was sampled, it waits for that turn, rewarded or not, and no longer than the grace."""
-    await store.begin(OpenEpisode("ep_1"), since=0)
+    await store.begin(EpisodeSpec("ep_1"), since=0)
 
     sealed = await store.seal("ep_1")
     await store.reward("ep_1", Reward(1.0))
@@ -290,7 +290,7 @@ async def test_deleting_takes_the_data_with_it(store: Store) -> None:
 async def test_episodes_are_listed_newest_first_in_pages(store: Store, clock: Clock) -> None:
     """A page ends where the next begins, filters apply, an unknown cursor is an error."""
     for n in range(5):
-        await store.open(OpenEpisode(f"ep_{n}", group_id="g" if n % 2 else None, task_id=f"t{n}"))
+        await store.open(EpisodeSpec(f"ep_{n}", group_id="g" if n % 2 else None, task_id=f"t{n}"))
         clock.advance(1)
     await store.seal("ep_0")
 
@@ -312,7 +312,7 @@ async def test_projects_do_not_see_each_other(store: Store) -> None:
     """Two projects on one connection may use the same ids."""
     other = store.of(store.project + "-other")
     await play(store, "ep_1")
-    await other.open(OpenEpisode("ep_1"))
+    await other.open(EpisodeSpec("ep_1"))
 
     assert (await other.episode("ep_1")).turns == ()
     assert (await store.totals()).live[EpisodeStatus.REWARDED] == 1
@@ -320,7 +320,7 @@ async def test_projects_do_not_see_each_other(store: Store) -> None:
 
 async def test_concurrent_commits_all_land(store: Store) -> None:
     """A hundred turns at once on one episode are a hundred turns, in some order."""
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     turns = [turn(f"t{n}", [1, n % 5], output([n])) for n in range(100)]
 
     ordinals = await asyncio.gather(*(commit(store, "ep_1", t) for t in turns))
@@ -332,7 +332,7 @@ async def test_concurrent_commits_all_land(store: Store) -> None:
 
 async def test_a_caller_that_leaves_does_not_disturb_the_others(store: Store) -> None:
     """Cancelling one call of a shared pipeline leaves the rest alone."""
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     calls = [asyncio.ensure_future(commit(store, "ep_1", turn(f"t{n}"))) for n in range(20)]
     await asyncio.sleep(0)
     calls[3].cancel()
@@ -356,7 +356,7 @@ async def test_a_lock_has_one_holder(store: Store) -> None:
 
 async def test_a_stored_token_costs_at_most_twelve_bytes(store: Store, redis_url: str) -> None:
     """Redis memory of a 40-turn agent episode, everything about it included."""
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     for n in range(40):
         context = range(6000 if n == 0 else 750)
         await commit(store, "ep_1", turn(f"chatcmpl-{n:024}", context, output(range(250))))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.turn import EpisodeStatus
 from rollout.errors import Backlogged, GroupClosed
 from rollout.store.store import Store
@@ -16,13 +16,13 @@ async def test_new_groups_wait_at_the_door_and_members_always_enter(store: Store
     await play(store, "ep_3")
 
     with pytest.raises(Backlogged):
-        await store.open(OpenEpisode("ep_4"))
+        await store.open(EpisodeSpec("ep_4"))
     await play(store, "ep_2", group="g")
-    await store.open(OpenEpisode("ep_side", kind="side"))
+    await store.open(EpisodeSpec("ep_side", kind="side"))
 
     claims = await claim(store)
     await store.ack("trainer", [c.group_id for c in claims], policy(2))
-    assert (await store.open(OpenEpisode("ep_4"))).status is EpisodeStatus.OPEN
+    assert (await store.open(EpisodeSpec("ep_4"))).status is EpisodeStatus.OPEN
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,17 @@ async def test_a_refused_caller_does_not_sleep_through_the_next_step(
 ) -> None:
     """It is told to wait a tenth of the time between two steps, at least a second and at most five."""
     await store.set_training({"max_live_episodes": 1, "step_seconds": step_seconds})
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     with pytest.raises(Backlogged) as refusal:
-        await store.open(OpenEpisode("ep_2"))
+        await store.open(EpisodeSpec("ep_2"))
     assert refusal.value.retry_after == wait
 
 
 async def test_a_full_group_is_closed(store: Store) -> None:
     """The size is the first that was stated."""
-    await store.open(OpenEpisode("ep_1", "g"))
-    await store.open(OpenEpisode("ep_2", "g", 2))
+    await store.open(EpisodeSpec("ep_1", "g"))
+    await store.open(EpisodeSpec("ep_2", "g", 2))
 
     with pytest.raises(GroupClosed, match="g takes no more"):
-        await store.open(OpenEpisode("ep_3", "g", 9))
+        await store.open(EpisodeSpec("ep_3", "g", 9))
     assert (await store.group("g")).size == 2

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from rollout.episode.advantages import Credit
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.group import GroupStatus
 from rollout.episode.reward import Reward
 from rollout.episode.turn import DiscardReason, EpisodeStatus
@@ -313,7 +313,7 @@ async def test_a_pinned_policy_is_served_until_unpinned(store: Store) -> None:
 async def test_a_group_shows_its_members(store: Store, clock: Clock) -> None:
     """Who is in it, what they are, and until when it waits."""
     await play(store, "ep_1", group="g", size=2)
-    await store.open(OpenEpisode("ep_2", "g"))
+    await store.open(EpisodeSpec("ep_2", "g"))
     await commit(store, "ep_2", turn("b"))
 
     view = await store.group("g")

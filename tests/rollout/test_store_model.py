@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from rollout.episode.advantages import Credit
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.group import JudgedBy
 from rollout.episode.reward import Reward
 from rollout.episode.turn import DiscardReason, encode_turn
@@ -87,8 +87,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.try_open(self.new(), group, size, kind)
 
     def try_open(self, name: str, group: str | None, size: int | None, kind: str) -> None:
-        wish = OpenEpisode(name, group_id=group, group_size=size, kind=kind)
-        self.agree(self.store.open(wish), self.model.open(name, group, size, kind))
+        spec = EpisodeSpec(name, group_id=group, group_size=size, kind=kind)
+        self.agree(self.store.open(spec), self.model.open(name, group, size, kind))
 
     @rule(
         group=group_ids,
@@ -125,9 +125,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.try_begin(self.pick(pick), group, size, kind)
 
     def try_begin(self, name: str, group: str | None, size: int | None, kind: str) -> None:
-        wish = OpenEpisode(name, group_id=group, group_size=size, kind=kind)
+        spec = EpisodeSpec(name, group_id=group, group_size=size, kind=kind)
         expected = self.model.begin(name, group, size, kind)
-        began = self.do(self.store.begin(wish, since=0))
+        began = self.do(self.store.begin(spec, since=0))
         if expected is None:
             assert len(began.turns) == len(self.model.episodes[name].turns)
         else:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.reward import Reward
 from rollout.episode.turn import EpisodeStatus
 from rollout.errors import StoreUnavailable
@@ -53,7 +53,7 @@ async def test_killing_redis_loses_nothing_that_was_acknowledged(server: Server)
     await play(store, "ep_done")
     claims = await claim(store)
     await store.ack("trainer", [claims[0].group_id], policy(2))
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     acknowledged: list[str] = []
     busy = asyncio.Event()
 
@@ -83,7 +83,7 @@ async def test_killing_redis_loses_nothing_that_was_acknowledged(server: Server)
 async def test_an_unacknowledged_commit_may_be_repeated(server: Server) -> None:
     """Whether it had happened or not, it has happened once after the repetition."""
     store = Store.connect(server.url)
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     made = turn("t", [1], output([2]))
     await commit(store, "ep_1", made)
     server.kill()
@@ -103,7 +103,7 @@ async def test_every_call_says_that_the_store_is_unavailable(server: Server) -> 
 
     for call in (
         store.ping(),
-        store.open(OpenEpisode("ep_1")),
+        store.open(EpisodeSpec("ep_1")),
         store.reward("ep_1", Reward(1.0)),
         claim(store),
         store.totals(),
@@ -137,7 +137,7 @@ async def test_a_store_may_be_made_before_redis_is_there(server: Server) -> None
 async def test_a_redis_that_hangs_does_not_hang_the_caller(server: Server) -> None:
     """Every call has a deadline; later calls work when Redis does."""
     store = Store.connect(server.url, call_seconds=0.3)
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     server.process.send_signal(signal.SIGSTOP)
     started = time.monotonic()
 
@@ -169,7 +169,7 @@ async def test_a_redis_that_is_full_is_unavailable(
 ) -> None:
     """It refuses every write whole, is read on, and takes the repetition when there is room again."""
     store = Store.connect(server.url)
-    await store.open(OpenEpisode("ep_1"))
+    await store.open(EpisodeSpec("ep_1"))
     made = turn("t", [1], output([2]))
     with redis.Redis.from_url(server.url) as admin:
         fill(admin, server.directory)

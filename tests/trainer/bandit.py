@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import torch
 
-from rollout.episode.episode_records import OpenEpisode
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.reward import Reward
 from rollout.episode.turn import Output, Turn, VersionInterval, encode_turn, pack_tokens
 from rollout.store.store import Store
@@ -48,8 +48,8 @@ class Bandit:
 
     async def _play_one(self, group: str, token: int, logprob: float, version: int) -> None:
         episode = f"ep_{uuid4().hex}"
-        wish = OpenEpisode(episode, group_id=group, group_size=self.group_size)
-        await self.store.begin(wish, since=0)
+        spec = EpisodeSpec(episode, group_id=group, group_size=self.group_size)
+        await self.store.begin(spec, since=0)
         turn = one_token_turn(f"chatcmpl-{episode}", token, logprob, version)
         await self.store.commit(episode, turn, encoded=encode_turn(turn))
         await self.store.reward(episode, Reward(self.reward(token)), complete=True)
@@ -72,7 +72,7 @@ async def play_uniformly(
         group = f"grp_{uuid4().hex}"
         for index in range(group_size):
             episode = f"ep_{uuid4().hex}"
-            await store.open(OpenEpisode(episode, group_id=group, group_size=group_size))
+            await store.open(EpisodeSpec(episode, group_id=group, group_size=group_size))
             is_last = index == group_size - 1
             by = last_version if is_last and last_version is not None else version
             turn = one_token_turn(f"turn_{episode}", 100 + index, -log(VOCABULARY), by)
