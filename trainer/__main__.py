@@ -14,7 +14,7 @@ from types import FrameType
 from rollout.errors import RolloutError
 from rollout.logs import configure
 from rollout.settings import SettingsError
-from trainer.async_bridge import Portal, Stopped
+from trainer.async_bridge import AsyncBridge, Stopped
 from trainer.job import Job
 from trainer.learner.errors import LearnerError
 from trainer.settings import Settings
@@ -27,9 +27,9 @@ CANNOT_START = 2  # a setting, a model or a checkpoint is wrong; starting again 
 
 def main() -> int:
     configure()
-    with Portal.open() as portal, stopping_on_signals(portal):
+    with AsyncBridge.open() as bridge, stopping_on_signals(bridge):
         try:
-            with Job.open(Settings.load(), portal) as job, tracing_on_signal(job.trace):
+            with Job.open(Settings.load(), bridge) as job, tracing_on_signal(job.trace):
                 job.run()
         except Stopped as reason:
             log.info("stopped", extra={"waiting": str(reason)})
@@ -43,12 +43,12 @@ def main() -> int:
 
 
 @contextmanager
-def stopping_on_signals(portal: Portal) -> Iterator[None]:
+def stopping_on_signals(bridge: AsyncBridge) -> Iterator[None]:
     """SIGTERM and SIGINT ask the loop to end; a second one of them kills."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        portal.stop()
+        bridge.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

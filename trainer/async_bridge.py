@@ -16,7 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 
 from rollout.errors import StoreUnavailable
 
-log = logging.getLogger("trainer.portal")
+log = logging.getLogger("trainer.async_bridge")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Stopped(Exception):
     """The process was told to stop while it waited for something outside it."""
 
 
-class Portal:
+class AsyncBridge:
     """The door; `stop` may be called from a signal handler."""
 
     def __init__(self, portal: BlockingPortal) -> None:
@@ -38,7 +38,7 @@ class Portal:
 
     @classmethod
     @contextmanager
-    def open(cls) -> Iterator["Portal"]:
+    def open(cls) -> Iterator["AsyncBridge"]:
         with start_blocking_portal() as portal:
             yield cls(portal)
 

@@ -17,10 +17,10 @@ from rollout.policies import PolicyStore
 from rollout.settings import SettingsError
 from rollout.store.store import Store
 from trainer.advice.rules.findings import vetted
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 from trainer.batch.staleness import StalenessRule
 from trainer.feed.feed import Feed
-from trainer.feed.replay_buffer import Buffer
+from trainer.feed.replay_buffer import ReplayBuffer
 from trainer.learner.layout import Layout
 from trainer.learner.lora import Lora
 from trainer.learner.optimizer import OptimizerSettings
@@ -28,14 +28,14 @@ from trainer.loop import Trainer
 from trainer.megatron.frozen_policy import Frozen
 from trainer.megatron.learner import Learner
 from trainer.objective.objective import Objective
-from trainer.publish.best_policies import Best
+from trainer.publish.best_policies import BestPolicies
 from trainer.publish.checkpoints import Checkpoints, Progress
 from trainer.publish.publisher import Publisher
-from trainer.publish.resume import Lineage
-from trainer.publish.training_records import History
+from trainer.publish.resume import Resumption
+from trainer.publish.training_records import TrainingRecords
 from trainer.ranks import Ranks
 from trainer.settings import Settings
-from trainer.telemetry.metric_writers import TensorBoardWriter, WandbWriter, Writer
+from trainer.telemetry.metric_writers import MetricWriter, TensorBoardWriter, WandbWriter
 from trainer.telemetry.report import Report
 from trainer.telemetry.step_trace import StepTrace
 
@@ -45,14 +45,14 @@ log = logging.getLogger("trainer")
 class Job:
     """Open it, then `run` it; closing releases what is still claimed."""
 
-    def __init__(self, settings: Settings, portal: Portal, closing: ExitStack) -> None:
-        self._settings, self._portal, self._closing = settings, portal, closing
+    def __init__(self, settings: Settings, bridge: AsyncBridge, closing: ExitStack) -> None:
+        self._settings, self._bridge, self._closing = settings, bridge, closing
         self._parts = vetted(settings)
         self._staleness = StalenessRule(settings.max_staleness, settings.stale_tokens)
         self._registry = CollectorRegistry()
         self._report = Report(self._registry)
         self._store = Store.connect(settings.redis_url, project=settings.project)
-        closing.callback(portal.close, self._store.close)
+        closing.callback(bridge.close, self._store.close)
         self.trace = StepTrace(
             settings.checkpoint_dir / "traces", rank=int(os.environ.get("RANK", "0"))
         )
@@ -65,19 +65,21 @@ class Job:
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings, portal: Portal) -> Iterator[Self]:
+    def open(cls, settings: Settings, bridge: AsyncBridge) -> Iterator[Self]:
         with ExitStack() as closing:
-            yield cls(settings, portal, closing)
+            yield cls(settings, bridge, closing)
 
     def run(self) -> None:
         """Take up the work where it was left, train until told to stop, leave a checkpoint."""
-        lineage = Lineage(self._store, self._portal, self._checkpoints, self._settings.model_dir)
-        learner = self._learner(lineage)
+        resumption = Resumption(
+            self._store, self._bridge, self._checkpoints, self._settings.model_dir
+        )
+        learner = self._learner(resumption)
         ranks = Ranks.join()
         ledger = self._ledger() if ranks.is_primary else None
-        history = None if ledger is None else self._history(ledger)
-        publisher = self._publisher(ranks, history, None if ledger is None else self._best(ledger))
-        progress = lineage.resume(learner, publisher, ranks)
+        records = None if ledger is None else self._records(ledger)
+        publisher = self._publisher(ranks, records, None if ledger is None else self._best(ledger))
+        progress = resumption.resume(learner, publisher, ranks)
         if ranks.is_primary:
             self._closing.enter_context(listening(self._settings, self._registry))
         self._report.serving(progress.version)
@@ -89,7 +91,7 @@ class Job:
             publisher=publisher,
             checkpoints=self._checkpoints,
             report=self._report,
-            history=history,
+            records=records,
             writers=self._writers(learner.steps) if ranks.is_primary else (),
             trace=self.trace,
             data_parallel=layout(self._settings).data_parallel(ranks.size),
@@ -102,9 +104,9 @@ class Job:
             trainer.settle()
         log.info("stopped", extra={"step": learner.steps, "version": progress.version})
 
-    def _learner(self, lineage: Lineage) -> Learner:
+    def _learner(self, resumption: Resumption) -> Learner:
         learner = Learner.create(
-            lineage.starting_weights(),
+            resumption.starting_weights(),
             optimizer(self._settings),
             layout=layout(self._settings),
             dtype=getattr(torch, self._settings.dtype),
@@ -122,24 +124,24 @@ class Job:
         return learner.freeze(self._settings.reference_dir or self._settings.model_dir)
 
     def _ledger(self) -> Ledger:
-        ledger = self._portal.call(Ledger.open, self._settings.database_url)
-        self._closing.callback(self._portal.close, ledger.close)
+        ledger = self._bridge.call(Ledger.open, self._settings.database_url)
+        self._closing.callback(self._bridge.close, ledger.close)
         return ledger
 
-    def _history(self, ledger: Ledger) -> History:
-        return History(self._store, ledger, self._portal, project=self._settings.project)
+    def _records(self, ledger: Ledger) -> TrainingRecords:
+        return TrainingRecords(self._store, ledger, self._bridge, project=self._settings.project)
 
-    def _best(self, ledger: Ledger) -> Best:
-        return Best(
+    def _best(self, ledger: Ledger) -> BestPolicies:
+        return BestPolicies(
             ledger,
-            self._portal,
+            self._bridge,
             project=self._settings.project,
             kept=self._settings.best_kept,
             min_episodes=self._settings.best_min_episodes,
         )
 
-    def _writers(self, steps: int) -> list[Writer]:
-        writers: list[Writer] = []
+    def _writers(self, steps: int) -> list[MetricWriter]:
+        writers: list[MetricWriter] = []
         if (directory := self._settings.tensorboard_dir) is not None:
             writers.append(TensorBoardWriter(directory, after_step=steps))
         if (directory := self._settings.wandb_dir) is not None:
@@ -148,33 +150,35 @@ class Job:
             self._closing.callback(writer.close)
         return writers
 
-    def _publisher(self, ranks: Ranks, history: History | None, best: Best | None) -> Publisher:
+    def _publisher(
+        self, ranks: Ranks, records: TrainingRecords | None, best: BestPolicies | None
+    ) -> Publisher:
         secret = self._settings.engine_admin_key
         key = None if secret is None else secret.get_secret_value()
         engines = [EngineControl(url, admin_key=key) for url in self._settings.engines]
         for engine in engines:
-            self._closing.callback(self._portal.close, engine.close)
+            self._closing.callback(self._bridge.close, engine.close)
         return Publisher(
             self._store,
-            self._portal,
+            self._bridge,
             ranks,
             policies=self._policies,
             base_dir=self._settings.model_dir,
             engines=engines,
             policies_kept=self._settings.policies_kept,
             report=self._report,
-            history=history,
+            records=records,
             best=best,
         )
 
     def _feed(self, ranks: Ranks, progress: Progress) -> Feed:
         return Feed(
             self._store,
-            self._portal,
+            self._bridge,
             ranks,
             groups_per_batch=self._settings.groups_per_batch,
             staleness=self._staleness,
-            buffer=Buffer(
+            buffer=ReplayBuffer(
                 self._settings.buffer_groups or self._settings.groups_per_batch,
                 order=self._settings.batch_order,
                 seed=self._settings.seed,

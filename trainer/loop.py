@@ -18,8 +18,8 @@ from trainer.objective.objective import Objective
 from trainer.objective.steps import Steps, take_steps
 from trainer.publish.checkpoints import Checkpoints, Progress
 from trainer.publish.publisher import Publisher
-from trainer.publish.training_records import History
-from trainer.telemetry.metric_writers import Writer
+from trainer.publish.training_records import TrainingRecords
+from trainer.telemetry.metric_writers import MetricWriter
 from trainer.telemetry.report import Report, summarize
 from trainer.telemetry.step_trace import StepTrace
 
@@ -35,8 +35,8 @@ class Trainer:
     publisher: Publisher
     checkpoints: Checkpoints
     report: Report
-    history: History | None  # rank 0's
-    writers: Sequence[Writer]  # rank 0's
+    records: TrainingRecords | None  # rank 0's
+    writers: Sequence[MetricWriter]  # rank 0's
     trace: StepTrace
     data_parallel: int  # ranks that share the microbatches of a batch
     token_budget: int
@@ -117,12 +117,12 @@ class Trainer:
         """Metrics, a log line, the ledger."""
         summary = summarize(batch, steps)
         self.report.stepped(summary, step=self.learner.steps, version=policy.version)
-        if self.history is not None:
-            self.history.step(self.learner.steps, policy, summary)
+        if self.records is not None:
+            self.records.step(self.learner.steps, policy, summary)
         for writer in self.writers:
             self.write(writer, summary | {"version": policy.version})
 
-    def write(self, writer: Writer, values: dict[str, float]) -> None:
+    def write(self, writer: MetricWriter, values: dict[str, float]) -> None:
         """A full disk costs a chart, not the training."""
         try:
             writer.write(self.learner.steps, values)

@@ -13,7 +13,7 @@ from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.reward import Reward
 from rollout.episode.turn import Output, Turn, VersionInterval, encode_turn, pack_tokens
 from rollout.store.store import Store
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.megatron.learner import Learner
 
@@ -30,7 +30,7 @@ class Bandit:
     """Plays whole groups into the store with the learner's present policy."""
 
     store: Store
-    portal: Portal
+    bridge: AsyncBridge
     reward: Callable[[int], float]
     groups: int = 4
     group_size: int = 8
@@ -43,7 +43,7 @@ class Bandit:
         groups = [f"grp_{uuid4().hex}" for _ in range(self.groups)]
         for group in groups:
             for token in self.random.choices(range(VOCABULARY), weights, k=self.group_size):
-                self.portal.call(self._play_one, group, token, float(logprobs[token]), version)
+                self.bridge.call(self._play_one, group, token, float(logprobs[token]), version)
         return groups
 
     async def _play_one(self, group: str, token: int, logprob: float, version: int) -> None:

@@ -15,23 +15,23 @@ from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.store.store import Store
 from tests.trainer.bandit import Bandit
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 from trainer.batch.staleness import StalenessRule
 from trainer.composition.composition import Composition
 from trainer.feed.feed import Feed
-from trainer.feed.replay_buffer import Buffer
+from trainer.feed.replay_buffer import ReplayBuffer
 from trainer.learner.lora import Lora
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.loop import Trainer
 from trainer.megatron.learner import Learner
 from trainer.objective.objective import Objective
-from trainer.publish.best_policies import Best
+from trainer.publish.best_policies import BestPolicies
 from trainer.publish.checkpoints import Checkpoints, Progress
 from trainer.publish.publisher import Publisher
-from trainer.publish.resume import Lineage
-from trainer.publish.training_records import History
+from trainer.publish.resume import Resumption
+from trainer.publish.training_records import TrainingRecords
 from trainer.ranks import Ranks
-from trainer.telemetry.metric_writers import Writer
+from trainer.telemetry.metric_writers import MetricWriter
 from trainer.telemetry.report import Report
 from trainer.telemetry.step_trace import StepTrace
 
@@ -98,61 +98,61 @@ class Stand:
 
     def _start(self, closing: ExitStack) -> None:
         place = self.place
-        self.portal = closing.enter_context(Portal.open())
+        self.bridge = closing.enter_context(AsyncBridge.open())
         self.store = Store.connect(place.redis_url, project=place.project, clock=place.clock)
-        closing.callback(self.portal.close, self.store.close)
+        closing.callback(self.bridge.close, self.store.close)
         self.checkpoints = Checkpoints(place.checkpoint_dir, every_steps=5, keep=2)
         self.registry = CollectorRegistry()
         self.report = Report(self.registry)
-        self.writers: list[Writer] = []
+        self.writers: list[MetricWriter] = []
         self.trace = StepTrace(place.directory / "traces")
-        lineage = Lineage(self.store, self.portal, self.checkpoints, place.model_dir)
+        resumption = Resumption(self.store, self.bridge, self.checkpoints, place.model_dir)
         settings = OptimizerSettings(learning_rate=5e-3)
         rate = place.parts.critic_learning_rate
         critic = OptimizerSettings(rate) if place.parts.needs_critic else None
         learner = Learner.create(
-            lineage.starting_weights(), settings, lora=place.lora, critic=critic
+            resumption.starting_weights(), settings, lora=place.lora, critic=critic
         )
         self.learner = closing.enter_context(learner)
         self.publisher = Publisher(
             self.store,
-            self.portal,
+            self.bridge,
             Ranks(),
             policies=PolicyStore(place.weights_dir),
             base_dir=place.model_dir,
             engines=[],
             policies_kept=place.policies_kept,
             report=self.report,
-            history=self._history(closing),
+            records=self._records(closing),
             best=self._best(),
         )
-        self.progress = lineage.resume(self.learner, self.publisher, Ranks())
-        self.bandit = Bandit(self.store, self.portal, self._reward, groups=GROUPS)
+        self.progress = resumption.resume(self.learner, self.publisher, Ranks())
+        self.bandit = Bandit(self.store, self.bridge, self._reward, groups=GROUPS)
         self.feed = RoundsOfPlay(
             self.store,
-            self.portal,
+            self.bridge,
             Ranks(),
             groups_per_batch=GROUPS,
             staleness=StalenessRule(4),
-            buffer=Buffer(GROUPS),
+            buffer=ReplayBuffer(GROUPS),
             lease_seconds=LEASE_SECONDS,
             version=self.progress.version,
             report=self.report,
         )
         self.feed.learner, self.feed.bandit = self.learner, self.bandit
 
-    def _history(self, closing: ExitStack) -> History | None:
+    def _records(self, closing: ExitStack) -> TrainingRecords | None:
         if self.place.database_url is None:
             return None
-        self.ledger = self.portal.call(Ledger.open, self.place.database_url)
-        closing.callback(self.portal.close, self.ledger.close)
-        return History(self.store, self.ledger, self.portal, project=self.place.project)
+        self.ledger = self.bridge.call(Ledger.open, self.place.database_url)
+        closing.callback(self.bridge.close, self.ledger.close)
+        return TrainingRecords(self.store, self.ledger, self.bridge, project=self.place.project)
 
-    def _best(self) -> Best | None:
+    def _best(self) -> BestPolicies | None:
         if self.place.database_url is None:
             return None
-        return Best(
-            self.ledger, self.portal, project=self.place.project, kept=1, min_episodes=MIN_EPISODES
+        return BestPolicies(
+            self.ledger, self.bridge, project=self.place.project, kept=1, min_episodes=MIN_EPISODES
         )
 
     def __exit__(self, *_: object) -> None:
@@ -171,7 +171,7 @@ class Stand:
             publisher=self.publisher,
             checkpoints=self.checkpoints,
             report=self.report,
-            history=None,
+            records=None,
             writers=self.writers,
             trace=self.trace,
             data_parallel=1,

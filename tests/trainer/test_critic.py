@@ -269,7 +269,7 @@ def test_warm_up_moves_the_critic_alone(place: Place) -> None:
             place.weights_dir / published(place.weights_dir)[-1] / "model.safetensors"
         )
         assert all(torch.equal(before[name], weight) for name, weight in fifth.items())
-        totals = stand.portal.call(stand.store.totals)
+        totals = stand.bridge.call(stand.store.totals)
         assert totals.trained == totals.opened == 5 * GROUPS * stand.bandit.group_size
         assert stand.metric("turngate_training_critic_loss") > 0
         assert stand.metric("turngate_training_steps_total") == 0

@@ -44,7 +44,7 @@ def test_a_constant_reward_changes_nothing(place: Place) -> None:
         assert all(torch.equal(before[name], after[name]) for name in before)
         assert published(place.weights_dir) == ["v00000000"]
         assert progress.version == 0
-        totals = stand.portal.call(stand.store.totals)
+        totals = stand.bridge.call(stand.store.totals)
         assert totals.discarded[DiscardReason.NO_SIGNAL] == 3 * GROUPS * stand.bandit.group_size
         assert totals.trained == 0
 
@@ -53,7 +53,7 @@ def test_every_step_publishes_what_the_learner_holds(place: Place) -> None:
     """After a step the recorded policy is whole on disk, its parent is the one before, its tensors bit-equal."""
     with Stand(place, reward=lambda token: float(is_even(token))) as stand:
         stand.train(rounds=2)
-        recorded = stand.portal.call(stand.store.policy)
+        recorded = stand.bridge.call(stand.store.policy)
         assert recorded is not None
         assert (recorded.version, recorded.parent) == (2, 1)
         verify(recorded)
@@ -67,9 +67,9 @@ def test_trained_episodes_name_the_policy_they_went_into(place: Place) -> None:
     """Every played episode is trained, and the totals add up."""
     with Stand(place, reward=lambda token: float(is_even(token))) as stand:
         stand.train(rounds=3)
-        totals = stand.portal.call(stand.store.totals)
+        totals = stand.bridge.call(stand.store.totals)
         assert totals.trained == totals.opened == 3 * GROUPS * stand.bandit.group_size
-        episodes, _ = stand.portal.call(stand.store.episodes)
+        episodes, _ = stand.bridge.call(stand.store.episodes)
         assert {episode.header.policy_version for episode in episodes} <= {1, 2, 3}
 
 

@@ -266,7 +266,7 @@ def test_a_minibatch_that_is_not_finite_goes_back_alone(place: Place) -> None:
         assert stand.metric("turngate_training_steps_total") == stand.learner.steps == GROUPS - 1
         assert stand.metric("turngate_training_skipped_steps_total") == 1
         assert stand.metric("turngate_training_alerts_total", kind="not_finite") == 1
-        totals = stand.portal.call(stand.store.totals)
+        totals = stand.bridge.call(stand.store.totals)
         assert (totals.trained, totals.groups["ready"]) == (GROUPS - 1, 1)
 
 

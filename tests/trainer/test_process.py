@@ -22,7 +22,7 @@ from rollout.policies import verify
 from rollout.settings import SettingsError
 from rollout.store.store import Store
 from tests.trainer.bandit import play_uniformly
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 from trainer.job import listening, optimizer
 from trainer.settings import Settings
 
@@ -48,18 +48,18 @@ def environment(redis_url: str, model_dir: Path, tmp_path: Path) -> dict[str, st
 
 
 @pytest.fixture
-def portal() -> Iterator[Portal]:
-    with Portal.open() as portal:
-        yield portal
+def bridge() -> Iterator[AsyncBridge]:
+    with AsyncBridge.open() as bridge:
+        yield bridge
 
 
 @pytest.fixture
-def store(environment: dict[str, str], portal: Portal) -> Iterator[Store]:
+def store(environment: dict[str, str], bridge: AsyncBridge) -> Iterator[Store]:
     store = Store.connect(
         environment["TURNGATE_REDIS_URL"], project=environment["TURNGATE_PROJECT"]
     )
     yield store
-    portal.call(store.close)
+    bridge.call(store.close)
 
 
 @contextmanager
@@ -91,70 +91,70 @@ async def play(store: Store, groups: int) -> None:
 
 
 def test_it_trains_tells_and_ends(
-    environment: dict[str, str], store: Store, portal: Portal
+    environment: dict[str, str], store: Store, bridge: AsyncBridge
 ) -> None:
     """Ready, two steps, the first traced on SIGUSR1, metrics; SIGTERM: checkpoint, claims given back, code 0; store and ledger say what happened."""
     with running(environment) as process:
         wait_for(process, "ready")
         ready = json.loads(Path(environment["TURNGATE_TRAINER_READY_FILE"]).read_text())
         process.send_signal(signal.SIGUSR1)
-        portal.call(play, store, 2 * GROUPS)
+        bridge.call(play, store, 2 * GROUPS)
         traced = wait_for(process, "traced")
         assert "version=1" in wait_for(process, "step")
         assert "version=2" in wait_for(process, "step")
         url = f"http://{ready['host']}:{ready['metrics_port']}/metrics"
         with urllib.request.urlopen(url, timeout=10) as reply:
             assert "turngate_training_steps_total 2.0" in reply.read().decode()
-        portal.call(play, store, GROUPS - 1)
+        bridge.call(play, store, GROUPS - 1)
         process.send_signal(signal.SIGTERM)
         wait_for(process, "stopped")
         assert process.wait(timeout=60) == 0
-    totals = portal.call(store.totals)
+    totals = bridge.call(store.totals)
     assert totals.trained == 2 * GROUPS * GROUP_SIZE
     assert totals.groups == {"ready": GROUPS - 1, "claimed": 0}
     checkpoints = Path(environment["TURNGATE_TRAINER_CHECKPOINT_DIR"])
     assert [path.name for path in checkpoints.glob("step*")] == ["step00000002"]
     (trace,) = (checkpoints / "traces").iterdir()
     assert str(trace) in traced
-    training = portal.call(store.training)
+    training = bridge.call(store.training)
     assert training["step"] == training["version"] == "2"
     assert int(training["max_live_episodes"]) == 5 * GROUPS * GROUP_SIZE
     assert float(training["reward_mean"]) == 0.5
-    ledger = portal.call(Ledger.open, environment["TURNGATE_DATABASE_URL"])
+    ledger = bridge.call(Ledger.open, environment["TURNGATE_DATABASE_URL"])
     project = environment["TURNGATE_PROJECT"]
-    steps = portal.call(ledger.training_steps, project)
-    policies = portal.call(ledger.policies, project)
-    portal.call(ledger.close)
+    steps = bridge.call(ledger.training_steps, project)
+    policies = bridge.call(ledger.policies, project)
+    bridge.call(ledger.close)
     assert [(step.step, step.version) for step in steps] == [(1, 1), (2, 2)]
     assert [(policy.version, policy.parent) for policy in policies] == [(0, None), (1, 0), (2, 1)]
 
 
 def test_killed_at_any_moment_it_goes_on(
-    environment: dict[str, str], store: Store, portal: Portal
+    environment: dict[str, str], store: Store, bridge: AsyncBridge
 ) -> None:
     """SIGKILL after a step, with a full queue: the next process trains the rest, and nothing twice."""
     with running(environment) as process:
         wait_for(process, "ready")
-        portal.call(play, store, 4 * GROUPS)
+        bridge.call(play, store, 4 * GROUPS)
         wait_for(process, "step")
         process.kill()
         process.wait()
     with running(environment) as process:
         wait_for(process, "ready")
-        while portal.call(store.totals).trained < 4 * GROUPS * GROUP_SIZE:
+        while bridge.call(store.totals).trained < 4 * GROUPS * GROUP_SIZE:
             wait_for(process, "step")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-    recorded = portal.call(store.policy)
+    recorded = bridge.call(store.policy)
     assert recorded is not None
     verify(recorded)
-    totals = portal.call(store.totals)
+    totals = bridge.call(store.totals)
     assert totals.trained == totals.opened == 4 * GROUPS * GROUP_SIZE
     assert totals.groups == {"ready": 0, "claimed": 0}
 
 
 def test_two_ranks_train_one_policy(
-    environment: dict[str, str], store: Store, portal: Portal
+    environment: dict[str, str], store: Store, bridge: AsyncBridge
 ) -> None:
     """Under torchrun with two processes there is one policy, one ready file, and SIGTERM ends both.
 
@@ -171,12 +171,12 @@ def test_two_ranks_train_one_policy(
     )
     with running(environment, *launcher) as process:
         wait_for(process, "ready")
-        portal.call(play, store, GROUPS)
+        bridge.call(play, store, GROUPS)
         assert "version=1" in wait_for(process, "step")
         process.send_signal(signal.SIGTERM)
         wait_for(process, "stopped")
         process.wait(timeout=60)
-    assert portal.call(store.totals).trained == GROUPS * GROUP_SIZE
+    assert bridge.call(store.totals).trained == GROUPS * GROUP_SIZE
     weights = Path(environment["TURNGATE_WEIGHTS_DIR"])
     assert sorted(p.name for p in weights.glob("v*")) == ["v00000000", "v00000001"]
 
@@ -251,7 +251,7 @@ def test_a_schedule_reaches_the_optimizer(tmp_path: Path) -> None:
 
 
 def test_a_broken_model_is_refused_before_anything_is_touched(
-    environment: dict[str, str], store: Store, portal: Portal, tmp_path: Path
+    environment: dict[str, str], store: Store, bridge: AsyncBridge, tmp_path: Path
 ) -> None:
     """A model directory without weights ends the process with code 2 and records no policy."""
     empty = tmp_path / "empty"
@@ -260,4 +260,4 @@ def test_a_broken_model_is_refused_before_anything_is_touched(
         assert process.wait(timeout=START_SECONDS) == 2
         assert process.stderr is not None
         assert "config.json" in process.stderr.read()
-    assert portal.call(store.policy) is None
+    assert bridge.call(store.policy) is None

@@ -22,10 +22,10 @@ from rollout.episode.turn import DiscardReason
 from rollout.errors import ClaimLost, StoreUnavailable
 from rollout.policies import Policy
 from rollout.store.store import Store
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 from trainer.batch.staleness import StalenessRule
-from trainer.feed.replay_buffer import Buffer
-from trainer.feed.zero_variance_groups import silent
+from trainer.feed.replay_buffer import ReplayBuffer
+from trainer.feed.zero_variance_groups import zero_variance_groups
 from trainer.ranks import Ranks
 from trainer.telemetry.report import Report
 
@@ -41,12 +41,12 @@ class Feed:
     def __init__(
         self,
         store: Store,
-        portal: Portal,
+        bridge: AsyncBridge,
         ranks: Ranks,
         *,
         groups_per_batch: int,
         staleness: StalenessRule,
-        buffer: Buffer,
+        buffer: ReplayBuffer,
         lease_seconds: float,
         version: int,
         report: Report,
@@ -54,7 +54,7 @@ class Feed:
     ) -> None:
         self.version = version  # of the policy the learner holds
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._store, self._portal, self._ranks = store, portal, ranks
+        self._store, self._bridge, self._ranks = store, bridge, ranks
         self._groups_per_batch = groups_per_batch
         self._staleness = staleness
         self._buffer = buffer
@@ -62,9 +62,7 @@ class Feed:
         self._held: dict[str, Claim] = {}  # under lease: what is buffered and what is being trained
         self._refusals: Counter[str] = Counter()
         self._report = report
-        self._most_replaced = (
-            most_replaced  # silent groups per batch; a solved task must not stall training
-        )
+        self._most_replaced = most_replaced  # groups of equal rewards per batch; a solved task must not stall training
         self._num_replaced = 0
 
     @contextmanager
@@ -74,13 +72,13 @@ class Feed:
             yield self
             return
         state = {"max_live_episodes": max_live_episodes, "closed": 0}
-        self._portal.call(self._store.set_training, state)
-        with self._portal.background(self._keep_alive):
+        self._bridge.call(self._store.set_training, state)
+        with self._bridge.background(self._keep_alive):
             try:
                 yield self
             finally:
                 self.release()
-                self._portal.call(self._admit)
+                self._bridge.call(self._admit)
 
     def __iter__(self) -> Iterator[list[Claim]]:
         while (claims := self._next_batch()) is not None:
@@ -103,7 +101,7 @@ class Feed:
     def checkpointed(self, version: int) -> None:
         """What was trained up to here need not be kept for another try."""
         if self._ranks.is_primary:
-            self._portal.call(self._store.checkpointed, version)
+            self._bridge.call(self._store.checkpointed, version)
 
     def refuse(self, claims: Sequence[Claim]) -> None:
         """Give back what could not be trained on; a group refused three times is discarded as failed."""
@@ -125,7 +123,7 @@ class Feed:
         ids = [claim.group_id for claim in claims]
         if not self._ranks.is_primary or not ids:
             return
-        self._portal.call(transition, ids)
+        self._bridge.call(transition, ids)
         self._forget(ids)
 
     def _forget(self, group_ids: Sequence[str]) -> None:
@@ -143,15 +141,15 @@ class Feed:
 
     def _gather(self) -> list[Claim] | None:
         """A whole batch; nothing after a quiet while; None when the process is to stop."""
-        return self._portal.call(self._fill) if self._ranks.is_primary else None
+        return self._bridge.call(self._fill) if self._ranks.is_primary else None
 
     async def _fill(self) -> list[Claim] | None:
         deadline = anyio.current_time() + QUIET_SECONDS
         await self._admit()
         await self._drop_stale()
-        while not self._portal.is_stopping:
+        while not self._bridge.is_stopping:
             remaining = deadline - anyio.current_time()
-            if remaining <= 0 or await is_pinned(self._store, self._portal, remaining):
+            if remaining <= 0 or await is_pinned(self._store, self._bridge, remaining):
                 await self._give_back()
                 return []
             await self._claim()
@@ -159,7 +157,7 @@ class Feed:
                 self._num_replaced = 0
                 await self._close()
                 return self._buffer.take(self._groups_per_batch)
-            await self._portal.until_stopped(partial(self._store.wait_ready, remaining))
+            await self._bridge.until_stopped(partial(self._store.wait_ready, remaining))
         return None
 
     async def _admit(self) -> None:
@@ -198,7 +196,7 @@ class Feed:
             judged_by=self._staleness.judged_by,
             lease_seconds=self._lease_seconds,
         )
-        replaced = silent(claims)[: self._most_replaced - self._num_replaced]
+        replaced = zero_variance_groups(claims)[: self._most_replaced - self._num_replaced]
         kept = [claim for claim in claims if claim not in replaced]
         self._held |= {claim.group_id: claim for claim in kept}
         self._buffer.hold(kept)
@@ -230,7 +228,7 @@ class Feed:
             await anyio.sleep(self._lease_seconds / 3)
 
 
-async def is_pinned(store: Store, portal: Portal, patience_seconds: float) -> bool:
+async def is_pinned(store: Store, bridge: AsyncBridge, patience_seconds: float) -> bool:
     """Whether an operator's pin holds training up, after waiting so long for its end.
 
     While another policy is served than the one being trained, episodes belong to another lineage.
@@ -239,5 +237,5 @@ async def is_pinned(store: Store, portal: Portal, patience_seconds: float) -> bo
         return False
     async with store.signals() as changes:
         if await store.pinned():
-            await portal.until_stopped(partial(changes.wait, patience_seconds))
+            await bridge.until_stopped(partial(changes.wait, patience_seconds))
     return await store.pinned()

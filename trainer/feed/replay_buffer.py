@@ -20,7 +20,7 @@ CORRECTION_EXPONENT = 0.4
 LEAST_PRIORITY = 0.1  # of the highest: a group without a signal is drawn too, only later
 
 
-class Buffer:
+class ReplayBuffer:
     """Holds at most `capacity` groups, in the order in which they became ready."""
 
     def __init__(self, capacity: int, *, order: Order = "oldest", seed: int = 0) -> None:

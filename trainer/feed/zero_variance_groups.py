@@ -8,7 +8,7 @@ from rollout.episode.group import Claim
 from trainer.algorithms import dynamic_sampling
 
 
-def silent(claims: Sequence[Claim]) -> list[Claim]:
+def zero_variance_groups(claims: Sequence[Claim]) -> list[Claim]:
     """Those of two or more whose rewards all agree, as the environment gave them: shaping would make them look alive.
 
     A group of one has no spread to judge; the running baseline may yet make something of it.

@@ -21,7 +21,7 @@ from trainer.learner.paths import MIN_SAVING
 from trainer.megatron import platform, processes
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.checkpoint import checkpoint
-from trainer.megatron.checkpoint.checkpoint_writer import Scribe
+from trainer.megatron.checkpoint.checkpoint_writer import CheckpointWriter
 from trainer.megatron.configuration import Recompute
 from trainer.megatron.frozen_policy import Frozen
 from trainer.megatron.layers import adapters
@@ -38,7 +38,7 @@ class Learner:
         self._networks = networks
         self._architecture, self._policy = networks.architecture, networks.policy
         self._membership = membership
-        self._scribe = Scribe()
+        self._checkpoint_writer = CheckpointWriter()
 
     @classmethod
     def create(
@@ -82,7 +82,7 @@ class Learner:
 
     def close(self) -> None:
         """Wait for checkpoints in the making and leave the job, unless it was there before this learner."""
-        self._scribe.close()
+        self._checkpoint_writer.close()
         self._membership.leave()
 
     @property
@@ -157,7 +157,7 @@ class Learner:
         `state` is the caller's, of JSON values. Every process has the same outcome: OSError if it cannot be written.
         """
         draft = checkpoint.Draft.of(path, self._networks, state)
-        return self._scribe.begin(draft.write)
+        return self._checkpoint_writer.begin(draft.write)
 
     def save(self, path: Path, state: Mapping[str, object]) -> None:
         """As `begin_save`, to its end."""

@@ -10,18 +10,18 @@ from collections.abc import Collection
 from rollout.errors import LedgerUnavailable
 from rollout.ledger.evaluation import Evaluation, ranked
 from rollout.ledger.ledger import Ledger
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 
-log = logging.getLogger("trainer.best")
+log = logging.getLogger("trainer.best_policies")
 
 
-class Best:
+class BestPolicies:
     """Rank 0 only."""
 
     def __init__(
-        self, ledger: Ledger, portal: Portal, *, project: str, kept: int, min_episodes: int
+        self, ledger: Ledger, bridge: AsyncBridge, *, project: str, kept: int, min_episodes: int
     ) -> None:
-        self._ledger, self._portal = ledger, portal
+        self._ledger, self._bridge = ledger, bridge
         self._project = project
         self._kept = kept
         self._min_episodes = min_episodes
@@ -45,4 +45,4 @@ class Best:
         return self._seen
 
     def _look(self) -> list[Evaluation]:
-        return self._portal.call(self._ledger.evaluations, self._project)
+        return self._bridge.call(self._ledger.evaluations, self._project)

@@ -24,11 +24,11 @@ from rollout.engine.swap import LOAD_SECONDS, Swap, reconcile
 from rollout.errors import PolicyNotWritten
 from rollout.policies import Policy, PolicyStore
 from rollout.store.store import Store
-from trainer.async_bridge import Portal, Stopped
+from trainer.async_bridge import AsyncBridge, Stopped
 from trainer.megatron.learner import Learner
 from trainer.publish.adapter_files import write_adapter
-from trainer.publish.best_policies import Best
-from trainer.publish.training_records import History
+from trainer.publish.best_policies import BestPolicies
+from trainer.publish.training_records import TrainingRecords
 from trainer.publish.weight_files import write_weights
 from trainer.ranks import Ranks
 from trainer.telemetry.report import Report
@@ -49,7 +49,7 @@ class Publisher:
     def __init__(
         self,
         store: Store,
-        portal: Portal,
+        bridge: AsyncBridge,
         ranks: Ranks,
         *,
         policies: PolicyStore,
@@ -57,11 +57,11 @@ class Publisher:
         engines: Sequence[EngineControl],
         policies_kept: int,
         report: Report,
-        history: History | None,
-        best: Best | None,
+        records: TrainingRecords | None,
+        best: BestPolicies | None,
     ) -> None:
-        self._store, self._portal, self._ranks = store, portal, ranks
-        self._report, self._history, self._best = report, history, best
+        self._store, self._bridge, self._ranks = store, bridge, ranks
+        self._report, self._records, self._best = report, records, best
         self._policies = policies
         self._base_dir = base_dir
         self._engines = engines
@@ -87,23 +87,23 @@ class Publisher:
                 return policy
             if is_stopping:
                 raise Stopped(f"policy {version} could not be written")
-            self._portal.wait(wait_seconds)
+            self._bridge.wait(wait_seconds)
             wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
 
     def record(self, policy: Policy) -> None:
         """Make it the current policy without having trained anything into it."""
         if self._ranks.is_primary:
-            self._portal.call(self._store.record_policy, policy)
-        if self._history is not None:
-            self._history.policy(policy)
+            self._bridge.call(self._store.record_policy, policy)
+        if self._records is not None:
+            self._records.policy(policy)
 
     def swap(self) -> None:
         """Bring every engine to the policy the store says to serve; one that fails is reported and left behind."""
         if not self._ranks.is_primary:
             return
-        swaps = self._portal.call(self._swap)
-        if self._history is not None:
-            self._history.swaps(swaps)
+        swaps = self._bridge.call(self._swap)
+        if self._records is not None:
+            self._records.swaps(swaps)
         for swap in swaps:
             if swap.ok:
                 self._report.swapped(swap.engine, swap.gap_seconds)
@@ -118,7 +118,7 @@ class Publisher:
 
     def pinned(self) -> frozenset[int]:
         """Versions that stay however old they are, as rank 0 knows: the best ones, and the one to be served."""
-        served = self._portal.call(self._store.policy)
+        served = self._bridge.call(self._store.policy)
         pinned = frozenset() if served is None else frozenset({served.version})
         return pinned | self._best_versions()
 
@@ -139,7 +139,7 @@ class Publisher:
         """From the store's counter, past what an emptied Redis has forgotten: scores must not find another policy."""
         evaluated = frozenset() if self._best is None else self._best.evaluated()
         newest = max([parent, *self._policies.versions(), *evaluated])
-        while (version := self._portal.call(self._store.next_version)) <= newest:
+        while (version := self._bridge.call(self._store.next_version)) <= newest:
             pass
         return version
 
@@ -159,7 +159,7 @@ class Publisher:
         except PolicyNotWritten as error:
             _take_part(tensors, factors)
             self._report.alert("publish", version=version, error=str(error))
-            return None, self._portal.is_stopping
+            return None, self._bridge.is_stopping
         return policy, False
 
     async def _swap(self) -> list[Swap]:

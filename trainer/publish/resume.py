@@ -12,24 +12,24 @@ from pathlib import Path
 from rollout.policies import Policy
 from rollout.settings import SettingsError
 from rollout.store.store import Store
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 from trainer.megatron.learner import Learner
 from trainer.publish.checkpoints import Checkpoints, Progress
 from trainer.publish.publisher import Publisher
 from trainer.ranks import Ranks
 
-log = logging.getLogger("trainer.lineage")
+log = logging.getLogger("trainer.resume")
 
 
-class Lineage:
+class Resumption:
     """What is recorded, what is checkpointed, and how the two are brought together."""
 
     def __init__(
-        self, store: Store, portal: Portal, checkpoints: Checkpoints, model_dir: Path
+        self, store: Store, bridge: AsyncBridge, checkpoints: Checkpoints, model_dir: Path
     ) -> None:
-        self._store, self._portal, self._checkpoints = store, portal, checkpoints
+        self._store, self._bridge, self._checkpoints = store, bridge, checkpoints
         self._model_dir = model_dir
-        self._recorded = portal.call(store.recorded_policy)
+        self._recorded = bridge.call(store.recorded_policy)
         if self._recorded is not None:
             refuse_another_model(self._recorded, model_dir)
 
@@ -57,7 +57,7 @@ class Lineage:
         self, learner: Learner, progress: Progress, publisher: Publisher, ranks: Ranks
     ) -> Progress:
         if ranks.is_primary:
-            groups = self._portal.call(self._store.restore, progress.version)
+            groups = self._bridge.call(self._store.restore, progress.version)
             fields = {"version": progress.version, "requeued_groups": len(groups)}
             log.warning("the checkpoint is older than the recorded policy", extra=fields)
         policy = publisher.write(learner, parent=progress.version)

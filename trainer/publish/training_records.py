@@ -15,18 +15,18 @@ from rollout.ledger.ledger import Ledger
 from rollout.ledger.records import SwapRecord, TrainingStep
 from rollout.policies import Policy
 from rollout.store.store import Store
-from trainer.async_bridge import Portal
+from trainer.async_bridge import AsyncBridge
 
-log = logging.getLogger("trainer.history")
+log = logging.getLogger("trainer.training_records")
 
 MOST_PENDING = 10_000  # a long outage loses the oldest bookkeeping, never memory
 
 
-class History:
+class TrainingRecords:
     """Rank 0 only."""
 
-    def __init__(self, store: Store, ledger: Ledger, portal: Portal, *, project: str) -> None:
-        self._store, self._ledger, self._portal = store, ledger, portal
+    def __init__(self, store: Store, ledger: Ledger, bridge: AsyncBridge, *, project: str) -> None:
+        self._store, self._ledger, self._bridge = store, ledger, bridge
         self._project = project
         self._pending: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MOST_PENDING)
         self._last_step = time.monotonic()
@@ -46,7 +46,7 @@ class History:
             "step_seconds": round(now - self._last_step, 3),
         }
         self._last_step = now
-        self._portal.call(self._store.set_training, state)
+        self._bridge.call(self._store.set_training, state)
         record = TrainingStep(step, policy.version, metrics, policy.created)
         self.policy(policy)
         self._write(partial(self._ledger.record_step, self._project, record))
@@ -64,7 +64,7 @@ class History:
         self._pending.append(record)
         try:
             while self._pending:
-                self._portal.call(self._pending[0])
+                self._bridge.call(self._pending[0])
                 self._pending.popleft()
         except LedgerUnavailable as error:
             log.warning(

@@ -14,7 +14,7 @@ from typing import Protocol
 SECTION = "training"  # groups the charts
 
 
-class Writer(Protocol):
+class MetricWriter(Protocol):
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """The batch that ended with this optimizer step."""
 

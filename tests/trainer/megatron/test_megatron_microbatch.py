@@ -64,24 +64,22 @@ def test_ranks_share_a_batch_evenly(count: int, ranks: int) -> None:
 def test_context_parallel_ranks_hold_every_token_once(
     lengths: list[int], ranks: int, data: st.DataObject
 ) -> None:
-    """In trees too: each stretch ends a path that holds what its tokens see, and no rank has many more than another."""
+    """In trees too: each shard ends a path that holds what its tokens see, and no rank has many more than another."""
     bounds = [0, *itertools.accumulate(lengths)]
     parents = [data.draw(st.integers(-1, start - 1)) for start in bounds[:-1]]
     found = paths(bounds, parents)
     shares = [share(found, rank=rank, ranks=ranks) for rank in range(ranks)]
     held = [
-        bounds[stretch.path[-1][0]] + stretch.path[-1][1] - 1 - back
-        for stretches in shares
-        for stretch in stretches
-        for back in range(stretch.tokens)
+        bounds[shard.path[-1][0]] + shard.path[-1][1] - 1 - back
+        for shards in shares
+        for shard in shards
+        for back in range(shard.tokens)
     ]
     assert sorted(held) == list(range(bounds[-1]))
     assert all(
-        stretch.path[:-1] == found[stretch.path[-1][0]][:-1]
-        for stretches in shares
-        for stretch in stretches
+        shard.path[:-1] == found[shard.path[-1][0]][:-1] for shards in shares for shard in shards
     )
-    sizes = [sum(stretch.tokens for stretch in stretches) for stretches in shares]
+    sizes = [sum(shard.tokens for shard in shards) for shards in shares]
     assert max(sizes) - min(sizes) <= 2 * len(lengths)
 
 

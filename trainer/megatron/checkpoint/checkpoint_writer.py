@@ -7,7 +7,7 @@ import torch
 from torch.distributed import ProcessGroup
 
 
-class Scribe:
+class CheckpointWriter:
     """Its ranks agree over a group of their own, so that what they say does not mix with what training says."""
 
     def __init__(self) -> None:

@@ -51,14 +51,12 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
         self, query: Tensor, key: Tensor, value: Tensor, packing: Packing
     ) -> Iterator[Tensor]:
         keys, values = _sequences(key, value, packing)
-        sizes = [stretch.tokens for stretch in packing.stretches]
+        sizes = [shard.tokens for shard in packing.shards]
         padding = query.size(0) - sum(sizes)
-        for stretch, own in zip(
-            packing.stretches, torch.split(query, [*sizes, padding]), strict=False
-        ):
-            seen = (_along(stretch.path, keys), _along(stretch.path, values))
-            if stretch.is_whole:
-                yield causal_attention(own, *seen, [stretch.tokens], scale=self.scale)
+        for shard, own in zip(packing.shards, torch.split(query, [*sizes, padding]), strict=False):
+            seen = (_along(shard.path, keys), _along(shard.path, values))
+            if shard.is_whole:
+                yield causal_attention(own, *seen, [shard.tokens], scale=self.scale)
             else:
                 assert packing.horizon is not None
                 yield from self._attend_beyond(own, *seen, packing.horizon)

@@ -10,7 +10,7 @@ from trainer.learner.paths import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ContextShard:
     """The last `tokens` tokens of a path, all of one sequence."""
 
     path: Path
@@ -22,13 +22,13 @@ class Stretch:
         return len(self.path) == 1 and self.path[0][1] == self.tokens
 
 
-def share(paths: Sequence[Path], *, rank: int, ranks: int) -> list[Stretch]:
-    """The stretches of one rank, in the order of their sequences.
+def share(paths: Sequence[Path], *, rank: int, ranks: int) -> list[ContextShard]:
+    """The shards of one rank, in the order of their sequences.
 
     [(0, 8)] over 2 ranks  ->  tokens 0 1 and 6 7 for rank 0, and 2 3 4 5 for rank 1
     """
     return [
-        Stretch([*path[:-1], (path[-1][0], end)], end - start)
+        ContextShard([*path[:-1], (path[-1][0], end)], end - start)
         for path in paths
         for start, end in _pieces(path[-1][1], rank, ranks)
     ]

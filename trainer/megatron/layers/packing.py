@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.learner.microbatch import Microbatch
 from trainer.learner.paths import Path, length
-from trainer.megatron.layers.context_shards import Stretch, share
+from trainer.megatron.layers.context_shards import ContextShard, share
 
 # Rows of attention scores computed at once for a branch. On CPU 128 to 1024 differ by less than the noise;
 # the mask is this many rows of the longest path.
@@ -26,13 +26,13 @@ class Packing(PackedSeqParams):  # type: ignore[misc]
 
     rank: int
     lengths: list[int]  # of the sequences, whole
-    stretches: list[Stretch]  # this rank's
+    shards: list[ContextShard]  # this rank's
     tokens: (
         Tensor  # int64 [N], which of the microbatch's tokens are here; padding repeats the first
     )
     positions: Tensor  # int64 [N], how many tokens come before each on its path
     order: Tensor  # int64 [T], where each token is among the R x N of all ranks
-    horizon: Tensor | None  # [BRANCH_ROWS, longest path], None if every stretch is whole
+    horizon: Tensor | None  # [BRANCH_ROWS, longest path], None if every shard is whole
 
     @classmethod
     def of(
@@ -48,7 +48,7 @@ class Packing(PackedSeqParams):  # type: ignore[misc]
         """`multiple` pads each rank's tokens."""
         paths, device = microbatch.paths, microbatch.tokens.device
         shares = [share(paths, rank=r, ranks=ranks) for r in range(ranks)]
-        held = [_tokens(stretches, microbatch.cu_seqlens) for stretches in shares]
+        held = [_tokens(shards, microbatch.cu_seqlens) for shards in shares]
         size = -(-max(map(len, held)) // multiple) * multiple
         tokens = torch.nn.functional.pad(held[rank], (0, size - len(held[rank])))
         bounds, longest = _with_padding(microbatch, size), max(map(length, paths))
@@ -60,12 +60,12 @@ class Packing(PackedSeqParams):  # type: ignore[misc]
             max_seqlen_kv=max(longest, size - microbatch.num_tokens),
             rank=rank,
             lengths=[path[-1][1] for path in paths],
-            stretches=shares[rank],
+            shards=shares[rank],
             tokens=tokens,
             positions=_positions(microbatch.cu_seqlens, paths).index_select(0, tokens),
             order=_order(held, size),
             horizon=_horizon(
-                [stretch for stretches in shares for stretch in stretches],
+                [shard for shards in shares for shard in shards],
                 queries_per_key=queries_per_key,
                 dtype=dtype,
                 device=device,
@@ -79,10 +79,10 @@ class Packing(PackedSeqParams):  # type: ignore[misc]
         return found, places.index_select(0, found)
 
 
-def _tokens(stretches: Sequence[Stretch], bounds: Tensor) -> Tensor:
-    """int64 [tokens of the stretches], in the microbatch."""
-    lengths = torch.tensor([stretch.tokens for stretch in stretches], dtype=torch.int64)
-    ends = torch.tensor([stretch.path[-1] for stretch in stretches], dtype=torch.int64).view(-1, 2)
+def _tokens(shards: Sequence[ContextShard], bounds: Tensor) -> Tensor:
+    """int64 [tokens of the shards], in the microbatch."""
+    lengths = torch.tensor([shard.tokens for shard in shards], dtype=torch.int64)
+    ends = torch.tensor([shard.path[-1] for shard in shards], dtype=torch.int64).view(-1, 2)
     lengths, ends = lengths.to(bounds.device), ends.to(bounds.device)
     starts = bounds.long().index_select(0, ends[:, 0]) + ends[:, 1] - lengths
     shifts = (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
@@ -112,9 +112,13 @@ def _positions(bounds: Tensor, paths: list[Path]) -> Tensor:
 
 
 def _horizon(
-    stretches: Sequence[Stretch], *, queries_per_key: int, dtype: torch.dtype, device: torch.device
+    shards: Sequence[ContextShard],
+    *,
+    queries_per_key: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor | None:
-    """What may be added to the scores of the last queries of any path, for all stretches, chunks and layers alike.
+    """What may be added to the scores of the last queries of any path, for all shards, chunks and layers alike.
 
     Its last n rows and m columns are for n queries that are the last of m keys: each sees what comes before it. Queries of
     heads that share a key lie together, so 3 queries of 2 heads each over 4 keys (0 is seen, - not):
@@ -126,13 +130,11 @@ def _horizon(
         0 0 0 0
         0 0 0 0
     """
-    partial = [stretch for stretch in stretches if not stretch.is_whole]
+    partial = [shard for shard in shards if not shard.is_whole]
     if not partial:
         return None
-    queries = min(
-        max(1, BRANCH_ROWS // queries_per_key), max(stretch.tokens for stretch in partial)
-    )
+    queries = min(max(1, BRANCH_ROWS // queries_per_key), max(shard.tokens for shard in partial))
     # CUDA's kernel reads a view of the mask in place if it starts at a multiple of 16, and copies it otherwise.
-    keys = -(-max(length(stretch.path) for stretch in partial) // 16) * 16
+    keys = -(-max(length(shard.path) for shard in partial) // 16) * 16
     unseen = torch.full((queries, keys), -torch.inf, dtype=dtype, device=device)
     return unseen.triu(keys - queries + 1).repeat_interleave(queries_per_key, dim=0)

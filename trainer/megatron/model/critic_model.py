@@ -1,4 +1,4 @@
-"""The critic: a `Trunk` started from the policy's weights, which answers with values instead of logprobs.
+"""The critic: a `PackedGpt` started from the policy's weights, which answers with values instead of logprobs.
 
 The value of a token is that of the state it was sampled in, before it is known. The head starts at zero, so every value does.
 """
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from trainer.learner.microbatch import Microbatch
 from trainer.megatron.kernels.precision import exact
-from trainer.megatron.model.packed_gpt import Trunk
+from trainer.megatron.model.packed_gpt import PackedGpt
 
 HEAD = "output_layer"
 
 
-class CriticModel(Trunk):
+class CriticModel(PackedGpt):
     """One pipeline stage of the critic. Of each token it answers a value."""
 
     ends_in_vocabulary: ClassVar[bool] = False

@@ -18,13 +18,13 @@ from torch import Tensor
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron import platform
-from trainer.megatron.model.packed_gpt import Trunk
+from trainer.megatron.model.packed_gpt import PackedGpt
 from trainer.megatron.model.stepper import Stepper
 
 # (what the model answers, each [T] with gradient and 0 where action_mask is False, and the microbatch)
 #   -> (sum of weights * token loss, sums to report and, under names that end in _max, largest values)
 LossFunction = Callable[..., tuple[Tensor, Mapping[str, Tensor]]]
-Model = TypeVar("Model", bound=Trunk)
+Model = TypeVar("Model", bound=PackedGpt)
 
 
 @dataclass(frozen=True, slots=True)

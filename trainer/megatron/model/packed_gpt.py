@@ -32,7 +32,7 @@ from trainer.megatron.layers.packing import Packing
 from trainer.megatron.model import layer_spec
 
 
-class Trunk(GPTModel):  # type: ignore[misc]
+class PackedGpt(GPTModel):  # type: ignore[misc]
     """One pipeline stage of a model."""
 
     # Whether it answers over the vocabulary, whose rows tensor-parallel ranks share; then each has a part of the gradient.

@@ -1,4 +1,4 @@
-"""The policy: a `Trunk` in the shape of a Hugging Face model, which answers with logprobs instead of logits."""
+"""The policy: a `PackedGpt` in the shape of a Hugging Face model, which answers with logprobs instead of logits."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from trainer.learner.microbatch import Microbatch
 from trainer.megatron.model.logprobs import token_logprobs
-from trainer.megatron.model.packed_gpt import Trunk
+from trainer.megatron.model.packed_gpt import PackedGpt
 
 
-class PolicyModel(Trunk):
+class PolicyModel(PackedGpt):
     """One pipeline stage of the policy. Of each token it answers logprob and entropy."""
 
     ends_in_vocabulary: ClassVar[bool] = True

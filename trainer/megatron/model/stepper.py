@@ -12,7 +12,7 @@ from megatron.core.optimizer import OptimizerConfig, clip_grads, get_megatron_op
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.model.packed_gpt import Trunk
+from trainer.megatron.model.packed_gpt import PackedGpt
 
 _FROM_SETTINGS = ("max_lr", "min_lr", "betas", "eps")  # the same in every parameter group
 
@@ -20,7 +20,7 @@ _FROM_SETTINGS = ("max_lr", "min_lr", "betas", "eps")  # the same in every param
 class Stepper:
     """The model wrapped for gradient reduction, its optimizer and its schedule."""
 
-    def __init__(self, model: Trunk, settings: OptimizerSettings, *, distributed: bool) -> None:
+    def __init__(self, model: PackedGpt, settings: OptimizerSettings, *, distributed: bool) -> None:
         self.wrapped_model = DistributedDataParallel(
             model.config,
             DistributedDataParallelConfig(

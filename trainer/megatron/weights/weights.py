@@ -20,7 +20,7 @@ from torch.distributed import ProcessGroup
 from trainer.learner.errors import WeightsMismatch
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.layers import adapters
-from trainer.megatron.model.packed_gpt import Trunk
+from trainer.megatron.model.packed_gpt import PackedGpt
 from trainer.megatron.weights.gather import all_gather, over_stages
 from trainer.megatron.weights.safetensors_folder import SafetensorsFolder
 
@@ -134,7 +134,7 @@ def _gated_shapes(prefix: str, hidden: int, ffn: int) -> dict[str, tuple[int, ..
 
 
 @torch.no_grad()
-def load(model: Trunk, architecture: Architecture, model_dir: Path) -> None:
+def load(model: PackedGpt, architecture: Architecture, model_dir: Path) -> None:
     """Make this rank's part of the model that of a Hugging Face directory; nothing is copied on a mismatch."""
     own = parallel_state.get_expert_model_parallel_rank()
     with SafetensorsFolder(model_dir) as folder:
@@ -147,7 +147,7 @@ def load(model: Trunk, architecture: Architecture, model_dir: Path) -> None:
 
 
 @torch.no_grad()
-def export(model: Trunk, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
+def export(model: PackedGpt, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     """(Hugging Face name, whole tensor on the CPU), stage by stage, adapters merged; every rank must run it to the end."""
     return over_stages(
         _export_stage(model, architecture),
@@ -198,7 +198,7 @@ def unshard(split: Split, shards: list[Tensor], architecture: Architecture) -> l
             return [torch.cat(gates), torch.cat(ups)]
 
 
-def _slots(model: Trunk) -> Iterator[tuple[Tensor, Slot]]:
+def _slots(model: PackedGpt) -> Iterator[tuple[Tensor, Slot]]:
     """This rank's weights, each with where its content comes from."""
     first_layer = get_transformer_layer_offset(model.config)
     for name, parameter in model.named_parameters():
@@ -212,7 +212,7 @@ def _slots(model: Trunk) -> Iterator[tuple[Tensor, Slot]]:
             yield parameter, _layer_slot(name, first_layer)
 
 
-def _is_copied_embedding(name: str, model: Trunk) -> bool:
+def _is_copied_embedding(name: str, model: PackedGpt) -> bool:
     """The last of several pipeline stages has a copy of tied embeddings of its own."""
     return name == "output_layer.weight" and model.share_embeddings_and_output_weights
 
@@ -250,7 +250,7 @@ def _check_shapes(
             raise WeightsMismatch(f"{model_dir}: {problem}: {', '.join(names[:3])}{more}")
 
 
-def _export_stage(model: Trunk, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
+def _export_stage(model: PackedGpt, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
     adapted = adapters.merged_weights(model)
     for parameter, slot in _own_slots(model):
         owner = adapted.get(parameter)
@@ -261,7 +261,7 @@ def _export_stage(model: Trunk, architecture: Architecture) -> Iterator[tuple[st
             yield from zip(names, unshard(slot.split, shards, architecture), strict=True)
 
 
-def _own_slots(model: Trunk) -> Iterator[tuple[Tensor, Slot]]:
+def _own_slots(model: PackedGpt) -> Iterator[tuple[Tensor, Slot]]:
     """The slots that no other pipeline stage exports."""
     for parameter, slot in _slots(model):
         if model.pre_process or slot.names != (EMBEDDING,):
@@ -291,7 +291,7 @@ def _tensor_group(slot: Slot) -> ProcessGroup:
     return group
 
 
-def _exported_names(model: Trunk, architecture: Architecture) -> list[str]:
+def _exported_names(model: PackedGpt, architecture: Architecture) -> list[str]:
     """What `_export_stage` yields, in its order."""
     ranks = parallel_state.get_expert_model_parallel_world_size()
     return [

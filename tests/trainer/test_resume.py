@@ -50,9 +50,9 @@ def test_a_policy_that_the_ledger_did_not_hear_of_is_told_at_the_next_start(plac
         stand.train(rounds=1)
     place.database_url = f"sqlite:///{place.directory}/ledger.db"
     with Stand(place, evenness) as stand:
-        policies = stand.portal.call(stand.ledger.policies, place.project)
+        policies = stand.bridge.call(stand.ledger.policies, place.project)
         assert [(policy.version, policy.parent) for policy in policies] == [(1, 0)]
-        assert stand.portal.call(stand.store.recorded_policy) == policies[0]
+        assert stand.bridge.call(stand.store.recorded_policy) == policies[0]
 
 
 def test_what_a_dead_trainer_held_is_trained_by_the_next(place: Place) -> None:
@@ -77,7 +77,7 @@ def test_a_lost_lease_records_nothing(place: Place) -> None:
             assert {c.group_id for c in other.claim()} == {c.group_id for c in claims}
             with pytest.raises(ClaimLost):
                 sleeper.feed.ack(claims, policy)
-            recorded = other.portal.call(other.store.policy)
+            recorded = other.bridge.call(other.store.policy)
             assert recorded is not None
             assert recorded.version == 0
 
@@ -103,13 +103,13 @@ def test_an_older_checkpoint_queues_again_what_it_has_not_seen(place: Place) -> 
         stand.train(rounds=2)
         assert stand.progress.version == 7
     with Stand(place, evenness) as stand:
-        recorded = stand.portal.call(stand.store.policy)
+        recorded = stand.bridge.call(stand.store.policy)
         assert recorded is not None
         assert (recorded.version, recorded.parent) == (8, 5)
         verify(recorded)
         now = weights(stand.learner)
         assert all(torch.equal(at_checkpoint[name], now[name]) for name in now)
-        totals = stand.portal.call(stand.store.totals)
+        totals = stand.bridge.call(stand.store.totals)
         assert totals.groups["ready"] == 2 * GROUPS
         assert totals.trained == 5 * GROUPS * stand.bandit.group_size
 
@@ -123,7 +123,7 @@ def test_without_a_checkpoint_the_recorded_policy_is_taken_up(place: Place) -> N
         now = weights(stand.learner)
         assert stand.progress.version == 2
         assert all(torch.equal(held[name], now[name]) for name in now)
-        assert stand.portal.call(stand.store.totals).groups["ready"] == 0
+        assert stand.bridge.call(stand.store.totals).groups["ready"] == 0
 
 
 def test_an_emptied_redis_does_not_reuse_versions(place: Place) -> None:

@@ -73,21 +73,21 @@ def test_a_disk_that_takes_nothing_is_waited_for(place: Place) -> None:
         with operator(lambda: unblock(place)):
             assert stand.train(rounds=1).version == 1
         assert stand.metric("turngate_training_alerts_total", kind="publish") == 1
-        recorded = stand.portal.call(stand.store.policy)
+        recorded = stand.bridge.call(stand.store.policy)
         assert recorded is not None
         verify(recorded)
-        assert stand.portal.call(stand.store.totals).trained == GROUPS * stand.bandit.group_size
+        assert stand.bridge.call(stand.store.totals).trained == GROUPS * stand.bandit.group_size
 
 
 def test_stopping_while_the_disk_is_full_keeps_the_data(place: Place) -> None:
     """Told to stop meanwhile, the trainer gives its claims back and what is served stays recorded."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         block(place)
-        with operator(stand.portal.stop), pytest.raises(Stopped):
+        with operator(stand.bridge.stop), pytest.raises(Stopped):
             stand.train(rounds=1)
-        totals = stand.portal.call(stand.store.totals)
+        totals = stand.bridge.call(stand.store.totals)
         assert totals.groups == {"ready": GROUPS, "claimed": 0}
-        recorded = stand.portal.call(stand.store.policy)
+        recorded = stand.bridge.call(stand.store.policy)
         assert recorded is not None
         assert recorded.version == 0
 
@@ -111,7 +111,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing(place: Place) -> None:
         assert published(place.weights_dir) == ["v00000000"]
         assert all(torch.equal(before[name], t) for name, t in weights(stand.learner).items())
         assert stand.metric("turngate_training_alerts_total", kind="not_finite") == MAX_REFUSALS
-        totals = stand.portal.call(stand.store.totals)
+        totals = stand.bridge.call(stand.store.totals)
         assert totals.discarded[DiscardReason.FAILED] == GROUPS * stand.bandit.group_size
         assert totals.groups["ready"] == (MAX_REFUSALS - 1) * GROUPS
 

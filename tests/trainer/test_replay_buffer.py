@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.test_batch import claim
-from trainer.feed.replay_buffer import Buffer, Order, correction_weights, draw_chances
+from trainer.feed.replay_buffer import Order, ReplayBuffer, correction_weights, draw_chances
 
 SPREADS = {"even": [1.0, 1.0], "close": [0.5, 0.4], "apart": [1.0, 0.0]}
 
@@ -20,7 +20,7 @@ SPREADS = {"even": [1.0, 1.0], "close": [0.5, 0.4], "apart": [1.0, 0.0]}
 )
 def test_every_group_is_taken_once(plan: list[tuple[int, int]], order: Order) -> None:
     """Whatever comes and goes, what was held is taken exactly once, or is still held within the capacity."""
-    buffer, held, taken = Buffer(8, order=order), 0, []
+    buffer, held, taken = ReplayBuffer(8, order=order), 0, []
     for arriving, leaving in plan:
         new = [claim(f"g{held + n}", [1.0, 0.0]) for n in range(min(arriving, buffer.room))]
         held += len(new)
@@ -64,13 +64,13 @@ def test_groups_that_teach_nothing_are_all_alike() -> None:
     assert correction_weights(chances).tolist() == [1.0] * 4
 
 
-def buffer_of(spreads: dict[str, list[float]], seed: int) -> Buffer:
-    buffer = Buffer(len(spreads), order="priority", seed=seed)
+def buffer_of(spreads: dict[str, list[float]], seed: int) -> ReplayBuffer:
+    buffer = ReplayBuffer(len(spreads), order="priority", seed=seed)
     buffer.hold([claim(name, rewards) for name, rewards in spreads.items()])
     return buffer
 
 
-def filled(order: Order, names: Sequence[str]) -> Buffer:
-    buffer = Buffer(len(names), order=order)
+def filled(order: Order, names: Sequence[str]) -> ReplayBuffer:
+    buffer = ReplayBuffer(len(names), order=order)
     buffer.hold([claim(name, [1.0, 0.0]) for name in names])
     return buffer

@@ -25,8 +25,8 @@ from rollout.store.store import Store
 from tests.held_out import hold_out
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import MIN_EPISODES, Place, Stand
-from trainer.async_bridge import Portal
-from trainer.publish.best_policies import Best
+from trainer.async_bridge import AsyncBridge
+from trainer.publish.best_policies import BestPolicies
 from trainer.publish.publisher import Publisher
 from trainer.ranks import Ranks
 from trainer.telemetry.report import Report
@@ -50,10 +50,10 @@ class PublishingMachine(RuleBasedStateMachine):
     """A trainer that publishes, and evaluators whose scores arrive when they like, for policies new, old or gone."""
 
     def __init__(
-        self, redis_url: str, directory: Path, model_dir: Path, portal: Portal, ledger: Ledger
+        self, redis_url: str, directory: Path, model_dir: Path, bridge: AsyncBridge, ledger: Ledger
     ) -> None:
         super().__init__()
-        self.redis_url, self.portal, self.ledger = redis_url, portal, ledger
+        self.redis_url, self.bridge, self.ledger = redis_url, bridge, ledger
         self.model_dir = model_dir
         self.project = uuid4().hex
         self.store = Store.connect(redis_url, project=self.project)
@@ -65,19 +65,19 @@ class PublishingMachine(RuleBasedStateMachine):
 
     def start(self) -> None:
         """One life of the trainer."""
-        best = Best(
-            self.ledger, self.portal, project=self.project, kept=1, min_episodes=MIN_EPISODES
+        best = BestPolicies(
+            self.ledger, self.bridge, project=self.project, kept=1, min_episodes=MIN_EPISODES
         )
         self.publisher = Publisher(
             self.store,
-            self.portal,
+            self.bridge,
             Ranks(),
             policies=self.policies,
             base_dir=self.model_dir,
             engines=[],
             policies_kept=KEPT,
             report=Report(CollectorRegistry()),
-            history=None,
+            records=None,
             best=best,
         )
 
@@ -102,7 +102,7 @@ class PublishingMachine(RuleBasedStateMachine):
                 self.newest = policy.version
                 self.publisher.record(policy)
         self.start()
-        recorded = self.portal.call(self.store.recorded_policy)
+        recorded = self.bridge.call(self.store.recorded_policy)
         assert recorded is not None
         self.newest = recorded.version
         self.publisher.remove_orphans(recorded)
@@ -114,14 +114,14 @@ class PublishingMachine(RuleBasedStateMachine):
         if version not in self.played | self.scored:
             self.played[version] = wins
             rewards = [float(n < wins) for n in range(MIN_EPISODES)]
-            self.portal.call(hold_out, self.store, version, rewards)
+            self.bridge.call(hold_out, self.store, version, rewards)
         if is_heard:
             self.hear()
 
     @rule()
     def hear(self) -> None:
         """The gateway's settler, at its own time and sometimes twice."""
-        self.portal.call(settle, self.store, self.ledger)
+        self.bridge.call(settle, self.store, self.ledger)
         on_disk = self.policies.versions()
         self.scored |= {v: wins for v, wins in self.played.items() if v in on_disk}
         self.played = {v: wins for v, wins in self.played.items() if v not in on_disk}
@@ -130,7 +130,7 @@ class PublishingMachine(RuleBasedStateMachine):
     def empty_redis(self) -> None:
         """The store forgets what the ledger has heard; training begins again at the starter."""
         self.hear()
-        self.portal.call(forget, self.redis_url, self.project)
+        self.bridge.call(forget, self.redis_url, self.project)
         self.start()
         self.publisher.adopt_starter(self.model_dir)
         self.hear()  # the starter may have been gone, and what it scored counts again
@@ -144,7 +144,7 @@ class PublishingMachine(RuleBasedStateMachine):
             assert best in self.policies.versions()
 
     def teardown(self) -> None:
-        self.portal.close(self.store.close)
+        self.bridge.close(self.store.close)
 
 
 async def forget(redis_url: str, project: str) -> None:
@@ -159,10 +159,10 @@ def start(
     redis_url: str, tmp_path: Path, model_dir: Path
 ) -> Iterator[Callable[[], PublishingMachine]]:
     """Makes machines, each of a project of its own in one ledger."""
-    with Portal.open() as portal:
-        ledger = portal.call(Ledger.open, f"sqlite:///{tmp_path / 'ledger.db'}")
-        yield lambda: PublishingMachine(redis_url, tmp_path, model_dir, portal, ledger)
-        portal.close(ledger.close)
+    with AsyncBridge.open() as bridge:
+        ledger = bridge.call(Ledger.open, f"sqlite:///{tmp_path / 'ledger.db'}")
+        yield lambda: PublishingMachine(redis_url, tmp_path, model_dir, bridge, ledger)
+        bridge.close(ledger.close)
 
 
 def test_the_best_that_was_on_disk_when_scored_stays(
@@ -183,7 +183,7 @@ def test_an_emptied_redis_costs_no_score(start: Callable[[], PublishingMachine])
     machine.empty_redis()
     machine.crash(is_written=False, is_recorded=False)
     assert machine.policies.versions() == [0, 3]
-    machine.portal.call(hold_out, machine.store, 9, [0.5] * MIN_EPISODES)  # an engine still had it
+    machine.bridge.call(hold_out, machine.store, 9, [0.5] * MIN_EPISODES)  # an engine still had it
     machine.hear()
     machine.publish(times=1)
     assert machine.policies.versions() == [3, 10]
@@ -202,8 +202,8 @@ def evenness(token: int) -> float:
 
 
 def evaluate(stand: Stand, version: int, reward: float) -> None:
-    stand.portal.call(hold_out, stand.store, version, [reward] * MIN_EPISODES)
-    stand.portal.call(settle, stand.store, stand.ledger)
+    stand.bridge.call(hold_out, stand.store, version, [reward] * MIN_EPISODES)
+    stand.bridge.call(settle, stand.store, stand.ledger)
 
 
 def checkpointed(place: Place) -> list[str]:
@@ -255,7 +255,7 @@ def test_without_sql_the_last_best_stays(place: Place) -> None:
         stand.train(rounds=1)
         evaluate(stand, 1, 1.0)
         stand.train(rounds=1)
-        stand.portal.call(stand.ledger.close)
+        stand.bridge.call(stand.ledger.close)
         for file in place.directory.glob("ledger.db*"):
             file.rename(place.directory / f"away-{file.name}")
         (place.directory / "ledger.db").mkdir()
