@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rollout.engine.generation import Chunk, GenerateRequest
+from rollout.engine.generation import Chunk, GenerateRequest, SamplingParameters
 from rollout.engine.sglang.control_path import EngineControl
 from rollout.engine.sglang.data_path import Engine
+from rollout.engine.sglang.sampling import sampling_params
 from rollout.engine.swap import swap
 from rollout.policies import PolicyStore
 from tests.engines import ADMIN_KEY, engine_process, start_engine
@@ -32,7 +33,7 @@ ADAPTERS = (
     *("--enable-lora", "--lora-backend", "torch_native", "--max-lora-rank", str(LORA.rank)),
     *("--lora-target-modules", *LORA.target_modules),
 )
-SAMPLING = {"temperature": 1.0, "max_new_tokens": 48, "ignore_eos": True}
+SAMPLING = SamplingParameters(max_tokens=48, ignore_eos=True)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ async def sample_under(url: str, adapter: Path) -> list[Chunk]:
         assert loaded.json()["success"], loaded.text
         request = {
             "input_ids": PROMPTS,
-            "sampling_params": SAMPLING,
+            "sampling_params": sampling_params(SAMPLING),
             "return_logprob": True,
             "lora_path": [adapter.name] * len(PROMPTS),
         }

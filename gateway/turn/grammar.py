@@ -1,15 +1,24 @@
-"""Forced tool calls and structured answers as a grammar that SGLang enforces while sampling.
+"""Forced tool calls and structured answers as a grammar that the engine enforces while sampling.
 
 A call is constrained token by token to its family's tags and the function's JSON schema, so it cannot fail to parse.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import orjson
 
 from gateway.errors import BadRequest
 from gateway.request.request import Request, Tool
+from rollout.engine.grammar import (
+    ArgumentStyle,
+    CallShape,
+    Ebnf,
+    Grammar,
+    JsonSchema,
+    Regex,
+    ToolCalls,
+)
 
 
 class _CallTag(NamedTuple):
@@ -18,7 +27,7 @@ class _CallTag(NamedTuple):
     trigger: str
     begin: str  # with NAME in it
     end: str
-    style: str = "json"  # xgrammar's word for how the arguments are written
+    style: ArgumentStyle = "json"
 
 
 _CALL_TAGS: Mapping[str, _CallTag] = {
@@ -65,11 +74,16 @@ _CALL_TAGS: Mapping[str, _CallTag] = {
 }
 
 
-def grammar(request: Request, tool_format: str | None) -> dict[str, str]:
-    """The engine's parameter that holds the request's grammar, or nothing."""
+def grammar(request: Request, tool_format: str | None) -> Grammar | None:
+    """The request's grammar, if it asks for one."""
+    kinds: Mapping[str, Callable[[str], Grammar]] = {
+        "regex": Regex,
+        "ebnf": Ebnf,
+        "json_schema": JsonSchema,
+    }
     given = {
-        name: text
-        for name in ("regex", "ebnf", "json_schema")
+        name: kind(text)
+        for name, kind in kinds.items()
         if (text := getattr(request.sampling, name)) is not None
     }
     if len(given) > 1:
@@ -81,19 +95,15 @@ def grammar(request: Request, tool_format: str | None) -> dict[str, str]:
                 param="tool_choice",
                 code="invalid_value",
             )
-        return _structural_tag(_calls(request, tool_format))
+        return _calls(request, tool_format)
     if "json_schema" in given and request.offered_tools and tool_format in _CALL_TAGS:
-        answer = {"type": "json_schema", "json_schema": orjson.loads(given["json_schema"])}
-        return _structural_tag({"type": "or", "elements": [answer, _calls(request, tool_format)]})
-    return given
+        return _calls(request, tool_format, answer_schema=request.sampling.json_schema)
+    return next(iter(given.values()), None)
 
 
-def _structural_tag(form: dict[str, object]) -> dict[str, str]:
-    tag = {"type": "structural_tag", "format": form}
-    return {"structural_tag": orjson.dumps(tag).decode()}
-
-
-def _calls(request: Request, tool_format: str | None) -> dict[str, object]:
+def _calls(
+    request: Request, tool_format: str | None, *, answer_schema: str | None = None
+) -> ToolCalls:
     """At least one call, of the named function or of any."""
     if tool_format is None or tool_format not in _CALL_TAGS:
         raise BadRequest(
@@ -103,13 +113,12 @@ def _calls(request: Request, tool_format: str | None) -> dict[str, object]:
         )
     tag = _CALL_TAGS[tool_format]
     name = request.tool_choice.name
-    return {
-        "type": "triggered_tags",
-        "triggers": [tag.trigger],
-        "tags": [_tag(tag, *function) for function in _functions(request.tools, name)],
-        "at_least_one": True,
-        "stop_after_first": name is not None or not request.parallel_tool_calls,
-    }
+    return ToolCalls(
+        trigger=tag.trigger,
+        calls=tuple(_shape(tag, *function) for function in _functions(request.tools, name)),
+        is_single=name is not None or not request.parallel_tool_calls,
+        answer_schema=answer_schema,
+    )
 
 
 def _functions(tools: Iterable[Tool], name: str | None) -> Iterable[tuple[str, object]]:
@@ -120,11 +129,6 @@ def _functions(tools: Iterable[Tool], name: str | None) -> Iterable[tuple[str, o
             yield function["name"], function.get("parameters") or {"type": "object"}
 
 
-def _tag(tag: _CallTag, name: str, parameters: object) -> dict[str, object]:
+def _shape(tag: _CallTag, name: str, parameters: object) -> CallShape:
     quoted = orjson.dumps(name).decode()[1:-1]
-    return {
-        "type": "tag",
-        "begin": tag.begin.replace("NAME", quoted),
-        "content": {"type": "json_schema", "json_schema": parameters, "style": tag.style},
-        "end": tag.end,
-    }
+    return CallShape(tag.begin.replace("NAME", quoted), parameters, tag.end, tag.style)

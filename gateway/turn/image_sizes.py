@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from gateway.errors import BadRequest
 from gateway.request.request import Image
 from rollout.engine.errors import EngineFailed
-from rollout.engine.generation import GenerateRequest
+from rollout.engine.generation import GenerateRequest, SamplingParameters
 from rollout.engine.pool import Pool
 from rollout.tokenizer.vision import SizedImage, Vision
 
@@ -52,9 +52,9 @@ class Images:
         assert self._vision is not None
         ids = [self._vision.start, self._vision.placeholder, self._vision.end]
         request = GenerateRequest(
-            rid=f"image_{secrets.token_hex(12)}",
-            input_ids=ids,
-            sampling={"max_new_tokens": 1},
+            call_id=f"image_{secrets.token_hex(12)}",
+            prompt_ids=ids,
+            sampling=SamplingParameters(max_tokens=1),
             images=(image.url,),
         )
         async with self._pool.lease(affinity, len(ids)) as engine:

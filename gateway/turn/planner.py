@@ -42,11 +42,10 @@ class Planner:
             expanded_prompt=attachment.prompt.ids.tolist() if request.images else None,
             num_prompt_tokens=attachment.prompt.num_tokens,
             parameters=engine_parameters(request.sampling, max_tokens=max_tokens, grammar=rules),
-            max_tokens=max_tokens,
             top_logprobs=request.top_logprobs,
             sampling_logprobs=is_truncated(request.sampling),
             flags=request_flags(request, rules, num_forced=attachment.forced),
-            is_constrained=bool(rules),
+            is_constrained=rules is not None,
             stop_ids=self._stop_ids(request.sampling),
         )
 

@@ -138,7 +138,7 @@ class RunningTurn:
             forced=attachment.forced,
             prompt_chain=attachment.chain.end,
             output_chains=output_chains,
-            sampling=sampling_record(call.request.sampling, self.job.max_tokens),
+            sampling=sampling_record(self.job.parameters),
             template=attachment.template,
             tools=attachment.tools,
             retry_key=retry.key,

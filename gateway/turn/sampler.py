@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import orjson
+from msgspec.structs import replace
 
 from gateway.turn.output_builder import OutputBuilder, Piece
 from rollout.engine.errors import (
@@ -17,7 +18,7 @@ from rollout.engine.errors import (
     EngineTimeout,
     EngineUnreachable,
 )
-from rollout.engine.generation import Chunk, Finish, GenerateRequest
+from rollout.engine.generation import Chunk, Finish, GenerateRequest, SamplingParameters
 from rollout.engine.pool import Pool
 from rollout.engine.sglang.data_path import Engine
 from rollout.episode.turn import OutputFlags
@@ -40,8 +41,7 @@ class Job:
     images: tuple[str, ...]  # one for each placeholder in it, as data: URLs
     expanded_prompt: list[int] | None  # what an engine makes of the two, if there are images
     num_prompt_tokens: int
-    parameters: dict[str, object]
-    max_tokens: int
+    parameters: SamplingParameters
     top_logprobs: int
     sampling_logprobs: bool  # those of the truncated distribution that it samples from
     flags: OutputFlags
@@ -50,16 +50,16 @@ class Job:
 
     def request(self, builder: OutputBuilder, attempt: int) -> GenerateRequest:
         """Ask for what is missing of an output."""
-        parameters = {**self.parameters, "max_new_tokens": self.max_tokens - len(builder.ids)}
-        seed = parameters.get("sampling_seed")
-        if isinstance(seed, int):
-            parameters["sampling_seed"] = (seed + builder.index) % 2**63  # an int64 in the engine
-        least = parameters.get("min_new_tokens")
-        if isinstance(least, int):
-            parameters["min_new_tokens"] = max(0, least - len(builder.ids))
+        asked, num_sampled = self.parameters, len(builder.ids)
+        parameters = replace(
+            asked,
+            max_tokens=asked.max_tokens - num_sampled,
+            seed=None if asked.seed is None else asked.seed + builder.index,
+            min_tokens=None if asked.min_tokens is None else max(0, asked.min_tokens - num_sampled),
+        )
         return GenerateRequest(
-            rid=f"{self.turn_id}-{builder.index}-{attempt}",
-            input_ids=self._input_ids(builder),
+            call_id=f"{self.turn_id}-{builder.index}-{attempt}",
+            prompt_ids=self._prompt_ids(builder),
             sampling=parameters,
             top_logprobs=self.top_logprobs,
             sampling_logprobs=self.sampling_logprobs,
@@ -67,7 +67,7 @@ class Job:
             expanded_ids=self._expanded_ids(builder),
         )
 
-    def _input_ids(self, builder: OutputBuilder) -> bytes:
+    def _prompt_ids(self, builder: OutputBuilder) -> bytes:
         if not builder.ids:
             return self.encoded_prompt
         return self.encoded_prompt[:-1] + b"," + orjson.dumps(builder.ids)[1:]
@@ -135,6 +135,6 @@ def _ending(job: Job, builder: OutputBuilder) -> Finish | None:
         return Finish("stop", builder.ids[-1])
     if builder.is_stopped:
         return Finish("stop")
-    if len(builder.ids) >= job.max_tokens:
+    if len(builder.ids) >= job.parameters.max_tokens:
         return Finish("length")
     return None

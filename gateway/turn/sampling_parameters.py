@@ -1,46 +1,35 @@
-"""Sampling options as SGLang's `/generate` takes them, and as the turn records them."""
+"""Sampling options as an engine is asked for them, and as the turn records them."""
 
 from gateway.request.request import Request, SamplingOptions
+from rollout.engine.generation import SamplingParameters
+from rollout.engine.grammar import Grammar
 from rollout.episode.turn import OutputFlags, Sampling
 
-# Options that travel under their own name and value.
-_SAME_NAME = (
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "logit_bias",
-)
 # SGLang's `--sampling-mask-max-tokens` is 4,096 and counts ties; what lies beyond the first 1,024 tokens is not worth more.
 MAX_TOP_K = 1024
 
 
 def engine_parameters(
-    options: SamplingOptions, *, max_tokens: int, grammar: dict[str, str]
-) -> dict[str, object]:
-    """What the engine is asked for; an absent option is the engine's own default."""
-    parameters: dict[str, object] = {"max_new_tokens": max_tokens, "temperature": 1.0}
-    for name in _SAME_NAME:
-        value = getattr(options, name)
-        if value is not None:
-            parameters[name] = value
-    if is_truncated(options):
-        parameters["top_k"] = effective_top_k(options)
-    if options.temperature is not None:
-        parameters["temperature"] = options.temperature
-    if options.min_tokens:
-        parameters["min_new_tokens"] = options.min_tokens
-    if options.stop:
-        parameters["stop"] = list(options.stop)
-    if options.stop_token_ids:
-        parameters["stop_token_ids"] = list(options.stop_token_ids)
-    if options.ignore_eos:
-        parameters["ignore_eos"] = True
-    if options.seed is not None:
-        parameters["sampling_seed"] = options.seed
-    return parameters | grammar
+    options: SamplingOptions, *, max_tokens: int, grammar: Grammar | None
+) -> SamplingParameters:
+    """What the engine is asked for; an absent option is the engine's own default, but the temperature is 1."""
+    return SamplingParameters(
+        max_tokens=max_tokens,
+        temperature=_or(options.temperature, 1.0),
+        top_p=options.top_p,
+        top_k=effective_top_k(options),
+        min_p=options.min_p,
+        frequency_penalty=options.frequency_penalty,
+        presence_penalty=options.presence_penalty,
+        repetition_penalty=options.repetition_penalty,
+        logit_bias=options.logit_bias,
+        min_tokens=options.min_tokens or None,
+        stop=options.stop,
+        stop_token_ids=options.stop_token_ids,
+        ignore_eos=options.ignore_eos,
+        seed=options.seed,
+        grammar=grammar,
+    )
 
 
 def is_truncated(options: SamplingOptions) -> bool:
@@ -52,35 +41,35 @@ def is_truncated(options: SamplingOptions) -> bool:
     )
 
 
-def effective_top_k(options: SamplingOptions) -> int:
+def effective_top_k(options: SamplingOptions) -> int | None:
     """What is asked of the engine: it tells truncated probabilities only for a bounded number of tokens."""
-    asked = -1 if options.top_k is None else options.top_k
+    asked = options.top_k
     if not is_truncated(options):
         return asked
-    return min(asked, MAX_TOP_K) if asked > 0 else MAX_TOP_K
+    return MAX_TOP_K if asked is None or asked <= 0 else min(asked, MAX_TOP_K)
 
 
-def sampling_record(options: SamplingOptions, max_tokens: int) -> Sampling:
+def sampling_record(parameters: SamplingParameters) -> Sampling:
     """The parameters of a turn, defaults filled in."""
     default = Sampling()
     return Sampling(
-        temperature=_or(options.temperature, default.temperature),
-        top_p=_or(options.top_p, default.top_p),
-        top_k=effective_top_k(options),
-        min_p=_or(options.min_p, default.min_p),
-        max_tokens=max_tokens,
-        seed=options.seed,
-        frequency_penalty=_or(options.frequency_penalty, default.frequency_penalty),
-        presence_penalty=_or(options.presence_penalty, default.presence_penalty),
-        repetition_penalty=_or(options.repetition_penalty, default.repetition_penalty),
-        stop=options.stop,
+        temperature=_or(parameters.temperature, default.temperature),
+        top_p=_or(parameters.top_p, default.top_p),
+        top_k=default.top_k if parameters.top_k is None else parameters.top_k,
+        min_p=_or(parameters.min_p, default.min_p),
+        max_tokens=parameters.max_tokens,
+        seed=parameters.seed,
+        frequency_penalty=_or(parameters.frequency_penalty, default.frequency_penalty),
+        presence_penalty=_or(parameters.presence_penalty, default.presence_penalty),
+        repetition_penalty=_or(parameters.repetition_penalty, default.repetition_penalty),
+        stop=parameters.stop,
     )
 
 
-def request_flags(request: Request, grammar: dict[str, str], *, num_forced: int) -> OutputFlags:
+def request_flags(request: Request, grammar: Grammar | None, *, num_forced: int) -> OutputFlags:
     """What is known about every token before it is sampled."""
     flags = OutputFlags.NONE
-    if grammar:
+    if grammar is not None:
         flags |= OutputFlags.CONSTRAINED
     if request.tool_choice.is_forced or num_forced:
         flags |= OutputFlags.FORCED

@@ -1,27 +1,44 @@
-"""What an engine is asked for, and what it answers: SGLang's `/generate` in our words.
+"""What an engine is asked for, and what it answers.
 
 An answer arrives whole or in pieces; both are Chunks, and Chunks of one answer add up to the whole.
 """
 
-from typing import Any
-
 import msgspec
 
+from rollout.engine.grammar import Grammar
 from rollout.episode.turn import VersionInterval
 
 
-class GenerateRequest(msgspec.Struct, frozen=True):
-    """One call. `input_ids` are ids, or their JSON array if the caller encoded and checked them already."""
+class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How to sample; None is the engine's own default."""
 
-    rid: str
-    input_ids: list[int] | bytes
-    sampling: dict[str, Any]
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None  # token id -> what is added to its logit
+    min_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    seed: int | None = None
+    grammar: Grammar | None = None
+
+
+class GenerateRequest(msgspec.Struct, frozen=True):
+    """One call. `prompt_ids` are ids, or their JSON array if the caller encoded and checked them already."""
+
+    call_id: str
+    prompt_ids: list[int] | bytes
+    sampling: SamplingParameters
     top_logprobs: int = 0
-    sampling_logprobs: bool = (
-        False  # the truth under top-p, top-k or min-p, which `logprobs` leave out
-    )
-    images: tuple[str, ...] = ()  # one for each placeholder in `input_ids`, as data: URLs
-    expanded_ids: list[int] | None = None  # what the engine has to make of `input_ids` and images
+    sampling_logprobs: bool = False  # also those after top-p, top-k and min-p, which change them
+    images: tuple[str, ...] = ()  # one for each placeholder in `prompt_ids`, as data: URLs
+    expanded_ids: list[int] | None = None  # the prompt that `prompt_ids` and images must become
 
 
 class Finish(msgspec.Struct, frozen=True):

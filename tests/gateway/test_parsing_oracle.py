@@ -11,6 +11,8 @@ import pytest
 from gateway.parsing import Message, OutputParser, fold
 from gateway.request.request import Request, SamplingOptions, ToolChoice
 from gateway.turn.grammar import grammar
+from rollout.engine.generation import SamplingParameters
+from rollout.engine.sglang.sampling import sampling_params
 from tests import engines
 from tests.gateway.written import REASONING_OF, TOOLS, Call, written
 
@@ -130,7 +132,8 @@ def forced(family: str, name: str) -> str:
         tools=tuple(TOOLS),
         tool_choice=ToolChoice(mode="required", name=name),
     )
-    return grammar(request, family)["structural_tag"]
+    parameters = SamplingParameters(max_tokens=1, grammar=grammar(request, family))
+    return str(sampling_params(parameters)["structural_tag"])
 
 
 def asked_of_sglang(directory: Path, outputs: list[Any], grammars: list[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rollout.engine.errors import EngineAborted, EngineRejected
-from rollout.engine.generation import Chunk, GenerateRequest
+from rollout.engine.generation import Chunk, GenerateRequest, SamplingParameters
 from rollout.engine.sglang.control_path import EngineControl
 from rollout.engine.sglang.data_path import Engine
 from tests.engines import ADMIN_KEY
@@ -16,8 +16,8 @@ from tests.engines import ADMIN_KEY
 pytestmark = pytest.mark.engine
 
 PROMPT = [10, 20, 30, 40, 50]
-GREEDY = {"temperature": 0, "max_new_tokens": 24, "ignore_eos": True}
-LONG = {"temperature": 1, "max_new_tokens": 1000, "ignore_eos": True}
+GREEDY = SamplingParameters(max_tokens=24, temperature=0, ignore_eos=True)
+LONG = SamplingParameters(max_tokens=1000, ignore_eos=True)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_top_logprobs_come_best_first(client: Engine) -> None:
 
 async def test_sampling_logprobs_know_about_truncation(client: Engine) -> None:
     """With top-k the sampling logprob is that of the renormalized distribution, so it is the larger one."""
-    sampling = {"temperature": 1, "max_new_tokens": 16, "ignore_eos": True, "top_k": 2}
+    sampling = SamplingParameters(max_tokens=16, ignore_eos=True, top_k=2)
     request = GenerateRequest("truncated", PROMPT, sampling, sampling_logprobs=True)
 
     chunks = await _streamed(client, request)
@@ -163,13 +163,16 @@ async def test_ids_outside_the_vocabulary_never_reach_the_engine(
 
 @pytest.mark.parametrize(
     ("sampling", "complaint"),
-    [({"no_such_thing": 1}, "no_such_thing"), ({"max_new_tokens": 10_000_000}, "context length")],
+    [
+        (SamplingParameters(max_tokens=1, min_p=7), "min_p"),
+        (SamplingParameters(max_tokens=10_000_000), "context length"),
+    ],
 )
 async def test_a_refused_request_says_why(
-    client: Engine, sampling: dict[str, int], complaint: str
+    client: Engine, sampling: SamplingParameters, complaint: str
 ) -> None:
     """SGLang refuses by status unstreamed and by an event in a stream; both are EngineRejected."""
     with pytest.raises(EngineRejected, match=complaint):
-        await client.generate(GenerateRequest("refused", PROMPT, dict(sampling)))
+        await client.generate(GenerateRequest("refused", PROMPT, sampling))
     with pytest.raises(EngineRejected, match=complaint):
-        await _streamed(client, GenerateRequest("refused", PROMPT, dict(sampling)))
+        await _streamed(client, GenerateRequest("refused", PROMPT, sampling))

@@ -18,7 +18,7 @@ from rollout.engine.errors import (
     EngineTimeout,
     EngineUnreachable,
 )
-from rollout.engine.generation import Chunk, Deadlines, GenerateRequest
+from rollout.engine.generation import Chunk, Deadlines, GenerateRequest, SamplingParameters
 from rollout.engine.sglang.data_path import Engine
 from tests.rollout.scripted_engine import (
     Generate,
@@ -30,7 +30,7 @@ from tests.rollout.scripted_engine import (
     streams,
 )
 
-REQUEST = GenerateRequest("r", [1, 2, 3], {})
+REQUEST = GenerateRequest("r", [1, 2, 3], SamplingParameters(max_tokens=2))
 SHORT = Deadlines(first_token=0.2, next_token=0.2, whole_reply=0.2, abort=0.2)
 UNFINISHED = answer([7, 8], finish_reason=None)
 

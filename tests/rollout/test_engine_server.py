@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 from rollout.engine.errors import EngineUnreachable
-from rollout.engine.generation import GenerateRequest
+from rollout.engine.generation import GenerateRequest, SamplingParameters
 from rollout.engine.sglang.control_path import EngineControl
 from rollout.engine.sglang.data_path import Engine
 from tests.engines import ADMIN_KEY, engine_command, engine_environment, engine_process
 
 pytestmark = pytest.mark.engine
 
-LONG = {"temperature": 1, "max_new_tokens": 2000, "ignore_eos": True}
+LONG = SamplingParameters(max_tokens=2000, ignore_eos=True)
 
 
 def _refused(model_dir: Path, *arguments: str, port: int = 0) -> tuple[int, str]:

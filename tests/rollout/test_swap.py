@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from rollout.engine.generation import Chunk, GenerateRequest
+from rollout.engine.generation import Chunk, GenerateRequest, SamplingParameters
 from rollout.engine.sglang.control_path import EngineControl
 from rollout.engine.sglang.data_path import Engine
 from rollout.engine.swap import reconcile, swap
@@ -17,7 +17,7 @@ from rollout.policies import Policy, PolicyStore
 from tests.engines import ADMIN_KEY, borrowed
 from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
 
-LONG = {"temperature": 1, "max_new_tokens": 400, "ignore_eos": True}
+LONG = SamplingParameters(max_tokens=400, ignore_eos=True)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_a_call_during_the_pause_waits(engine: str, control: EngineControl
     client = Engine(engine, admin_key=ADMIN_KEY)
     await control.pause()
     call = asyncio.create_task(
-        client.generate(GenerateRequest("late", [10, 20], {"max_new_tokens": 3}))
+        client.generate(GenerateRequest("late", [10, 20], SamplingParameters(max_tokens=3)))
     )
     done, _ = await asyncio.wait([call], timeout=0.3)
     await control.resume()

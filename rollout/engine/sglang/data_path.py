@@ -23,6 +23,7 @@ from rollout.engine.errors import (
 )
 from rollout.engine.generation import Chunk, Deadlines, GenerateRequest
 from rollout.engine.sglang.reply import Reply
+from rollout.engine.sglang.sampling import sampling_params
 
 # SGLang drops the connection on which it failed, as it does on some images, and the next call would be lost with it.
 ONE_CALL = {"connection": "close"}
@@ -82,9 +83,9 @@ class Engine:
                     seconds = self._deadlines.next_token
                     yield reply.take()
 
-    async def abort(self, rid: str) -> None:
+    async def abort(self, call_id: str) -> None:
         """Stop sampling for this call; its reader gets EngineAborted. An unknown call is no error."""
-        body = msgspec.json.encode({"rid": rid})
+        body = msgspec.json.encode({"rid": call_id})
         try:
             async with asyncio.timeout(self._deadlines.abort):
                 response = await self._session.post(self._abort_url, data=body)
@@ -122,23 +123,23 @@ class Engine:
                     async with asyncio.timeout(self._deadlines.next_token):
                         await response.read()
         except TimeoutError as error:
-            await self._abandon(request.rid, reply)
+            await self._abandon(request.call_id, reply)
             raise EngineTimeout(self.url, "let a deadline pass", reply.partial) from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(self.url, _why(error), reply.partial) from error
         except (asyncio.CancelledError, GeneratorExit, EngineGarbled):
-            await self._abandon(request.rid, reply)
+            await self._abandon(request.call_id, reply)
             raise
 
     def _encode(self, request: GenerateRequest, *, stream: bool) -> bytes:
-        ids = request.input_ids
+        ids = request.prompt_ids
         if isinstance(ids, list):
             self._check_ids(ids)
         return _encoder.encode(
             _Body(
-                rid=request.rid,
+                rid=request.call_id,
                 input_ids=msgspec.Raw(ids) if isinstance(ids, bytes) else ids,
-                sampling_params=request.sampling,
+                sampling_params=sampling_params(request.sampling),
                 stream=stream,
                 top_logprobs_num=request.top_logprobs,
                 return_sampling_mask=request.sampling_logprobs,
@@ -164,12 +165,12 @@ class Engine:
             raise (EngineFailed if response.status == 500 else EngineUnreachable)(self.url, why)
         raise EngineRejected(self.url, why)
 
-    async def _abandon(self, rid: str, reply: Reply) -> None:
+    async def _abandon(self, call_id: str, reply: Reply) -> None:
         """Abort a call that nobody reads any more, also while the reader is being cancelled."""
         if reply.is_finished:
             return
         with anyio.CancelScope(shield=True), suppress(EngineError):
-            await self.abort(rid)
+            await self.abort(call_id)
 
 
 class _Body(msgspec.Struct):
