@@ -1,5 +1,6 @@
 """What every test may ask for: a real Redis, a model directory and the real SGLang, each made once per run, and gateways."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -13,12 +14,28 @@ from deploy.demo.starter.starter import create_untrained
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.engines import start_engine
 from tests.gateways import Gateway, StartGateway, running_gateway
+from tests.profiles import ENVIRONMENT_VARIABLE, UnknownProfile, load_profile
 from tests.redis_server import running_redis
 from tests.vision_model import create_vision_model
 
-# How long an example takes says how busy the machine is; a test that hangs meets pytest's own limit.
-hypothesis.settings.register_profile("turngate", deadline=None)
-hypothesis.settings.load_profile("turngate")
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the profile before test files are imported, and before hypothesis would refuse a name without saying which exist."""
+    chosen = config.getoption("--hypothesis-profile") or os.environ.get(ENVIRONMENT_VARIABLE)
+    try:
+        load_profile(chosen or "ci")
+    except UnknownProfile as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `nightly` run under that profile only."""
+    if hypothesis.settings.get_current_profile_name() == "nightly":
+        return
+    long = [item for item in items if item.get_closest_marker("nightly")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(scope="session")

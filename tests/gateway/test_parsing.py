@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.parsing import (
@@ -21,6 +21,7 @@ from gateway.parsing import (
     fold,
     new_call_id,
 )
+from tests.profiles import examples
 
 CALL = '<tool_call>\n{"name": "price", "arguments": {"item": "melon"}}\n</tool_call>'
 FRAGMENTS = (
@@ -50,7 +51,7 @@ def calls_of(parsed: Message) -> list[tuple[str, str]]:
     return [(call.name, call.arguments) for call in parsed.tool_calls]
 
 
-@settings(max_examples=1500, deadline=None)
+@examples(7.5)
 @given(
     st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join),
     st.lists(st.integers(0, 200), max_size=30),
@@ -68,7 +69,7 @@ def test_any_chunking_folds_to_the_whole_parse(
         assert chunked.malformed == parser.malformed
 
 
-@settings(max_examples=800, deadline=None)
+@examples(4)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join))
 def test_nothing_the_model_wrote_is_lost(text: str) -> None:
     """Every letter and digit outside a call's shell reaches the client, in reasoning, content or a call."""
@@ -82,7 +83,7 @@ def test_nothing_the_model_wrote_is_lost(text: str) -> None:
         assert said.count(word) == text.count(word)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(2.5)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join))
 def test_calls_start_and_end_in_order(text: str) -> None:
     """Each call starts with the next index, gets its arguments, and ends before the next one starts."""
@@ -103,7 +104,7 @@ def test_calls_start_and_end_in_order(text: str) -> None:
     assert parser.num_tool_calls == started
 
 
-@settings(max_examples=300, deadline=None)
+@examples(1.5)
 @given(
     st.lists(
         st.dictionaries(

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.parsing import (
@@ -21,6 +21,7 @@ from gateway.parsing import (
 )
 from gateway.parsing.call_formats import TOOL_FORMATS
 from tests.gateway.written import CALLS, MARKUP, REASONING_OF, TOOLS, Call, written
+from tests.profiles import examples
 from tests.rollout import families
 
 FAMILIES = [*CALLS, "harmony"]
@@ -59,7 +60,6 @@ def calls_of(parsed: Message) -> list[Call]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=150, deadline=None)
 @given(SAID, SAID, CALL_LISTS)
 def test_what_a_family_writes_is_understood(
     family: str, thought: str, content: str, calls: list[Call]
@@ -88,7 +88,7 @@ def damaged(draw: st.DrawFn) -> tuple[str, str, list[int]]:
     return family, text, draw(st.lists(st.integers(0, len(text)), max_size=20))
 
 
-@settings(max_examples=2000, deadline=None)
+@examples(10)
 @given(damaged())
 def test_any_chunking_folds_to_the_whole_parse(case: tuple[str, str, list[int]]) -> None:
     """A stream cut anywhere, in whatever state, folds to what the whole text parses to."""

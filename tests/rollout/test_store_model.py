@@ -26,6 +26,7 @@ from rollout.errors import StoreError
 from rollout.policies import Policy
 from rollout.store.store import Store
 from rollout.store.transitions import Timings
+from tests.profiles import examples
 from tests.rollout.clock import Clock
 from tests.rollout.store_model import TOKENS_A_TURN, Model
 from tests.rollout.turns import output, turn
@@ -311,5 +312,5 @@ def test_any_interleaving_agrees_with_the_model(redis_url: str) -> None:
     """Statuses, groups, deadlines, the outbox and all totals are the model's after every transition."""
     run_state_machine_as_test(
         lambda: StoreMachine(redis_url),
-        settings=settings(max_examples=80, stateful_step_count=40, deadline=None),
+        settings=settings(examples(0.4), stateful_step_count=40),
     )

@@ -15,12 +15,13 @@ from rollout.chat_template.chat_template import ChatTemplate, TemplateError, enc
 from rollout.chat_template.sample_chats import ONE_CALL_EACH, PARALLEL_CALLS, TOOLS
 from rollout.tokenizer.token_facts import ModelFilesError
 from rollout.tokenizer.tokenizer import Tokenizer
+from tests.profiles import examples
 from tests.rollout import families
 from tests.rollout.conversations import conversations
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 
 Message = dict[str, Any]
-FIXTURES = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FIXTURES = settings(examples(0.1), suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tiktoken
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
@@ -55,7 +55,6 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> module.Tokenizer:
     )
 
 
-@settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_encoding_equals_the_reference(
     codecs: tuple[module.Tokenizer, ReferenceCodec], text: str
@@ -101,7 +100,6 @@ def whole_characters(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.integers(0, 605) | st.integers(3, 258), max_size=40),
     st.lists(st.integers(1, 5), min_size=1, max_size=40),
@@ -314,7 +312,6 @@ def kimi(tmp_path_factory: pytest.TempPathFactory) -> tuple[module.Tokenizer, ti
     return module.Tokenizer.load(directory), oracle
 
 
-@settings(max_examples=150, deadline=None)
 @given(TEXTS)
 def test_kimis_vocabulary_is_read_without_its_code(
     kimi: tuple[module.Tokenizer, tiktoken.Encoding], text: str
@@ -348,7 +345,6 @@ def test_neither_torch_nor_transformers_is_loaded() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.sampled_from(["<|im_start|>", "<|im_end|>", "<tool_call>", " Hi", "é🙂", "\n"])),
     st.sets(st.sampled_from(["<|im_start|>", "<|im_end|>", "<|unknown|>"])),

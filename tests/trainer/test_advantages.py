@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.algorithms import (
@@ -51,17 +51,16 @@ def reference_grpo(episodes: list[tuple[float, int]]) -> list[float]:
     return result
 
 
-@settings(deadline=None, max_examples=60)
 @given(rewards_and_groups)
 def test_grpo_is_the_papers_formula(episodes: list[tuple[float, int]]) -> None:
     """GRPO equals a float64 reference with ddof 1, and groups without spread are exactly 0."""
     expected = torch.tensor(reference_grpo(episodes), dtype=torch.float64)
     result = grpo(*tensors(episodes))
     torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)
-    assert torch.equal(result == 0, expected.abs() < 1e-12)
+    alike = torch.tensor([len(set(members(episodes, group))) == 1 for _, group in episodes])
+    assert not result[alike].any()
 
 
-@settings(deadline=None, max_examples=60)
 @given(rewards_and_groups)
 def test_rloo_compares_with_the_others(episodes: list[tuple[float, int]]) -> None:
     """RLOO is the reward less the mean of the other members, and n / (n - 1) times Dr.GRPO."""
@@ -78,7 +77,6 @@ def test_rloo_compares_with_the_others(episodes: list[tuple[float, int]]) -> Non
     torch.testing.assert_close(rloo(rewards, groups), scaled)
 
 
-@settings(deadline=None, max_examples=60)
 @given(rewards_and_groups)
 def test_group_advantages_sum_to_zero(episodes: list[tuple[float, int]]) -> None:
     """Within each group the advantages of GRPO, Dr.GRPO and RLOO cancel."""
@@ -88,7 +86,6 @@ def test_group_advantages_sum_to_zero(episodes: list[tuple[float, int]]) -> None
             assert abs(float(advantages[groups == group].sum())) < 1e-9
 
 
-@settings(deadline=None, max_examples=40)
 @given(rewards_and_groups, st.floats(0.5, 20), st.floats(-5, 5))
 def test_grpo_ignores_scale_and_shift(
     episodes: list[tuple[float, int]], scale: float, shift: float
@@ -212,7 +209,6 @@ def test_what_passed_is_imitated() -> None:
     assert result.tolist() == [0.0, 1.0, 0.0, 0.0]
 
 
-@settings(deadline=None, max_examples=60)
 @given(rewards_and_groups)
 def test_the_best_of_a_group_is_imitated(episodes: list[tuple[float, int]]) -> None:
     """The highest reward of a group gets 1, also where several have it; a group that agrees gets 0."""

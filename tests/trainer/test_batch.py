@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.episode.episode_records import EpisodeView
@@ -17,6 +17,7 @@ from rollout.episode.group import Claim
 from rollout.episode.reward import RewardPlace, Rewards
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, Media, Output, Sampling, Turn, VersionInterval, pack_tokens
+from tests.profiles import examples
 from tests.trainer.headers import header
 from trainer.algorithms import RunningBaseline
 from trainer.batch.assembly import pack_rows
@@ -88,7 +89,6 @@ def prepared(
     )
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 60), st.integers(1, 5))
 def test_packing_loses_nothing(lengths: list[int], budget: int, multiple: int) -> None:
     """Every sequence is in exactly one microbatch; none is over budget unless it is one long sequence."""
@@ -100,7 +100,6 @@ def test_packing_loses_nothing(lengths: list[int], budget: int, multiple: int) -
     assert len(bins) % multiple == 0 or len(bins) == len(lengths)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40))
 def test_microbatches_are_filled(lengths: list[int]) -> None:
     """At most one microbatch is half empty: two such would have been one."""
@@ -210,7 +209,7 @@ def flattened(batch: TrainBatch) -> list[tuple[int, bool, float, float]]:
     return rows
 
 
-@settings(deadline=None, max_examples=30)
+@examples(0.15)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=10), st.integers(1, 40), st.integers(1, 3))
 def test_microbatches_hold_every_token_once(lengths: list[int], budget: int, ranks: int) -> None:
     """Tokens, masks, logprobs and weights survive packing, whatever the budget and the ranks."""
@@ -225,7 +224,6 @@ def test_microbatches_hold_every_token_once(lengths: list[int], budget: int, ran
     assert sum(weight for *_, weight in packed) == pytest.approx(1, abs=1e-5)
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(1, 6)), min_size=1, max_size=12),
     st.integers(1, 80),

@@ -23,6 +23,7 @@ from rollout.policies import PolicyStore
 from rollout.settler import settle
 from rollout.store.store import Store
 from tests.held_out import hold_out
+from tests.profiles import examples
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import MIN_EPISODES, Place, Stand
 from trainer.async_bridge import AsyncBridge
@@ -169,9 +170,7 @@ def test_the_best_that_was_on_disk_when_scored_stays(
     start: Callable[[], PublishingMachine],
 ) -> None:
     """In any order of publishing, scoring, hearing of it and dying on any line."""
-    run_state_machine_as_test(
-        start, settings=settings(max_examples=12, stateful_step_count=25, deadline=None)
-    )
+    run_state_machine_as_test(start, settings=settings(examples(0.1), stateful_step_count=25))
 
 
 def test_an_emptied_redis_costs_no_score(start: Callable[[], PublishingMachine]) -> None:

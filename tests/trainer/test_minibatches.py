@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,7 +43,6 @@ def evenness(token: int) -> float:
     return float(is_even(token))
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(1, 30), st.integers(0, 2)), min_size=1, max_size=4),

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from tests.profiles import examples
 from trainer.advice.simulation import LogNormal, Workload, simulate
 
 FIXED = Workload(
@@ -71,7 +71,7 @@ workloads = st.builds(
 )
 
 
-@limits(max_examples=25)
+@examples(0.125)
 @given(workloads, st.integers(0, 5))
 def test_nothing_trained_is_too_stale(workload: Workload, max_staleness: int) -> None:
     """Whatever the distributions, a trained group is within the limit and nobody is busy more than all the time."""
