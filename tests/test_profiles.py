@@ -9,7 +9,7 @@ from tests.profiles import EXAMPLES, UnknownProfile, examples, load_profile
 def test_a_profile_that_does_not_exist_is_refused_with_those_that_do() -> None:
     """A misspelled profile names the known ones and both ways to choose one."""
     with pytest.raises(
-        UnknownProfile, match="'nightli'.*ci, nightly.*--hypothesis-profile.*TURNGATE_TEST_PROFILE"
+        UnknownProfile, match=r"'nightli'.*ci, nightly.*--hypothesis-profile.*TURNGATE_TEST_PROFILE"
     ):
         load_profile("nightli")
 
