@@ -19,7 +19,7 @@ from tests.engines import ADMIN_KEY, engine_process, start_engine
 from trainer.learner.lora import Lora
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.publish.adapter_files import write_adapter
 from trainer.publish.weight_files import write_weights
 
@@ -44,8 +44,8 @@ def own_engine(model_dir: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def learner(model_dir: Path) -> Iterator[Learner]:
-    with Learner.create(model_dir, OptimizerSettings(1e-2)) as learner:
+def learner(model_dir: Path) -> Iterator[MegatronLearner]:
+    with MegatronLearner.create(model_dir, OptimizerSettings(1e-2)) as learner:
         yield learner
 
 
@@ -93,7 +93,7 @@ def log_likelihood(
     return -(microbatch.weights * logprobs).sum(), {}
 
 
-def difference(learner: Learner, outputs: list[Chunk]) -> Tensor:
+def difference(learner: MegatronLearner, outputs: list[Chunk]) -> Tensor:
     """|trainer - engine| of every sampled token's logprob."""
     batch = packed(outputs)
     (logprobs,) = learner.logprobs(batch)
@@ -112,7 +112,7 @@ def padded(embedding: Tensor) -> Tensor:
     return torch.nn.functional.pad(embedding, (0, 0, 0, -len(embedding) % 64))
 
 
-def expected_checksums(learner: Learner) -> dict[str, str]:
+def expected_checksums(learner: MegatronLearner) -> dict[str, str]:
     """The trainer's own tensors under SGLang's names, which fuse q, k, v and gate, up."""
     tensors = dict(learner.export())
     embedding = tensors.pop("model.embed_tokens.weight")
@@ -130,7 +130,7 @@ def expected_checksums(learner: Learner) -> dict[str, str]:
 
 
 async def test_trainer_and_engine_agree_on_logprobs_before_and_after_a_swap(
-    learner: Learner, own_engine: str, tmp_path: Path
+    learner: MegatronLearner, own_engine: str, tmp_path: Path
 ) -> None:
     """Mean |difference| of the logprobs of sampled tokens is below 1e-4, and every swapped tensor is bit-equal."""
     async with EngineControl(own_engine, admin_key=ADMIN_KEY) as control:
@@ -187,13 +187,13 @@ async def test_the_engine_serves_an_exported_adapter(
     model_dir: Path, adapter_engine: str, tmp_path: Path
 ) -> None:
     """SGLang loads what the learner wrote: every logprob under the adapter is the learner's to 1e-4, and not the base's."""
-    with Learner.create(model_dir, OptimizerSettings(1e-2), lora=LORA) as learner:
+    with MegatronLearner.create(model_dir, OptimizerSettings(1e-2), lora=LORA) as learner:
         before = packed(await sample(adapter_engine))
         for _ in range(3):
             assert not learner.step(before, log_likelihood).skipped
         write_adapter(tmp_path, learner.export_adapters(), LORA, base_dir=model_dir)
         outputs = await sample_under(adapter_engine, tmp_path)
         assert difference(learner, outputs).max() < 1e-4
-        (base,) = learner.logprobs(packed(outputs), of=learner.freeze(model_dir))
+        (base,) = learner.freeze(model_dir).logprobs(packed(outputs))
         (adapted,) = learner.logprobs(packed(outputs))
         assert (base - adapted).abs().max() > 1e-2

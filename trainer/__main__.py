@@ -15,6 +15,7 @@ from rollout.errors import RolloutError
 from rollout.logs import configure
 from rollout.settings import SettingsError
 from trainer.async_bridge import AsyncBridge, Stopped
+from trainer.backends import BACKENDS
 from trainer.job import Job
 from trainer.learner.errors import LearnerError
 from trainer.settings import Settings
@@ -29,7 +30,8 @@ def main() -> int:
     configure()
     with AsyncBridge.open() as bridge, stopping_on_signals(bridge):
         try:
-            with Job.open(Settings.load(), bridge) as job, tracing_on_signal(job.trace):
+            opened = Job.open(Settings.load(), bridge, create_learner=BACKENDS["megatron"])
+            with opened as job, tracing_on_signal(job.trace):
                 job.run()
         except Stopped as reason:
             log.info("stopped", extra={"waiting": str(reason)})

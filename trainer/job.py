@@ -22,11 +22,10 @@ from trainer.batch.staleness import StalenessRule
 from trainer.feed.feed import Feed
 from trainer.feed.replay_buffer import ReplayBuffer
 from trainer.learner.layout import Layout
+from trainer.learner.learner import CreateLearner, FrozenPolicy, Learner
 from trainer.learner.lora import Lora
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.loop import Trainer
-from trainer.megatron.frozen_policy import Frozen
-from trainer.megatron.learner import Learner
 from trainer.objective.objective import Objective
 from trainer.publish.best_policies import BestPolicies
 from trainer.publish.checkpoints import Checkpoints, Progress
@@ -45,8 +44,16 @@ log = logging.getLogger("trainer")
 class Job:
     """Open it, then `run` it; closing releases what is still claimed."""
 
-    def __init__(self, settings: Settings, bridge: AsyncBridge, closing: ExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bridge: AsyncBridge,
+        *,
+        create_learner: CreateLearner,
+        closing: ExitStack,
+    ) -> None:
         self._settings, self._bridge, self._closing = settings, bridge, closing
+        self._create_learner = create_learner
         self._parts = vetted(settings)
         self._staleness = StalenessRule(settings.max_staleness, settings.stale_tokens)
         self._registry = CollectorRegistry()
@@ -65,9 +72,11 @@ class Job:
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings, bridge: AsyncBridge) -> Iterator[Self]:
+    def open(
+        cls, settings: Settings, bridge: AsyncBridge, *, create_learner: CreateLearner
+    ) -> Iterator[Self]:
         with ExitStack() as closing:
-            yield cls(settings, bridge, closing)
+            yield cls(settings, bridge, create_learner=create_learner, closing=closing)
 
     def run(self) -> None:
         """Take up the work where it was left, train until told to stop, leave a checkpoint."""
@@ -94,7 +103,6 @@ class Job:
             records=records,
             writers=self._writers(learner.steps) if ranks.is_primary else (),
             trace=self.trace,
-            data_parallel=layout(self._settings).data_parallel(ranks.size),
             token_budget=self._settings.tokens_per_microbatch,
         )
         with trainer.feed.open(max_live_episodes=self._settings.max_live_episodes):
@@ -105,7 +113,7 @@ class Job:
         log.info("stopped", extra={"step": learner.steps, "version": progress.version})
 
     def _learner(self, resumption: Resumption) -> Learner:
-        learner = Learner.create(
+        learner = self._create_learner(
             resumption.starting_weights(),
             optimizer(self._settings),
             layout=layout(self._settings),
@@ -116,9 +124,10 @@ class Job:
             critic=critic(self._settings),
         )
         log.info("learner built", extra={"numbers_trained": learner.num_trained})
-        return self._closing.enter_context(learner)
+        self._closing.callback(learner.close)
+        return learner
 
-    def _reference(self, learner: Learner) -> Frozen | None:
+    def _reference(self, learner: Learner) -> FrozenPolicy | None:
         if not self._parts.needs_reference:
             return None
         return learner.freeze(self._settings.reference_dir or self._settings.model_dir)

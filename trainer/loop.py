@@ -11,8 +11,7 @@ from rollout.episode.turn import DiscardReason
 from rollout.policies import Policy
 from trainer.batch.batch import Batch, prepare
 from trainer.feed.feed import Feed
-from trainer.megatron.frozen_policy import Frozen
-from trainer.megatron.learner import Learner
+from trainer.learner.learner import FrozenPolicy, Learner
 from trainer.objective.measure import measure
 from trainer.objective.objective import Objective
 from trainer.objective.steps import Steps, take_steps
@@ -31,14 +30,13 @@ class Trainer:
     feed: Feed
     learner: Learner
     objective: Objective
-    reference: Frozen | None  # where the algorithm has a KL term
+    reference: FrozenPolicy | None  # where the algorithm has a KL term
     publisher: Publisher
     checkpoints: Checkpoints
     report: Report
     records: TrainingRecords | None  # rank 0's
     writers: Sequence[MetricWriter]  # rank 0's
     trace: StepTrace
-    data_parallel: int  # ranks that share the microbatches of a batch
     token_budget: int
 
     def train(self, progress: Progress) -> Progress:
@@ -72,7 +70,7 @@ class Trainer:
                 baseline=progress.baseline,
                 training_version=progress.version,
                 token_budget=self.token_budget,
-                ranks=self.data_parallel,
+                ranks=self.learner.data_parallel,
                 min_saving=self.learner.min_tree_saving,
             )
         self.report.prepared(batch, flagged_tokens=self.objective.flagged_tokens)
@@ -156,6 +154,6 @@ class Trainer:
                 kept = self.checkpoints.finish()
             self.feed.checkpointed(kept.version)
             if self.learner.is_primary:
-                self.checkpoints.prune(pinned=self.publisher.pinned())
+                self.checkpoints.prune(self.learner, pinned=self.publisher.pinned())
         except OSError as error:
             self.report.alert("checkpoint", error=str(error))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,13 +27,13 @@ from rollout.episode.sequences import Sequence
 from rollout.tokenizer.token_facts import ModelFilesError
 from rollout.tokenizer.tokenizer import Tokenizer
 from trainer.algorithms import score_function
+from trainer.backends import BACKENDS
 from trainer.batch.assembly import pack_rows
 from trainer.batch.episode_rows import Row
 from trainer.learner.errors import LearnerError
-from trainer.learner.layout import Layout
+from trainer.learner.learner import Learner
 from trainer.learner.microbatch import Microbatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
 from trainer.publish.weight_files import write_model
 
 MINIMUM_RATIO = (
@@ -77,7 +78,7 @@ def main(
         minimum_ratio=MINIMUM_RATIO,
     )
     try:
-        with Learner.create(model, optimizer, seed=seed) as learner:
+        with closing(BACKENDS["megatron"](model, optimizer, seed=seed)) as learner:
             chats = read_chats(data, model)
             groups = (list(itertools.islice(chats, batch_size)) for _ in range(batches))
             summary = fit(learner, groups, total=batches, token_budget=tokens_per_microbatch)
@@ -97,14 +98,13 @@ def fit(
     started = time.monotonic()
     losses: list[float] = []
     tokens = 0
-    ranks = Layout().data_parallel(int(os.environ.get("WORLD_SIZE", "1")))
     with _progress(hidden=not learner.is_primary) as progress:
         bar = progress.add_task("warm start", total=total, loss=float("nan"))
         for rows in groups:
             batch = pack_rows(
                 rows,
                 token_budget=token_budget,
-                ranks=ranks,
+                ranks=learner.data_parallel,
                 min_saving=learner.min_tree_saving,
             )
             metrics = learner.step(batch, assistant_loss)

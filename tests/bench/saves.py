@@ -30,13 +30,13 @@ class Figure:
 
 def measure(shape: Shape) -> Figure:
     from trainer.learner.optimizer import OptimizerSettings  # noqa: PLC0415
-    from trainer.megatron.learner import Learner  # noqa: PLC0415 - loads torch, after `run`
+    from trainer.megatron.learner import MegatronLearner  # noqa: PLC0415 - loads torch, after `run`
 
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         write_model(shape, directory)
         waiting, whole = [], []
-        with Learner.create(directory, OptimizerSettings(1e-4)) as learner:
+        with MegatronLearner.create(directory, OptimizerSettings(1e-4)) as learner:
             for index in range(ROUNDS):
                 started = time.monotonic()
                 save = learner.begin_save(directory / str(index), {})

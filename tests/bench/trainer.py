@@ -55,7 +55,7 @@ class Figure:
 
 
 def write_model(shape: Shape, directory: Path) -> Any:
-    """A random Qwen3 of this shape; returned in plain PyTorch, written for the Learner."""
+    """A random Qwen3 of this shape; returned in plain PyTorch, written for the MegatronLearner."""
     import torch  # noqa: PLC0415 - `make bench` sets the thread count before torch is loaded
     from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
@@ -113,7 +113,7 @@ def megatron_step(directory: Path, tokens: Any, precision: str) -> Callable[[], 
 
     from trainer.learner.microbatch import Microbatch, TrainBatch  # noqa: PLC0415
     from trainer.learner.optimizer import OptimizerSettings  # noqa: PLC0415
-    from trainer.megatron.learner import Learner  # noqa: PLC0415
+    from trainer.megatron.learner import MegatronLearner  # noqa: PLC0415
 
     rows, length = tokens.shape
     mask = torch.ones(rows, length, dtype=torch.bool)
@@ -129,7 +129,9 @@ def megatron_step(directory: Path, tokens: Any, precision: str) -> Callable[[], 
         proximal_logprobs=zeros,
         weights=mask.float() / mask.sum(),
     )
-    learner = Learner.create(directory, OptimizerSettings(1e-4), dtype=getattr(torch, precision))
+    learner = MegatronLearner.create(
+        directory, OptimizerSettings(1e-4), dtype=getattr(torch, precision)
+    )
 
     def loss(logprobs: Any, _entropy: Any, packed: Microbatch) -> tuple[Any, dict[str, Any]]:
         return -(packed.weights * logprobs).sum(), {}

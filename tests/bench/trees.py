@@ -91,13 +91,13 @@ def step_of(learner: Any, batch: Any) -> Callable[[], None]:
 def measure(shape: Shape) -> Figure:
     from trainer.batch.assembly import pack_rows  # noqa: PLC0415
     from trainer.learner.optimizer import OptimizerSettings  # noqa: PLC0415
-    from trainer.megatron.learner import Learner  # noqa: PLC0415
+    from trainer.megatron.learner import MegatronLearner  # noqa: PLC0415
 
     rows = rows_of(shape)
     trees, plain = (pack_rows(rows, token_budget=16_384, min_saving=s) for s in (1.0, math.inf))
     with tempfile.TemporaryDirectory() as name:
         write_model(MODEL, Path(name))
-        with Learner.create(Path(name), OptimizerSettings(1e-4)) as learner:
+        with MegatronLearner.create(Path(name), OptimizerSettings(1e-4)) as learner:
             steps = [step_of(learner, batch) for batch in (trees, plain)]
             for step in steps * 2:
                 step()

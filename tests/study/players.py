@@ -13,7 +13,7 @@ from rollout.episode.group import Claim
 from tests.study.cells import Recipe
 from tests.study.clerk import Clerk, Language
 from tests.study.sampler import Sampler
-from trainer.megatron.learner import Learner
+from trainer.learner.learner import Learner
 
 
 class Players:

@@ -17,7 +17,7 @@ from tests.study.outcome import Outcomes
 from tests.study.players import Players
 from tests.study.training import aged, step, train, train_missing
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
 RECIPE = Recipe(updates=2, groups=2, group_size=4, evaluate_every=1, held_out=4)
 
@@ -57,7 +57,7 @@ def test_a_run_is_repeatable_and_on_policy_where_nothing_is_stale(model_dir: Pat
 def test_the_data_of_an_update_are_exactly_as_old_as_the_cell_says(model_dir: Path) -> None:
     """Update t trains on episodes of version max(0, t - staleness)."""
     recipe = Recipe(updates=4, groups=1, group_size=2, held_out=1)
-    with Learner.create(model_dir, OptimizerSettings(1e-3)) as learner:
+    with MegatronLearner.create(model_dir, OptimizerSettings(1e-3)) as learner:
         players = Players(learner, model_dir, recipe, odd, seed=0)
         ages = []
         for update, claims in enumerate(aged(players, staleness=2)):

@@ -16,7 +16,7 @@ from trainer.algorithms import RunningBaseline
 from trainer.batch.batch import prepare
 from trainer.composition.composition import Composition
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import measure
 from trainer.objective.objective import Objective
 from trainer.objective.steps import take_steps
@@ -40,7 +40,9 @@ def train_missing(run: Run, recipe: Recipe, starter: Path, outcomes: Outcomes) -
 def train(run: Run, recipe: Recipe, starter: Path, judge: Judge = Task.reward) -> Outcome:
     """From the starter to the end."""
     started = time.perf_counter()
-    with Learner.create(starter, OptimizerSettings(recipe.learning_rate), seed=run.seed) as learner:
+    with MegatronLearner.create(
+        starter, OptimizerSettings(recipe.learning_rate), seed=run.seed
+    ) as learner:
         players = Players(learner, starter, recipe, judge, seed=run.seed)
         success, summaries = [players.success()], []
         for update, claims in enumerate(aged(players, staleness=run.staleness), start=1):
@@ -71,7 +73,7 @@ def aged(players: Players, *, staleness: int) -> Iterator[list[Claim]]:
 
 
 def step(
-    learner: Learner, claims: Sequence[Claim], parts: Composition, *, version: int
+    learner: MegatronLearner, claims: Sequence[Claim], parts: Composition, *, version: int
 ) -> dict[str, float] | None:
     """One batch of the trainer's loop, without what publishes it; None if it moved no weight."""
     batch = prepare(

@@ -14,8 +14,8 @@ from rollout.episode.reward import Reward
 from rollout.episode.turn import Output, Turn, VersionInterval, encode_turn, pack_tokens
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge
+from trainer.learner.learner import Learner
 from trainer.learner.microbatch import Microbatch, TrainBatch
-from trainer.megatron.learner import Learner
 
 PROMPT = (5, 6, 7)
 VOCABULARY = 441  # of the demo's tokenizer, which tests' models have

@@ -16,14 +16,15 @@ from rollout.policies import PolicyStore
 from rollout.store.store import Store
 from tests.trainer.bandit import Bandit
 from trainer.async_bridge import AsyncBridge
+from trainer.backends import BACKENDS
 from trainer.batch.staleness import StalenessRule
 from trainer.composition.composition import Composition
 from trainer.feed.feed import Feed
 from trainer.feed.replay_buffer import ReplayBuffer
+from trainer.learner.learner import CreateLearner, Learner
 from trainer.learner.lora import Lora
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.loop import Trainer
-from trainer.megatron.learner import Learner
 from trainer.objective.objective import Objective
 from trainer.publish.best_policies import BestPolicies
 from trainer.publish.checkpoints import Checkpoints, Progress
@@ -66,6 +67,7 @@ class Place:
     lora: Lora | None = None
     parts: Composition = field(default_factory=Composition)
     policies_kept: int = 100
+    create_learner: CreateLearner = BACKENDS["megatron"]
 
     def __post_init__(self) -> None:
         self.project = self.project or f"test-{uuid4().hex[:8]}"
@@ -110,10 +112,10 @@ class Stand:
         settings = OptimizerSettings(learning_rate=5e-3)
         rate = place.parts.critic_learning_rate
         critic = OptimizerSettings(rate) if place.parts.needs_critic else None
-        learner = Learner.create(
+        self.learner = place.create_learner(
             resumption.starting_weights(), settings, lora=place.lora, critic=critic
         )
-        self.learner = closing.enter_context(learner)
+        closing.callback(self.learner.close)
         self.publisher = Publisher(
             self.store,
             self.bridge,
@@ -174,7 +176,6 @@ class Stand:
             records=None,
             writers=self.writers,
             trace=self.trace,
-            data_parallel=1,
             token_budget=64,
         )
 

@@ -28,7 +28,7 @@ from trainer.composition.composition import Composition
 from trainer.learner.errors import ImagesNotSupported
 from trainer.learner.microbatch import TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import penalized
 from trainer.objective.objective import Objective
 
@@ -295,7 +295,7 @@ def test_packing_changes_no_gradient(model_dir: Path, learner_rows: list[Row]) -
         (learner_rows, 40),
         (learner_rows[::-1], 70),
     ):
-        with Learner.create(model_dir, OptimizerSettings(learning_rate=1e-3)) as learner:
+        with MegatronLearner.create(model_dir, OptimizerSettings(learning_rate=1e-3)) as learner:
             batch = pack_rows(rows, token_budget=budget)
             batch = batch.with_proximal_logprobs(learner.logprobs(batch))
             metrics = learner.step(

@@ -23,7 +23,7 @@ from trainer.composition.presets import PRESETS
 from trainer.job import critic, optimizer
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import measure, valued
 from trainer.objective.objective import Objective
 from trainer.objective.steps import take_steps
@@ -117,8 +117,8 @@ def test_a_batch_of_equal_rewards_teaches_a_critic() -> None:
 
 
 @pytest.fixture
-def learner(model_dir: Path) -> Iterator[Learner]:
-    with Learner.create(
+def learner(model_dir: Path) -> Iterator[MegatronLearner]:
+    with MegatronLearner.create(
         model_dir, OptimizerSettings(1e-3), critic=OptimizerSettings(1e-3)
     ) as learner:
         yield learner
@@ -128,7 +128,7 @@ def of_claims(some: list[Claim]) -> set[str]:
     return {claim.group_id for claim in some}
 
 
-def test_a_critic_that_is_not_finite_holds_its_minibatch_back(learner: Learner) -> None:
+def test_a_critic_that_is_not_finite_holds_its_minibatch_back(learner: MegatronLearner) -> None:
     """Neither it nor the policy moves by those groups, which are given back; the other minibatch trains."""
     parts = PPO.model_copy(update={"minibatches": 2})
     batch = measure(prepared(parts), learner, parts, reference=None)
@@ -148,7 +148,7 @@ def test_a_critic_that_is_not_finite_holds_its_minibatch_back(learner: Learner) 
     assert of_claims(trained) == {f"grp-{group}" for group in whole.groups}
 
 
-def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: Learner) -> None:
+def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: MegatronLearner) -> None:
     """With lambda 0 a way's last return is its reward and the value behind it, or nothing behind it if told so or not cut."""
     learner.step_critic(asked(PPO, 16).train, ValueObjective(PPO))  # so that values differ
     parts = PPO.model_copy(update={"lambda_critic": 0.0, "discount": 0.9})

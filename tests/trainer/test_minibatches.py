@@ -25,7 +25,7 @@ from trainer.composition.composition import Composition
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.learner.paths import MIN_SAVING
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import measure
 from trainer.objective.objective import Objective
 from trainer.objective.steps import take_steps
@@ -154,7 +154,7 @@ def test_the_ratio_moves_and_the_clip_acts(place: Place, parts: Composition) -> 
     assert (max(clipped) > 0) == (parts.minibatches > 1)
 
 
-def test_each_epoch_goes_through_the_same_minibatches(learner: Learner) -> None:
+def test_each_epoch_goes_through_the_same_minibatches(learner: MegatronLearner) -> None:
     """Two epochs of two minibatches are four steps, whose sums count each token twice; nothing is measured between them."""
     parts = Composition(minibatches=2, epochs=2)
     batch = measure(prepared(parts), learner, parts, reference=None)
@@ -175,26 +175,26 @@ def test_each_epoch_goes_through_the_same_minibatches(learner: Learner) -> None:
 
 
 @pytest.fixture
-def learner(model_dir: Path) -> Iterator[Learner]:
-    with Learner.create(model_dir, OptimizerSettings(learning_rate=1e-2)) as made:
+def learner(model_dir: Path) -> Iterator[MegatronLearner]:
+    with MegatronLearner.create(model_dir, OptimizerSettings(learning_rate=1e-2)) as made:
         yield made
 
 
 def test_resuming_between_batches_goes_on_bit_for_bit(
-    learner: Learner, model_dir: Path, tmp_path: Path
+    learner: MegatronLearner, model_dir: Path, tmp_path: Path
 ) -> None:
     """What a checkpoint brings back takes the steps of the next batch as if it had never stopped."""
     parts = Composition(minibatches=2, epochs=2)
     objective = Objective(parts)
 
-    def train(by: Learner) -> None:
+    def train(by: MegatronLearner) -> None:
         take_steps(measure(prepared(parts), by, parts, reference=None), by, objective)
 
     train(learner)
     learner.save(tmp_path / "checkpoint", {})
     train(learner)
     expected, steps = weights(learner), learner.steps
-    with Learner.create(model_dir, OptimizerSettings(learning_rate=1e-2)) as resumed:
+    with MegatronLearner.create(model_dir, OptimizerSettings(learning_rate=1e-2)) as resumed:
         resumed.load(tmp_path / "checkpoint")
         train(resumed)
         assert resumed.steps == steps == 8
@@ -214,7 +214,7 @@ class Spy(Objective):
         return super().__call__(current_logprobs, entropies, microbatch)
 
 
-def test_m2po_judges_each_step_by_the_policy_it_moves(learner: Learner) -> None:
+def test_m2po_judges_each_step_by_the_policy_it_moves(learner: MegatronLearner) -> None:
     """Among the tokens of the minibatch, by the logprobs that the step's own gradient is taken of."""
     parts = Composition(
         policy_loss="m2po", proximal="behavior", correction="none", minibatches=2, epochs=2
@@ -269,7 +269,7 @@ def test_a_minibatch_that_is_not_finite_goes_back_alone(place: Place) -> None:
         assert (totals.trained, totals.groups["ready"]) == (GROUPS - 1, 1)
 
 
-def test_a_minibatch_whose_second_epoch_moves_is_trained(learner: Learner) -> None:
+def test_a_minibatch_whose_second_epoch_moves_is_trained(learner: MegatronLearner) -> None:
     """Only what no step trained is given back."""
     parts = Composition(minibatches=2, epochs=2)
     batch = measure(prepared(parts, token_budget=999), learner, parts, reference=None)

@@ -16,10 +16,10 @@ from tests.trainer.variants import VARIANTS
 from trainer.batch.assembly import pack_rows
 from trainer.composition.composition import Composition
 from trainer.composition.presets import PRESETS, starting_point
+from trainer.learner.learner import FrozenPolicy
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.frozen_policy import Frozen
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import judged, measure
 from trainer.objective.objective import Objective
 from trainer.sft import assistant_loss
@@ -29,12 +29,12 @@ SETTINGS = {"dppo_tv": {"dppo_delta": DPPO_DELTA}}  # a bound that acts
 
 @dataclass(frozen=True)
 class Lab:
-    learner: Learner
-    reference: Frozen
+    learner: MegatronLearner
+    reference: FrozenPolicy
 
-    def logprobs(self, of: Frozen | None = None) -> Values:
-        """Of every token of every play."""
-        return by_token(every_row(), self.learner.logprobs(every_row(), of=of))
+    def logprobs(self, of: FrozenPolicy | None = None) -> Values:
+        """Of every token of every play, under the learner's policy unless another is given."""
+        return by_token(every_row(), (of or self.learner).logprobs(every_row()))
 
     def values(self) -> Values:
         """The critic's, of the same."""
@@ -100,7 +100,7 @@ def lab(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     other = tmp_path_factory.mktemp("reference")
     create_untrained(other, seed=1)
     settings = OptimizerSettings(learning_rate=1e-6)
-    with Learner.create(model_dir, settings, critic=OptimizerSettings(3e-2)) as learner:
+    with MegatronLearner.create(model_dir, settings, critic=OptimizerSettings(3e-2)) as learner:
         for _ in range(2):  # from zero, to values that differ
             learner.step_critic(every_row(), squared_error)
         yield Lab(learner, learner.freeze(other))

@@ -1,6 +1,6 @@
 """An architecture and a layout in Megatron's terms: the configuration of its transformer, and whether the two fit."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from megatron.core.distributed import finalize_model_grads
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from trainer.learner.errors import LayoutError
 from trainer.learner.layout import Layout
+from trainer.learner.learner import Recompute
 from trainer.megatron import platform
 from trainer.megatron.architecture import Architecture, Experts
 
-# What the backward pass makes again instead of keeping it: nothing, what attention computes, or all of every layer.
-Recompute = Literal["none", "selective", "full"]
 _RECOMPUTE_OPTIONS: dict[Recompute, dict[str, Any]] = {
     "none": {},
     "selective": {"recompute_granularity": "selective", "recompute_modules": ["core_attn"]},

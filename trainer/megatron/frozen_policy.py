@@ -1,10 +1,8 @@
-"""A policy that does not move, beside the one that does: its weights lie on the CPU and take the model's place for a pass.
+"""A policy that does not train: its weights lie on the CPU and replace the model's own during a forward pass.
 
-One model instance serves both, so a reference policy costs no accelerator memory, and one copy each way per use.
+One model instance serves both policies. A reference policy therefore costs no accelerator memory, and one copy in each direction per use.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -13,41 +11,46 @@ import torch
 from torch import Tensor
 
 from trainer.learner.errors import ModelNotSupported
+from trainer.learner.microbatch import TrainBatch
 from trainer.megatron.architecture import Architecture
+from trainer.megatron.model.network import Network
 from trainer.megatron.model.policy_model import PolicyModel
 from trainer.megatron.weights import weights
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class MegatronFrozenPolicy:
     """This process's part of the weights."""
 
+    network: Network[PolicyModel]  # the policy that trains
     tensors: tuple[Tensor, ...]
 
     @classmethod
-    def read(cls, model: PolicyModel, architecture: Architecture, model_dir: Path) -> Self:
+    def read(
+        cls, network: Network[PolicyModel], architecture: Architecture, model_dir: Path
+    ) -> Self:
         """From a Hugging Face directory of the same architecture; the model's own weights stay as they are."""
         refuse_another_architecture(architecture, model_dir)
+        model = network.model
         present = _copies(model)
         try:
             weights.load(model, architecture, model_dir)
-            return cls(_copies(model))
+            return cls(network, _copies(model))
         finally:
             _fill(model, present)
 
-    @contextmanager
-    def in_place(self, model: PolicyModel) -> Iterator[None]:
-        """The model is the frozen policy while the block runs, and bit for bit what it was afterwards."""
+    def logprobs(self, batch: TrainBatch) -> list[Tensor]:
+        model = self.network.model
         present = _copies(model)
         try:
             _fill(model, self.tensors)
-            yield
+            return self.network.measure(batch)
         finally:
             _fill(model, present)
 
 
 def refuse_another_architecture(architecture: Architecture, model_dir: Path) -> None:
-    """A reference gives logprobs of OUR tokens, in our model's place."""
+    """A reference policy reads the tokens of the trained one and takes its place in memory."""
     theirs = Architecture.read(model_dir)
     if theirs == architecture:
         return

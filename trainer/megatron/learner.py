@@ -1,38 +1,38 @@
-"""The learner: a policy on Megatron-Core that gives logprobs, takes optimizer steps and saves itself.
-
-Every process of the job calls the same methods with the same arguments in the same order.
-"""
+"""The learner on Megatron-Core; `trainer/learner/learner.py` states what its methods promise."""
 
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 import torch
+from megatron.core import parallel_state
 from torch import Tensor
 
 from trainer.learner.layout import Layout
+from trainer.learner.learner import Recompute
 from trainer.learner.lora import Lora
 from trainer.learner.microbatch import TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
+from trainer.learner.optimizer_step import PolicyLoss, StepMetrics, ValueLoss
 from trainer.learner.paths import MIN_SAVING
 from trainer.megatron import platform, processes
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.checkpoint import checkpoint
 from trainer.megatron.checkpoint.checkpoint_writer import CheckpointWriter
-from trainer.megatron.configuration import Recompute
-from trainer.megatron.frozen_policy import Frozen
+from trainer.megatron.checkpoint.manifest import saved_state
+from trainer.megatron.frozen_policy import MegatronFrozenPolicy
 from trainer.megatron.layers import adapters
 from trainer.megatron.model.critic_model import CriticModel
-from trainer.megatron.model.network import LossFunction, Network, StepMetrics
+from trainer.megatron.model.network import Network
 from trainer.megatron.networks import Blueprint, Networks
 from trainer.megatron.weights import adapter_weights, weights
 
 
-class Learner:
-    """Use as a context manager, or call `close`, where the process goes on without it."""
+class MegatronLearner:
+    """Use as a context manager or call `close` if the process continues without it."""
 
     def __init__(self, networks: Networks, membership: processes.Membership) -> None:
         self._networks = networks
@@ -53,11 +53,6 @@ class Learner:
         lora: Lora | None = None,
         critic: OptimizerSettings | None = None,
     ) -> Self:
-        """The policy of a Hugging Face directory, on the processes that torchrun started or on this one alone.
-
-        With `lora` its weights stay as they are, and adapters beside them train. With `critic` a second model learns values, all
-        its weights and from the policy's, under an optimizer of these settings.
-        """
         layout = layout or Layout()
         architecture = Architecture.read(model_dir)
         if lora is not None:
@@ -81,91 +76,72 @@ class Learner:
         self.close()
 
     def close(self) -> None:
-        """Wait for checkpoints in the making and leave the job, unless it was there before this learner."""
+        """A process that was in the job before this learner stays in it."""
         self._checkpoint_writer.close()
         self._membership.leave()
 
     @property
     def steps(self) -> int:
-        """Optimizer steps taken, those before a checkpoint included; of the critic if there is one, which moves first."""
         network = self._networks.critic or self._policy
         return network.stepper.num_steps
 
     @property
-    def has_critic(self) -> bool:
-        return self._networks.critic is not None
-
-    @property
     def lora(self) -> Lora | None:
-        """The adapters that train in the place of the weights, if they do."""
         return self._policy.model.lora
 
     @property
     def base_dir(self) -> Path:
-        """The directory whose weights the first step was taken from; those that adapters are added to."""
         return self._policy.model.base_dir
 
     @property
     def num_trained(self) -> int:
-        """Numbers of the policy that this process's optimizer moves; the rest of the model takes no room in it."""
         return self._policy.stepper.num_trained
 
     @property
+    def data_parallel(self) -> int:
+        return int(parallel_state.get_data_parallel_world_size())
+
+    @property
     def min_tree_saving(self) -> float:
-        """How many times smaller than its rows a tree must be to be worth packing here; inf: never."""
         return MIN_SAVING if platform.can_branch() else math.inf
 
     @property
     def is_primary(self) -> bool:
-        """True in the one process that writes files and talks to others."""
         return torch.distributed.get_rank() == 0
 
-    def logprobs(self, batch: TrainBatch, *, of: Frozen | None = None) -> list[Tensor]:
-        """The policy's logprob of each action token, or a frozen one's; float32 [T] on the CPU for each microbatch."""
-        with nullcontext() if of is None else of.in_place(self._policy.model):
-            return self._policy.measure(batch)
+    def logprobs(self, batch: TrainBatch) -> list[Tensor]:
+        return self._policy.measure(batch)
 
     def values(self, batch: TrainBatch) -> list[Tensor]:
-        """The critic's value of the state before each action token, as `logprobs`."""
         return self._value_network.measure(batch)
 
-    def freeze(self, model_dir: Path) -> Frozen:
-        """The policy of a directory of this architecture, to be measured beside the learner's own."""
-        return Frozen.read(self._policy.model, self._architecture, model_dir)
+    def freeze(self, model_dir: Path) -> MegatronFrozenPolicy:
+        return MegatronFrozenPolicy.read(self._policy, self._architecture, model_dir)
 
-    def step(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
-        """One optimizer step of the policy down the gradient of the batch's loss."""
+    def step(self, batch: TrainBatch, loss: PolicyLoss) -> StepMetrics:
         return self._policy.step(batch, loss)
 
-    def step_critic(self, batch: TrainBatch, loss: LossFunction) -> StepMetrics:
-        """The same of the critic; its loss gets (values [T], microbatch)."""
+    def step_critic(self, batch: TrainBatch, loss: ValueLoss) -> StepMetrics:
         return self._value_network.step(batch, loss)
 
     def export(self) -> Iterator[tuple[str, Tensor]]:
-        """(Hugging Face name, whole CPU tensor), adapters merged; every process must take all of them."""
         return weights.export(self._policy.model, self._architecture)
 
     def export_adapters(self) -> Iterator[tuple[str, Tensor]]:
-        """(PEFT's name, whole CPU tensor); every process must take all of them."""
         if self.lora is None:
             return iter(())
         return adapter_weights.export(self._policy.model, self._architecture, self.lora)
 
     def begin_save(self, path: Path, state: Mapping[str, object]) -> Future[None]:
-        """Write a checkpoint directory of the present, whole or not at all, while the caller goes on.
-
-        `state` is the caller's, of JSON values. Every process has the same outcome: OSError if it cannot be written.
-        """
         draft = checkpoint.Draft.of(path, self._networks, state)
         return self._checkpoint_writer.begin(draft.write)
 
-    def save(self, path: Path, state: Mapping[str, object]) -> None:
-        """As `begin_save`, to its end."""
-        self.begin_save(path, state).result()
-
     def load(self, path: Path) -> dict[str, object]:
-        """Continue from a checkpoint of this architecture, saved under any layout; gives the caller's state."""
+        """The checkpoint may have been saved under any layout."""
         return checkpoint.load(path, self._networks)
+
+    def saved_state(self, path: Path) -> dict[str, object]:
+        return saved_state(path)
 
     @property
     def _value_network(self) -> Network[CriticModel]:

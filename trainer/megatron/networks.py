@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from trainer.learner.layout import Layout
+from trainer.learner.learner import Recompute
 from trainer.learner.lora import Lora
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.architecture import Architecture
-from trainer.megatron.configuration import Recompute
 from trainer.megatron.layers import adapters
 from trainer.megatron.model.critic_model import CriticModel
 from trainer.megatron.model.network import Network

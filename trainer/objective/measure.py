@@ -13,13 +13,12 @@ from trainer.algorithms import k1, m2po_mask
 from trainer.batch.batch import Batch
 from trainer.batch.credit import credit, critic_credit
 from trainer.composition.composition import Composition
+from trainer.learner.learner import FrozenPolicy, Learner
 from trainer.learner.microbatch import TrainBatch
-from trainer.megatron.frozen_policy import Frozen
-from trainer.megatron.learner import Learner
 
 
 def measure(
-    batch: Batch, learner: Learner, parts: Composition, *, reference: Frozen | None
+    batch: Batch, learner: Learner, parts: Composition, *, reference: FrozenPolicy | None
 ) -> Batch:
     """The batch with everything its loss reads; every rank calls it and gets the same."""
     train = batch.train
@@ -27,7 +26,7 @@ def measure(
         train = train.with_proximal_logprobs(learner.logprobs(train))
     if parts.needs_reference:
         assert reference is not None, "a KL term without a reference policy"
-        train = train.replace("reference_logprobs", learner.logprobs(train, of=reference))
+        train = train.replace("reference_logprobs", reference.logprobs(train))
     batch = replace(batch, train=train)
     penalties = kl_penalties(train, parts) if parts.kl_in_reward > 0 else None
     if parts.needs_critic:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from rollout.episode.group import Claim
 from trainer.batch.batch import Batch
 from trainer.batch.minibatches import Minibatch
-from trainer.megatron.learner import Learner
-from trainer.megatron.model.network import StepMetrics
+from trainer.learner.learner import Learner
+from trainer.learner.optimizer_step import StepMetrics
 from trainer.objective.measure import judged
 from trainer.objective.objective import Objective
 from trainer.objective.value_objective import ValueObjective

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from trainer.algorithms import RunningBaseline
 from trainer.learner.errors import CheckpointError
-from trainer.megatron.checkpoint.manifest import saved_state
-from trainer.megatron.learner import Learner
+from trainer.learner.learner import Learner
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +78,10 @@ class Checkpoints:
         self._steps = writing.steps
         return writing.progress
 
-    def prune(self, *, pinned: frozenset[int]) -> None:
+    def prune(self, learner: Learner, *, pinned: frozenset[int]) -> None:
         """Delete the oldest beyond those kept, but none of a pinned policy; for rank 0."""
         for old in sorted(self._all())[: -self._keep]:
-            if _version_of(old) not in pinned:
+            if _version_of(old, learner) not in pinned:
                 shutil.rmtree(old)
 
     def restore(self, learner: Learner) -> Progress | None:
@@ -108,9 +107,9 @@ class Checkpoints:
         ]
 
 
-def _version_of(checkpoint: Path) -> object:
-    """The policy whose weights it holds; None if it does not say, being damaged."""
+def _version_of(checkpoint: Path, learner: Learner) -> object:
+    """The policy whose weights it holds; None if it is damaged."""
     try:
-        return saved_state(checkpoint)["version"]
+        return learner.saved_state(checkpoint)["version"]
     except CheckpointError:
         return None

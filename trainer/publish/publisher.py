@@ -25,7 +25,7 @@ from rollout.errors import PolicyNotWritten
 from rollout.policies import Policy, PolicyStore
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge, Stopped
-from trainer.megatron.learner import Learner
+from trainer.learner.learner import Learner
 from trainer.publish.adapter_files import write_adapter
 from trainer.publish.best_policies import BestPolicies
 from trainer.publish.training_records import TrainingRecords

@@ -13,7 +13,7 @@ from rollout.policies import Policy
 from rollout.settings import SettingsError
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge
-from trainer.megatron.learner import Learner
+from trainer.learner.learner import Learner
 from trainer.publish.checkpoints import Checkpoints, Progress
 from trainer.publish.publisher import Publisher
 from trainer.ranks import Ranks

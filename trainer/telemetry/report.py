@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rollout.settings import FlaggedTokens
 from trainer.batch.batch import Batch
-from trainer.megatron.model.network import StepMetrics
+from trainer.learner.optimizer_step import StepMetrics
 from trainer.objective.objective import REJECTING
 from trainer.objective.steps import Steps
 from trainer.objective.value_objective import explained_variance

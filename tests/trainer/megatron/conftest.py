@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.trainer.megatron.packing import batch
 from trainer.learner.microbatch import Microbatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
 VOCABULARY = 131  # odd, so that it must be padded to be split
 
@@ -100,15 +100,15 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 @pytest.fixture
-def create() -> Iterator[Callable[..., Learner]]:
+def create() -> Iterator[Callable[..., MegatronLearner]]:
     """Makes learners that leave when the test ends."""
     learners = []
 
-    def make(directory: Path, **settings: Any) -> Learner:
+    def make(directory: Path, **settings: Any) -> MegatronLearner:
         names = {"dtype", "seed", "lora", "recompute", "critic"} & settings.keys()
         kept = {name: settings.pop(name) for name in names}
         options = {"learning_rate": 1e-2} | settings
-        learners.append(Learner.create(directory, OptimizerSettings(**options), **kept))
+        learners.append(MegatronLearner.create(directory, OptimizerSettings(**options), **kept))
         return learners[-1]
 
     yield make

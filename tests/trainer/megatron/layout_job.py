@@ -24,7 +24,7 @@ from trainer.learner.lora import Lora
 from trainer.learner.microbatch import TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron import platform
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import measure
 from trainer.objective.objective import Objective
 from trainer.objective.steps import take_steps
@@ -39,7 +39,7 @@ MICROBATCHES = (
 )
 
 
-def train(learner: Learner, *, steps: int) -> dict[str, object]:
+def train(learner: MegatronLearner, *, steps: int) -> dict[str, object]:
     """Logprobs, then steps and the weights they lead to, and steps of the critic and what it says after them, if there is one.
 
     Five microbatches give two ranks unequal shares.
@@ -63,12 +63,12 @@ def train(learner: Learner, *, steps: int) -> dict[str, object]:
     }
 
 
-def create(model_dir: Path, layout: Layout, rank: int = 0, critics: int = 0) -> Learner:
+def create(model_dir: Path, layout: Layout, rank: int = 0, critics: int = 0) -> MegatronLearner:
     """With adapters of this rank, or none at 0, and with so many critics, at most one."""
     settings = OptimizerSettings(1e-2, epsilon=1e-3, warmup_steps=2)
     lora = Lora(rank, alpha=2.0 * rank) if rank else None
     critic = settings if critics else None
-    return Learner.create(model_dir, settings, layout=layout, lora=lora, critic=critic)
+    return MegatronLearner.create(model_dir, settings, layout=layout, lora=lora, critic=critic)
 
 
 def run(model_dir: Path, layout: Layout, extras: tuple[int, int], target: Path) -> None:

@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from tests.trainer.megatron.packing import score_function
 from trainer.learner.microbatch import TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
 
 def main(model_dir: Path, directory: Path) -> None:
     batch = TrainBatch((torch.load(directory / "pack.pt", weights_only=False),))
-    learner = Learner.create(model_dir, OptimizerSettings(learning_rate=1e-2))
+    learner = MegatronLearner.create(model_dir, OptimizerSettings(learning_rate=1e-2))
     learner.load(directory / "two")
     for _ in range(2):
         learner.step(batch, score_function)

@@ -17,9 +17,9 @@ from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
 from trainer.learner.errors import CheckpointError
 from trainer.learner.microbatch import Microbatch, TrainBatch
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -136,7 +136,7 @@ def test_a_full_disk_costs_the_checkpoint_and_nothing_else(
 
 
 @pytest.fixture
-def learner(qwen3: Reference, create: Create) -> Learner:
+def learner(qwen3: Reference, create: Create) -> MegatronLearner:
     return create(qwen3.directory)
 
 
@@ -174,7 +174,7 @@ def write_another_format(checkpoint: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_refused_before_a_weight_is_touched(
-    learner: Learner,
+    learner: MegatronLearner,
     one_pack: Microbatch,
     tmp_path: Path,
     damage: Callable[[Path], None],

@@ -18,9 +18,9 @@ from tests.trainer.megatron.packing import (
 from trainer.learner.errors import CheckpointError
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 CRITIC = OptimizerSettings(learning_rate=1e-2, epsilon=1e-3)
 
 
@@ -131,7 +131,7 @@ def test_a_resumed_critic_is_bit_equal_to_one_that_never_stopped(
     for _ in range(2):
         unbroken.step_critic(batch, squared_error)
     unbroken.step(batch, score_function)
-    unbroken.save(tmp_path / "two", {})
+    unbroken.begin_save(tmp_path / "two", {}).result()
     expected = [unbroken.step_critic(batch, squared_error) for _ in range(2)]
 
     resumed = create(qwen3.directory, **settings)
@@ -146,9 +146,9 @@ def test_a_critic_is_neither_dropped_nor_made_up(
     qwen3: Reference, create: Create, tmp_path: Path
 ) -> None:
     """A checkpoint with one is refused by a learner without, and the other way round, before a weight is touched."""
-    create(qwen3.directory, critic=CRITIC).save(tmp_path / "with", {})
+    create(qwen3.directory, critic=CRITIC).begin_save(tmp_path / "with", {}).result()
     alone = create(qwen3.directory)
-    alone.save(tmp_path / "without", {})
+    alone.begin_save(tmp_path / "without", {}).result()
     with pytest.raises(
         CheckpointError, match=re.escape("a critic, and this learner has no adapters and no")
     ):

@@ -12,9 +12,9 @@ from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
 from trainer.learner.errors import ModelNotSupported
 from trainer.learner.microbatch import Microbatch, TrainBatch
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 
 
 def test_a_frozen_policy_is_measured_and_does_not_move(
@@ -27,7 +27,7 @@ def test_a_frozen_policy_is_measured_and_does_not_move(
     learner.step(batch, score_function)
     before, (moved,) = dict(learner.export()), learner.logprobs(batch)
 
-    (measured,) = learner.logprobs(batch, of=frozen)
+    (measured,) = frozen.logprobs(batch)
 
     assert torch.equal(measured, at_start)
     assert not torch.allclose(moved, at_start)
@@ -45,7 +45,7 @@ def test_reading_a_frozen_policy_leaves_the_learner_alone(
 
     frozen = learner.freeze(other.directory)
 
-    (ours,), (theirs,) = learner.logprobs(batch), learner.logprobs(batch, of=frozen)
+    (ours,), (theirs,) = learner.logprobs(batch), frozen.logprobs(batch)
     expected = other.logprobs(one_pack).detach() * one_pack.action_mask
     torch.testing.assert_close(theirs, expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(ours, theirs)

@@ -17,18 +17,18 @@ from trainer.job import lora as asked_for
 from trainer.learner.errors import CheckpointError, LoraNotSupported
 from trainer.learner.lora import Lora
 from trainer.learner.microbatch import Microbatch, TrainBatch
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.publish.adapter_files import write_adapter
 from trainer.publish.weight_files import write_model
 from trainer.settings import Settings
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 
 ALL = Lora(rank=4, alpha=8.0)
 SOME = Lora(rank=3, alpha=8.0, target_modules=("q_proj", "v_proj", "up_proj", "o_proj"))
 
 
-def trained(learner: Learner, batch: TrainBatch, steps: int = 3) -> Learner:
+def trained(learner: MegatronLearner, batch: TrainBatch, steps: int = 3) -> MegatronLearner:
     for _ in range(steps):
         assert not learner.step(batch, score_function).skipped
     return learner
@@ -160,7 +160,7 @@ def test_a_frozen_policy_is_measured_without_the_adapters(
     (start,) = learner.logprobs(batch)
     (trained_logprobs,) = trained(learner, batch).logprobs(batch)
     frozen = learner.freeze(qwen3.directory)
-    (measured,) = learner.logprobs(batch, of=frozen)
+    (measured,) = frozen.logprobs(batch)
     assert torch.equal(measured, start)
     assert torch.equal(learner.logprobs(batch)[0], trained_logprobs)
 
@@ -173,7 +173,7 @@ def test_resuming_adapters_is_bit_equal_to_not_stopping(
     batch = TrainBatch((one_pack,))
     lora = Lora(rank=4, alpha=8.0, dropout=dropout)
     unbroken = trained(create(qwen3.directory, lora=lora), batch)
-    unbroken.save(tmp_path / "three", {})
+    unbroken.begin_save(tmp_path / "three", {}).result()
     resumed = create(qwen3.directory, lora=lora, seed=9)
     resumed.load(tmp_path / "three")
     expected = [unbroken.step(batch, score_function) for _ in range(2)]
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_other_adapters_is_refused(
     qwen3: Reference, create: Create, tmp_path: Path, lora: Lora | None
 ) -> None:
     """Another rank, alpha or set of projections, and none at all, are named on both sides."""
-    create(qwen3.directory, lora=ALL).save(tmp_path / "one", {})
+    create(qwen3.directory, lora=ALL).begin_save(tmp_path / "one", {}).result()
     other = create(qwen3.directory, lora=lora)
     before = dict(other.export())
     with pytest.raises(CheckpointError, match="adapters of rank 4, alpha 8"):

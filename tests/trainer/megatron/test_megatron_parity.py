@@ -13,9 +13,9 @@ from tests.trainer.megatron.conftest import Reference
 from tests.trainer.megatron.packing import batch, score_function
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.megatron.architecture import Architecture
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 
 
 def test_logprobs_are_those_of_transformers(

@@ -10,16 +10,16 @@ from torch.autograd.graph import saved_tensors_hooks
 from tests.trainer.megatron.conftest import VOCABULARY, Reference
 from tests.trainer.megatron.packing import batch, microbatch, random_sequences, score_function
 from trainer.learner.layout import Layout
+from trainer.learner.learner import Recompute
 from trainer.learner.lora import Lora
 from trainer.learner.microbatch import TrainBatch
 from trainer.megatron import processes
 from trainer.megatron.architecture import Architecture
-from trainer.megatron.configuration import Recompute
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 from trainer.megatron.model.policy_model import PolicyModel
 from trainer.megatron.weights import weights
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 
 
 @pytest.mark.parametrize("recompute", ["selective", "full"])

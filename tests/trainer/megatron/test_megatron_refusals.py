@@ -15,9 +15,9 @@ from trainer.learner.layout import Layout
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.configuration import check_fits
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 
 
 def copy_of(reference: Reference, target: Path) -> Path:
@@ -149,7 +149,7 @@ def test_a_layout_that_the_processes_cannot_form_is_refused(
 ) -> None:
     """The error says how many processes there are and how many the layout needs."""
     with pytest.raises(LayoutError, match=message):
-        Learner.create(qwen3.directory, OptimizerSettings(1e-3), layout=layout)
+        MegatronLearner.create(qwen3.directory, OptimizerSettings(1e-3), layout=layout)
 
 
 @pytest.mark.parametrize(

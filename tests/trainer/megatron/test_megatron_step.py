@@ -11,9 +11,9 @@ from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
-from trainer.megatron.learner import Learner
+from trainer.megatron.learner import MegatronLearner
 
-Create = Callable[..., Learner]
+Create = Callable[..., MegatronLearner]
 
 
 def infinite(current: Tensor, _: Tensor, __: Microbatch) -> tuple[Tensor, dict[str, Tensor]]:

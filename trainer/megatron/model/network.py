@@ -4,7 +4,7 @@ Every process of the job calls the same methods with the same arguments in the s
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -17,26 +17,15 @@ from torch import Tensor
 
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
+from trainer.learner.optimizer_step import Loss, StepMetrics
 from trainer.megatron import platform
 from trainer.megatron.model.packed_gpt import PackedGpt
 from trainer.megatron.model.stepper import Stepper
 
-# (what the model answers, each [T] with gradient and 0 where action_mask is False, and the microbatch)
-#   -> (sum of weights * token loss, sums to report and, under names that end in _max, largest values)
-LossFunction = Callable[..., tuple[Tensor, Mapping[str, Tensor]]]
+LossFunction = Callable[
+    ..., Loss
+]  # a PolicyLoss or a ValueLoss, which differ in what the model gives them
 Model = TypeVar("Model", bound=PackedGpt)
-
-
-@dataclass(frozen=True, slots=True)
-class StepMetrics:
-    """One optimizer step; `sums` and `maxima` are the loss function's, over all microbatches and processes."""
-
-    loss: float
-    gradient_norm: float
-    learning_rate: float
-    skipped: bool  # the loss or the gradient was not finite, so no weight was touched
-    sums: Mapping[str, float]
-    maxima: Mapping[str, float]
 
 
 class Network(Generic[Model]):

@@ -16,12 +16,12 @@ from megatron.core.tensor_parallel import (
 from torch import Tensor
 
 from trainer.learner.layout import Layout
+from trainer.learner.learner import Recompute
 from trainer.learner.lora import Lora
 from trainer.learner.microbatch import Microbatch
 from trainer.megatron import platform
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.configuration import (
-    Recompute,
     check_fits,
     padded_vocabulary,
     transformer_config,
