@@ -1,6 +1,6 @@
 """What lives as long as the process: built by the factory, closed by the lifespan, handed to whoever needs it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -8,9 +8,11 @@ from functools import partial
 from gateway.access.authentication import Authenticator
 from gateway.access.rate_limits import Limits
 from gateway.attach.attacher import Attacher
-from gateway.families import ModelFacts
+from gateway.families.model_facts import ModelFacts
+from gateway.families.model_family import ModelFamily
+from gateway.families.registry import FAMILIES, family_of, output_reader
 from gateway.metrics import Metrics
-from gateway.parsing.output_reader import Reader
+from gateway.parsing.output_reader import OutputReader
 from gateway.project_stores import Stores
 from gateway.settings import Settings
 from gateway.turn.image_sizes import Images
@@ -50,13 +52,20 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, metrics: Metrics, *, families: Sequence[ModelFamily] = FAMILIES
+) -> AsyncIterator[Services]:
     """Connect to everything; what was opened is closed, whatever happens."""
     tokenizer = Tokenizer.load(settings.model_dir)
     template = ChatTemplate.load(settings.model_dir, tokenizer)
-    reader = Reader.for_template(template.source, settings.tool_format, settings.reasoning_format)
-    model = ModelFacts.of(template, tokenizer, reader)
-    model.introduce()
+    reader = output_reader(
+        template.source,
+        families,
+        tool_format=settings.tool_format,
+        reasoning_format=settings.reasoning_format,
+    )
+    model = ModelFacts.of(family_of(template.source, families), template, tokenizer, reader)
+    model.log_at_start()
     async with AsyncExitStack() as stack:
         store = Store.connect(settings.redis_url, project=settings.project)
         stack.push_async_callback(store.close)
@@ -84,7 +93,7 @@ def _turns(
     settings: Settings,
     tokenizer: Tokenizer,
     template: ChatTemplate,
-    reader: Reader,
+    reader: OutputReader,
     *,
     pool: Pool,
     metrics: Metrics,
@@ -97,7 +106,7 @@ def _turns(
         attacher=Attacher(tokenizer, template, reader, vision),
         planner=Planner(
             tokenizer,
-            tool_format=reader.tool_format,
+            call_format=reader.call_format,
             max_output_tokens=settings.max_output_tokens,
             flagged_tokens=settings.flagged_tokens,
         ),

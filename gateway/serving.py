@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from gateway.allocator import keep_freed_memory
 from gateway.api.health import read_snapshot
 from gateway.app import create_app, create_model_endpoints
 from gateway.background import in_background
+from gateway.families.model_family import ModelFamily
+from gateway.families.registry import FAMILIES
 from gateway.metrics import Metrics
 from gateway.middleware import ASGIApp, Edge
 from gateway.services import Services, open_services
@@ -62,13 +64,18 @@ async def serve(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def gateway(settings: Settings) -> AsyncIterator["Running"]:
+async def gateway(
+    settings: Settings, *, families: Sequence[ModelFamily] = FAMILIES
+) -> AsyncIterator["Running"]:
     """A gateway that serves while the block runs."""
     listener = bind(settings.host, settings.port)
     scraped = bind(settings.host, settings.metrics_port)
     host, port = listener.getsockname()[:2]
     address = Address(host, port, scraped.getsockname()[1])
-    async with open_services(settings, Metrics()) as services, in_background(services):
+    async with (
+        open_services(settings, Metrics(), families=families) as services,
+        in_background(services),
+    ):
         endpoints = create_model_endpoints(services)
         edge = Edge(
             create_app(services, endpoints),

@@ -6,8 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from gateway.parsing.call_formats import TOOL_FORMATS
-from gateway.parsing.formats import REASONING_FORMATS
+from gateway.families.registry import call_formats, reasoning_formats
 from rollout.settings import SharedSettings
 
 
@@ -48,12 +47,12 @@ class Settings(SharedSettings):
     @field_validator("tool_format")
     @classmethod
     def _knows_the_tool_format(cls, name: str | None) -> str | None:
-        return _one_of(name, TOOL_FORMATS)
+        return _one_of(name, call_formats())
 
     @field_validator("reasoning_format")
     @classmethod
     def _knows_the_reasoning_format(cls, name: str | None) -> str | None:
-        return _one_of(name, REASONING_FORMATS)
+        return _one_of(name, reasoning_formats())
 
 
 def _one_of(name: str | None, known: Iterable[str]) -> str | None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.parsing.call_format import CallFormat
+from gateway.parsing.reasoning_format import ReasoningFormat
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.dialogue import Dialogue
 from tests.rollout import families as shipped_families
@@ -67,14 +69,18 @@ def _rows(directory: Path) -> Iterator[str]:
             row.family,
             ", ".join(_named(name) for name in row.templates),
             _tokenizer(directory / row.splits, row.splits),
-            f"`{reader.tool_format}`",
-            f"`{reader.reasoning_format}`" if reader.reasoning_format else "",
+            _format(reader.call_format),
+            _format(reader.reasoning_format),
             ", ".join(dict.fromkeys(f"`{end}`" for end in shipped_families.ends(row.templates[0]))),
             _after_a_result(outcomes[0], row),
             _after_a_question(outcomes[0], row),
         )
         escaped = [cell.replace("|", r"\|") for cell in cells]
         yield f"| {' | '.join(escaped)} |"
+
+
+def _format(form: CallFormat | ReasoningFormat | None) -> str:
+    return f"`{form.name}`" if form else ""
 
 
 def _named(name: str) -> str:

@@ -1,7 +1,7 @@
 """A gateway for tests: in this process, on free ports, as a caller sees it."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 from openai import AsyncOpenAI
 
+from gateway.families.model_family import ModelFamily
+from gateway.families.registry import FAMILIES
 from gateway.serving import gateway
 from gateway.settings import Settings
 from rollout.store.store import Store
@@ -43,7 +45,9 @@ StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 
 
 @asynccontextmanager
-async def running_gateway(**settings: Any) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    *, families: Sequence[ModelFamily] = FAMILIES, **settings: Any
+) -> AsyncIterator[Gateway]:
     """Serve while the block runs; settings may be overridden by name."""
     values: dict[str, Any] = {
         "project": f"test-{secrets.token_hex(4)}",
@@ -53,7 +57,7 @@ async def running_gateway(**settings: Any) -> AsyncIterator[Gateway]:
         "shutdown_seconds": 2.0,
     }
     chosen = Settings(**(values | settings))
-    async with gateway(chosen) as (address, _, services):
+    async with gateway(chosen, families=families) as (address, _, services):
         url = f"http://{address.host}:{address.port}"
         async with httpx.AsyncClient(
             base_url=url, headers={"authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False

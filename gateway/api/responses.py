@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from gateway.families import ModelFacts
+from gateway.families.model_facts import ModelFacts
 from rollout.episode.turn import HistoryPolicy
 
 

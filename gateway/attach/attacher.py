@@ -20,7 +20,7 @@ from gateway.attach.prompt import Prompt
 from gateway.attach.prompt_encoder import PieceEncoder
 from gateway.attach.recorded_text import Recollection
 from gateway.errors import BadRequest
-from gateway.parsing.output_reader import Reader
+from gateway.parsing.output_reader import OutputReader
 from gateway.request.conversation_hash import Chain, seed
 from gateway.request.messages import Messages, Unread
 from gateway.request.request import ChatMessage, Request, Tool
@@ -58,7 +58,7 @@ class Attacher:
         self,
         tokenizer: Tokenizer,
         template: ChatTemplate,
-        reader: Reader,
+        reader: OutputReader,
         vision: Vision | None = None,
     ) -> None:
         self._tokenizer = tokenizer

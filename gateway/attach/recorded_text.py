@@ -2,7 +2,7 @@
 
 from gateway.attach.episode_history import History
 from gateway.attach.prompt import Prompt
-from gateway.parsing.output_reader import Reader
+from gateway.parsing.output_reader import OutputReader
 from gateway.parsing.stop_text import StopText
 from rollout.episode.turn import Anchor
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -11,7 +11,7 @@ TAIL_TOKENS = 8
 
 
 class Recollection:
-    def __init__(self, tokenizer: Tokenizer, reader: Reader) -> None:
+    def __init__(self, tokenizer: Tokenizer, reader: OutputReader) -> None:
         self._tokenizer = tokenizer
         self._reader = reader
 

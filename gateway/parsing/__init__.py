@@ -1,6 +1,6 @@
 """What a model wrote, told apart while it is being written: text, reasoning, tool calls."""
 
-from gateway.parsing.calls import new_call_id
+from gateway.parsing.call_format import new_call_id
 from gateway.parsing.deltas import (
     ContentDelta,
     Delta,
@@ -12,14 +12,12 @@ from gateway.parsing.deltas import (
     ToolCallStart,
     fold,
 )
-from gateway.parsing.formats import OutputFormat
 from gateway.parsing.output_parser import OutputParser
 
 __all__ = [
     "ContentDelta",
     "Delta",
     "Message",
-    "OutputFormat",
     "OutputParser",
     "ParsedToolCall",
     "ReasoningDelta",

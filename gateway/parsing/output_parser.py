@@ -1,19 +1,21 @@
-"""One output's text to deltas; which parsers read it is the model's `OutputFormat`."""
+"""One output's text to deltas; which parsers read it is the model's `OutputReader`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.parsing.call_formats import TOOL_FORMATS
-from gateway.parsing.calls import CallParser, Tools
+from gateway.parsing.call_format import CallFormat
+from gateway.parsing.call_parser import CallParser, Tools
 from gateway.parsing.deltas import ContentDelta, Delta, ReasoningDelta
-from gateway.parsing.formats import REASONING_FORMATS
+from gateway.parsing.reasoning_format import ReasoningFormat
 
 
-def markers_of(tool_format: str | None, reasoning_format: str | None) -> frozenset[str]:
+def markers_of(
+    call_format: CallFormat | None, reasoning_format: ReasoningFormat | None
+) -> frozenset[str]:
     """The markup that must be in the text for these formats, special tokens included."""
-    tools = TOOL_FORMATS[tool_format].markers if tool_format else ()
-    reasoning = REASONING_FORMATS[reasoning_format].markers if reasoning_format else ()
+    tools = call_format.markers if call_format else ()
+    reasoning = reasoning_format.markers if reasoning_format else ()
     return frozenset((*tools, *reasoning))
 
 
@@ -26,22 +28,16 @@ class OutputParser:
 
     def __init__(
         self,
-        tool_format: str | None,
-        reasoning_format: str | None,
+        call_format: CallFormat | None,
+        reasoning_format: ReasoningFormat | None,
         *,
         prompt_tail: str = "",
         tools: Tools | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
-        self.markers = markers_of(tool_format, reasoning_format)
-        self._calls = (
-            CallParser(TOOL_FORMATS[tool_format], tools=tools, new_id=new_id)
-            if tool_format
-            else None
-        )
-        self._reasoning = (
-            REASONING_FORMATS[reasoning_format].parser(prompt_tail) if reasoning_format else None
-        )
+        self.markers = markers_of(call_format, reasoning_format)
+        self._calls = CallParser(call_format, tools=tools, new_id=new_id) if call_format else None
+        self._reasoning = reasoning_format.parser(prompt_tail) if reasoning_format else None
 
     @property
     def malformed(self) -> bool:

@@ -2,28 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
-from gateway.parsing import Message, OutputFormat, OutputParser, fold
-from gateway.parsing.output_parser import markers_of
+from gateway.parsing.call_format import CallFormat
+from gateway.parsing.deltas import Message, fold
+from gateway.parsing.output_parser import OutputParser, markers_of
+from gateway.parsing.reasoning_format import ReasoningFormat
 from gateway.request.request import Tool
 from rollout.chat_template.openai_messages import parsed_arguments
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Knows the formats; makes a parser per output."""
+class OutputReader:
+    """Makes a parser per output; a format is None where the model does not write it."""
 
-    tool_format: str | None
-    reasoning_format: str | None
-
-    @classmethod
-    def for_template(
-        cls, source: str, tool_format: str | None, reasoning_format: str | None
-    ) -> Self:
-        """Formats the template shows, where none are given."""
-        shown = OutputFormat.detect(source)
-        return cls(tool_format or shown.tools, reasoning_format or shown.reasoning)
+    call_format: CallFormat | None
+    reasoning_format: ReasoningFormat | None
 
     @property
     def reads_reasoning(self) -> bool:
@@ -31,18 +24,18 @@ class Reader:
 
     @property
     def markers(self) -> frozenset[str]:
-        return markers_of(self.tool_format, self.reasoning_format)
+        return markers_of(self.call_format, self.reasoning_format)
 
     def parser(self, *, tools: Sequence[Tool], prompt_tail: str) -> OutputParser:
         """A parser for one output; reasoning may have been opened at the end of its prompt."""
-        tool_format = self.tool_format if tools else None
+        call_format = self.call_format if tools else None
         return OutputParser(
-            tool_format, self.reasoning_format, prompt_tail=prompt_tail, tools=tools
+            call_format, self.reasoning_format, prompt_tail=prompt_tail, tools=tools
         )
 
     def read(self, text: str, prompt_tail: str) -> Message:
         """What a recorded output says; which tools were offered is not known here."""
-        parser = OutputParser(self.tool_format, self.reasoning_format, prompt_tail=prompt_tail)
+        parser = OutputParser(self.call_format, self.reasoning_format, prompt_tail=prompt_tail)
         return fold([*parser.feed(text), *parser.finish()])
 
     def agree(self, rendered: str, sampled: str, prompt_tail: str) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 from gateway.attach.attachment import Attachment
 from gateway.errors import BadRequest, ContextOverflow
+from gateway.parsing.call_format import CallFormat
 from gateway.request.request import Request, SamplingOptions
 from gateway.turn.grammar import grammar
 from gateway.turn.sampler import Job
@@ -20,12 +21,12 @@ class Planner:
         self,
         tokenizer: Tokenizer,
         *,
-        tool_format: str | None,
+        call_format: CallFormat | None,
         max_output_tokens: int,
         flagged_tokens: FlaggedTokens,
     ) -> None:
         self._tokenizer = tokenizer
-        self._tool_format = tool_format
+        self._call_format = call_format
         self._max_output_tokens = max_output_tokens
         self._refuses_flagged = flagged_tokens == "refuse"
 
@@ -33,7 +34,7 @@ class Planner:
         """Raises BadRequest for what no engine could do."""
         self._check_ids(request.sampling, attachment)
         max_tokens = self._max_tokens(request.sampling, attachment.prompt.num_tokens)
-        rules = grammar(request, self._tool_format)
+        rules = grammar(request, self._call_format)
         return Job(
             turn_id=turn_id,
             affinity=affinity,

@@ -15,7 +15,7 @@ from gateway.attach.attacher import Attacher
 from gateway.attach.episode_history import Histories, History
 from gateway.errors import ApiError
 from gateway.metrics import Metrics
-from gateway.parsing.output_reader import Reader
+from gateway.parsing.output_reader import OutputReader
 from gateway.request.request import Reply
 from gateway.turn.event_stream import Sink
 from gateway.turn.idempotency import RunningTurns
@@ -44,7 +44,7 @@ class Turns:
         self,
         *,
         tokenizer: Tokenizer,
-        reader: Reader,
+        reader: OutputReader,
         images: Images,
         attacher: Attacher,
         planner: Planner,

@@ -11,7 +11,7 @@ from clients.examples.shop_clerk.shop import ITEMS, TOOLS
 from deploy.demo.starter.demonstrations import clean_chat, sloppy_chat
 from deploy.demo.starter.vocabulary import train_tokenizer
 from deploy.demo.task import training_tasks
-from gateway.parsing import OutputFormat, OutputParser, fold
+from gateway.families.registry import output_reader
 from rollout.chat_template.chat_template import ChatTemplate
 from rollout.tokenizer.tokenizer import Tokenizer
 
@@ -67,7 +67,7 @@ def test_history_renders_to_the_ids_that_were_sampled(model_dir: Path) -> None:
     """What an agent sends back, through parser, template and tokenizer, is what the model wrote: one branch per episode."""
     tokenizer = Tokenizer.load(model_dir)
     template = ChatTemplate.load(model_dir, tokenizer)
-    format_ = OutputFormat.detect(template.source)
+    reader = output_reader(template.source)
     random = Random(3)
     for task in islice(training_tasks("round trip"), 40):
         recorded: list[int] = []
@@ -81,8 +81,7 @@ def test_history_renders_to_the_ids_that_were_sampled(model_dir: Path) -> None:
             whole = template.render([*history, message], TOOLS, add_generation_prompt=False)
             output = tokenizer.encode(whole.removeprefix(prompt).removesuffix("\n"))
             recorded = tokenizer.encode(prompt) + output
-            parser = OutputParser(format_.tools, format_.reasoning)
-            said = fold([*parser.feed(tokenizer.visible_text(output)), *parser.finish()])
+            said = reader.read(tokenizer.visible_text(output), prompt_tail="")
             history.append(
                 as_client_sends(
                     said.content, [(c.id, c.name, c.arguments) for c in said.tool_calls]

@@ -9,7 +9,7 @@ from gateway.attach.attacher import Attacher
 from gateway.attach.attachment import Attachment
 from gateway.attach.episode_history import History
 from gateway.dialects.chat.stream import ChatDialect
-from gateway.parsing.output_reader import Reader
+from gateway.families.registry import output_reader
 from gateway.request.request import Request
 from gateway.turn.output_builder import OutputBuilder
 from rollout.chat_template.chat_template import ChatTemplate
@@ -34,7 +34,7 @@ class Dialogue:
         with_tools: bool,
         **template_kwargs: object,
     ) -> None:
-        self.reader = Reader.for_template(template.source, None, None)
+        self.reader = output_reader(template.source)
         self.messages: list[Any] = []
         self._template = template
         self._tokenizer = tokenizer
@@ -94,7 +94,8 @@ class Dialogue:
     def _written(self, thought: str, content: str, calls: Sequence[Call], tail: str) -> str:
         closed = tail.rstrip().endswith(("</think>", "<｜tool▁output▁end｜>"))
         thought = thought if self.reader.reads_reasoning and not closed else ""
-        text = written(self.reader.tool_format or "hermes", thought, content, calls)
+        calls_in = self.reader.call_format
+        text = written(calls_in.name if calls_in else "hermes", thought, content, calls)
         opened = next((tag for tag in OPENED if tail.endswith(tag)), None)
         if opened is None:
             return text

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from gateway.families import ModelFacts, family_of
+from gateway.families.model_facts import ModelFacts
+from gateway.families.registry import family_of
 from tests.family_table import attached, dialogue
 from tests.rollout import families
 
@@ -47,7 +48,7 @@ def test_a_model_of_no_known_family_is_introduced_as_such(
     """The line at start says that the generic rule applies, and how calls will attach under it."""
     facts = ModelFacts(None, None, None, "tokenizers", "branches", "bridged")
     with caplog.at_level(logging.INFO):
-        facts.introduce()
+        facts.log_at_start()
     (record,) = caplog.records
     assert (record.levelname, record.after_results) == ("WARNING", "branches")
     assert "generic rule" in record.message

@@ -13,7 +13,6 @@ from gateway.parsing import (
     ContentDelta,
     Delta,
     Message,
-    OutputFormat,
     OutputParser,
     ToolArgumentsDelta,
     ToolCallEnd,
@@ -21,6 +20,7 @@ from gateway.parsing import (
     fold,
     new_call_id,
 )
+from tests.gateway.written import output_parser, shown_formats
 from tests.profiles import examples
 
 CALL = '<tool_call>\n{"name": "price", "arguments": {"item": "melon"}}\n</tool_call>'
@@ -35,7 +35,7 @@ def parse(
     pieces: list[str], *, tools: str | None = "hermes", prompt_tail: str = ""
 ) -> tuple[list[Delta], OutputParser]:
     numbers = itertools.count()
-    parser = OutputParser(
+    parser = output_parser(
         tools, "think", prompt_tail=prompt_tail, new_id=lambda: f"call_{next(numbers)}"
     )
     deltas = [delta for piece in pieces for delta in parser.feed(piece)]
@@ -148,7 +148,7 @@ def test_arguments_stream_as_they_are_generated() -> None:
         'on"}',
         "}\n</tool_call>",
     ]
-    parser = OutputParser("hermes", None, new_id=lambda: "call_0")
+    parser = output_parser("hermes", None, new_id=lambda: "call_0")
     assert [parser.feed(piece) for piece in pieces] == [
         [],
         [],
@@ -161,7 +161,7 @@ def test_arguments_stream_as_they_are_generated() -> None:
 
 def test_text_streams_without_delay() -> None:
     """Plain text is passed on in the call that brings it."""
-    parser = OutputParser("hermes", "think")
+    parser = output_parser("hermes", "think")
     assert parser.feed("Hello") == [ContentDelta("Hello")]
     assert parser.feed(" a < b") == [ContentDelta(" a < b")]
     assert parser.feed(", a <") == [ContentDelta(", a ")]
@@ -262,14 +262,14 @@ def test_call_ids_are_openai_shaped_and_unique() -> None:
 )  # fmt: skip
 def test_call_ids_are_those_that_the_template_will_take(tools: str, text: str, id_: str) -> None:
     """Mistral's are nine characters long, and a model that writes the id itself will read that one again."""
-    parser = OutputParser(tools, None)
+    parser = output_parser(tools, None)
     call = fold([*parser.feed(text), *parser.finish()]).tool_calls[0]
     assert re.fullmatch(id_, call.id)
 
 
 def test_long_malformed_header_costs_linear_time() -> None:
     """A call whose name never ends is not read again from its beginning for each token."""
-    parser = OutputParser("hermes", None)
+    parser = output_parser("hermes", None)
     text = '<tool_call>{"name": "' + "x" * 200_000
     started = time.process_time()
     deltas = [
@@ -282,13 +282,15 @@ def test_long_malformed_header_costs_linear_time() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("<tool_call>{{ x }} </think>", OutputFormat("hermes", "think")),
-        ("<tool_call>", OutputFormat("hermes", None)),
-        ("<|tool_call_start|> <think></think>", OutputFormat(None, "think")),
-        ("<|im_system|>tool_declare<|im_middle|>{{ tools }}", OutputFormat("kimi", None)),
-        ("{{ messages }}", OutputFormat(None, None)),
+        ("<tool_call>{{ x }} </think>", ("hermes", "think")),
+        ("<tool_call>", ("hermes", None)),
+        ("<|tool_call_start|> <think></think>", (None, "think")),
+        ("<|im_system|>tool_declare<|im_middle|>{{ tools }}", ("kimi", None)),
+        ("{{ messages }}", (None, None)),
     ],
 )
-def test_formats_are_detected_from_the_template(source: str, expected: OutputFormat) -> None:
+def test_formats_are_detected_from_the_template(
+    source: str, expected: tuple[str | None, str | None]
+) -> None:
     """A template tells how its model writes; unknown markup is left as text."""
-    assert OutputFormat.detect(source) == expected
+    assert shown_formats(source) == expected

@@ -9,18 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.families.registry import call_formats
 from gateway.parsing import (
     Delta,
     Message,
-    OutputFormat,
     OutputParser,
     ReasoningDelta,
     ToolArgumentsDelta,
     ToolCallStart,
     fold,
 )
-from gateway.parsing.call_formats import TOOL_FORMATS
-from tests.gateway.written import CALLS, MARKUP, REASONING_OF, TOOLS, Call, written
+from tests.gateway.written import (
+    CALLS,
+    MARKUP,
+    REASONING_OF,
+    TOOLS,
+    Call,
+    output_parser,
+    shown_formats,
+    written,
+)
 from tests.profiles import examples
 from tests.rollout import families
 
@@ -43,7 +51,7 @@ CALL_LISTS = st.lists(st.tuples(st.sampled_from(["price", "look_up"]), ARGUMENTS
 
 def parse(pieces: list[str], family: str) -> tuple[list[Delta], OutputParser]:
     numbers = itertools.count()
-    parser = OutputParser(
+    parser = output_parser(
         family, REASONING_OF[family], tools=TOOLS, new_id=lambda: f"call_{next(numbers)}"
     )
     deltas = [delta for piece in pieces for delta in parser.feed(piece)]
@@ -106,7 +114,7 @@ def test_everything_streams_as_it_is_generated(family: str) -> None:
     """Thought, name and arguments reach the client long before they are complete."""
     thought, city = "thinking " * 20, "Paris and more " * 20
     text = written(family, thought.strip(), "", [("price", {"city": city.strip()})])
-    parser = OutputParser(family, REASONING_OF[family], tools=TOOLS)
+    parser = output_parser(family, REASONING_OF[family], tools=TOOLS)
     deltas = [(position, d) for position, c in enumerate(text) for d in parser.feed(c)]
     starts = [position for position, delta in deltas if isinstance(delta, ToolCallStart)]
     assert len(starts) == 1
@@ -189,7 +197,7 @@ def test_variants_that_models_write(family: str, text: str, expected: list[Call]
 def test_text_is_typed_by_the_schema(schema: dict[str, Any], text: str, expected: object) -> None:
     """A parameter is what its schema says if it can be, else a string."""
     tool = {"function": {"name": "f", "parameters": {"properties": {"p": schema}}}}
-    parser = OutputParser("qwen_xml", None, tools=[tool])
+    parser = output_parser("qwen_xml", None, tools=[tool])
     call = (
         f"<tool_call>\n<function=f>\n<parameter=p>\n{text}\n</parameter>\n</function>\n</tool_call>"
     )
@@ -203,7 +211,7 @@ def test_endless_output_costs_linear_time(family: str, unit: str) -> None:
     """Whatever a model repeats, inside a call or outside, reading it stays cheap."""
     started = time.process_time()
     for prefix in ("", written(family, "", "", [("price", {"city": "x"})])[:-20]):
-        parser = OutputParser(family, REASONING_OF[family], tools=TOOLS)
+        parser = output_parser(family, REASONING_OF[family], tools=TOOLS)
         parser.feed(prefix)
         for _ in range(4000):
             parser.feed(unit)
@@ -231,7 +239,7 @@ def test_real_templates_show_their_format(
     template: str, tools: str | None, reasoning: str | None
 ) -> None:
     """The family is known from the template that the model ships with."""
-    assert OutputFormat.detect(families.source(template)) == OutputFormat(tools, reasoning)
+    assert shown_formats(families.source(template)) == (tools, reasoning)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -240,13 +248,13 @@ def test_markup_itself_shows_the_format(family: str) -> None:
     text = written(family, "x", "", [("price", {"city": "x"})])
     if family == "llama":
         text = 'Respond in the format {"name": function name, "parameters": dictionary}'
-    assert OutputFormat.detect(text).tools == family
+    assert shown_formats(text)[0] == family
 
 
 def test_special_tokens_that_are_markup_are_named() -> None:
     """The decoder leaves special tokens out unless the formats in use name them; without tools none of their tags is."""
-    assert OutputParser("mistral", "mistral_think").markers == {
+    assert output_parser("mistral", "mistral_think").markers == {
         *("[TOOL_CALLS]", "[THINK]", "[/THINK]"),
     }
-    assert OutputParser(None, None).markers == frozenset()
-    assert all(form.markers for form in TOOL_FORMATS.values())
+    assert output_parser(None, None).markers == frozenset()
+    assert all(form.markers for form in call_formats().values())

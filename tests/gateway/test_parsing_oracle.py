@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from gateway.parsing import Message, OutputParser, fold
+from gateway.families.registry import call_formats
+from gateway.parsing import Message, fold
 from gateway.request.request import Request, SamplingOptions, ToolChoice
 from gateway.turn.grammar import grammar
 from rollout.engine.generation import SamplingParameters
 from rollout.engine.sglang.sampling import sampling_params
 from tests import engines
-from tests.gateway.written import REASONING_OF, TOOLS, Call, written
+from tests.gateway.written import REASONING_OF, TOOLS, Call, output_parser, written
 
 pytestmark = pytest.mark.engine
 
@@ -101,7 +102,7 @@ def generated(family: str, seed: int) -> str:
 
 
 def read(family: str, text: str) -> Read:
-    parser = OutputParser(family, REASONING_OF[family], tools=TOOLS)
+    parser = output_parser(family, REASONING_OF[family], tools=TOOLS)
     return shown(fold([*parser.feed(text), *parser.finish()]))
 
 
@@ -132,7 +133,7 @@ def forced(family: str, name: str) -> str:
         tools=tuple(TOOLS),
         tool_choice=ToolChoice(mode="required", name=name),
     )
-    parameters = SamplingParameters(max_tokens=1, grammar=grammar(request, family))
+    parameters = SamplingParameters(max_tokens=1, grammar=grammar(request, call_formats()[family]))
     return str(sampling_params(parameters)["structural_tag"])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.parsing import Delta, OutputParser, fold
-from tests.gateway.written import CALLS, MARKUP, REASONING_OF, TOOLS, written
+from tests.gateway.written import CALLS, MARKUP, REASONING_OF, TOOLS, output_parser, written
 
 # Reasoning, content, and of each call name and arguments.
 Read = tuple[str, str, list[tuple[str, str]]]
@@ -22,7 +22,7 @@ def read(deltas: list[Delta]) -> Read:
 
 
 def new_parser(family: str) -> OutputParser:
-    return OutputParser(family, REASONING_OF[family], tools=TOOLS)
+    return output_parser(family, REASONING_OF[family], tools=TOOLS)
 
 
 def whole(family: str, text: str) -> Read:

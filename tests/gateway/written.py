@@ -5,6 +5,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gateway.families.registry import call_formats, output_reader, reasoning_formats
+from gateway.parsing import OutputParser
+
 Call = tuple[str, dict[str, Any]]
 
 PROPERTIES = {
@@ -25,6 +28,26 @@ TOOLS: list[dict[str, Any]] = [
     }
     for name in ("price", "look_up")
 ]
+
+
+def output_parser(
+    call_format: str | None, reasoning_format: str | None, **options: Any
+) -> OutputParser:
+    """A parser for the formats of these names."""
+    return OutputParser(
+        call_formats()[call_format] if call_format else None,
+        reasoning_formats()[reasoning_format] if reasoning_format else None,
+        **options,
+    )
+
+
+def shown_formats(template_source: str) -> tuple[str | None, str | None]:
+    """The names of the formats of calls and reasoning that a template shows."""
+    reader = output_reader(template_source)
+    return (
+        reader.call_format.name if reader.call_format else None,
+        reader.reasoning_format.name if reader.reasoning_format else None,
+    )
 
 
 def spelled(value: object) -> str:

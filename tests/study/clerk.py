@@ -13,8 +13,9 @@ from clients.examples.shop_clerk.clerk import MAX_TURN_TOKENS, MAX_TURNS
 from clients.examples.shop_clerk.shop import TOOLS
 from deploy.demo.harness import Judge
 from deploy.demo.task import Task
+from gateway.families.registry import output_reader
 from gateway.parsing import Message
-from gateway.parsing.output_reader import Reader
+from gateway.parsing.output_reader import OutputReader
 from rollout.chat_template.chat_template import ChatTemplate
 from rollout.episode.episode_records import EpisodeView
 from rollout.episode.reward import RewardPlace, Rewards
@@ -29,13 +30,13 @@ class Language:
 
     tokenizer: Tokenizer
     template: ChatTemplate
-    reader: Reader
+    reader: OutputReader
 
     @classmethod
     def of(cls, model_dir: Path) -> Self:
         tokenizer = Tokenizer.load(model_dir)
         template = ChatTemplate.load(model_dir, tokenizer)
-        return cls(tokenizer, template, Reader.for_template(template.source, None, None))
+        return cls(tokenizer, template, output_reader(template.source))
 
     @property
     def eos_ids(self) -> frozenset[int]:

@@ -7,13 +7,13 @@ call whose arguments are what the model wrote; `malformed` tells of both.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import regex
 
 from gateway.parsing.arguments import Arguments
+from gateway.parsing.call_format import CallFormat
 from gateway.parsing.deltas import (
     ContentDelta,
     Delta,
@@ -24,32 +24,9 @@ from gateway.parsing.deltas import (
 from gateway.parsing.json_span import ObjectSpan
 from gateway.parsing.json_types import properties_of
 from gateway.parsing.markup import matched
-from gateway.parsing.xml_arguments import ParameterTags, XmlArguments
+from gateway.parsing.xml_arguments import XmlArguments
 
 Tools = Sequence[Mapping[str, object]]
-
-
-def new_call_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
-
-
-class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """One way of writing calls, as the patterns of what stands around name and arguments.
-
-    text `opening` `header` arguments `closing` `between` ...
-    """
-
-    opening: regex.Pattern[str]
-    header: regex.Pattern[str]  # group name, perhaps group id; up to the arguments
-    closing: regex.Pattern[str] | None = None
-    between: regex.Pattern[str] | None = (
-        None  # group next: another header follows; else the calls end
-    )
-    parameters: ParameterTags | None = None  # None: the arguments are a JSON object
-    is_object: bool = False  # name and arguments are members of a JSON object
-    may_be_bare: bool = False  # an output may begin with a header
-    markers: tuple[str, ...] = ()  # those of its tags that may be special tokens
-    new_id: Callable[[], str] = new_call_id  # for a call whose header has no group id
 
 
 class CallObject(msgspec.Struct, frozen=True):
