@@ -9,13 +9,15 @@ PACKAGES := gateway rollout trainer deploy
 SOURCES := $(PACKAGES) clients tests
 # One thread per kernel: for small models more of them cost more than they gain.
 export OMP_NUM_THREADS ?= 1
-# Tests wait for servers about as long as they compute. Those of a file share its fixtures and stay together.
+# Tests wait for servers about as long as they compute. The tests of a file share its fixtures and stay together.
 WORKERS ?= 2
 
-.PHONY: help setup product engine demo up down status test bench study lint format
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: help setup product engine demo up down status test test-nightly coverage bench study lint format
 
 help: ## show these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: ## make both virtual environments, .venv and .venv-engine
 	@$(MAKE) --no-print-directory --jobs=2 product engine
@@ -38,8 +40,19 @@ down: product ## stop what `make up` started
 status: product ## what runs, and how far the training is
 	@$(TURNGATE) status $(ARGS)
 
-test: setup lint ## lint, then every test
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
+test: checked ## lint, then every test
+	@$(PYTEST)
+
+test-nightly: checked ## the same with many examples, and the tests that find bugs only in long runs
+	@$(PYTEST) --hypothesis-profile=nightly
+
+coverage: setup ## every test, measured: about a third slower, so not part of `make test`
+	@$(PYTEST) --cov --cov-report=term:skip-covered
+
+# Lint needs one of the environments only, and fills the time in which the other is made.
+.PHONY: checked
+checked:
+	@$(MAKE) --no-print-directory --jobs=3 engine lint
 
 bench: setup ## what a turn and a training step cost
 	@$(BIN)/python -m tests.bench $(ARGS)

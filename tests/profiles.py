@@ -1,6 +1,10 @@
 """How many examples each property tries: profile `ci` on every change, `nightly` for what only long runs find."""
 
+from typing import TypeVar
+
 from hypothesis import settings
+
+T = TypeVar("T")
 
 ENVIRONMENT_VARIABLE = "TURNGATE_TEST_PROFILE"
 EXAMPLES = {"ci": 50, "nightly": 200}
@@ -26,3 +30,8 @@ def load_profile(name: str) -> None:
 def examples(share: float) -> settings:
     """A property that tries this share of the profile's examples: below 1 where one is slow, above 1 where bugs are rare."""
     return settings(max_examples=max(1, round(share * settings.default.max_examples)))
+
+
+def per_profile(*, ci: T, nightly: T) -> T:
+    """What a test uses that costs too much to be run in full on every change."""
+    return nightly if settings.get_current_profile_name() == "nightly" else ci

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from deploy.extras import require_extras
 from deploy.terminal import Output
 
 # The demo reads its own options.
@@ -18,6 +19,7 @@ CONTEXT: dict[str, Any] = {
 def demo(context: typer.Context) -> None:
     """Watch an unmodified agent get better, from nothing, in minutes; `turngate demo --help` lists its options."""
     output: Output = context.obj
+    require_extras("turngate demo", "trainer", "demo")
     plain = ["--plain"] if output.plain else []
     command = [sys.executable, "-m", "deploy.demo", *context.args]
     os.execv(sys.executable, [*command, "--output", output.format, *plain])  # noqa: S606  no shell is wanted

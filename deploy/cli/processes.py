@@ -14,6 +14,7 @@ import typer
 from deploy.cli.announcement import show
 from deploy.cli.up import Assignments
 from deploy.data_directory import DataDirectory
+from deploy.extras import require_extras
 from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import load_settings, override
 from deploy.stack import ports, programs, services
@@ -139,7 +140,8 @@ def trainer(
     data_dir: DataDir = None,
     assignments: Assignments = None,
 ) -> None:
-    """Run the trainer alone, on one device; several take `torchrun -m trainer`."""
+    """Run the trainer alone, on one device; for several, use `torchrun -m trainer`."""
+    require_extras("turngate trainer", "trainer")
     directory, shared = _shared(
         assignments=assignments,
         data_dir=data_dir,

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from deploy.cli import demo, processes
 from deploy.cli.up import Assignments
+from deploy.extras import require_extras
 from deploy.settings import load_settings, override, passed_on
 from deploy.stack import programs
 from deploy.terminal import Output
@@ -64,7 +65,8 @@ def simulate(context: typer.Context) -> None:
 def _run(
     module: str, arguments: Sequence[str], output: Output, environment: Mapping[str, str]
 ) -> NoReturn:
-    """A program of the trainer's, which says what it has to say in the form that was asked for."""
+    """Run a program of the trainer's package, which prints in the form that `output` asks for."""
+    require_extras("turngate trainer", "trainer")
     command = [programs.product_python(), "-m", module, *arguments]
     how = ["--output", output.format.value, *(["--plain"] if output.plain else [])]
     ended = subprocess.run(

@@ -14,6 +14,7 @@ import typer
 from deploy.cli.announcement import show
 from deploy.data_directory import SUPERVISOR_LOG, DataDirectory, read_json, write_json
 from deploy.errors import DataDirectoryInUse, StartFailed
+from deploy.extras import require_extras
 from deploy.settings import Settings, load_settings, override
 from deploy.stack import orphans
 from deploy.stack.process import ProcessStatus, tail
@@ -46,7 +47,7 @@ def up(
         typer.Option(
             min=0,
             max=65535,
-            help="of the gateway; that of last time, 8000 or a free one by default",
+            help="of the gateway; default: the port of the last start, else 8000, else a free one",
         ),
     ] = None,
     engines: Annotated[int, typer.Option(min=1, help="SGLang servers to start")] = 1,
@@ -58,6 +59,7 @@ def up(
 ) -> None:
     """Start Redis, engines, gateway and trainer, and keep them running until SIGTERM or Ctrl-C."""
     output: Output = context.obj
+    require_extras("turngate up", *(["trainer"] if trainer else []), *([] if model else ["demo"]))
     os.environ.update(override({}, assignments or []))
     settings = load_settings(os.environ)
     directory = DataDirectory.create(data_dir or settings.data_dir)
@@ -74,7 +76,7 @@ def up(
 
 
 def usual_model(directory: DataDirectory, settings: Settings, output: Output) -> Path:
-    """The one this directory was made for; at first, the demo's starter policy, made on the spot."""
+    """The one this directory was made for; the first time, the demo's starter policy, which is made now."""
     from deploy.demo.starter.starter import ensure_starter  # noqa: PLC0415  needed only when no model is named
 
     if directory.model is not None:

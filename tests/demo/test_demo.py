@@ -1,4 +1,4 @@
-"""The whole demo on the real stack, with the reward turned upside down: what it learns is what it is rewarded for."""
+"""The whole demo on the real stack with an inverted reward: it learns what is rewarded."""
 
 import io
 from pathlib import Path
@@ -8,8 +8,10 @@ from rich.console import Console
 
 from deploy.demo.run import DemoOptions, run_demo
 from deploy.demo.task import Task
+from tests.profiles import per_profile
 
-STEPS = 6
+# Steps and held-out tasks: as few as still move success by more than noise, and more where time is no matter.
+STEPS, HELD_OUT = per_profile(ci=(4, 60), nightly=(6, 100))
 
 
 def inverted(task: Task, answer: str) -> float:
@@ -17,20 +19,23 @@ def inverted(task: Task, answer: str) -> float:
 
 
 @pytest.mark.engine
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_rewarding_wrong_answers_makes_the_policy_worse(tmp_path: Path) -> None:
-    """Six steps on inverted rewards cut held-out success by more than half; nothing fails, and every episode has an end.
+    """A few steps on inverted rewards cut held-out success by more than half; nothing fails, and every episode has an end.
 
     The best policy is the one from before, and it is on disk.
     """
     options = DemoOptions(
-        steps=STEPS, held_out=100, directory=tmp_path / "demo", cache_dir=Path(".turngate/cache")
+        steps=STEPS,
+        held_out=HELD_OUT,
+        directory=tmp_path / "demo",
+        cache_dir=Path(".turngate/cache"),
     )
-    said = io.StringIO()
+    printed = io.StringIO()
 
-    summary = await run_demo(options, Console(file=said, no_color=True), judge=inverted)
+    summary = await run_demo(options, Console(file=printed, no_color=True), judge=inverted)
 
-    assert summary.success_before > 0.2
+    assert summary.success_before > 0.1
     assert summary.success_after < summary.success_before / 2
     assert summary.requests_failed == 0
     assert summary.swaps >= STEPS
@@ -42,9 +47,9 @@ async def test_rewarding_wrong_answers_makes_the_policy_worse(tmp_path: Path) ->
     assert summary.trained_tokens > 0
     assert names_in(options.directory) == ["best", "curve.png", "summary.json"]
     best = summary.best
-    assert (best.version, best.mean_reward, best.episodes) == (0, summary.success_before, 100)
+    assert (best.version, best.mean_reward, best.episodes) == (0, summary.success_before, HELD_OUT)
     assert {"config.json", "model.safetensors"} <= set(names_in(Path(best.directory)))
-    assert "agents play, the trainer trains" in said.getvalue()
+    assert "agents play, the trainer trains" in printed.getvalue()
 
 
 def names_in(directory: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Training jobs under several layouts, run by torchrun; rank 0 leaves what each learned in a file.
 
-usage: layout_job.py OUT_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,CONTEXT,RANK,CRITICS ...
+usage: layout_job.py OUT_DIR MINIBATCHES_MODEL_DIR NAME=MODEL_DIR,TENSOR,PIPELINE,SEQUENCE,EXPERT,CONTEXT,RANK,CRITICS ...
 """
 
 import sys
@@ -64,7 +64,7 @@ def train(learner: MegatronLearner, *, steps: int) -> dict[str, object]:
 
 
 def create(model_dir: Path, layout: Layout, rank: int = 0, critics: int = 0) -> MegatronLearner:
-    """With adapters of this rank, or none at 0, and with so many critics, at most one."""
+    """With adapters of this rank, or none at 0, and with one critic or none."""
     settings = OptimizerSettings(1e-2, epsilon=1e-3, warmup_steps=2)
     lora = Lora(rank, alpha=2.0 * rank) if rank else None
     critic = settings if critics else None
@@ -116,18 +116,18 @@ def train_minibatches(model_dir: Path) -> dict[str, Any]:
 
 
 def fail_to_save(model_dir: Path, out_dir: Path) -> None:
-    """Where only the primary finds a file in the way; each process leaves what it was told."""
+    """Where only the primary finds a file in the way; each process writes down its error."""
     processes, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     (way := out_dir / f"way{processes}").touch()
     with create(model_dir, Layout()) as learner:
         try:
             learner.save(way / "checkpoint", {})
         except OSError as error:
-            (out_dir / f"told{processes}.{rank}").write_text(str(error))
+            (out_dir / f"error{processes}.{rank}").write_text(str(error))
 
 
 def main() -> None:
-    out_dir, *jobs = sys.argv[1:]
+    out_dir, minibatches_dir, *jobs = sys.argv[1:]
     platform.install(0)
     torch.distributed.init_process_group(platform.backend())
     for job in jobs:
@@ -136,11 +136,11 @@ def main() -> None:
         tensor, pipeline, sequence, expert, context, *extras = map(int, sizes)
         layout = Layout(tensor, pipeline, expert, context, sequence_parallel=bool(sequence))
         run(Path(model_dir), layout, (extras[0], extras[1]), Path(out_dir) / name)
-    minibatches = train_minibatches(Path(model_dir))
+    minibatches = train_minibatches(Path(minibatches_dir))
     if torch.distributed.get_rank() == 0:
         processes = torch.distributed.get_world_size()
         torch.save(minibatches, Path(out_dir) / f"minibatches{processes}.pt")
-    fail_to_save(Path(model_dir), Path(out_dir))
+    fail_to_save(Path(minibatches_dir), Path(out_dir))
     torch.distributed.destroy_process_group()
 
 
