@@ -19,7 +19,7 @@ from trainer.publish.checkpoints import Checkpoints, Progress
 from trainer.publish.publisher import Publisher
 from trainer.publish.training_records import TrainingRecords
 from trainer.telemetry.metric_writers import MetricWriter
-from trainer.telemetry.report import Report, summarize
+from trainer.telemetry.report import Report
 from trainer.telemetry.step_trace import StepTrace
 
 
@@ -113,8 +113,7 @@ class Trainer:
 
     def tell(self, batch: Batch, steps: Steps, policy: Policy) -> None:
         """Metrics, a log line, the ledger."""
-        summary = summarize(batch, steps)
-        self.report.stepped(summary, step=self.learner.steps, version=policy.version)
+        summary = self.report.stepped(batch, steps, step=self.learner.steps, version=policy.version)
         if self.records is not None:
             self.records.step(self.learner.steps, policy, summary)
         for writer in self.writers:

@@ -20,7 +20,7 @@ from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import measure
 from trainer.objective.objective import Objective
 from trainer.objective.steps import take_steps
-from trainer.telemetry.report import summarize
+from trainer.telemetry.step_metrics import summarize
 
 TOKEN_BUDGET = 8192  # the trainer's default
 

@@ -1,7 +1,7 @@
 """A trainer on a test bench: real Redis, real learner, weights on disk, no engines; the bandit plays."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from trainer.publish.training_records import TrainingRecords
 from trainer.ranks import Ranks
 from trainer.telemetry.metric_writers import MetricWriter
 from trainer.telemetry.report import Report
+from trainer.telemetry.step_metrics import STEP_METRICS, StepMetric
 from trainer.telemetry.step_trace import StepTrace
 
 GROUPS = 4
@@ -68,6 +69,7 @@ class Place:
     parts: Composition = field(default_factory=Composition)
     policies_kept: int = 100
     create_learner: CreateLearner = BACKENDS["megatron"]
+    step_metrics: Sequence[StepMetric] = STEP_METRICS
 
     def __post_init__(self) -> None:
         self.project = self.project or f"test-{uuid4().hex[:8]}"
@@ -105,7 +107,7 @@ class Stand:
         closing.callback(self.bridge.close, self.store.close)
         self.checkpoints = Checkpoints(place.checkpoint_dir, every_steps=5, keep=2)
         self.registry = CollectorRegistry()
-        self.report = Report(self.registry)
+        self.report = Report(self.registry, step_metrics=place.step_metrics)
         self.writers: list[MetricWriter] = []
         self.trace = StepTrace(place.directory / "traces")
         resumption = Resumption(self.store, self.bridge, self.checkpoints, place.model_dir)

@@ -4,7 +4,10 @@ Numbers that Redis holds once (episodes, backlog, policy version) are exported b
 queries take `max`, never `sum`; numbers that a process counts itself are summed over processes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from trainer.telemetry.step_metrics import STEP_METRICS, StepMetric
 
 WINDOW = "$__rate_interval"
 
@@ -34,6 +37,20 @@ def quantile(level: float, histogram: str, *, by: str = "") -> str:
 def rate(counter: str, *, by: str = "") -> str:
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (rate({counter}[{WINDOW}]))"
+
+
+def step_charts(metrics: Iterable[StepMetric]) -> list[Chart]:
+    """The panels that the trainer's metrics bring along."""
+    return [
+        Chart(
+            metric.panel.title,
+            f"{metric.explanation}.",
+            metric.panel.unit,
+            {metric.name.replace("_", " "): f"max(turngate_training_{metric.name})"},
+        )
+        for metric in metrics
+        if metric.panel is not None
+    ]
 
 
 HEADLINE = (
@@ -255,12 +272,7 @@ SECTIONS = (
                     f" / sum by (phase) (rate(turngate_training_phase_seconds_count[{WINDOW}]))"
                 },
             ),
-            Chart(
-                "Loss",
-                "Policy loss of the last step.",
-                "none",
-                {"loss": "max(turngate_training_loss)"},
-            ),
+            *step_charts(STEP_METRICS),
             Chart(
                 "KL",
                 "k3 estimates: the behavior policy against the proximal one, which is staleness plus engine mismatch; "
