@@ -1,13 +1,15 @@
-"""What can go wrong in a request, in OpenAI's shape.
+"""What can go wrong in a request. A dialect writes the body; the words in `type` and `code` are OpenAI's.
 
 ApiError                      carries status, type, code, param, retry-after
-├── BadRequest                400  the body or its combination of carriers makes no sense
+├── BadRequest                400  the body is wrong, or it and the headers name different episodes
 │   └── ContextOverflow       400  `context_length_exceeded`
 ├── Unauthenticated           401
 ├── Forbidden                 403  the key lacks the scope
 ├── NotFound                  404
+├── MethodNotAllowed          405
 ├── Conflict                  409  sealed, claimed, settled, a retry key with another body, a damaged policy
 ├── TooLarge                  413
+├── InvalidValue              422  a field of a control-plane call
 ├── TooMany                   429  a key's limit, or a backlog that would be stale
 └── Unavailable               503  no engine or no store answers
 
@@ -16,18 +18,16 @@ Errors of `rollout` are translated here and nowhere else.
 
 from collections.abc import Mapping
 
-import orjson
-
 from rollout import errors as rollout_errors
 from rollout.chat_template.rendering import TemplateError
 from rollout.engine import errors as engine_errors
 
-# Engines and stores that are away come back within seconds or need a person.
+# An engine or a store that does not answer is back within seconds, or a person has to repair it.
 RETRY_AFTER_SECONDS = 2.0
 
 
 class ApiError(Exception):
-    """An answer that is an error; permanent ones tell every SDK not to retry."""
+    """An error that is answered; if it is permanent, a header keeps every SDK from retrying."""
 
     status = 500
     type = "server_error"
@@ -48,12 +48,14 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     @property
-    def body(self) -> bytes:
-        return error_body(self.message, type_=self.type, code=self.code, param=self.param)
-
-    @property
     def headers(self) -> dict[str, str]:
-        return error_headers(self.status, self.retry_after)
+        headers = {"content-type": "application/json"}
+        if self.status in (429, 503):
+            seconds = RETRY_AFTER_SECONDS if self.retry_after is None else self.retry_after
+            headers["retry-after"] = str(max(1, round(seconds)))
+        elif self.status < 500:
+            headers["x-should-retry"] = "false"
+        return headers
 
 
 class BadRequest(ApiError):
@@ -83,6 +85,12 @@ class NotFound(ApiError):
     code = "not_found"
 
 
+class MethodNotAllowed(ApiError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
 class Conflict(ApiError):
     status = 409
     type = "conflict_error"
@@ -93,6 +101,12 @@ class TooLarge(ApiError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class InvalidValue(ApiError):
+    status = 422
+    type = "invalid_request_error"
+    code = "invalid_value"
 
 
 class TooMany(ApiError):
@@ -107,22 +121,7 @@ class Unavailable(ApiError):
     code = "unavailable"
 
 
-def error_body(message: str, *, type_: str, code: str | None, param: str | None) -> bytes:
-    error = {"message": message, "type": type_, "param": param, "code": code}
-    return orjson.dumps({"error": error})
-
-
-def error_headers(status: int, retry_after: float | None) -> dict[str, str]:
-    headers = {"content-type": "application/json"}
-    if status in (429, 503):
-        seconds = RETRY_AFTER_SECONDS if retry_after is None else retry_after
-        headers["retry-after"] = str(max(1, round(seconds)))
-    elif status < 500:
-        headers["x-should-retry"] = "false"
-    return headers
-
-
-# The first class in an error's own order that stands here decides; an engine's refusal of a request is the caller's.
+# The first class in an error's method resolution order that is listed here decides. What an engine rejects is the caller's mistake.
 _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.NoSuchEpisode: (NotFound, "episode_not_found"),
     rollout_errors.NoSuchTurn: (NotFound, "turn_not_found"),
@@ -142,12 +141,12 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
 }
 
 
-# What a request may run into; anything else is a mistake of ours, answered 500 and logged with its traceback.
+# Errors that a correct gateway may meet; any other is a bug, answered 500 and logged with its traceback.
 EXPECTED = (ApiError, rollout_errors.RolloutError, TemplateError)
 
 
 def translate(error: Exception) -> ApiError:
-    """Give any error of ours its status and code."""
+    """Give an error its status and code."""
     if isinstance(error, ApiError):
         return error
     for kind in type(error).__mro__:

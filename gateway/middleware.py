@@ -1,4 +1,4 @@
-"""What happens to every request before routing: an id, the episode in its path, a limit on its body, one measurement.
+"""Around every request: its id, the episode in its path, a limit on its body, one measurement, errors that nothing answered.
 
 Plain ASGI on purpose: Starlette's BaseHTTPMiddleware hides disconnects and buffers streams.
 """
@@ -6,21 +6,16 @@ Plain ASGI on purpose: Starlette's BaseHTTPMiddleware hides disconnects and buff
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Mapping
 
-from gateway.errors import EXPECTED, ApiError, TooLarge, translate
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.dialects.registry import Dialects
+from gateway.endpoint.model_endpoint import PATH_EPISODE, ROUTE
+from gateway.errors import EXPECTED, TooLarge, translate
 from gateway.metrics import Metrics
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-CLIENT_GONE = 499  # nginx's word for a request that nobody waited for
-ROUTE = "turngate.route"  # scope key: the template of a plain ASGI route's path
-PATH_EPISODE = "turngate.path_episode"  # scope key: the episode named by the path prefix
+CLIENT_GONE = 499  # nginx's status for a client that left before it was answered
 _EPISODE_PATH = re.compile(r"^/e/([^/]+)(/.*)?$")
 _REQUEST_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 
@@ -33,11 +28,13 @@ class Edge:
         app: ASGIApp,
         *,
         model_endpoints: Mapping[str, ASGIApp],
+        dialects: Dialects,
         metrics: Metrics,
         max_body_bytes: int,
     ) -> None:
         self._app = app
         self._model_endpoints = model_endpoints
+        self._dialects = dialects
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
 
@@ -61,7 +58,8 @@ class Edge:
             await self._limited(scope, receive, send_with_id)
         except Exception as error:
             if status == CLIENT_GONE:
-                await _send_answer(send_with_id, translate(error))
+                answer = self._dialects.error_response(scope["path"], translate(error))
+                await answer(scope, receive, send_with_id)
             if not isinstance(error, EXPECTED):
                 raise
         finally:
@@ -115,9 +113,3 @@ def _route(scope: Scope) -> str:
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body is larger than {limit} bytes; send less, or raise the limit")
-
-
-async def _send_answer(send: Send, answer: ApiError) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})

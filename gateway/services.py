@@ -8,6 +8,7 @@ from functools import partial
 from gateway.access.authentication import Authenticator
 from gateway.access.rate_limits import Limits
 from gateway.attach.attacher import Attacher
+from gateway.dialects.registry import Dialects
 from gateway.families.model_facts import ModelFacts
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES, family_of, output_reader
@@ -35,6 +36,7 @@ RECONCILE_LOCK_SECONDS = 900.0
 @dataclass(frozen=True, slots=True)
 class Services:
     settings: Settings
+    dialects: Dialects
     tokenizer: Tokenizer
     model: ModelFacts
     store: Store  # of the project whose policy the engines serve
@@ -53,7 +55,11 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, metrics: Metrics, *, families: Sequence[ModelFamily] = FAMILIES
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    dialects: Dialects,
+    families: Sequence[ModelFamily] = FAMILIES,
 ) -> AsyncIterator[Services]:
     """Connect to everything; what was opened is closed, whatever happens."""
     tokenizer = Tokenizer.load(settings.model_dir)
@@ -76,6 +82,7 @@ async def open_services(
         pool = await stack.enter_async_context(_pool(settings, store, tokenizer.vocab_size))
         yield Services(
             settings=settings,
+            dialects=dialects,
             tokenizer=tokenizer,
             model=model,
             store=store,

@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +16,18 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.allocator import keep_freed_memory
 from gateway.api.health import read_snapshot
 from gateway.app import create_app, create_model_endpoints
 from gateway.background import in_background
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS, Dialects
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
 from gateway.metrics import Metrics
-from gateway.middleware import ASGIApp, Edge
+from gateway.middleware import Edge
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 
@@ -65,21 +68,26 @@ async def serve(settings: Settings) -> None:
 
 @asynccontextmanager
 async def gateway(
-    settings: Settings, *, families: Sequence[ModelFamily] = FAMILIES
+    settings: Settings,
+    *,
+    dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
+    families: Sequence[ModelFamily] = FAMILIES,
 ) -> AsyncIterator["Running"]:
     """A gateway that serves while the block runs."""
     listener = bind(settings.host, settings.port)
     scraped = bind(settings.host, settings.metrics_port)
     host, port = listener.getsockname()[:2]
     address = Address(host, port, scraped.getsockname()[1])
+    spoken = Dialects(create() for create in dialects)
     async with (
-        open_services(settings, Metrics(), families=families) as services,
+        open_services(settings, Metrics(), dialects=spoken, families=families) as services,
         in_background(services),
     ):
         endpoints = create_model_endpoints(services)
         edge = Edge(
             create_app(services, endpoints),
             model_endpoints=endpoints,
+            dialects=services.dialects,
             metrics=services.metrics,
             max_body_bytes=settings.max_body_bytes,
         )

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 from openai import AsyncOpenAI
 
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
 from gateway.serving import gateway
@@ -46,7 +48,10 @@ StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 
 @asynccontextmanager
 async def running_gateway(
-    *, families: Sequence[ModelFamily] = FAMILIES, **settings: Any
+    *,
+    dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
+    families: Sequence[ModelFamily] = FAMILIES,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """Serve while the block runs; settings may be overridden by name."""
     values: dict[str, Any] = {
@@ -57,7 +62,7 @@ async def running_gateway(
         "shutdown_seconds": 2.0,
     }
     chosen = Settings(**(values | settings))
-    async with gateway(chosen, families=families) as (address, _, services):
+    async with gateway(chosen, dialects=dialects, families=families) as (address, _, services):
         url = f"http://{address.host}:{address.port}"
         async with httpx.AsyncClient(
             base_url=url, headers={"authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False

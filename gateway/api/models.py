@@ -4,11 +4,10 @@ from fastapi import APIRouter, Response
 
 from gateway.api.dependencies import Inferrer, ServicesDep
 from gateway.api.responses import ModelList, ModelObject
-from gateway.endpoint.model_endpoint import PINNED_PREFIX
 from gateway.errors import NotFound
+from gateway.request.model_name import ALIAS, pinned
 from gateway.services import Services
 
-ALIAS = "policy"
 router = APIRouter(tags=["models"])
 
 
@@ -29,7 +28,7 @@ async def get_model(model: str, services: ServicesDep, caller: Inferrer) -> Mode
 
 @router.head("/", include_in_schema=False)
 async def greet() -> Response:
-    """Answer runtimes that knock before they enter."""
+    """Answer runtimes that ask whether a server is there before their first call."""
     return Response()
 
 
@@ -37,5 +36,5 @@ async def _models(services: Services) -> list[ModelObject]:
     policy = await services.store.policy()
     created = policy.created if policy is not None else 0
     served = {s.policy_version for s in services.pool.snapshot() if s.policy_version is not None}
-    names = [ALIAS, *(f"{PINNED_PREFIX}{version}" for version in sorted(served, reverse=True))]
+    names = [ALIAS, *map(pinned, sorted(served, reverse=True))]
     return [ModelObject(id=name, created=created, rendering=services.model) for name in names]

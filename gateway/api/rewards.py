@@ -1,6 +1,6 @@
-"""Rewards over HTTP, addressed by episode, by turn, or by the completion id the SDK got back (`api.md` §3).
+"""Rewards over HTTP, addressed by episode, by turn, or by the id of the reply that the SDK received.
 
-Of a turn with several choices, `choice_index` addresses one.
+`choice_index` addresses one choice of a turn that has several.
 """
 
 from typing import Annotated
@@ -12,6 +12,7 @@ from gateway.api.requests import AddressedReward, RewardBody
 from gateway.api.responses import RewardList, RewardObject
 from gateway.errors import BadRequest, NotFound
 from gateway.request.episode_address import checked_id
+from gateway.services import Services
 from rollout.episode.reward import Reward
 from rollout.store.store import Store
 
@@ -41,18 +42,18 @@ async def reward(
     """Reward by completion id or episode id, one or many; all addresses are checked before any is rewarded."""
     store = services.stores.of(caller.project)
     if isinstance(body, AddressedReward):
-        return await _reward(store, await _address(store, body), body)
-    addresses = [await _address(store, each) for each in body]
+        return await _reward(store, await _address(services, store, body), body)
+    addresses = [await _address(services, store, each) for each in body]
     rewarded = [
         await _reward(store, address, each) for address, each in zip(addresses, body, strict=True)
     ]
     return RewardList(data=rewarded)
 
 
-async def _address(store: Store, body: AddressedReward) -> Address:
+async def _address(services: Services, store: Store, body: AddressedReward) -> Address:
     if body.completion_id is None:
         return checked_id(body.episode_id or "", "episode"), body.turn_id
-    turn_id = turn_of_completion(body.completion_id)
+    turn_id = services.dialects.turn_id(body.completion_id)
     episode_id = await store.locate(turn_id)
     if episode_id is None:
         raise NotFound(
@@ -61,11 +62,6 @@ async def _address(store: Store, body: AddressedReward) -> Address:
             code="completion_not_found",
         )
     return episode_id, turn_id
-
-
-def turn_of_completion(completion_id: str) -> str:
-    """`chatcmpl-turn_1` is turn_1; so are `resp_turn_1`, `msg_turn_1` and the bare id."""
-    return completion_id[max(0, completion_id.find("turn_")) :]
 
 
 async def _check_choice(store: Store, address: Address, choice: int) -> None:

@@ -105,14 +105,19 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A committed turn as its caller may see it; this is what a retried call gets again."""
+class ReplyHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a reply when its first token arrives."""
 
     turn_id: str
     episode_id: str
     created: int
     model: str
     policy_version: int
+    prompt_token_ids: list[int] | None = None
+
+
+class Reply(ReplyHead, frozen=True, kw_only=True):
+    """A committed turn as its caller may see it; this is what a retried call gets again."""
+
     choices: tuple[ReplyChoice, ...]
     usage: Usage
-    prompt_token_ids: list[int] | None = None

@@ -1,63 +1,38 @@
-"""A reply as a stream of events, below any dialect: headers at the first event, nothing buffered."""
+"""A reply on its way to the client, in any dialect: a whole body, or events of which none is held back."""
 
 from typing import Protocol
 
-import msgspec
+from starlette.types import Send
 
-from gateway.middleware import Send
-from gateway.request.request import Reply
+from gateway.request.request import ReplyHead
 from gateway.turn.output_builder import Piece
 
-
-class Opening(msgspec.Struct, frozen=True):
-    """What is known when the first token arrives."""
-
-    turn_id: str
-    episode_id: str
-    created: int
-    policy_version: int
-    prompt_token_ids: list[int] | None
-
-    @classmethod
-    def of(cls, reply: Reply) -> "Opening":
-        return cls(
-            reply.turn_id,
-            reply.episode_id,
-            reply.created,
-            reply.policy_version,
-            reply.prompt_token_ids,
-        )
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        return [
-            (b"x-turngate-episode", self.episode_id.encode()),
-            (b"x-turngate-turn", self.turn_id.encode()),
-            (b"x-turngate-policy-version", b"%d" % self.policy_version),
-        ]
+SERVER_SENT_EVENTS = "text/event-stream; charset=utf-8"
 
 
 class Sink(Protocol):
-    """Where a turn goes while it is sampled."""
+    """Receives a turn while it is sampled."""
 
-    async def start(self, opening: Opening) -> None: ...
+    async def start(self, head: ReplyHead) -> None: ...
     async def piece(self, piece: Piece) -> None: ...
 
 
 class EventStream:
-    """Server-sent events over one ASGI connection."""
+    """A streamed body over one ASGI connection. Its headers are sent with the first event."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.has_started = False
 
-    async def start(self, opening: Opening, data: bytes) -> None:
+    async def start(
+        self, head: ReplyHead, data: bytes, *, media_type: str = SERVER_SENT_EVENTS
+    ) -> None:
         self.has_started = True
         headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"content-type", media_type.encode()),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
-            *opening.headers,
+            *_turn_headers(head),
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self.send(data)
@@ -67,3 +42,22 @@ class EventStream:
 
     async def end(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data})
+
+
+async def send_whole(send: Send, head: ReplyHead, body: bytes) -> None:
+    """Send an unstreamed reply."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *_turn_headers(head),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _turn_headers(head: ReplyHead) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-turngate-episode", head.episode_id.encode()),
+        (b"x-turngate-turn", head.turn_id.encode()),
+        (b"x-turngate-policy-version", b"%d" % head.policy_version),
+    ]

@@ -1,11 +1,15 @@
-"""What Redis keeps of a reply for calls that are repeated: all but the ids, which the episode's log holds already.
+"""What Redis keeps of a reply for calls that are repeated: all but the token ids, which the episode's log holds already.
 
-A prompt's ids with every turn would make an episode cost the square of its length.
+Keeping the whole prompt's ids with every turn would make an episode's size grow with the square of its length.
 """
+
+from collections.abc import Iterator
 
 import msgspec
 
-from gateway.request.request import Reply
+from gateway.parsing import ContentDelta, Delta, ReasoningDelta, ToolArgumentsDelta, ToolCallStart
+from gateway.request.request import Reply, ReplyChoice
+from gateway.turn.output_builder import Piece
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor
 
@@ -31,3 +35,19 @@ def decode_reply(data: bytes, trie: Trie, *, with_ids: bool) -> Reply:
     )
     prompt = trie.tokens(Anchor(turn.id, -1, len(turn.context_ids))).tolist()
     return msgspec.structs.replace(reply, choices=choices, prompt_token_ids=prompt)
+
+
+def recorded_pieces(reply: Reply) -> Iterator[Piece]:
+    """The pieces of a stream that gives this reply, one for each choice."""
+    for choice in reply.choices:
+        yield Piece(choice.index, list(_deltas(choice)), choice.logprobs, choice.token_ids)
+
+
+def _deltas(choice: ReplyChoice) -> Iterator[Delta]:
+    if choice.reasoning:
+        yield ReasoningDelta(choice.reasoning)
+    if choice.content:
+        yield ContentDelta(choice.content)
+    for index, call in enumerate(choice.tool_calls):
+        yield ToolCallStart(index, call.id, call.name)
+        yield ToolArgumentsDelta(index, call.arguments)

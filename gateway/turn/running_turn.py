@@ -9,8 +9,8 @@ from functools import cached_property
 
 from gateway.attach.attachment import Attachment
 from gateway.request.episode_address import EpisodeAddress
-from gateway.request.request import Reply, Request, Usage
-from gateway.turn.event_stream import Opening, Sink
+from gateway.request.request import Reply, ReplyHead, Request, Usage
+from gateway.turn.event_stream import Sink
 from gateway.turn.idempotency import Retry
 from gateway.turn.output_builder import OutputBuilder, Piece
 from gateway.turn.sampler import Job
@@ -38,7 +38,7 @@ def new_turn_id() -> str:
 
 
 class RunningTurn:
-    """Takes pieces of all outputs, tells the sink one at a time, opening first."""
+    """Passes the pieces of all outputs to the sink, one at a time, after the head of the reply."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class RunningTurn:
             return
         async with self._lock:
             if not self._has_token:
-                await self._sink.start(self._opening(chunk))
+                await self._sink.start(self._head(chunk))
             self._note_first_token()
             await self._sink.piece(piece)
 
@@ -87,11 +87,12 @@ class RunningTurn:
             self._has_token = True
             self._on_first_token(time.perf_counter() - self._started)
 
-    def _opening(self, chunk: Chunk) -> Opening:
-        return Opening(
+    def _head(self, chunk: Chunk) -> ReplyHead:
+        return ReplyHead(
             turn_id=self.job.turn_id,
             episode_id=self.episode_id,
             created=self.created_ms // 1000,
+            model=self.call.request.model,
             policy_version=chunk.versions[-1].version if chunk.versions else 0,
             prompt_token_ids=self._prompt_token_ids,
         )

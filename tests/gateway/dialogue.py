@@ -8,7 +8,7 @@ import orjson
 from gateway.attach.attacher import Attacher
 from gateway.attach.attachment import Attachment
 from gateway.attach.episode_history import History
-from gateway.dialects.chat.stream import ChatDialect
+from gateway.dialects.chat.dialect import ChatDialect
 from gateway.families.registry import output_reader
 from gateway.request.request import Request
 from gateway.turn.output_builder import OutputBuilder
@@ -66,7 +66,7 @@ class Dialogue:
 
     def _request(self, messages: Sequence[Any], **options: object) -> Request:
         body = {"messages": messages, "tools": self._tools, "chat_template_kwargs": self._kwargs}
-        return ChatDialect().parse(orjson.dumps(body | options))
+        return ChatDialect().parse(orjson.dumps(body | options), path="")
 
     def _answer(self, request: Request, attachment: Attachment, ids: list[int]) -> None:
         builder = OutputBuilder(

@@ -16,6 +16,7 @@ from gateway.dialects.chat.messages import chat_message
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader, Messages
+from gateway.request.model_name import ALIAS
 from gateway.request.request import ChatMessage, Image, Request, SamplingOptions, ToolChoice
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
@@ -40,7 +41,7 @@ class _StreamOptions(msgspec.Struct):
 
 class _ChatBody(msgspec.Struct):
     messages: Annotated[list[msgspec.Raw], Meta(min_length=1)]
-    model: str = "policy"
+    model: str = ALIAS
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None

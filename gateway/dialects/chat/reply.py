@@ -3,27 +3,30 @@
 import msgspec
 import orjson
 
-from gateway.request.request import Reply, ReplyChoice
+from gateway.request.model_name import pinned
+from gateway.request.request import Reply, ReplyChoice, ReplyHead, TokenLogprob
+
+ID_PREFIX = "chatcmpl-"
 
 
 def render_chat(reply: Reply) -> bytes:
     """Give the body of an unstreamed reply."""
-    completion: dict[str, object] = {
-        "id": completion_id(reply.turn_id),
-        "object": "chat.completion",
-        "created": reply.created,
-        "model": reply.model,
-        "choices": [_choice(choice) for choice in reply.choices],
-        "usage": usage_object(reply),
-        "system_fingerprint": f"policy@{reply.policy_version}",
-    }
+    completion = head_fields(reply, "chat.completion")
+    completion["choices"] = [_choice(choice) for choice in reply.choices]
+    completion["usage"] = usage_object(reply)
     if reply.prompt_token_ids is not None:
         completion["prompt_token_ids"] = reply.prompt_token_ids
     return orjson.dumps(completion)
 
 
-def completion_id(turn_id: str) -> str:
-    return f"chatcmpl-{turn_id}"
+def head_fields(head: ReplyHead, kind: str) -> dict[str, object]:
+    return {
+        "id": ID_PREFIX + head.turn_id,
+        "object": kind,
+        "created": head.created,
+        "model": head.model,
+        "system_fingerprint": pinned(head.policy_version),
+    }
 
 
 def usage_object(reply: Reply) -> dict[str, object]:
@@ -56,7 +59,7 @@ def _choice(choice: ReplyChoice) -> dict[str, object]:
     body: dict[str, object] = {
         "index": choice.index,
         "message": message,
-        "logprobs": logprobs_object(choice),
+        "logprobs": logprobs_object(choice.logprobs),
         "finish_reason": choice.finish_reason,
     }
     if choice.token_ids is not None:
@@ -64,7 +67,7 @@ def _choice(choice: ReplyChoice) -> dict[str, object]:
     return body
 
 
-def logprobs_object(choice: ReplyChoice) -> dict[str, object] | None:
-    if choice.logprobs is None:
+def logprobs_object(logprobs: list[TokenLogprob] | None) -> dict[str, object] | None:
+    if logprobs is None:
         return None
-    return {"content": msgspec.to_builtins(choice.logprobs), "refusal": None}
+    return {"content": msgspec.to_builtins(logprobs), "refusal": None}

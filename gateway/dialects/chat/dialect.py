@@ -1,0 +1,30 @@
+"""OpenAI chat completions, each direction in a module of its own."""
+
+from gateway.dialects.chat.errors import error_body
+from gateway.dialects.chat.parse import parse_chat, read_chat_message
+from gateway.dialects.chat.reply import ID_PREFIX, render_chat
+from gateway.dialects.chat.stream import ChatStream
+from gateway.errors import ApiError
+from gateway.request.messages import MessageReader
+from gateway.request.request import Reply, Request
+from gateway.turn.event_stream import EventStream
+
+
+class ChatDialect:
+    paths = ("/v1/chat/completions",)
+    id_prefix = ID_PREFIX
+
+    def __init__(self) -> None:
+        self._reader = MessageReader(read_chat_message)
+
+    def parse(self, body: bytes, *, path: str) -> Request:
+        return parse_chat(body, self._reader)
+
+    def render(self, reply: Reply) -> bytes:
+        return render_chat(reply)
+
+    def stream(self, request: Request, events: EventStream) -> ChatStream:
+        return ChatStream(request, events)
+
+    def error_body(self, error: ApiError) -> bytes:
+        return error_body(error)
