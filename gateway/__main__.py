@@ -11,12 +11,12 @@ from rollout.chat_template.rendering import TemplateError
 from rollout.errors import RolloutError
 from rollout.logs import configure
 from rollout.settings import SettingsError
-from rollout.tokenizer.token_facts import ModelFilesError
+from rollout.tokenizer.model_directory import ModelDirectoryError
 
 log = logging.getLogger("gateway")
 
 # What an operator can put right: one line each, no traceback.
-_MISTAKES = (SettingsError, RolloutError, ModelFilesError, TemplateError, OSError)
+_MISTAKES = (SettingsError, RolloutError, ModelDirectoryError, TemplateError, OSError)
 
 
 def main() -> int:

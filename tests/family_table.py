@@ -9,7 +9,7 @@ from gateway.parsing.call_format import CallFormat
 from gateway.parsing.reasoning_format import ReasoningFormat
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.dialogue import Dialogue
-from tests.rollout import families as shipped_families
+from tests.rollout import shipped_templates
 from tests.rollout.model_directory import (
     byte_level_bpe,
     sentencepiece_like,
@@ -60,7 +60,7 @@ def families() -> str:
 
 
 def _rows(directory: Path) -> Iterator[str]:
-    shipped = shipped_families.Families(directory)
+    shipped = shipped_templates.ShippedTemplates(directory)
     for row in ROWS:
         outcomes = [attached(shipped, name) for name in row.templates]
         assert all(outcome == outcomes[0] for outcome in outcomes), row.family
@@ -71,7 +71,9 @@ def _rows(directory: Path) -> Iterator[str]:
             _tokenizer(directory / row.splits, row.splits),
             _format(reader.call_format),
             _format(reader.reasoning_format),
-            ", ".join(dict.fromkeys(f"`{end}`" for end in shipped_families.ends(row.templates[0]))),
+            ", ".join(
+                dict.fromkeys(f"`{end}`" for end in shipped_templates.ends(row.templates[0]))
+            ),
             _after_a_result(outcomes[0], row),
             _after_a_question(outcomes[0], row),
         )
@@ -84,7 +86,7 @@ def _format(form: CallFormat | ReasoningFormat | None) -> str:
 
 
 def _named(name: str) -> str:
-    return f"`{name}`" + (" \\*" if shipped_families.is_written_here(name) else "")
+    return f"`{name}`" + (" \\*" if shipped_templates.is_written_here(name) else "")
 
 
 def _after_a_result(outcome: dict[str, str], row: Row) -> str:
@@ -103,14 +105,18 @@ def _after_a_question(outcome: dict[str, str], row: Row) -> str:
 
 
 def dialogue(
-    shipped: shipped_families.Families, name: str, *, with_tools: bool, **template_kwargs: object
+    shipped: shipped_templates.ShippedTemplates,
+    name: str,
+    *,
+    with_tools: bool,
+    **template_kwargs: object,
 ) -> Dialogue:
     template, tokenizer = shipped.load(name)
-    ends = shipped_families.ends(name)
+    ends = shipped_templates.ends(name)
     return Dialogue(template, tokenizer, ends=ends, with_tools=with_tools, **template_kwargs)
 
 
-def attached(shipped: shipped_families.Families, name: str) -> dict[str, str]:
+def attached(shipped: shipped_templates.ShippedTemplates, name: str) -> dict[str, str]:
     """How each kind of call attached; that the prompt is the template's is checked on the way."""
     loop = dialogue(shipped, name, with_tools=True)
     loop.hear("What does it cost?")

@@ -6,8 +6,8 @@ A batch whose rewards teach nothing changes no weight and publishes nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.episode.turn import DiscardReason
 from rollout.policies import Policy
 from trainer.batch.batch import Batch, prepare
 from trainer.feed.feed import Feed

@@ -23,8 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from rollout.chat_template.chat_template import ChatTemplate, encode_chat
-from rollout.episode.sequences import Sequence
-from rollout.tokenizer.token_facts import ModelFilesError
+from rollout.episode.sequences import TokenSequence
+from rollout.tokenizer.model_directory import ModelDirectoryError
 from rollout.tokenizer.tokenizer import Tokenizer
 from trainer.algorithms import score_function
 from trainer.backends import BACKENDS
@@ -84,7 +84,7 @@ def main(
             summary = fit(learner, groups, total=batches, token_budget=tokens_per_microbatch)
             write_whole(learner, source=model, out=out)
             is_primary = learner.is_primary
-    except (ChatError, LearnerError, ModelFilesError) as error:
+    except (ChatError, LearnerError, ModelDirectoryError) as error:
         raise typer.BadParameter(str(error)) from error
     if is_primary:
         text = json.dumps(summary | {"out": str(out)}) if output == "json" else f"wrote {out}"
@@ -151,7 +151,7 @@ def _row(line: str, template: ChatTemplate, tokenizer: Tokenizer, *, where: str)
             f"{where}: not a chat ({error!r}); a line is an object with messages"
         ) from error
     tokens = np.asarray(ids, np.int32)
-    sequence = Sequence(
+    sequence = TokenSequence(
         tokens=tokens,
         action_mask=np.asarray(mask, np.bool_),
         behavior_logprobs=np.zeros(len(tokens), np.float32),

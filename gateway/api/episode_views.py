@@ -23,7 +23,7 @@ from rollout.episode.advantages import unpack_advantages
 from rollout.episode.episode_records import EpisodeHeader, EpisodeView, ListedEpisode
 from rollout.episode.group import GroupView
 from rollout.episode.reward import Rewards
-from rollout.episode.sequences import Sequence, linearize
+from rollout.episode.sequences import TokenSequence, linearize
 from rollout.episode.turn import Turn
 from rollout.ledger.records import LedgerEpisode
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -94,7 +94,7 @@ def sequences(episode: EpisodeView, tokenizer: Tokenizer) -> SequencesView:
     return SequencesView(id=episode.header.id, data=shown)
 
 
-def _segments(row: Sequence, text: TokenText) -> Iterator[SegmentObject]:
+def _segments(row: TokenSequence, text: TokenText) -> Iterator[SegmentObject]:
     """Tokens that follow each other and train for the same turn, or for none."""
     ids, turns = row.tokens.tolist(), row.turns.tolist()
     end = 0

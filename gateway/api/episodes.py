@@ -23,7 +23,7 @@ from gateway.api.span_tree import SpanTree
 from gateway.request.episode_address import checked_id, new_episode_id, turn_kind
 from gateway.services import Services
 from rollout.episode.episode_records import EpisodeSpec
-from rollout.episode.turn import EpisodeStatus
+from rollout.episode.episode_status import EpisodeStatus
 from rollout.errors import NoSuchEpisode, NoSuchGroup
 
 router = APIRouter(prefix="/v1", tags=["episodes"])

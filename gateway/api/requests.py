@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from rollout.episode.turn import HistoryPolicy
+from rollout.episode.episode_records import HistoryPolicy
 
 # Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
 # Bounded: beyond 1e15 the variance of a group no longer fits the trainer's float32.

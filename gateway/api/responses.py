@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from gateway.families.model_facts import ModelFacts
-from rollout.episode.turn import HistoryPolicy
+from rollout.episode.episode_records import HistoryPolicy
 
 
 class OpenedEpisode(BaseModel):

@@ -15,17 +15,18 @@ from msgspec import structs
 
 from gateway.attach.attachment import Attachment, How
 from gateway.attach.breaks import Break, break_of
-from gateway.attach.episode_history import History
+from gateway.attach.episode_history import EpisodeHistory
 from gateway.attach.prompt import Prompt
-from gateway.attach.prompt_encoder import PieceEncoder
-from gateway.attach.recorded_text import Recollection
+from gateway.attach.prompt_encoder import PromptEncoder
+from gateway.attach.recorded_text import RecordedText
 from gateway.errors import BadRequest
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.conversation_hash import Chain, seed
 from gateway.request.messages import Messages, Unread
 from gateway.request.request import ChatMessage, Request, Tool
-from rollout.chat_template.chat_template import ChatTemplate, Opening
-from rollout.episode.turn import TOKEN, Anchor, HistoryPolicy, Ids, Media
+from rollout.chat_template.chat_template import ChatTemplate, MessageOpening
+from rollout.episode.episode_records import HistoryPolicy
+from rollout.episode.turn import TOKEN, Anchor, Ids, Media
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage, Vision, collapse
 
@@ -38,7 +39,7 @@ class _Conversation:
     messages: Sequence[ChatMessage]
     chain: Chain
     prefill: str
-    opening: Opening  # what the prefill begins with in this template
+    opening: MessageOpening  # what the prefill begins with in this template
     images: Sequence[SizedImage]
 
 
@@ -64,12 +65,12 @@ class Attacher:
         self._tokenizer = tokenizer
         self._template = template
         self._reader = reader
-        self._recollection = Recollection(tokenizer, reader)
+        self._recorded_text = RecordedText(tokenizer, reader)
         self._vision = vision
-        self._encoder = PieceEncoder(tokenizer, template.end_of_turn)
+        self._encoder = PromptEncoder(tokenizer, template.end_of_turn)
 
     def attach(
-        self, request: Request, history: History, images: Sequence[SizedImage] = ()
+        self, request: Request, history: EpisodeHistory, images: Sequence[SizedImage] = ()
     ) -> Attachment:
         """Continue a recorded output if the request does so, or else branch."""
         conversation = self._conversation(request, images)
@@ -81,7 +82,7 @@ class Attacher:
             anchor=anchor,
             context=context,
             prompt=prompt,
-            tail=self._recollection.tail(prompt),
+            tail=self._recorded_text.tail(prompt),
             media=place.media,
             template=self._template.digest,
             tools=seed(orjson.dumps(request.offered_tools)),
@@ -92,7 +93,7 @@ class Attacher:
             break_class=place.break_class,
         )
 
-    def _cut_output(self, conversation: _Conversation, history: History) -> _Place | None:
+    def _cut_output(self, conversation: _Conversation, history: EpisodeHistory) -> _Place | None:
         """Where a prefill repeats an output that was cut by length: the output goes on, and nothing is forced."""
         if not conversation.prefill:
             return None
@@ -100,11 +101,11 @@ class Attacher:
         for anchor in reversed(history.trie.find(conversation.chain.extended(message))):
             is_cut = history.output(anchor).finish_reason == "length"
             # A thought in front of it is not in the prefill, and shows or does not as the template has it.
-            if is_cut and not self._recollection.reasoning(anchor, history):
+            if is_cut and not self._recorded_text.reasoning(anchor, history):
                 return _Place(anchor, np.empty(0, TOKEN), "bridged")
         return None
 
-    def _place(self, conversation: _Conversation, history: History) -> _Place:
+    def _place(self, conversation: _Conversation, history: EpisodeHistory) -> _Place:
         place = self._context(conversation, history)
         if not conversation.prefill:
             return place
@@ -112,7 +113,7 @@ class Attacher:
         context = np.concatenate([place.context, forced])
         return place._replace(context=context, forced=len(forced))
 
-    def _context(self, conversation: _Conversation, history: History) -> _Place:
+    def _context(self, conversation: _Conversation, history: EpisodeHistory) -> _Place:
         breaks: list[Break] = []
         for num_known, anchor in _candidates(conversation, history):
             bridge = self._bridge(conversation, num_known, anchor, history)
@@ -166,7 +167,7 @@ class Attacher:
         )
 
     def _bridge(
-        self, conversation: _Conversation, num_known: int, anchor: Anchor, history: History
+        self, conversation: _Conversation, num_known: int, anchor: Anchor, history: EpisodeHistory
     ) -> list[int] | Break:
         r"""Ids to add after a recorded output, or why the template tells the story differently.
 
@@ -176,17 +177,17 @@ class Attacher:
         """
         messages = self._with_reasoning(conversation, num_known, history)
         tools, extra = _template_arguments(conversation.request)
-        junction = self._template.suffix(messages, tools, num_known, extra=extra)
+        boundary = self._template.suffix(messages, tools, num_known, extra=extra)
         ids = history.output_ids(anchor)
-        if junction is None or not ids:
+        if boundary is None or not ids:
             return Break.TEMPLATE
-        if not self._recollection.says(junction.output, anchor, history):
+        if not self._recorded_text.matches(boundary.output, anchor, history):
             return Break.READING
-        suffix = conversation.opening.after(junction.suffix)
-        return self._template.bridge(structs.replace(junction, suffix=suffix), ids[-1]).ids
+        suffix = conversation.opening.after(boundary.suffix)
+        return self._template.bridge(structs.replace(boundary, suffix=suffix), ids[-1]).ids
 
     def _with_reasoning(
-        self, conversation: _Conversation, num_known: int, history: History
+        self, conversation: _Conversation, num_known: int, history: EpisodeHistory
     ) -> Sequence[ChatMessage]:
         """Give recorded reasoning back to messages whose client dropped it; the template decides whether it shows."""
         messages, chain = conversation.messages, conversation.chain
@@ -207,16 +208,16 @@ class Attacher:
 
         return Messages(len(messages), recalled)
 
-    def _reasoning(self, history: History, chain: str) -> str:
+    def _reasoning(self, history: EpisodeHistory, chain: str) -> str:
         """The reasoning of the message after which a conversation hashes to this chain."""
         anchors = history.trie.find(chain)
         if not anchors:
             return ""
-        return self._recollection.reasoning(anchors[-1], history)
+        return self._recorded_text.reasoning(anchors[-1], history)
 
     def _conversation(self, request: Request, images: Sequence[SizedImage]) -> _Conversation:
         messages, prints, prefill = request.messages, request.prints, ""
-        opening = Opening("", "")
+        opening = MessageOpening("", "")
         if request.continues_last_message and messages[-1]["role"] == "assistant":
             prefill = str(messages[-1]["content"])
             messages, prints = messages[:-1], prints[:-1]
@@ -243,7 +244,9 @@ def _template_arguments(request: Request) -> tuple[list[Tool] | None, dict[str, 
     return list(request.offered_tools) or None, request.template_kwargs
 
 
-def _candidates(conversation: _Conversation, history: History) -> Iterator[tuple[int, Anchor]]:
+def _candidates(
+    conversation: _Conversation, history: EpisodeHistory
+) -> Iterator[tuple[int, Anchor]]:
     """Recorded outputs that the conversation continues, the longest first, the newest of equals first."""
     for num_known in range(len(conversation.messages), 0, -1):
         if conversation.messages[num_known - 1]["role"] == "assistant":

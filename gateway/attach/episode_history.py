@@ -14,7 +14,7 @@ from rollout.episode.turn import Anchor, Output, Turn, decode_turn
 MAX_HISTORIES = 4096
 
 
-class History:
+class EpisodeHistory:
     """One episode's trie, as far as this gateway has read it."""
 
     def __init__(self, header: EpisodeHeader) -> None:
@@ -60,12 +60,12 @@ class History:
         return turn.anchor if is_continuation else None
 
 
-class Histories:
+class EpisodeHistories:
     """The most recently used histories."""
 
     def __init__(self, capacity: int = MAX_HISTORIES) -> None:
         self._capacity = capacity
-        self._entries: OrderedDict[tuple[str, str], History] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], EpisodeHistory] = OrderedDict()
 
     def num_known_turns(self, project: str, episode_id: str) -> int:
         history = self._entries.get((project, episode_id))
@@ -73,7 +73,7 @@ class Histories:
 
     def bring_up_to_date(
         self, project: str, header: EpisodeHeader, *, since: int, turns: Sequence[bytes]
-    ) -> History | None:
+    ) -> EpisodeHistory | None:
         """Give the history with `turns` read; None if turns before them are missing.
 
         They are if what was known belongs to an earlier episode of that id, or was dropped meanwhile.
@@ -81,7 +81,7 @@ class Histories:
         key = (project, header.id)
         history = self._entries.get(key)
         if history is None or history.created_ms != header.created_ms:
-            history = self._entries[key] = History(header)
+            history = self._entries[key] = EpisodeHistory(header)
         self._entries.move_to_end(key)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)

@@ -15,7 +15,7 @@ MIN_PIECE = 64  # characters; shorter ones are encoded faster than they are look
 MAX_REMEMBERED = 16_000_000  # characters, with their ids some 32 MB
 
 
-class PieceEncoder:
+class PromptEncoder:
     def __init__(self, tokenizer: Tokenizer, end_of_turn: str) -> None:
         self._tokenizer = tokenizer
         self._end_of_turn = end_of_turn

@@ -1,6 +1,6 @@
 """Recorded outputs in the words that their clients saw: a prefill in front, up to a stop string, without the end token."""
 
-from gateway.attach.episode_history import History
+from gateway.attach.episode_history import EpisodeHistory
 from gateway.attach.prompt import Prompt
 from gateway.parsing.output_reader import OutputReader
 from gateway.parsing.stop_text import StopText
@@ -10,17 +10,17 @@ from rollout.tokenizer.tokenizer import Tokenizer
 TAIL_TOKENS = 8
 
 
-class Recollection:
+class RecordedText:
     def __init__(self, tokenizer: Tokenizer, reader: OutputReader) -> None:
         self._tokenizer = tokenizer
         self._reader = reader
 
-    def says(self, rendered: str, anchor: Anchor, history: History) -> bool:
+    def matches(self, rendered: str, anchor: Anchor, history: EpisodeHistory) -> bool:
         """Whether a rendered message is the one that ends here."""
         tail = self._tail_before(anchor, history) if self._reader.reads_reasoning else ""
         return self._reader.agree(rendered, self._text(anchor, history), tail)
 
-    def reasoning(self, anchor: Anchor, history: History) -> str:
+    def reasoning(self, anchor: Anchor, history: EpisodeHistory) -> str:
         """What the message that ends here thought."""
         known = history.reasoning.get(anchor)
         if known is None:
@@ -32,12 +32,12 @@ class Recollection:
         """The end of a prompt as text, enough to see whether it opens the reasoning."""
         return self._tokenizer.decode(prompt.tail(TAIL_TOKENS))
 
-    def _text(self, anchor: Anchor, history: History) -> str:
+    def _text(self, anchor: Anchor, history: EpisodeHistory) -> str:
         first, *_ = parts = history.message(anchor)
         shown = [self._shown(part, history) for part in parts]
         return self._tokenizer.decode(history.forced_ids(first)) + "".join(shown)
 
-    def _shown(self, anchor: Anchor, history: History) -> str:
+    def _shown(self, anchor: Anchor, history: EpisodeHistory) -> str:
         """An output as its client saw it: of the special tokens only markup, and nothing from a stop string on."""
         ids = history.output_ids(anchor)
         sampled = ids[:-1] if ids and ids[-1] in self._tokenizer.eos_ids else ids
@@ -45,7 +45,7 @@ class Recollection:
         stop = StopText(history.trie.turn(anchor.turn_id).sampling.stop)
         return stop.push(decoder.push(sampled) + decoder.finish()) + stop.finish()
 
-    def _tail_before(self, anchor: Anchor, history: History) -> str:
+    def _tail_before(self, anchor: Anchor, history: EpisodeHistory) -> str:
         """The end of the prompt that the message was said to."""
         turn = history.trie.turn(history.message(anchor)[0].turn_id)
         start = Anchor(turn.id, -1, len(turn.context_ids) - turn.forced)

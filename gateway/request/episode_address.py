@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.errors import BadRequest
-from rollout.episode.turn import HistoryPolicy
+from rollout.episode.episode_records import HistoryPolicy
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
 _MAX_GROUP_SIZE = 65_536

@@ -12,7 +12,7 @@ import anyio
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from gateway.attach.attacher import Attacher
-from gateway.attach.episode_history import Histories, History
+from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
 from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.parsing.output_reader import OutputReader
@@ -26,7 +26,7 @@ from gateway.turn.recorded_reply import decode_reply, encode_reply
 from gateway.turn.running_turn import Call, RunningTurn, new_turn_id
 from gateway.turn.sampler import Sampler
 from rollout.engine.errors import EngineError
-from rollout.episode.episode_records import Began, EpisodeSpec
+from rollout.episode.episode_records import BegunTurn, EpisodeSpec
 from rollout.episode.turn import Anchor, Turn, encode_turn
 from rollout.errors import StoreError, StoreUnavailable
 from rollout.store.store import Store
@@ -58,7 +58,7 @@ class Turns:
         self._planner = planner
         self._sampler = sampler
         self._metrics = metrics
-        self._histories = Histories()
+        self._histories = EpisodeHistories()
         self._running = RunningTurns()
 
     async def take(self, call: Call, sink: Sink | None) -> Reply:
@@ -81,7 +81,7 @@ class Turns:
         self._count(turn, reply)
         return reply
 
-    async def _begin(self, call: Call) -> tuple[History, Reply | None]:
+    async def _begin(self, call: Call) -> tuple[EpisodeHistory, Reply | None]:
         """Open the episode if it is new, and read what other gateways added to it."""
         episode_id, project = call.address.episode_id, call.project
         since = self._histories.num_known_turns(project, episode_id)
@@ -99,7 +99,7 @@ class Turns:
                 return history, _recorded(began, call, history)
             since = 0  # what was remembered is gone, or belongs to an episode that is
 
-    async def _sampled(self, call: Call, history: History, sink: Sink | None) -> RunningTurn:
+    async def _sampled(self, call: Call, history: EpisodeHistory, sink: Sink | None) -> RunningTurn:
         """The turn with its outputs; a failed one that leaves nothing to commit is withdrawn."""
         turn: RunningTurn | None = None
         is_whole = False
@@ -119,7 +119,7 @@ class Turns:
             await call.store.withdraw(call.address.episode_id, attempt=secrets.token_hex(8))
 
     def _plan(
-        self, call: Call, history: History, images: list[SizedImage], sink: Sink | None
+        self, call: Call, history: EpisodeHistory, images: list[SizedImage], sink: Sink | None
     ) -> RunningTurn:
         request = call.request
         attachment = self._attacher.attach(request, history, images)
@@ -146,7 +146,9 @@ class Turns:
         first_token = self._metrics.first_token_seconds.observe
         return RunningTurn(call, attachment, job, builders, sink=sink, on_first_token=first_token)
 
-    async def _sample(self, turn: RunningTurn, history: History, *, is_streamed: bool) -> None:
+    async def _sample(
+        self, turn: RunningTurn, history: EpisodeHistory, *, is_streamed: bool
+    ) -> None:
         sample = self._sampler.stream if is_streamed else self._sampler.whole
         try:
             if len(turn.builders) == 1:
@@ -162,7 +164,7 @@ class Turns:
             await self._record_abandoned(turn, history)
             raise
 
-    async def _commit(self, turn: RunningTurn, reply: Reply, history: History) -> None:
+    async def _commit(self, turn: RunningTurn, reply: Reply, history: EpisodeHistory) -> None:
         """Make the turn exist, and with it what a retry will be told."""
         record = turn.record()
         told = encode_reply(reply) if record.retry_key else b""
@@ -171,7 +173,7 @@ class Turns:
             end = Anchor(record.id, choice.index, output.num_tokens)
             history.reasoning[end] = choice.reasoning or ""
 
-    async def _record_abandoned(self, turn: RunningTurn, history: History) -> None:
+    async def _record_abandoned(self, turn: RunningTurn, history: EpisodeHistory) -> None:
         """Keep what was sampled for nobody, out of reach of training and of retries."""
         if not turn.has_tokens:
             return
@@ -179,7 +181,9 @@ class Turns:
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
             await self._keep(turn, record, b"", history)
 
-    async def _keep(self, turn: RunningTurn, record: Turn, told: bytes, history: History) -> None:
+    async def _keep(
+        self, turn: RunningTurn, record: Turn, told: bytes, history: EpisodeHistory
+    ) -> None:
         ordinal = await _commit(turn.call.store, turn.episode_id, record, told)
         history.add(record, ordinal)
         self._metrics.observe_record(record)
@@ -213,7 +217,7 @@ async def _commit_again(
     return await store.commit(episode_id, record, encoded=encoded, reply=told)
 
 
-def _recorded(began: Began, call: Call, history: History) -> Reply | None:
+def _recorded(began: BegunTurn, call: Call, history: EpisodeHistory) -> Reply | None:
     """The reply that a repeated call was given the first time."""
     if not began.reply:
         return None

@@ -1,6 +1,6 @@
-"""Junctions at the cost of what is new: the template renders a short window of the conversation instead of all of it.
+"""Boundaries at the cost of what is new: the template renders a short window of the conversation instead of all of it.
 
-How short it may be is tried when the template is loaded: a window is used only if it gave the junction of the whole
+How short it may be is tried when the template is loaded: a window is used only if it gave the boundary of the whole
 conversation for every sample.
 """
 
@@ -14,7 +14,7 @@ from rollout.chat_template.openai_messages import Message, Tool
 from rollout.chat_template.prompt_renderer import PromptRenderer
 from rollout.chat_template.rendering import TemplateError
 from rollout.chat_template.sample_chats import CONVERSATIONS, ONE_TOOL, STAND_IN
-from rollout.chat_template.turn_boundary import Junction, JunctionCutter
+from rollout.chat_template.turn_boundary import BoundaryCutter, TurnBoundary
 
 HEAD_ROLES = ("system", "developer")
 Sample = tuple[Sequence[Message], Sequence[Tool] | None, int]
@@ -29,10 +29,10 @@ class Window(Enum):
     UNKNOWN = "the template does not show where an output ends"
 
 
-class JunctionFinder:
-    """Finds a template's junctions through the narrowest window that is safe for what follows the output."""
+class BoundaryFinder:
+    """Finds a template's boundaries through the narrowest window that is safe for what follows the output."""
 
-    def __init__(self, renderer: PromptRenderer, cutter: JunctionCutter) -> None:
+    def __init__(self, renderer: PromptRenderer, cutter: BoundaryCutter) -> None:
         self._renderer = renderer
         self._cutter = cutter
         self._window_for_tools, self.after_results = self._narrowest_safe(with_user=False)
@@ -44,8 +44,8 @@ class JunctionFinder:
         tools: Sequence[Tool] | None,
         start: int,
         extra: Mapping[str, Any] | None = None,
-    ) -> Junction | None:
-        """The junction after the output that is `messages[start - 1]`; None where the template rewrites history."""
+    ) -> TurnBoundary | None:
+        """The boundary after the output that is `messages[start - 1]`; None where the template rewrites history."""
         roles = {message.get("role") for message in messages[start:]}
         window = self._window_for_user if "user" in roles else self._window_for_tools
         if window is Window.UNKNOWN:
@@ -61,21 +61,21 @@ class JunctionFinder:
         tools: Sequence[Tool] | None,
         start: int,
         extra: Mapping[str, Any] | None = None,
-    ) -> Junction | None:
+    ) -> TurnBoundary | None:
         shown = _shown(window, messages, start)
         if shown is not None:
             normal = self._renderer.normalized(shown)
             cut = start + len(shown) - len(messages)
             try:
                 # Which tools there are is said in the head, and the head is not in the answer.
-                junction = self._cutter.cut(normal, ONE_TOOL if tools else None, cut, extra)
-                if tools and junction is not None and STAND_IN in junction.suffix:
+                boundary = self._cutter.cut(normal, ONE_TOOL if tools else None, cut, extra)
+                if tools and boundary is not None and STAND_IN in boundary.suffix:
                     # Or it is said again with a question.
                     return self._cutter.cut(normal, tools, cut, extra)
             except TemplateError:
                 pass  # the window breaks a rule that the conversation may keep
             else:
-                return junction
+                return boundary
         return self._cutter.cut(self._renderer.normalized(messages), tools, start, extra)
 
     def _narrowest_safe(self, *, with_user: bool) -> tuple[Window, str]:
@@ -84,11 +84,11 @@ class JunctionFinder:
             (sample, self._through(Window.WHOLE, *sample))
             for sample in self._samples(with_user=with_user)
         ]
-        if any(_swallows(junction, sample) for sample, junction in samples):
+        if any(_swallows(boundary, sample) for sample, boundary in samples):
             return Window.UNKNOWN, "branches"
-        becomes = "bridged" if any(junction for _, junction in samples) else "branches"
+        becomes = "bridged" if any(boundary for _, boundary in samples) else "branches"
         for window in (Window.LAST_OUTPUT, Window.SINCE_USER):
-            if all(self._through(window, *sample) == junction for sample, junction in samples):
+            if all(self._through(window, *sample) == boundary for sample, boundary in samples):
                 return window, becomes
         return Window.WHOLE, becomes
 
@@ -134,11 +134,11 @@ def _asks(message: Message) -> bool:
     )
 
 
-def _swallows(junction: Junction | None, sample: Sample) -> bool:
+def _swallows(boundary: TurnBoundary | None, sample: Sample) -> bool:
     """Whether what follows the output was taken for a part of it."""
     messages, _, start = sample
-    return junction is not None and any(
-        message["content"].strip() in junction.output
+    return boundary is not None and any(
+        message["content"].strip() in boundary.output
         for message in messages[start:]
         if message["role"] != "assistant"
     )

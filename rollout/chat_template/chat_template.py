@@ -12,23 +12,23 @@ from typing import Any, Final
 
 import msgspec
 
-from rollout.chat_template.boundary_finder import JunctionFinder
+from rollout.chat_template.boundary_finder import BoundaryFinder
 from rollout.chat_template.message_form import probe
 from rollout.chat_template.openai_messages import Message, Tool
 from rollout.chat_template.prompt_renderer import PromptRenderer
 from rollout.chat_template.rendering import TemplateError
-from rollout.chat_template.turn_boundary import Junction, JunctionCutter
-from rollout.tokenizer.token_facts import ModelFiles
+from rollout.chat_template.turn_boundary import BoundaryCutter, TurnBoundary
+from rollout.tokenizer.model_directory import ModelDirectory
 from rollout.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "Bridge",
     "ChatTemplate",
-    "Junction",
     "Message",
-    "Opening",
+    "MessageOpening",
     "TemplateError",
     "Tool",
+    "TurnBoundary",
     "encode_chat",
 ]
 
@@ -40,7 +40,7 @@ class Bridge(msgspec.Struct, frozen=True):
     num_injected: int
 
 
-class Opening(msgspec.Struct, frozen=True):
+class MessageOpening(msgspec.Struct, frozen=True):
     """How an assistant's message begins whose first words are given: `said` in place of the prompt's end `unsaid`.
 
     A prompt may end in an open thought, and words may need a channel or a closed thought in front of them.
@@ -68,14 +68,14 @@ class ChatTemplate:
         ends = _ends(self._renderer, tokenizer, self.end_of_turn)
         tokens, words = _openers(self._renderer, tokenizer)
         self._shows_end_tokens = bool(ends or tokens)
-        self._cutter = JunctionCutter(self._renderer, ends=ends, openers=tokens or words)
-        self._junctions = JunctionFinder(self._renderer, self._cutter)
-        self.after_results = self._junctions.after_results
-        self.after_questions = self._junctions.after_questions
+        self._cutter = BoundaryCutter(self._renderer, ends=ends, openers=tokens or words)
+        self._boundaries = BoundaryFinder(self._renderer, self._cutter)
+        self.after_results = self._boundaries.after_results
+        self.after_questions = self._boundaries.after_questions
 
     @classmethod
     def load(cls, model_dir: str | Path, tokenizer: Tokenizer) -> ChatTemplate:
-        return cls(ModelFiles(model_dir).chat_template(), tokenizer)
+        return cls(ModelDirectory(model_dir).chat_template(), tokenizer)
 
     def render(
         self,
@@ -101,21 +101,21 @@ class ChatTemplate:
         start: int,
         *,
         extra: Mapping[str, Any] | None = None,
-    ) -> Junction | None:
+    ) -> TurnBoundary | None:
         """How the prompt goes on after the stored output that is `messages[start - 1]`.
 
         None where the template now writes what was stored differently, as when it drops earlier reasoning.
         """
-        return self._junctions.find(messages, tools, start, extra)
+        return self._boundaries.find(messages, tools, start, extra)
 
-    def opening(self, words: str, *, extra: Mapping[str, Any] | None = None) -> Opening:
+    def opening(self, words: str, *, extra: Mapping[str, Any] | None = None) -> MessageOpening:
         """How a message begins with these words, seen at the shortest prompt: it does not depend on the history."""
         asked = self._renderer.normalized(SHORTEST[:1])
         prompt = self._renderer.prompt(asked, None, extra)
         begun = {"role": "assistant", "content": SAID}
         head = self._renderer.unfinished([SHORTEST[0], begun], None, extra).removesuffix(SAID)
         shared = len(os.path.commonprefix([prompt, head]))  # noqa: RUF071 - texts, not paths
-        return Opening(prompt[shared:], head[shared:] + words)
+        return MessageOpening(prompt[shared:], head[shared:] + words)
 
     def outputs(
         self, text: str, messages: Sequence[Message], tools: Sequence[Tool] | None
@@ -125,10 +125,10 @@ class ChatTemplate:
             return iter(())
         return self._cutter.outputs(text, self._renderer.normalized(messages), tools)
 
-    def bridge(self, junction: Junction, last_id: int) -> Bridge:
+    def bridge(self, boundary: TurnBoundary, last_id: int) -> Bridge:
         """The ids between a stored output that ends in `last_id` and the next output."""
-        suffix = self._tokenizer.encode(junction.suffix)
-        end = self._tokenizer.encode(junction.end_of_turn)
+        suffix = self._tokenizer.encode(boundary.suffix)
+        end = self._tokenizer.encode(boundary.end_of_turn)
         if last_id not in self._tokenizer.eos_ids and [last_id] != end:
             return Bridge(end + suffix, len(end))
         if not end and suffix[:1] == [last_id]:  # it opens the next message too

@@ -9,8 +9,8 @@ from typing import Any
 from rollout.chat_template.message_form import MessageForm
 from rollout.chat_template.openai_messages import Message, Tool, text_of
 from rollout.chat_template.rendering import (
+    Jinja2Renderer,
     MiniJinjaRenderer,
-    ReferenceRenderer,
     Renderer,
     TemplateError,
 )
@@ -28,7 +28,7 @@ class PromptRenderer:
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
         self._special_tokens = special_tokens
-        self._reference = ReferenceRenderer(source)
+        self._reference = Jinja2Renderer(source)
         self.form = MessageForm.fitting(source, self._reference_prompt)
         self._renderer = self._fastest_exact(source)
 

@@ -57,7 +57,7 @@ class MiniJinjaRenderer:
         return text
 
 
-class ReferenceRenderer:
+class Jinja2Renderer:
     """jinja2 set up as in transformers' `apply_chat_template`."""
 
     def __init__(self, source: str) -> None:

@@ -16,7 +16,7 @@ from rollout.chat_template.prompt_renderer import Normalized, PromptRenderer
 from rollout.chat_template.rendering import TemplateError
 
 
-class Junction(msgspec.Struct, frozen=True):
+class TurnBoundary(msgspec.Struct, frozen=True):
     """Three consecutive pieces of a prompt.
 
     `output` is the stored output as the template renders its message now, `end_of_turn` closes it ("" where the next
@@ -28,7 +28,7 @@ class Junction(msgspec.Struct, frozen=True):
     suffix: str
 
 
-class JunctionCutter:
+class BoundaryCutter:
     """Knows how one template ends an assistant's message: by one of `ends`, or with what may open the next one."""
 
     def __init__(
@@ -44,15 +44,15 @@ class JunctionCutter:
         tools: Sequence[Tool] | None,
         start: int,
         extra: Mapping[str, Any] | None = None,
-    ) -> Junction | None:
-        """The junction after `messages[start - 1]`; None if it is not rendered now as it was sampled."""
+    ) -> TurnBoundary | None:
+        """The boundary after `messages[start - 1]`; None if it is not rendered now as it was sampled."""
         text = self._renderer.prompt(messages, tools, extra)
         output = self._find(text, messages[:start], tools, extra)
         if output is None:
             return None
         begin, end = output
         end_of_turn = next((mark for mark in self._ends if text.startswith(mark, end)), "")
-        return Junction(text[begin:end], end_of_turn, text[end + len(end_of_turn) :])
+        return TurnBoundary(text[begin:end], end_of_turn, text[end + len(end_of_turn) :])
 
     def outputs(
         self, text: str, messages: Normalized, tools: Sequence[Tool] | None

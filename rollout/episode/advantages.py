@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.episode.sequences import Sequence as TokenSequence
-from rollout.episode.turn import DiscardReason
+from rollout.episode.episode_status import DiscardReason
+from rollout.episode.sequences import TokenSequence
 
 ADVANTAGE = np.dtype("<f4")
 

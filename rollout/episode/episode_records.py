@@ -1,10 +1,20 @@
 """What the store says about an episode besides its turns."""
 
+from enum import StrEnum
+
 import msgspec
 
+from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.episode.reward import Rewards
 from rollout.episode.trie import Trie
-from rollout.episode.turn import DiscardReason, EpisodeStatus, HistoryPolicy, Turn
+from rollout.episode.turn import Turn
+
+
+class HistoryPolicy(StrEnum):
+    """What a prompt holds of reasoning that was sampled and that the client did not send back."""
+
+    STICKY = "sticky"  # what was sampled, as stored: the model goes on from its own thoughts
+    VERBATIM = "verbatim"  # what the client sent and nothing else, which makes a branch
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +85,7 @@ class ListedEpisode(msgspec.Struct, frozen=True, gc=False):
     rewards: Rewards
 
 
-class Began(msgspec.Struct, frozen=True, gc=False):
+class BegunTurn(msgspec.Struct, frozen=True, gc=False):
     """What a turn needs to start: turns the caller has not seen, and the recorded reply if this is a retry."""
 
     header: EpisodeHeader

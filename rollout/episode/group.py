@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from rollout.episode.episode_records import EpisodeView
-from rollout.episode.turn import EpisodeStatus
+from rollout.episode.episode_status import EpisodeStatus
 
 # The token whose age decides whether a group is stale: its oldest, its newest, or none.
 JudgedBy: TypeAlias = Literal["oldest", "newest", "none"]

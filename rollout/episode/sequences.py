@@ -17,7 +17,7 @@ from rollout.episode.trie import Trie
 from rollout.episode.turn import Media
 
 
-class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
+class TokenSequence(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One row. All arrays have one entry per token; where the action mask is false nothing trains."""
 
     episode_id: str
@@ -34,7 +34,7 @@ class Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
         return len(self.tokens)
 
 
-def linearize(trie: Trie, episode_id: str = "") -> list[Sequence]:
+def linearize(trie: Trie, episode_id: str = "") -> list[TokenSequence]:
     """Cut the trie into rows.
 
     Turns (P1, O1), (P1 O1 P2, O2), (P1 P3, O3)  ->  [P1 O1 P2 O2], [P1 P3 O3]; each O trains once, P never.
@@ -86,12 +86,12 @@ def is_taken(trie: Trie, span: Span) -> bool:
     return False
 
 
-def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) -> Sequence:
+def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) -> TokenSequence:
     """The way from the root to a leaf; marks what it trains in `trained`."""
     length = leaf.depth + len(leaf)
     way = path(Place(leaf, len(leaf)))
     fresh = [(s, end) for s, end in way if is_trainable(trie, s) and trained.get(s, 0) < end]
-    sequence = Sequence(
+    sequence = TokenSequence(
         episode_id=episode_id,
         tokens=np.empty(length, np.int32),
         action_mask=np.zeros(length, np.bool_),
@@ -110,7 +110,7 @@ def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) ->
     return sequence
 
 
-def fill(sequence: Sequence, trie: Trie, span: Span, start: int, end: int) -> None:
+def fill(sequence: TokenSequence, trie: Trie, span: Span, start: int, end: int) -> None:
     """Let tokens [start, end) of a sampled span train in this row."""
     output = trie.sampled(span)
     here = slice(span.depth + start, span.depth + end)

@@ -1,4 +1,4 @@
-"""An episode in bytes: an append-only log of turns, and the states an episode passes through.
+"""A turn in bytes; an episode is an append-only log of turns.
 
 A turn stores only what is new: where its context starts (the anchor), the context it adds, and its outputs. Token
 ids and logprobs are little-endian int32 and float32 bytes on the wire and NumPy views in memory; lengths that
@@ -6,7 +6,7 @@ disagree are an error at construction, so that no such turn can be stored.
 """
 
 from collections.abc import Iterable, Sequence
-from enum import IntFlag, StrEnum
+from enum import IntFlag
 from typing import Literal
 
 import msgspec
@@ -22,54 +22,6 @@ Ids = NDArray[np.int32]
 
 class MalformedTurn(RolloutError, ValueError):
     """Token ids, logprobs and versions of a turn contradict each other."""
-
-
-class EpisodeStatus(StrEnum):
-    """Where an episode stands; LEGAL_MOVES says where it may go."""
-
-    OPEN = "open"
-    SEALED = "sealed"
-    REWARDED = "rewarded"
-    CLAIMED = "claimed"
-    TRAINED = "trained"
-    DISCARDED = "discarded"
-
-    @property
-    def is_live(self) -> bool:
-        """Neither trained nor discarded."""
-        return self not in (EpisodeStatus.TRAINED, EpisodeStatus.DISCARDED)
-
-
-class DiscardReason(StrEnum):
-    """Why an episode will not be trained."""
-
-    STALE = "stale"
-    NO_SIGNAL = "no_signal"
-    EXPIRED = "expired"
-    ABORTED = "aborted"
-    DELETED = "deleted"
-    OVERLONG = "overlong"
-    FAILED = "failed"
-
-
-# Back to rewarded: a claim was released or its lease expired, or a checkpoint from before the training was restored.
-LEGAL_MOVES: dict[EpisodeStatus, frozenset[EpisodeStatus]] = {
-    EpisodeStatus.OPEN: frozenset({EpisodeStatus.SEALED, EpisodeStatus.DISCARDED}),
-    EpisodeStatus.SEALED: frozenset({EpisodeStatus.REWARDED, EpisodeStatus.DISCARDED}),
-    EpisodeStatus.REWARDED: frozenset({EpisodeStatus.CLAIMED, EpisodeStatus.DISCARDED}),
-    EpisodeStatus.CLAIMED: frozenset(
-        {EpisodeStatus.TRAINED, EpisodeStatus.REWARDED, EpisodeStatus.DISCARDED}
-    ),
-    EpisodeStatus.TRAINED: frozenset({EpisodeStatus.REWARDED}),
-    EpisodeStatus.DISCARDED: frozenset(),
-}
-
-
-class HistoryPolicy(StrEnum):
-    """What a prompt holds of reasoning that was sampled and that the client did not send back."""
-
-    STICKY = "sticky"  # what was sampled, as stored: the model goes on from its own thoughts
-    VERBATIM = "verbatim"  # what the client sent and nothing else, which makes a branch
 
 
 class OutputFlags(IntFlag):

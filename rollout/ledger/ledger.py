@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Select, Table, delete, func, select
 
 from rollout.episode.episode_records import EpisodeHeader, SettledEpisode
-from rollout.episode.turn import DiscardReason
+from rollout.episode.episode_status import DiscardReason
 from rollout.ledger import tables
 from rollout.ledger.database import Database
 from rollout.ledger.evaluation import Evaluation

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from rollout.episode.turn import EpisodeStatus
+from rollout.episode.episode_status import EpisodeStatus
 
 
 class Project(msgspec.Struct, frozen=True):

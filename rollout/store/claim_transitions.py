@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from rollout.episode.advantages import Credit
+from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.episode.group import Claim, GroupStatus, GroupView, JudgedBy
-from rollout.episode.turn import DiscardReason, EpisodeStatus
 from rollout.errors import ClaimLost
 from rollout.policies import Policy
 from rollout.store.redis_decoding import Flat, pairs, parse_view

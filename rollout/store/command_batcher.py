@@ -19,7 +19,7 @@ Argument: TypeAlias = str | bytes | int | float
 Waiting: TypeAlias = tuple[tuple[Argument, ...], "asyncio.Future[object]"]
 
 
-class Batcher:
+class CommandBatcher:
     """Sends commands to Redis in shared pipelines, each under one deadline."""
 
     def __init__(self, redis: Redis, *, deadline_seconds: float) -> None:

@@ -5,15 +5,16 @@ from typing import Literal, TypeAlias, cast
 import msgspec
 
 from rollout.episode.episode_records import (
-    Began,
+    BegunTurn,
     EpisodeHeader,
     EpisodeSpec,
     EpisodeView,
     ListedEpisode,
     parse_header,
 )
+from rollout.episode.episode_status import EpisodeStatus
 from rollout.episode.reward import Reward, RewardAnswer, RewardPlace, Rewards
-from rollout.episode.turn import EpisodeStatus, Turn, decode_turn
+from rollout.episode.turn import Turn, decode_turn
 from rollout.errors import NoSuchEpisode
 from rollout.store.redis_decoding import Flat, Header, parse_rewards, parse_view
 from rollout.store.transitions import Transitions, milliseconds
@@ -31,14 +32,14 @@ class EpisodeTransitions(Transitions):
 
     async def begin(
         self, spec: EpisodeSpec, *, since: int, retry_key: str = "", body_digest: str = ""
-    ) -> Began:
+    ) -> BegunTurn:
         """Start a turn: opens the episode if missing, returns the turns after the first `since`.
 
         Raises EpisodeSealed, Backlogged, GroupClosed, RetryMismatch.
         """
         reply = await self._run("begin", *opening(spec), since, retry_key, body_digest)
         header, turns, recorded = cast("tuple[Header, list[bytes], bytes | None]", reply)
-        return Began(parse_header(header), turns, recorded)
+        return BegunTurn(parse_header(header), turns, recorded)
 
     async def withdraw(self, episode_id: str, *, attempt: str) -> None:
         """A turn that was begun failed and left nothing to commit; `attempt` tells it from others."""

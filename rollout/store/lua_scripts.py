@@ -13,7 +13,7 @@ import msgspec
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from rollout import errors
-from rollout.store.command_batcher import Argument, Batcher
+from rollout.store.command_batcher import Argument, CommandBatcher
 
 FOLDER = Path(__file__).parent / "lua"
 # Disk or memory is full, or this is a replica: a script's first write is refused, so that nothing of it has happened.
@@ -27,10 +27,10 @@ class Script(msgspec.Struct, frozen=True):
     sha: str
 
 
-class Scripts:
+class LuaScripts:
     """Runs transitions, and turns the errors they answer with into ours."""
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: CommandBatcher) -> None:
         self._batcher = batcher
 
     async def run(self, name: str, prefix: str, *arguments: Argument) -> object:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from rollout.episode.episode_records import SettledEpisode, parse_header
-from rollout.episode.turn import HistoryPolicy
+from rollout.episode.episode_records import HistoryPolicy, SettledEpisode, parse_header
 from rollout.policies import Policy
 from rollout.store.claim_transitions import MAX_DELIVERIES, policy_arguments
 from rollout.store.redis_decoding import Flat, Header, pairs, parse_rewards

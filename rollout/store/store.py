@@ -47,10 +47,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from redis.asyncio import Redis
 
 from rollout.store.claim_transitions import ClaimTransitions
-from rollout.store.command_batcher import Batcher
+from rollout.store.command_batcher import CommandBatcher
 from rollout.store.connection import connect
 from rollout.store.episode_transitions import EpisodeTransitions
-from rollout.store.lua_scripts import Scripts
+from rollout.store.lua_scripts import LuaScripts
 from rollout.store.project_transitions import ProjectTransitions
 from rollout.store.signals import Signals, Subscription
 from rollout.store.transitions import Timings, milliseconds
@@ -64,13 +64,13 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
     def __init__(
         self,
         redis: Redis,
-        batcher: Batcher,
+        batcher: CommandBatcher,
         *,
         project: str,
         timings: Timings,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(Scripts(batcher), project=project, timings=timings, clock=clock)
+        super().__init__(LuaScripts(batcher), project=project, timings=timings, clock=clock)
         self._redis = redis
         self._batcher = batcher
         self._signals = Signals(redis, self._prefix)
@@ -90,7 +90,7 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
         One repetition after a broken connection is safe: every transition may be repeated.
         """
         redis = connect(url)
-        batcher = Batcher(redis, deadline_seconds=call_seconds)
+        batcher = CommandBatcher(redis, deadline_seconds=call_seconds)
         return cls(redis, batcher, project=project, timings=timings or Timings(), clock=clock)
 
     def of(self, project: str) -> "Store":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from rollout.episode.turn import DiscardReason, EpisodeStatus
+from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 
 
 class Totals(msgspec.Struct, frozen=True, gc=False):

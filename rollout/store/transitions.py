@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from rollout.store.command_batcher import Argument
-from rollout.store.lua_scripts import Scripts
+from rollout.store.lua_scripts import LuaScripts
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Transitions:
 
     def __init__(
         self,
-        scripts: Scripts,
+        scripts: LuaScripts,
         *,
         project: str,
         timings: Timings,

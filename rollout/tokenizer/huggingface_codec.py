@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
-from rollout.tokenizer.token_facts import ModelFilesError
+from rollout.tokenizer.model_directory import ModelDirectoryError
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
-class ReferenceCodec:
+class HuggingFaceCodec:
     """Any tokenizer.json, at about a tenth of the speed."""
 
     kind = "tokenizers"
@@ -21,7 +21,7 @@ class ReferenceCodec:
         try:
             self._tokenizer = HuggingFaceTokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
-            raise ModelFilesError(f"{path} is no tokenizer we know: {error}") from error
+            raise ModelDirectoryError(f"{path} is no tokenizer we know: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         added = self._tokenizer.get_added_tokens_decoder()
@@ -42,14 +42,14 @@ class ReferenceCodec:
     def token_bytes(self, token: int) -> bytes:
         return self.decode([token]).encode()
 
-    def stream_decoder(self, shown: Sequence[int]) -> ReferenceStreamDecoder:
-        return ReferenceStreamDecoder(self, self._special.difference(shown))
+    def stream_decoder(self, shown: Sequence[int]) -> HuggingFaceStreamDecoder:
+        return HuggingFaceStreamDecoder(self, self._special.difference(shown))
 
 
-class ReferenceStreamDecoder:
+class HuggingFaceStreamDecoder:
     """Decodes a sliding window: a token's text may depend on the one before it (a leading space, half a character)."""
 
-    def __init__(self, codec: ReferenceCodec, hidden: frozenset[int]) -> None:
+    def __init__(self, codec: HuggingFaceCodec, hidden: frozenset[int]) -> None:
         self._codec = codec
         self._hidden = hidden
         self._window: list[int] = []

@@ -10,7 +10,7 @@ import binascii
 from collections.abc import Iterable
 from pathlib import Path
 
-from rollout.tokenizer.token_facts import AddedToken, ModelFilesError
+from rollout.tokenizer.model_directory import AddedToken, ModelDirectoryError
 from rollout.tokenizer.vocabulary import Vocabulary
 
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
@@ -38,7 +38,7 @@ def read_vocabulary(path: Path, added: Iterable[AddedToken]) -> Vocabulary:
         lines = [line.split() for line in path.read_bytes().splitlines() if line]
         ranks = {base64.b64decode(data, validate=True): int(rank) for data, rank in lines}
     except (ValueError, binascii.Error) as error:
-        raise ModelFilesError(f"{path} cannot be read: {error}") from error
+        raise ModelDirectoryError(f"{path} cannot be read: {error}") from error
     return Vocabulary(
         splits=(),
         pattern=KIMI_PATTERN,

@@ -14,9 +14,9 @@ from typing import Protocol
 import msgspec
 
 from rollout.tokenizer.byte_level_bpe import ByteLevelCodec
-from rollout.tokenizer.huggingface_codec import ReferenceCodec
+from rollout.tokenizer.huggingface_codec import HuggingFaceCodec
+from rollout.tokenizer.model_directory import ModelDirectory, ModelDirectoryError
 from rollout.tokenizer.tiktoken_file import read_vocabulary
-from rollout.tokenizer.token_facts import ModelFiles, ModelFilesError
 from rollout.tokenizer.tokenizer_file import TokenizerFile, UnsupportedTokenizerError, vocabulary
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, model_dir: str | Path) -> Tokenizer:
-        files = ModelFiles(model_dir)
+        files = ModelDirectory(model_dir)
         facts = _read_facts(files)
         if (path := files.tiktoken_path()) is not None:
             named = read_vocabulary(path, files.added_tokens())
@@ -107,7 +107,7 @@ class Tokenizer:
         return self._added_ids.get(text)
 
 
-def _read_facts(files: ModelFiles) -> TokenFacts:
+def _read_facts(files: ModelDirectory) -> TokenFacts:
     config, tokenizer_config = files.config(), files.tokenizer_config()
     added = files.added_tokens()
     added_ids = {token.content: token.id for token in added}
@@ -115,7 +115,7 @@ def _read_facts(files: ModelFiles) -> TokenFacts:
     if (eos := added_ids.get(tokenizer_config.special_tokens.get("eos_token", ""))) is not None:
         eos_ids.add(eos)
     if not eos_ids:
-        raise ModelFilesError(f"{files.directory} names no eos_token_id; add it to config.json")
+        raise ModelDirectoryError(f"{files.directory} names no eos_token_id; add it to config.json")
     return TokenFacts(
         vocab_size=_stated(config.text.vocab_size, "vocab_size", files),
         context_length=_stated(
@@ -128,14 +128,14 @@ def _read_facts(files: ModelFiles) -> TokenFacts:
     )
 
 
-def _stated(value: int | None, name: str, files: ModelFiles) -> int:
+def _stated(value: int | None, name: str, files: ModelDirectory) -> int:
     if value is None:
-        raise ModelFilesError(f"{files.directory / 'config.json'} does not state {name}")
+        raise ModelDirectoryError(f"{files.directory / 'config.json'} does not state {name}")
     return value
 
 
 def _fastest_exact_codec(path: Path, vocab_size: int) -> Codec:
-    reference = ReferenceCodec(path)
+    reference = HuggingFaceCodec(path)
     try:
         codec = ByteLevelCodec(vocabulary(TokenizerFile.read(path)), num_ids=vocab_size)
     except UnsupportedTokenizerError as error:
@@ -149,7 +149,7 @@ def _fastest_exact_codec(path: Path, vocab_size: int) -> Codec:
     return codec
 
 
-def _first_disagreement(codec: ByteLevelCodec, reference: ReferenceCodec) -> str | None:
+def _first_disagreement(codec: ByteLevelCodec, reference: HuggingFaceCodec) -> str | None:
     for text in _parity_texts(codec):
         ids = reference.encode(text)
         if codec.encode(text) != ids or codec.visible_text(ids) != reference.visible_text(ids):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from rollout.tokenizer.token_facts import AddedToken, ModelFilesError, read_json
+from rollout.tokenizer.model_directory import AddedToken, ModelDirectoryError, read_json
 from rollout.tokenizer.vocabulary import NormalForm, Vocabulary
 
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -60,7 +60,7 @@ class TokenizerFile(msgspec.Struct, frozen=True):
         """Refuses what it cannot read: `tokenizers` could, so it is another kind of model."""
         try:
             return read_json(path, cls)
-        except ModelFilesError as error:
+        except ModelDirectoryError as error:
             raise UnsupportedTokenizerError(str(error)) from error
 
 

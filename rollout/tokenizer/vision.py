@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from rollout.episode.turn import Ids, Media
-from rollout.tokenizer.token_facts import ModelFiles
+from rollout.tokenizer.model_directory import ModelDirectory
 
 
 class SizedImage(NamedTuple):
@@ -34,7 +34,7 @@ class Vision(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, model_dir: str | Path) -> Vision | None:
         """None for a model that reads text only."""
-        config = ModelFiles(model_dir).config()
+        config = ModelDirectory(model_dir).config()
         start, end = config.vision_start_token_id, config.vision_end_token_id
         if start is None or config.image_token_id is None or end is None:
             return None

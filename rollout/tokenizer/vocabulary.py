@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from rollout.tokenizer.token_facts import AddedToken
+from rollout.tokenizer.model_directory import AddedToken
 
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 

@@ -61,7 +61,7 @@ class Figure:
 def rows_of(shape: Shape) -> list[Any]:
     import numpy as np  # noqa: PLC0415 - as in trainer.py
 
-    from rollout.episode.sequences import Sequence  # noqa: PLC0415
+    from rollout.episode.sequences import TokenSequence  # noqa: PLC0415
     from trainer.batch.episode_rows import Row  # noqa: PLC0415
 
     random = np.random.default_rng(0)
@@ -77,7 +77,9 @@ def rows_of(shape: Shape) -> list[Any]:
     for _ in range(shape.rows):
         own = random.integers(MODEL.vocabulary, size=len(mask) - shape.shared)
         tokens = np.concatenate([shared, own]).astype(np.int32)
-        sequence = Sequence("", tokens, mask, nothing.astype(np.float32), nothing, nothing, nothing)
+        sequence = TokenSequence(
+            "", tokens, mask, nothing.astype(np.float32), nothing, nothing, nothing
+        )
         found.append(Row(sequence, mask.astype(np.float32), np.ones(len(mask), np.float32)))
     return found
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-from rollout.episode.sequences import Sequence as Row
+from rollout.episode.sequences import TokenSequence as Row
 from rollout.episode.sequences import linearize
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Turn
@@ -28,8 +28,8 @@ from tests.fidelity.received import Sampled, sampled_by, trained
 from tests.fidelity.recorder import EngineCall
 from tests.gateway.scripted_engine import ScriptedEngine, running_engine
 from tests.gateways import running_gateway
-from tests.rollout.families import source
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
+from tests.rollout.shipped_templates import source
 
 # Calls that ran at the same time cannot know of each other, and words put into a mouth are kept with each call.
 STORES_TWICE = {"parallel", "join", "leave", "leave_and_retry", "prefill"}

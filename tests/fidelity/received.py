@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rollout.episode.sequences import Sequence as Row
+from rollout.episode.sequences import TokenSequence as Row
 from rollout.episode.sequences import linearize
 from rollout.episode.turn import TOKEN, Turn
 from tests.fidelity.recorder import EngineCall

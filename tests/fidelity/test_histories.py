@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rollout.episode.sequences import Sequence
+from rollout.episode.sequences import TokenSequence
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, PRICE, USER, saying
 from tests.fidelity.agent import ask as ask_at_length
@@ -40,7 +40,7 @@ def read(call: EngineCall) -> list[int]:
     return call.prompt + call.ids
 
 
-def rows_end_with(rows: list[Sequence], calls: list[EngineCall]) -> bool:
+def rows_end_with(rows: list[TokenSequence], calls: list[EngineCall]) -> bool:
     """Whether the rows are exactly the ways that end with these calls."""
     return sorted(row.tokens.tolist() for row in rows) == sorted(read(call) for call in calls)
 

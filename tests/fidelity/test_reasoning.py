@@ -11,7 +11,7 @@ from tests.fidelity.conftest import ModelWith
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import Recorder
 from tests.gateways import StartGateway
-from tests.rollout.families import source
+from tests.rollout.shipped_templates import source
 
 pytestmark = pytest.mark.engine
 CALL = '<tool_call>\n{"name": "price", "arguments": {"item": "melon"}}\n</tool_call>'

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from rollout.episode.sequences import Sequence
+from rollout.episode.sequences import TokenSequence
 from rollout.episode.turn import OutputFlags, Sampling
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.fidelity.agent import NEXT, PRICE, USER, ask, saying
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.engine
 CLOSE = 1e-4
 
 
-def flags_of(row: Sequence) -> set[OutputFlags]:
+def flags_of(row: TokenSequence) -> set[OutputFlags]:
     """The flags of the tokens that train."""
     return {OutputFlags(flag) for flag in row.flags[row.action_mask].tolist()}
 

@@ -10,8 +10,8 @@ import pytest
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.scripted_engine import ScriptedEngine, Stop, Tokens, running_engine
 from tests.gateways import Gateway, StartGateway
-from tests.rollout.families import source
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
+from tests.rollout.shipped_templates import source
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import orjson
 
 from gateway.attach.attacher import Attacher
 from gateway.attach.attachment import Attachment
-from gateway.attach.episode_history import History
+from gateway.attach.episode_history import EpisodeHistory
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.families.registry import output_reader
 from gateway.request.request import Request
@@ -17,7 +17,7 @@ from rollout.engine.generation import Chunk, Finish
 from rollout.episode.episode_records import parse_header
 from rollout.episode.turn import OutputFlags, Turn, VersionInterval
 from rollout.tokenizer.tokenizer import Tokenizer
-from tests.gateway.written import TOOLS, Call, written
+from tests.gateway.model_outputs import TOOLS, Call, written
 
 OPENED = ("<think>\n", "<think>")
 
@@ -42,7 +42,7 @@ class Dialogue:
         self._tools = tuple(TOOLS) if with_tools else ()
         self._kwargs = template_kwargs
         self._attacher = Attacher(tokenizer, template, self.reader)
-        self._history = History(parse_header([b"ep_1", b"open", *[None] * 20]))
+        self._history = EpisodeHistory(parse_header([b"ep_1", b"open", *[None] * 20]))
         # Of the outputs in the prompt: how many messages there were with it, its text as sampled, as rendered since.
         self._spellings: list[tuple[int, str, str]] = []
         self._outputs: dict[str, tuple[int, list[int]]] = {}
@@ -134,10 +134,10 @@ class Dialogue:
         assert attachment.anchor is not None
         start, output_ids = self._outputs[attachment.anchor.turn_id]
         assert attachment.anchor.output >= 0
-        junction = self._template.suffix(self.messages, tools, start, extra=self._kwargs)
-        assert junction is not None
-        end = junction.end_of_turn or self._tokenizer.decode(output_ids[-1:])
-        spelling = start, self._tokenizer.decode(output_ids), junction.output + end
+        boundary = self._template.suffix(self.messages, tools, start, extra=self._kwargs)
+        assert boundary is not None
+        end = boundary.end_of_turn or self._tokenizer.decode(output_ids[-1:])
+        spelling = start, self._tokenizer.decode(output_ids), boundary.output + end
         self._spellings = [each for each in self._spellings if each[0] < start] + [spelling]
         assert self._as_rendered(self._tokenizer.decode(ids)) == rendered
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from rollout.episode.turn import DiscardReason
+from rollout.episode.episode_status import DiscardReason
 from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer

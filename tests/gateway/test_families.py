@@ -7,12 +7,12 @@ import pytest
 from gateway.families.model_facts import ModelFacts
 from gateway.families.registry import family_of
 from tests.family_table import attached, dialogue
-from tests.rollout import families
+from tests.rollout import shipped_templates
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> families.Families:
-    return families.Families(tmp_path_factory.mktemp("families"))
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> shipped_templates.ShippedTemplates:
+    return shipped_templates.ShippedTemplates(tmp_path_factory.mktemp("families"))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> families.Families:
 )
 def test_a_family_is_known_by_its_template(template: str, family: str | None) -> None:
     """A template shows its family, and one of no family that was tried is told apart."""
-    assert family_of(families.source(template)) == family
+    assert family_of(shipped_templates.source(template)) == family
 
 
 def test_a_model_of_no_known_family_is_introduced_as_such(
@@ -61,7 +61,7 @@ KEEPS_TOO = ("hermes", "kimi_k2", "ministral", "deepseek_v31")
 
 @pytest.mark.parametrize("name", [*KEEPS, *KEEPS_TOO])
 def test_all_is_continued_where_the_template_keeps_history(
-    shipped: families.Families, name: str
+    shipped: shipped_templates.ShippedTemplates, name: str
 ) -> None:
     """Results and questions alike go on from the stored ids."""
     assert set(attached(shipped, name).values()) == {"bridged"}
@@ -86,7 +86,7 @@ def test_all_is_continued_where_the_template_keeps_history(
     ],
 )  # fmt: skip
 def test_a_branch_is_where_the_template_rewrites(
-    shipped: families.Families, name: str, branching: set[str]
+    shipped: shipped_templates.ShippedTemplates, name: str, branching: set[str]
 ) -> None:
     """What a template tells differently is a branch, and nothing else is."""
     outcome = attached(shipped, name)
@@ -105,7 +105,7 @@ def test_a_branch_is_where_the_template_rewrites(
     ],
 )
 def test_any_other_model_follows_the_generic_rule(
-    shipped: families.Families, name: str, how: str
+    shipped: shipped_templates.ShippedTemplates, name: str, how: str
 ) -> None:
     """A template that nobody tried is continued where it keeps history, and its prompts are its own texts."""
     talk = dialogue(shipped, name, with_tools=False)
@@ -117,7 +117,9 @@ def test_any_other_model_follows_the_generic_rule(
     talk.turn("", "No more.")
 
 
-def test_a_question_asked_again_shows_the_tools_again(shipped: families.Families) -> None:
+def test_a_question_asked_again_shows_the_tools_again(
+    shipped: shipped_templates.ShippedTemplates,
+) -> None:
     """Mistral's template puts the tools before each question that equals the last one: these tools, and no stand-in."""
     loop = dialogue(shipped, "mistral", with_tools=True)
     loop.hear("What does it cost?")
@@ -140,7 +142,10 @@ def test_a_question_asked_again_shows_the_tools_again(shipped: families.Families
     ],
 )
 def test_reasoning_can_be_set_by_the_call(
-    shipped: families.Families, name: str, kwargs: dict[str, object], hows: list[str]
+    shipped: shipped_templates.ShippedTemplates,
+    name: str,
+    kwargs: dict[str, object],
+    hows: list[str],
 ) -> None:
     """The template's own variables change the prompt, and what follows goes on from it or branches where it rewrites."""
     template, _ = shipped.load(name)
@@ -173,7 +178,7 @@ def test_reasoning_can_be_set_by_the_call(
     ],
 )
 def test_given_words_are_said_and_not_thought(
-    shipped: families.Families, name: str, opened: str
+    shipped: shipped_templates.ShippedTemplates, name: str, opened: str
 ) -> None:
     """A final message is continued where the template says what was said, whatever its prompts open."""
     talk = dialogue(shipped, name, with_tools=False)

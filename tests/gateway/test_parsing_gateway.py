@@ -8,15 +8,15 @@ import pytest
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import spell
+from tests.gateway.model_outputs import harmony
 from tests.gateway.scripted_engine import ScriptedEngine, Stop
-from tests.gateway.written import harmony
 from tests.gateways import StartGateway
-from tests.rollout.families import source
 from tests.rollout.model_directory import (
     byte_level_bpe,
     special_tokens_in,
     write_model_directory,
 )
+from tests.rollout.shipped_templates import source
 
 USER: Any = {"role": "user", "content": "What does a melon cost?"}
 PRICE: Any = {

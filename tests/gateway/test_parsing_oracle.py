@@ -15,7 +15,7 @@ from gateway.turn.grammar import grammar
 from rollout.engine.generation import SamplingParameters
 from rollout.engine.sglang.sampling import sampling_params
 from tests import engines
-from tests.gateway.written import REASONING_OF, TOOLS, Call, output_parser, written
+from tests.gateway.model_outputs import REASONING_OF, TOOLS, Call, output_parser, written
 
 pytestmark = pytest.mark.engine
 

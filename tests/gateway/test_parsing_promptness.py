@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.parsing import Delta, OutputParser, fold
-from tests.gateway.written import CALLS, MARKUP, REASONING_OF, TOOLS, output_parser, written
+from tests.gateway.model_outputs import CALLS, MARKUP, REASONING_OF, TOOLS, output_parser, written
 
 # Reasoning, content, and of each call name and arguments.
 Read = tuple[str, str, list[tuple[str, str]]]

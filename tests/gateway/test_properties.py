@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.attach.episode_history import Histories
-from gateway.attach.prompt_encoder import PieceEncoder
+from gateway.attach.episode_history import EpisodeHistories
+from gateway.attach.prompt_encoder import PromptEncoder
 from gateway.parsing.stop_text import StopText
 from gateway.request.conversation_hash import Chain, assistant_message, print_of, projection, seed
 from gateway.request.messages import MessageReader
@@ -94,7 +94,7 @@ def test_a_message_met_before_is_read_only_where_somebody_looks(
 def test_a_history_that_lost_its_beginning_is_read_again() -> None:
     """Turns are added only behind those they follow, whatever was dropped or read in between."""
     log = [encode_turn(turn(f"t{n}", [n], output([n]))) for n in range(6)]
-    histories = Histories(capacity=1)
+    histories = EpisodeHistories(capacity=1)
     read = partial(histories.bring_up_to_date, "project", opened("ep_1", created_ms=1))
     assert read(since=0, turns=log[:5]) is not None
     histories.bring_up_to_date("project", opened("ep_2", created_ms=1), since=0, turns=[])
@@ -111,7 +111,7 @@ def test_a_history_that_lost_its_beginning_is_read_again() -> None:
 def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
     """Cut after its end-of-turn tokens, a prompt has the ids it has whole, the second time as the first."""
     end = "<|im_end|>"
-    encoder = PieceEncoder(tokenizer, end)
+    encoder = PromptEncoder(tokenizer, end)
     body = "  A sentence that is long enough to be remembered, naïve 🙂 \n\n and so on. " * 2
     texts = [
         "",

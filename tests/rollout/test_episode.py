@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout.episode.episode_status import LEGAL_MOVES, EpisodeStatus
 from rollout.episode.reward import Reward, RewardPlace, Rewards
 from rollout.episode.turn import (
-    LEGAL_MOVES,
     Anchor,
-    EpisodeStatus,
     MalformedTurn,
     Media,
     Output,

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from rollout.episode.episode_records import SettledEpisode
-from rollout.episode.turn import DiscardReason, EpisodeStatus
+from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.errors import LedgerUnavailable
 from rollout.ledger import tables
 from rollout.ledger.database import Database

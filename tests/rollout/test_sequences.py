@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode.sequences import Sequence, is_trainable, linearize
+from rollout.episode.sequences import TokenSequence, is_trainable, linearize
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, OutputFlags, Turn
 from tests.rollout.random_episodes import continued, episodes, paths, reordered, rewarded
@@ -176,13 +176,13 @@ def rows_of(turns: list[Turn], *named: tuple[str, int]) -> list[list[int]]:
     return [row.tokens.tolist() for row in linearize(Trie(turns, rewarded=named))]
 
 
-def pattern(row: Sequence) -> tuple[object, ...]:
+def pattern(row: TokenSequence) -> tuple[object, ...]:
     """A row without the ordinals, which do follow the order of commits."""
     columns = (row.tokens, row.action_mask, row.behavior_logprobs, row.versions)
     return tuple(tuple(column.tolist()) for column in columns)
 
 
-def trained(rows: list[Sequence], turns: list[Turn]) -> Counter[tuple[object, ...]]:
+def trained(rows: list[TokenSequence], turns: list[Turn]) -> Counter[tuple[object, ...]]:
     """Every trainable position as (prefix, token, logprob, version, turn)."""
     return Counter(
         (

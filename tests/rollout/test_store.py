@@ -6,9 +6,9 @@ import pytest
 from redis.asyncio import Redis
 
 from rollout.episode.episode_records import EpisodeSpec
+from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.episode.reward import Reward
 from rollout.episode.trie import Trie
-from rollout.episode.turn import DiscardReason, EpisodeStatus
 from rollout.errors import (
     EpisodeClaimed,
     EpisodeSealed,

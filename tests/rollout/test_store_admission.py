@@ -3,7 +3,7 @@
 import pytest
 
 from rollout.episode.episode_records import EpisodeSpec
-from rollout.episode.turn import EpisodeStatus
+from rollout.episode.episode_status import EpisodeStatus
 from rollout.errors import Backlogged, GroupClosed
 from rollout.store.store import Store
 from tests.rollout.play import claim, play, policy

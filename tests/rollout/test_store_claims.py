@@ -6,9 +6,9 @@ import pytest
 
 from rollout.episode.advantages import Credit
 from rollout.episode.episode_records import EpisodeSpec
+from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.episode.group import GroupStatus
 from rollout.episode.reward import Reward
-from rollout.episode.turn import DiscardReason, EpisodeStatus
 from rollout.errors import ClaimLost
 from rollout.store.store import Store
 from tests.rollout.clock import Clock

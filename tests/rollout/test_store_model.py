@@ -19,9 +19,10 @@ from hypothesis.stateful import (
 
 from rollout.episode.advantages import Credit
 from rollout.episode.episode_records import EpisodeSpec
+from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import JudgedBy
 from rollout.episode.reward import Reward
-from rollout.episode.turn import DiscardReason, encode_turn
+from rollout.episode.turn import encode_turn
 from rollout.errors import StoreError
 from rollout.policies import Policy
 from rollout.store.store import Store

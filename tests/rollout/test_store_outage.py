@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from rollout.episode.episode_records import EpisodeSpec
+from rollout.episode.episode_status import EpisodeStatus
 from rollout.episode.reward import Reward
-from rollout.episode.turn import EpisodeStatus
 from rollout.errors import StoreUnavailable
 from rollout.store.store import Store
 from tests.redis_server import spawn, wait_until_ready

@@ -17,9 +17,9 @@ from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
 from rollout.tokenizer import tokenizer as module
 from rollout.tokenizer.byte_level_bpe import LONGEST_PIECE, ByteLevelCodec
-from rollout.tokenizer.huggingface_codec import ReferenceCodec
+from rollout.tokenizer.huggingface_codec import HuggingFaceCodec
+from rollout.tokenizer.model_directory import ModelDirectoryError
 from rollout.tokenizer.tiktoken_file import KIMI_PATTERN
-from rollout.tokenizer.token_facts import ModelFilesError
 from tests.rollout.model_directory import (
     byte_level_bpe,
     sentencepiece_like,
@@ -41,11 +41,11 @@ TEXTS = st.lists(
 @pytest.fixture(scope="module", params=list(PRE_TOKENIZERS))
 def codecs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Any, ReferenceCodec]:
+) -> tuple[Any, HuggingFaceCodec]:
     """The fast tokenizer and the reference, for one way of splitting text before merging."""
     built = byte_level_bpe(pre_tokenizer=PRE_TOKENIZERS[request.param], vocab_size=600)
     directory = write_model_directory(tmp_path_factory.mktemp("bpe"), built)
-    return module.Tokenizer.load(directory), ReferenceCodec(directory / "tokenizer.json")
+    return module.Tokenizer.load(directory), HuggingFaceCodec(directory / "tokenizer.json")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> module.Tokenizer:
 
 @given(TEXTS)
 def test_encoding_equals_the_reference(
-    codecs: tuple[module.Tokenizer, ReferenceCodec], text: str
+    codecs: tuple[module.Tokenizer, HuggingFaceCodec], text: str
 ) -> None:
     """Any text, special tokens and unnormalized characters included, gives the ids of `tokenizers`, at its speed or not."""
     tokenizer, reference = codecs
@@ -78,7 +78,7 @@ def test_every_normal_form_equals_the_reference(tmp_path: Path, form: str) -> No
     )
     tokenizer, reference = (
         module.Tokenizer.load(directory),
-        ReferenceCodec(tmp_path / "tokenizer.json"),
+        HuggingFaceCodec(tmp_path / "tokenizer.json"),
     )
     assert tokenizer.kind == "tiktoken"
     for text in (
@@ -105,7 +105,7 @@ def whole_characters(data: bytes) -> str:
     st.lists(st.integers(1, 5), min_size=1, max_size=40),
 )
 def test_streamed_text_is_the_whole_text(
-    codecs: tuple[module.Tokenizer, ReferenceCodec], ids: list[int], sizes: list[int]
+    codecs: tuple[module.Tokenizer, HuggingFaceCodec], ids: list[int], sizes: list[int]
 ) -> None:
     """Whatever is sampled, in pieces of any size, whole characters are sent at once, and half of one never is."""
     tokenizer, reference = codecs
@@ -182,7 +182,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     """The error says which file is missing from which directory."""
     write_model_directory(tmp_path, byte_level_bpe())
     (tmp_path / name).unlink()
-    with pytest.raises(ModelFilesError, match=f"has no {name}"):
+    with pytest.raises(ModelDirectoryError, match=f"has no {name}"):
         module.Tokenizer.load(tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path, name: str, text: str, messa
     """A broken or foreign file is an error that names it, not a traceback from a library."""
     write_model_directory(tmp_path, byte_level_bpe())
     (tmp_path / name).write_text(text)
-    with pytest.raises(ModelFilesError, match=message):
+    with pytest.raises(ModelDirectoryError, match=message):
         module.Tokenizer.load(tmp_path)
 
 
@@ -208,7 +208,7 @@ def test_a_model_without_an_end_of_text_is_refused(tmp_path: Path) -> None:
     """Without any eos id a turn could never end."""
     write_model_directory(tmp_path, byte_level_bpe(), config={"eos_token_id": None})
     (tmp_path / "tokenizer_config.json").unlink()
-    with pytest.raises(ModelFilesError, match="eos_token_id"):
+    with pytest.raises(ModelDirectoryError, match="eos_token_id"):
         module.Tokenizer.load(tmp_path)
 
 
@@ -295,7 +295,7 @@ def test_a_codec_that_differs_is_not_used(tmp_path: Path, caplog: pytest.LogCapt
     write_model_directory(tmp_path, Tokenizer.from_str(json.dumps(raw)))
     with caplog.at_level(logging.WARNING):
         loaded = module.Tokenizer.load(tmp_path)
-    assert isinstance(loaded.encode.__self__, ReferenceCodec)
+    assert isinstance(loaded.encode.__self__, HuggingFaceCodec)
     assert "differs on" in caplog.records[0].__dict__["reason"]
 
 
@@ -328,7 +328,7 @@ def test_a_damaged_vocabulary_is_named(tmp_path: Path) -> None:
     """A line that is no token is an error that names the file."""
     directory = write_kimi_directory(tmp_path)
     (directory / "tiktoken.model").write_text("!!! 5")
-    with pytest.raises(ModelFilesError, match=r"tiktoken\.model cannot be read"):
+    with pytest.raises(ModelDirectoryError, match=r"tiktoken\.model cannot be read"):
         module.Tokenizer.load(directory)
 
 
@@ -350,7 +350,7 @@ def test_neither_torch_nor_transformers_is_loaded() -> None:
     st.sets(st.sampled_from(["<|im_start|>", "<|im_end|>", "<|unknown|>"])),
 )
 def test_a_parser_may_ask_for_special_tokens(
-    codecs: tuple[module.Tokenizer, ReferenceCodec], texts: list[str], shown: set[str]
+    codecs: tuple[module.Tokenizer, HuggingFaceCodec], texts: list[str], shown: set[str]
 ) -> None:
     """Markup that is a special token is in the stream when asked for, whichever codec decodes."""
     tokenizer, reference = codecs

@@ -52,9 +52,9 @@ class Language:
 
     def rest(self, messages: Sequence[dict[str, Any]], start: int, last_id: int) -> list[int]:
         """The tokens from the output that is `messages[start - 1]` to the next one."""
-        junction = self.template.suffix(messages, TOOLS, start)
-        assert junction is not None, "the demo's template repeats what was said"
-        return self.template.bridge(junction, last_id).ids
+        boundary = self.template.suffix(messages, TOOLS, start)
+        assert boundary is not None, "the demo's template repeats what was said"
+        return self.template.bridge(boundary, last_id).ids
 
 
 class Clerk:

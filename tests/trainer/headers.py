@@ -1,7 +1,7 @@
 """The header of an episode that a trainer has claimed."""
 
-from rollout.episode.episode_records import EpisodeHeader
-from rollout.episode.turn import EpisodeStatus, HistoryPolicy
+from rollout.episode.episode_records import EpisodeHeader, HistoryPolicy
+from rollout.episode.episode_status import EpisodeStatus
 
 
 def header(episode_id: str, min_version: int) -> EpisodeHeader:

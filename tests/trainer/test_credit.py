@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 
+from rollout.episode.episode_status import DiscardReason
 from rollout.episode.trie import Trie
-from rollout.episode.turn import Anchor, DiscardReason, OutputFlags, Turn
+from rollout.episode.turn import Anchor, OutputFlags, Turn
 from tests.rollout.random_episodes import episodes
 from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_come
 from tests.trainer.plays import PLAYS, behavior, prepared

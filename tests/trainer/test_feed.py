@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 
+from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.episode.turn import DiscardReason
 from rollout.errors import Backlogged, StoreUnavailable
 from rollout.policies import Policy
 from rollout.store.store import Store

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rollout.episode.turn import DiscardReason
+from rollout.episode.episode_status import DiscardReason
 from rollout.policies import verify
 from tests.trainer.bandit import is_even, published, success, weights
 from tests.trainer.stand import GROUPS, Place, Stand

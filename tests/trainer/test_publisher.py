@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rollout.episode.turn import DiscardReason
+from rollout.episode.episode_status import DiscardReason
 from rollout.errors import PolicyDamaged
 from rollout.policies import PolicyStore, verify
 from tests.trainer.bandit import is_even, published, weights

@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.episode.sequences import Sequence
+from rollout.episode.sequences import TokenSequence
 from trainer.batch.tree import Branch, Tree, grow
 
 
-def sequence(tokens: list[int], trained: list[bool]) -> Sequence:
+def sequence(tokens: list[int], trained: list[bool]) -> TokenSequence:
     empty = np.zeros(len(tokens))
-    return Sequence(
+    return TokenSequence(
         episode_id="",
         tokens=np.array(tokens, np.int32),
         action_mask=np.array(trained, np.bool_),
@@ -21,7 +21,7 @@ def sequence(tokens: list[int], trained: list[bool]) -> Sequence:
     )
 
 
-def numbered(given_rows: list[Sequence]) -> dict[int, Sequence]:
+def numbered(given_rows: list[TokenSequence]) -> dict[int, TokenSequence]:
     return dict(enumerate(given_rows))
 
 
@@ -34,7 +34,7 @@ rows = st.lists(
 )
 
 
-def unrolled(tree: Tree, given_rows: list[Sequence]) -> list[tuple[list[int], list[bool]]]:
+def unrolled(tree: Tree, given_rows: list[TokenSequence]) -> list[tuple[list[int], list[bool]]]:
     """(tokens, which of them train here) of the path to the end of each branch, walked by parents alone."""
     tokens: list[int] = []
     parents: list[int] = []
@@ -57,7 +57,7 @@ def unrolled(tree: Tree, given_rows: list[Sequence]) -> list[tuple[list[int], li
 
 @given(rows, st.integers(1, 60), st.sampled_from([1.0, 1.2, 1.5]))
 def test_the_paths_of_trees_are_the_rows(
-    given_rows: list[Sequence], budget: int, min_saving: float
+    given_rows: list[TokenSequence], budget: int, min_saving: float
 ) -> None:
     """Every row is one path with its tokens, and trains in its own branch exactly what it trained before."""
     trees = grow(numbered(given_rows), token_budget=budget, min_saving=min_saving)
@@ -73,7 +73,7 @@ def test_the_paths_of_trees_are_the_rows(
 
 @given(rows, st.integers(1, 60), st.sampled_from([1.2, 1.5, 3.0]))
 def test_a_tree_is_within_the_budget_and_worth_it(
-    given_rows: list[Sequence], budget: int, min_saving: float
+    given_rows: list[TokenSequence], budget: int, min_saving: float
 ) -> None:
     """A tree of several rows fits the budget and is smaller than they are by the asked factor."""
     for tree in grow(numbered(given_rows), token_budget=budget, min_saving=min_saving):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rollout.episode.advantages import Credit, pack_advantages
 from rollout.episode.episode_records import EpisodeView
+from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.episode.turn import DiscardReason
 from trainer.algorithms import RunningBaseline
 from trainer.algorithms.rows import segment_sum
 from trainer.batch.credit import credit

@@ -6,8 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.episode.sequences import Sequence as TokenSequence
-from rollout.episode.sequences import is_trainable, leaves, linearize
+from rollout.episode.sequences import TokenSequence, is_trainable, leaves, linearize
 from rollout.episode.span import Place, Span, path
 from rollout.episode.trie import Trie
 from rollout.episode.turn import OutputFlags

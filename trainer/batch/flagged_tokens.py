@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rollout.episode.sequences import Sequence
+from rollout.episode.sequences import TokenSequence
 from rollout.episode.turn import FLAGGED, OutputFlags
 from rollout.settings import FlaggedTokens
 from trainer.algorithms import tis
@@ -45,7 +45,7 @@ def flagged_weights(
             return torch.where(is_flagged, 0.0, weights)
 
 
-def count_flagged(sequences: Iterable[Sequence]) -> Counter[str]:
+def count_flagged(sequences: Iterable[TokenSequence]) -> Counter[str]:
     """How many sampled tokens carry each flag that matters here; one token may carry several."""
     found: Counter[str] = Counter()
     for sequence in sequences:

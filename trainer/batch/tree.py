@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from rollout.episode.sequences import Sequence as TokenSequence
+from rollout.episode.sequences import TokenSequence
 from rollout.episode.span import common_length
 from trainer.batch.packing import pack
 from trainer.learner.paths import MIN_SAVING

@@ -17,8 +17,8 @@ from functools import partial
 import anyio
 
 from rollout.episode.advantages import Credit
+from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.episode.turn import DiscardReason
 from rollout.errors import ClaimLost, StoreUnavailable
 from rollout.policies import Policy
 from rollout.store.store import Store

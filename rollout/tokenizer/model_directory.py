@@ -10,7 +10,7 @@ import msgspec
 T = TypeVar("T")
 
 
-class ModelFilesError(ValueError):
+class ModelDirectoryError(ValueError):
     """A model directory lacks a file or a fact, or holds one that cannot be read."""
 
 
@@ -94,7 +94,7 @@ class TokenizerConfig(msgspec.Struct, frozen=True):
         return tokens
 
 
-class ModelFiles:
+class ModelDirectory:
     """One model directory; a file is read when a fact from it is asked for."""
 
     def __init__(self, model_dir: str | Path) -> None:
@@ -134,7 +134,7 @@ class ModelFiles:
             return template
         named = {entry.name: entry.template for entry in template or ()}
         if "default" not in named:
-            raise ModelFilesError(
+            raise ModelDirectoryError(
                 f"{self.directory} has no chat template; add chat_template.jinja to it"
             )
         return named["default"]
@@ -142,7 +142,7 @@ class ModelFiles:
     def _existing(self, name: str) -> Path:
         path = self.directory / name
         if not path.is_file():
-            raise ModelFilesError(
+            raise ModelDirectoryError(
                 f"{self.directory} has no {name}; a Hugging Face model directory is needed"
             )
         return path
@@ -152,4 +152,4 @@ def read_json(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except msgspec.DecodeError as error:
-        raise ModelFilesError(f"{path} cannot be read: {error}") from error
+        raise ModelDirectoryError(f"{path} cannot be read: {error}") from error

@@ -20,7 +20,7 @@ from gateway.parsing import (
     fold,
     new_call_id,
 )
-from tests.gateway.written import output_parser, shown_formats
+from tests.gateway.model_outputs import output_parser, shown_formats
 from tests.profiles import examples
 
 CALL = '<tool_call>\n{"name": "price", "arguments": {"item": "melon"}}\n</tool_call>'

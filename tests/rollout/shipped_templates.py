@@ -93,7 +93,7 @@ def ends(name: str) -> tuple[str, str]:
     return (known, known) if isinstance(known, str) else (known[0], known[-1])
 
 
-class Families:
+class ShippedTemplates:
     """Model directories, one per family, made when asked for."""
 
     def __init__(self, directory: Path) -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from rollout.chat_template.chat_template import ChatTemplate, TemplateError, encode_chat
 from rollout.chat_template.sample_chats import ONE_CALL_EACH, PARALLEL_CALLS, TOOLS
-from rollout.tokenizer.token_facts import ModelFilesError
+from rollout.tokenizer.model_directory import ModelDirectoryError
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.profiles import examples
-from tests.rollout import families
+from tests.rollout import shipped_templates
 from tests.rollout.conversations import conversations
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 
@@ -25,8 +25,8 @@ FIXTURES = settings(examples(0.1), suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> families.Families:
-    return families.Families(tmp_path_factory.mktemp("families"))
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> shipped_templates.ShippedTemplates:
+    return shipped_templates.ShippedTemplates(tmp_path_factory.mktemp("families"))
 
 
 def render_or_error(render: Any) -> str | None:
@@ -37,7 +37,7 @@ def render_or_error(render: Any) -> str | None:
     return text
 
 
-@pytest.mark.parametrize("name", families.names())
+@pytest.mark.parametrize("name", shipped_templates.names())
 @FIXTURES
 @given(
     conversation=conversations(),
@@ -45,7 +45,7 @@ def render_or_error(render: Any) -> str | None:
     thinking=st.sampled_from([None, True, False]),
 )
 def test_text_equals_transformers(
-    shipped: families.Families,
+    shipped: shipped_templates.ShippedTemplates,
     name: str,
     conversation: tuple[list[Message], list[Any] | None],
     prompt: bool,
@@ -55,7 +55,7 @@ def test_text_equals_transformers(
     messages, tools = conversation
     template, tokenizer = shipped.load(name)
     extra = {} if thinking is None else {"enable_thinking": thinking}
-    oracle = families.hugging_face_template(families.source(name))
+    oracle = shipped_templates.hugging_face_template(shipped_templates.source(name))
     context = {
         **tokenizer.special_tokens,
         **extra,
@@ -71,11 +71,13 @@ def test_text_equals_transformers(
     assert actual == expected
 
 
-@pytest.mark.parametrize("name", families.names())
+@pytest.mark.parametrize("name", shipped_templates.names())
 @FIXTURES
 @given(conversation=conversations())
 def test_suffix_completes_the_prompt(
-    shipped: families.Families, name: str, conversation: tuple[list[Message], list[Any] | None]
+    shipped: shipped_templates.ShippedTemplates,
+    name: str,
+    conversation: tuple[list[Message], list[Any] | None],
 ) -> None:
     """Prompt, output, end of turn and suffix are the whole text, and encoded apart they are the whole's ids."""
     messages, tools = conversation
@@ -84,12 +86,12 @@ def test_suffix_completes_the_prompt(
     for start in range(1, len(messages) + 1 if whole is not None else 1):
         if messages[start - 1]["role"] != "assistant":
             continue
-        junction = template.suffix(messages, tools, start)
-        if junction is None:
+        boundary = template.suffix(messages, tools, start)
+        if boundary is None:
             continue
-        begun = template.render(messages[: start - 1], tools) + junction.output
-        assert begun + junction.end_of_turn + junction.suffix == whole
-        pieces = (begun, junction.end_of_turn, junction.suffix)
+        begun = template.render(messages[: start - 1], tools) + boundary.output
+        assert begun + boundary.end_of_turn + boundary.suffix == whole
+        pieces = (begun, boundary.end_of_turn, boundary.suffix)
         assert [token for piece in pieces for token in tokenizer.encode(piece)] == tokenizer.encode(
             whole
         )
@@ -109,9 +111,9 @@ COMMON = (
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in families.names() if n.startswith(COMMON) or n == "qwen3"]
+    "name", [n for n in shipped_templates.names() if n.startswith(COMMON) or n == "qwen3"]
 )
-def test_plain_turns_never_branch(shipped: families.Families, name: str) -> None:
+def test_plain_turns_never_branch(shipped: shipped_templates.ShippedTemplates, name: str) -> None:
     """Text turns without reasoning are continued from stored ids in the common families."""
     template, _ = shipped.load(name)
     turns = [
@@ -135,14 +137,14 @@ def test_plain_turns_never_branch(shipped: families.Families, name: str) -> None
         "gptoss",
     ],
 )
-def test_tool_loops_never_branch(shipped: families.Families, name: str) -> None:
+def test_tool_loops_never_branch(shipped: shipped_templates.ShippedTemplates, name: str) -> None:
     """Within a tool loop every turn continues from stored ids."""
     template, _ = shipped.load(name)
     for start in (2, 4, 6):
         assert template.suffix(ONE_CALL_EACH[: start + 1], TOOLS, start) is not None
 
 
-def test_stripped_reasoning_branches(shipped: families.Families) -> None:
+def test_stripped_reasoning_branches(shipped: shipped_templates.ShippedTemplates) -> None:
     """Qwen3 drops reasoning when the user speaks again, so what was stored is not what the prompt says now."""
     template, _ = shipped.load("qwen3")
     in_the_loop = PARALLEL_CALLS[:6]
@@ -151,7 +153,9 @@ def test_stripped_reasoning_branches(shipped: families.Families) -> None:
     assert template.suffix(after_the_user_spoke, TOOLS, 9) is None
 
 
-def test_a_dropped_thought_of_the_last_output_branches(shipped: families.Families) -> None:
+def test_a_dropped_thought_of_the_last_output_branches(
+    shipped: shipped_templates.ShippedTemplates,
+) -> None:
     """Reasoning that the client returns and the template leaves out is a change of history."""
     template, _ = shipped.load("qwen3")
     chat = [
@@ -161,12 +165,12 @@ def test_a_dropped_thought_of_the_last_output_branches(shipped: families.Familie
     ]
     assert template.suffix(chat, None, 2) is None
     del chat[1]["reasoning"]
-    junction = template.suffix(chat, None, 2)
-    assert junction is not None
-    assert junction.output == "Hi."
+    boundary = template.suffix(chat, None, 2)
+    assert boundary is not None
+    assert boundary.output == "Hi."
 
 
-def test_a_turn_costs_what_it_adds(shipped: families.Families) -> None:
+def test_a_turn_costs_what_it_adds(shipped: shipped_templates.ShippedTemplates) -> None:
     """After a hundred turns only the system message, the last question, the output and what is new are read."""
 
     class Watched(dict[str, Any]):
@@ -188,7 +192,9 @@ def test_a_turn_costs_what_it_adds(shipped: families.Families) -> None:
     assert set(read) == {"S", "U", "A99", "T99"}
 
 
-def test_bridge_closes_what_was_cut_and_drops_what_is_there(shipped: families.Families) -> None:
+def test_bridge_closes_what_was_cut_and_drops_what_is_there(
+    shipped: shipped_templates.ShippedTemplates,
+) -> None:
     """A cut turn gets its end injected; an end that opens the next message as well is not repeated."""
     chat = [
         {"role": "user", "content": "Hello"},
@@ -196,30 +202,30 @@ def test_bridge_closes_what_was_cut_and_drops_what_is_there(shipped: families.Fa
         {"role": "user", "content": "And?"},
     ]
     qwen, tokenizer = shipped.load("qwen3")
-    junction = qwen.suffix(chat, None, 2)
-    assert junction is not None
+    boundary = qwen.suffix(chat, None, 2)
+    assert boundary is not None
     rest = tokenizer.encode("\n<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\n")
     end = tokenizer.token_id("<|im_end|>")
     assert end is not None
-    ended, cut = qwen.bridge(junction, end), qwen.bridge(junction, tokenizer.encode("Hi")[-1])
+    ended, cut = qwen.bridge(boundary, end), qwen.bridge(boundary, tokenizer.encode("Hi")[-1])
     assert (ended.ids, ended.num_injected) == (rest, 0)
     assert (cut.ids, cut.num_injected) == ([end, *rest], 1)
 
     glm, tokenizer = shipped.load("glm4moe")
-    junction = glm.suffix(chat, None, 2)
+    boundary = glm.suffix(chat, None, 2)
     opener = tokenizer.token_id("<|user|>")
-    assert junction is not None
+    assert boundary is not None
     assert opener is not None
-    assert junction.end_of_turn == ""
+    assert boundary.end_of_turn == ""
     rest = tokenizer.encode("\nAnd?<|assistant|>")
-    assert (glm.bridge(junction, opener).ids, glm.bridge(junction, opener).num_injected) == (
+    assert (glm.bridge(boundary, opener).ids, glm.bridge(boundary, opener).num_injected) == (
         rest,
         0,
     )
-    assert glm.bridge(junction, tokenizer.encode("Hi")[-1]).ids == [opener, *rest]
+    assert glm.bridge(boundary, tokenizer.encode("Hi")[-1]).ids == [opener, *rest]
 
 
-def test_a_turn_ends_with_what_ends_generation(shipped: families.Families) -> None:
+def test_a_turn_ends_with_what_ends_generation(shipped: shipped_templates.ShippedTemplates) -> None:
     """Command R closes the response and then the turn; what comes after the turn begins behind both."""
     template, tokenizer = shipped.load("cohere2")
     chat = [
@@ -227,14 +233,16 @@ def test_a_turn_ends_with_what_ends_generation(shipped: families.Families) -> No
         {"role": "assistant", "content": "Hi"},
         {"role": "user", "content": "And?"},
     ]
-    junction = template.suffix(chat, None, 2)
-    assert junction is not None
-    assert junction.end_of_turn == template.end_of_turn == "<|END_OF_TURN_TOKEN|>"
-    assert junction.output.endswith("Hi<|END_RESPONSE|>")
-    assert tokenizer.token_id(junction.end_of_turn) in tokenizer.eos_ids
+    boundary = template.suffix(chat, None, 2)
+    assert boundary is not None
+    assert boundary.end_of_turn == template.end_of_turn == "<|END_OF_TURN_TOKEN|>"
+    assert boundary.output.endswith("Hi<|END_RESPONSE|>")
+    assert tokenizer.token_id(boundary.end_of_turn) in tokenizer.eos_ids
 
 
-def test_arguments_are_mappings_for_the_template_only(shipped: families.Families) -> None:
+def test_arguments_are_mappings_for_the_template_only(
+    shipped: shipped_templates.ShippedTemplates,
+) -> None:
     """A JSON string becomes a mapping, what is no object stays a string, and the caller's messages do not change."""
     template, _ = shipped.load("qwen3")
 
@@ -280,14 +288,16 @@ CALLED: list[Message] = [
     ],
 )  # fmt: skip
 def test_a_call_is_given_as_the_template_reads_it(
-    shipped: families.Families, name: str, shown: str
+    shipped: shipped_templates.ShippedTemplates, name: str, shown: str
 ) -> None:
     """Arguments as text or mapping, content null or empty, the thought by either name: what shows the call is taken."""
     template, _ = shipped.load(name)
     assert shown in template.render(CALLED, TOOLS)
 
 
-def test_what_a_template_cannot_show_together_is_not_refused(shipped: families.Families) -> None:
+def test_what_a_template_cannot_show_together_is_not_refused(
+    shipped: shipped_templates.ShippedTemplates,
+) -> None:
     """gpt-oss's template raises at a thought beside text before a call; the text is what a client sees."""
     template, _ = shipped.load("gptoss")
     spoken = [CALLED[0], {**CALLED[1], "content": "One moment."}, CALLED[2]]
@@ -303,7 +313,7 @@ def test_a_result_is_named_where_the_template_asks_for_it(tokenizer_dir: Path) -
     assert "name" not in nameless.form.messages(CALLED)[2]
 
 
-def test_contents_become_text(shipped: families.Families) -> None:
+def test_contents_become_text(shipped: shipped_templates.ShippedTemplates) -> None:
     """Null is nothing, parts are joined, and a part that is no text is refused with the remedy."""
     template, _ = shipped.load("qwen3")
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
@@ -321,7 +331,7 @@ def test_contents_become_text(shipped: families.Families) -> None:
 
 
 def test_developer_is_system_where_the_template_does_not_know_it(
-    shipped: families.Families,
+    shipped: shipped_templates.ShippedTemplates,
 ) -> None:
     """OpenAI's newer role name reaches a model that has only the older one."""
     chat = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
@@ -329,7 +339,9 @@ def test_developer_is_system_where_the_template_does_not_know_it(
     assert template.render(chat) == template.render([{**chat[0], "role": "system"}, chat[1]])
 
 
-def test_what_a_template_refuses_is_its_own_message(shipped: families.Families) -> None:
+def test_what_a_template_refuses_is_its_own_message(
+    shipped: shipped_templates.ShippedTemplates,
+) -> None:
     """`raise_exception` reaches the caller as it is written in the template."""
     template, _ = shipped.load("llama3_1")
     with pytest.raises(
@@ -341,7 +353,9 @@ def test_what_a_template_refuses_is_its_own_message(shipped: families.Families) 
 
 
 @pytest.mark.parametrize("name", ["qwen3", "llama3_1", "phi3"])
-def test_a_final_message_can_be_continued(shipped: families.Families, name: str) -> None:
+def test_a_final_message_can_be_continued(
+    shipped: shipped_templates.ShippedTemplates, name: str
+) -> None:
     """With `continue_final_message` the text ends where the assistant's words end, trimmed if the template trims."""
     template, _ = shipped.load(name)
     chat = [{"role": "user", "content": "Count"}, {"role": "assistant", "content": "One, two, "}]
@@ -354,7 +368,7 @@ def test_a_final_message_can_be_continued(shipped: families.Families, name: str)
 
 @pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "llama3_1", "glm4moe", "phi3"])
 def test_supervised_chats_are_encoded_as_turns_would_be(
-    shipped: families.Families, name: str
+    shipped: shipped_templates.ShippedTemplates, name: str
 ) -> None:
     """Sampled pieces are the outputs up to their end of turn, and all pieces together spell the conversation."""
     template, tokenizer = shipped.load(name)
@@ -375,7 +389,9 @@ def test_supervised_chats_are_encoded_as_turns_would_be(
         assert ids[end - 1] in tokenizer.eos_ids or (name, end) == ("glm4moe", len(ids))
 
 
-def test_a_chat_without_a_trainable_output_is_refused(shipped: families.Families) -> None:
+def test_a_chat_without_a_trainable_output_is_refused(
+    shipped: shipped_templates.ShippedTemplates,
+) -> None:
     """A conversation from which nothing can be learned is an error, not a row of zeros."""
     template, tokenizer = shipped.load("qwen3")
     with pytest.raises(TemplateError, match="no assistant message"):
@@ -421,7 +437,7 @@ def test_the_template_may_stand_in_the_tokenizer_config(
 
 def test_a_missing_template_is_named(tokenizer_dir: Path) -> None:
     """The error says what to add."""
-    with pytest.raises(ModelFilesError, match=r"add chat_template\.jinja"):
+    with pytest.raises(ModelDirectoryError, match=r"add chat_template\.jinja"):
         ChatTemplate.load(tokenizer_dir, Tokenizer.load(tokenizer_dir))
 
 

@@ -19,7 +19,7 @@ from gateway.parsing import (
     ToolCallStart,
     fold,
 )
-from tests.gateway.written import (
+from tests.gateway.model_outputs import (
     CALLS,
     MARKUP,
     REASONING_OF,
@@ -30,7 +30,7 @@ from tests.gateway.written import (
     written,
 )
 from tests.profiles import examples
-from tests.rollout import families
+from tests.rollout import shipped_templates
 
 FAMILIES = [*CALLS, "harmony"]
 WORDS = st.text("ab é🙂\n\"'\\{}:,;0", max_size=12).map(lambda text: text.strip("\n"))
@@ -239,7 +239,7 @@ def test_real_templates_show_their_format(
     template: str, tools: str | None, reasoning: str | None
 ) -> None:
     """The family is known from the template that the model ships with."""
-    assert shown_formats(families.source(template)) == (tools, reasoning)
+    assert shown_formats(shipped_templates.source(template)) == (tools, reasoning)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
