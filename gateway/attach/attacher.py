@@ -1,8 +1,8 @@
-"""Where a call continues its episode, token by token (`fidelity.md`).
+"""Finds where a call continues its episode, token by token.
 
-What was sampled is never encoded again: a call that continues a known output takes the stored ids as they are and encodes
-only what is new after them, starting at a special token, where no merge can cross. What cannot be continued so is encoded
-whole and branches off where its ids first differ from everything recorded.
+Sampled text is never encoded again. A call that continues a recorded output reuses the stored ids and encodes only the
+new text after them, which starts at a special token, so no merge crosses the boundary. Any other prompt is encoded whole
+and branches off at the first id that differs from everything recorded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,12 +39,12 @@ class _Conversation:
     messages: Sequence[ChatMessage]
     chain: Chain
     prefill: str
-    opening: MessageOpening  # what the prefill begins with in this template
+    opening: MessageOpening  # how this template begins a message with the prefill
     images: Sequence[SizedImage]
 
 
 class _Place(NamedTuple):
-    """Where a prompt leaves what is stored, and what it adds; the last `forced` tokens of that are a prefill."""
+    """Where a prompt leaves the stored tokens, and the tokens it adds; the last `forced` of them are a prefill."""
 
     anchor: Anchor | None
     context: Ids
@@ -72,7 +72,7 @@ class Attacher:
     def attach(
         self, request: Request, history: EpisodeHistory, images: Sequence[SizedImage] = ()
     ) -> Attachment:
-        """Continue a recorded output if the request does so, or else branch."""
+        """Continue a recorded output if the request continues one; branch otherwise."""
         conversation = self._conversation(request, images)
         place = self._cut_output(conversation, history) or self._place(conversation, history)
         anchor, context = place.anchor, place.context
@@ -94,13 +94,13 @@ class Attacher:
         )
 
     def _cut_output(self, conversation: _Conversation, history: EpisodeHistory) -> _Place | None:
-        """Where a prefill repeats an output that was cut by length: the output goes on, and nothing is forced."""
+        """If a prefill repeats an output that was cut by length, that output is continued and nothing is forced."""
         if not conversation.prefill:
             return None
         message: ChatMessage = {"role": "assistant", "content": conversation.prefill}
         for anchor in reversed(history.trie.find(conversation.chain.extended(message))):
             is_cut = history.output(anchor).finish_reason == "length"
-            # A thought in front of it is not in the prefill, and shows or does not as the template has it.
+            # A prefill does not hold reasoning, and only the template decides whether reasoning shows.
             if is_cut and not self._recorded_text.reasoning(anchor, history):
                 return _Place(anchor, np.empty(0, TOKEN), "bridged")
         return None
@@ -109,7 +109,7 @@ class Attacher:
         place = self._context(conversation, history)
         if not conversation.prefill:
             return place
-        forced = np.array(self._tokenizer.encode(conversation.opening.said), TOKEN)
+        forced = np.array(self._tokenizer.encode(conversation.opening.text), TOKEN)
         context = np.concatenate([place.context, forced])
         return place._replace(context=context, forced=len(forced))
 
@@ -123,8 +123,8 @@ class Attacher:
             how: How = "branched" if breaks else "bridged"
             unknown = conversation.images[len(history.trie.media(anchor)) :]
             context, media = self._expand(np.array(bridge, TOKEN), unknown)
-            # Another call may have added the same, as when several samples are taken of one prompt.
-            end, num_shared = history.trie.longest_prefix(context, media, behind=anchor)
+            # Another call may have added the same tokens, as when one prompt is sampled several times.
+            end, num_shared = history.trie.longest_prefix(context, media, after=anchor)
             why = breaks[0] if breaks else None
             return _Place(end, context[num_shared:], how, why, media=_from(num_shared, media))
         rendered = self._render(conversation)
@@ -140,7 +140,7 @@ class Attacher:
         return _Place(branch, prompt[num_shared:], how, why, media=new)
 
     def _expand(self, ids: Ids, images: Sequence[SizedImage]) -> tuple[Ids, Sequence[Media]]:
-        """Ids of a text, with each image at its full length."""
+        """Expand each image placeholder to the image's number of tokens."""
         if self._vision is None:
             return ids, ()
         if self._vision.num_images(ids) != len(images):
@@ -148,7 +148,7 @@ class Attacher:
         return self._vision.expand(ids, images)
 
     def _check_images(self, prompt: Prompt, images: Sequence[SizedImage]) -> None:
-        """An engine tells images by the order of their placeholders, so there must be no others."""
+        """Refuse extra placeholders: an engine assigns images by the order of placeholders."""
         if self._vision is None or not images:
             return
         shown = [image.digest for image in prompt.media]
@@ -160,8 +160,8 @@ class Attacher:
         assert self._vision is not None
         placeholder = self._tokenizer.decode([self._vision.placeholder])
         return BadRequest(
-            f"the prompt holds another {placeholder} than those of its images, as text or in an output; "
-            "no engine could tell it from an image",
+            f"the prompt holds a {placeholder} that stands for no image, in a text or in an output; "
+            "an engine would take it for an image",
             param="messages",
             code="ambiguous_images",
         )
@@ -169,7 +169,7 @@ class Attacher:
     def _bridge(
         self, conversation: _Conversation, num_known: int, anchor: Anchor, history: EpisodeHistory
     ) -> list[int] | Break:
-        r"""Ids to add after a recorded output, or why the template tells the story differently.
+        r"""Ids to add after a recorded output, or why the template does not show that output as sampled.
 
         recorded  ...assistant\n Hi<end>
         rendered  ...assistant\n Hi<end>\n<start>user\n Bye<end>\n<start>assistant\n
@@ -189,7 +189,7 @@ class Attacher:
     def _with_reasoning(
         self, conversation: _Conversation, num_known: int, history: EpisodeHistory
     ) -> Sequence[ChatMessage]:
-        """Give recorded reasoning back to messages whose client dropped it; the template decides whether it shows."""
+        """Put recorded reasoning back into messages whose client dropped it; the template decides whether it shows."""
         messages, chain = conversation.messages, conversation.chain
         if not self._reader.reads_reasoning or history.policy is HistoryPolicy.VERBATIM:
             return messages
@@ -201,15 +201,15 @@ class Attacher:
             reasoning = self._reasoning(history, chain.after(place + 1))
             return {**message, "reasoning_content": reasoning} if reasoning else message
 
-        def recalled(place: int) -> ChatMessage:
+        def at(place: int) -> ChatMessage:
             if place >= num_known or messages[place]["role"] != "assistant":
                 return messages[place]
             return Unread("assistant", lambda: with_reasoning(place))
 
-        return Messages(len(messages), recalled)
+        return Messages(len(messages), at)
 
     def _reasoning(self, history: EpisodeHistory, chain: str) -> str:
-        """The reasoning of the message after which a conversation hashes to this chain."""
+        """The reasoning of the message that ends at this chain."""
         anchors = history.trie.find(chain)
         if not anchors:
             return ""
@@ -236,7 +236,7 @@ class Attacher:
 
 
 def _from(num_shared: int, media: Sequence[Media]) -> list[Media]:
-    """The images behind the first so many tokens, counted from there."""
+    """The images after the first `num_shared` tokens, with positions counted from there."""
     return [image.moved(-num_shared) for image in media if image.start >= num_shared]
 
 
@@ -247,7 +247,7 @@ def _template_arguments(request: Request) -> tuple[list[Tool] | None, dict[str, 
 def _candidates(
     conversation: _Conversation, history: EpisodeHistory
 ) -> Iterator[tuple[int, Anchor]]:
-    """Recorded outputs that the conversation continues, the longest first, the newest of equals first."""
+    """Recorded outputs that the conversation continues: the longest first, of equal ones the newest."""
     for num_known in range(len(conversation.messages), 0, -1):
         if conversation.messages[num_known - 1]["role"] == "assistant":
             for anchor in reversed(history.trie.find(conversation.chain.after(num_known))):

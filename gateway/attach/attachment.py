@@ -1,4 +1,4 @@
-"""Where a call joins the trie of its episode, and the prompt that makes of it; found by `attacher.py`."""
+"""Where a call joins the trie of its episode, and its prompt. `attacher.py` makes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Attachment:
     media: Sequence[Media]  # the images in the context
     template: str  # digest of the chat template
     tools: str  # digest of the tools the prompt shows
-    chain: Chain  # of the request's messages, a prefill left out
+    chain: Chain  # of the request's messages, without a prefill
     prefill: str
-    forced: int  # tokens at the end of the context that the caller put in the model's mouth
+    forced: int  # tokens at the end of the context that the caller wrote as the model's (a prefill)
     how: How
     break_class: Break | None  # why a call on an episode with turns is not bridged

@@ -1,7 +1,7 @@
-"""Why a call did not continue a recorded output although its episode has turns, and which client made it.
+"""Why a call continues no recorded output although its episode has turns, and which client made the call.
 
-A break is no error: what changed its history is recorded as a branch. But every break costs tokens to sample and to train,
-and a client or template that breaks at every call is worth a look.
+A break is not an error: the changed history is recorded as a branch. But each break costs tokens in sampling and in
+training, so a client or template that breaks at every call should be looked at.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from gateway.request.request import ChatMessage
 
-# How the user agents of known clients begin, in lower case. A fixed set, because each name is a time series.
+# The first words of known user agents, in lower case. The set is fixed because each name is a time series.
 CLIENTS = {
     "openai/python": "openai-python",
     "asyncopenai/python": "openai-python",
@@ -29,13 +29,15 @@ CLIENTS = {
 
 
 class Break(StrEnum):
-    """What a call and the record of its episode disagree on."""
+    """What differs between a call and the record of its episode."""
 
-    START = "start"  # no message of an assistant to continue: a sub-agent, a history made into a summary
-    PROMPT = "prompt"  # another system prompt or other tools than anything recorded
-    HISTORY = "history"  # the messages continue no recorded output: edited, dropped or made up
-    TEMPLATE = "template"  # the template no longer shows an output as it was sampled, as when it strips reasoning
-    READING = "reading"  # what the template shows and what was sampled say different things
+    START = (
+        "start"  # no assistant message to continue: a sub-agent, or a history replaced by a summary
+    )
+    PROMPT = "prompt"  # the system prompt or the tools differ from all that is recorded
+    HISTORY = "history"  # the messages continue no recorded output: edited, dropped or invented
+    TEMPLATE = "template"  # the template no longer shows an output as it was sampled, for example without its reasoning
+    READING = "reading"  # the rendered message and the sampled output do not mean the same
 
 
 def client_of(headers: Mapping[bytes, bytes]) -> str:
@@ -48,16 +50,16 @@ def break_of(messages: Sequence[ChatMessage], *, rendered: str, known: str) -> B
     """Why no recorded output is continued; `known` is the part of the rendered prompt that is recorded."""
     if not any(message["role"] == "assistant" for message in messages):
         return Break.START
-    return Break.HISTORY if len(known) >= _first_said(messages, rendered) else Break.PROMPT
+    return Break.HISTORY if len(known) >= _instructions_end(messages, rendered) else Break.PROMPT
 
 
-def _words(content: object) -> str:
+def _first_text(content: object) -> str:
     parts = content if isinstance(content, list) else [{"text": content}]
-    return next((words for part in parts if (words := str(part.get("text") or "").strip())), "")
+    return next((text for part in parts if (text := str(part.get("text") or "").strip())), "")
 
 
-def _first_said(messages: Sequence[ChatMessage], rendered: str) -> int:
-    """Where the instructions end: at the first words of a message that is none."""
-    said = [m for m in messages if m["role"] not in ("system", "developer")]
-    first = next((words for m in said if (words := _words(m.get("content")))), None)
+def _instructions_end(messages: Sequence[ChatMessage], rendered: str) -> int:
+    """Where the instructions end: at the first text of a message that is not an instruction."""
+    others = [m for m in messages if m["role"] not in ("system", "developer")]
+    first = next((text for m in others if (text := _first_text(m.get("content")))), None)
     return 0 if first is None else len(rendered.partition(first)[0].rstrip())

@@ -1,6 +1,6 @@
-"""What this gateway remembers of the episodes it serves, so that a turn reads only what it has not seen.
+"""A cache of the episodes that this gateway serves, so that a turn reads only turns it has not seen.
 
-A memory, not a state: Redis has the log, any gateway can rebuild the trie from it, and an entry may be dropped at any time.
+Redis has the log and any gateway can rebuild the trie from it, so an entry may be dropped at any time.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from rollout.episode.episode_records import EpisodeHeader
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, Output, Turn, decode_turn
 
-# About 18 bytes a token, its JSON included: 4,096 episodes of 20k tokens are 1.5 GB, of 2k tokens (the usual) a tenth of that.
+# About 18 bytes per token, its JSON included: 4,096 episodes take 1.5 GB at 20k tokens each, a tenth at the usual 2k.
 MAX_HISTORIES = 4096
 
 
@@ -21,33 +21,33 @@ class EpisodeHistory:
         self.created_ms = header.created_ms
         self.policy = header.history
         self.trie = Trie()
-        self.reasoning: dict[Anchor, str] = {}  # of outputs sampled or read here
+        self.reasoning: dict[Anchor, str] = {}  # of outputs that this gateway sampled or read
 
     def read(self, encoded: Sequence[bytes], since: int) -> None:
-        """Add turns from ordinal `since` on, some of which a concurrent call may have added meanwhile."""
+        """Add the turns from ordinal `since` on; a concurrent call may have added some of them already."""
         for data in encoded[max(0, self.trie.num_turns - since) :]:
             self.trie.extend(decode_turn(data))
 
     def add(self, turn: Turn, ordinal: int) -> None:
-        """Add a turn just committed, if nothing before it is missing."""
+        """Add a turn that was just committed, if no earlier turn is missing."""
         if ordinal == self.trie.num_turns:
             self.trie.extend(turn)
 
     def message(self, anchor: Anchor) -> list[Anchor]:
-        """The outputs of the message that ends here: more than one if it was cut and then continued."""
+        """The outputs of the message that ends here; several if it was cut and then continued."""
         outputs = [anchor]
         while (before := self._continued(outputs[0])) is not None:
             outputs.insert(0, before)
         return outputs
 
     def forced_ids(self, anchor: Anchor) -> list[int]:
-        """What its caller put in front of an output."""
+        """The prefill that the caller wrote before an output."""
         turn = self.trie.turn(anchor.turn_id)
         ids: list[int] = turn.context_ids[len(turn.context_ids) - turn.forced :].tolist()
         return ids
 
     def output(self, anchor: Anchor) -> Output:
-        """The output that an anchor is in."""
+        """The output that holds an anchor."""
         return self.trie.turn(anchor.turn_id).outputs[anchor.output]
 
     def output_ids(self, anchor: Anchor) -> list[int]:
@@ -74,9 +74,9 @@ class EpisodeHistories:
     def bring_up_to_date(
         self, project: str, header: EpisodeHeader, *, since: int, turns: Sequence[bytes]
     ) -> EpisodeHistory | None:
-        """Give the history with `turns` read; None if turns before them are missing.
+        """Read `turns` and return the history; None if turns before them are missing.
 
-        They are if what was known belongs to an earlier episode of that id, or was dropped meanwhile.
+        They are missing if the cached entry was dropped, or belongs to an earlier episode of that id.
         """
         key = (project, header.id)
         history = self._entries.get(key)

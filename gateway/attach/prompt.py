@@ -1,6 +1,6 @@
-"""The tokens of a call: recorded ones up to a place in the trie, then what the call adds.
+"""The tokens of a call: the recorded ones up to a place in the trie, then those that the call adds.
 
-Only what is new is written as JSON; each recorded span keeps its own. The array of all ids is made for callers who ask.
+Only the new tokens are written as JSON; each recorded span caches its own JSON. The array of all ids is made on demand.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ class Prompt:
 
     @cached_property
     def collapsed(self) -> Ids:
-        """As an engine wants it, which expands the images again."""
+        """With one placeholder per image, as an engine expects it: the engine expands images itself."""
         return collapse(self.ids, self.media)
 
     def encoded(self) -> bytes:
-        """A JSON array of what an engine is sent."""
+        """The JSON array that an engine is sent."""
         if self.media:
             return b"[%b]" % encode_tokens(self.collapsed)
         pieces = self._trie.encoded(self._anchor)

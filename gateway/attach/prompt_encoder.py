@@ -1,7 +1,7 @@
-"""Rendered prompts to token ids, remembering pieces that come back: system prompts, tools, a group's common first message.
+"""Encodes rendered prompts and caches pieces that repeat: system prompts, tools, a group's common first message.
 
-A prompt is cut after every end-of-turn token. It is a special token, which no merge crosses, so the pieces' ids join to
-the ids of the whole.
+A prompt is cut after each end-of-turn token. No merge crosses a special token, so the ids of the pieces join to the ids
+of the whole.
 """
 
 from collections import OrderedDict
@@ -11,19 +11,19 @@ import numpy as np
 from rollout.episode.turn import TOKEN, Ids
 from rollout.tokenizer.tokenizer import Tokenizer
 
-MIN_PIECE = 64  # characters; shorter ones are encoded faster than they are looked up
-MAX_REMEMBERED = 16_000_000  # characters, with their ids some 32 MB
+MIN_PIECE = 64  # characters; encoding a shorter piece is faster than a cache look-up
+MAX_CACHED = 16_000_000  # characters; with their ids about 32 MB
 
 
 class PromptEncoder:
     def __init__(self, tokenizer: Tokenizer, end_of_turn: str) -> None:
         self._tokenizer = tokenizer
         self._end_of_turn = end_of_turn
-        self._remembered: OrderedDict[str, Ids] = OrderedDict()
+        self._cached: OrderedDict[str, Ids] = OrderedDict()
         self._num_characters = 0
 
     def encode(self, text: str) -> Ids:
-        """The ids of a text that starts where a special token ends or starts."""
+        """The ids of a text that starts directly before or after a special token."""
         pieces = [self._encode_piece(piece) for piece in self._pieces(text)]
         return np.concatenate(pieces) if pieces else np.empty(0, TOKEN)
 
@@ -36,12 +36,12 @@ class PromptEncoder:
     def _encode_piece(self, piece: str) -> Ids:
         if len(piece) < MIN_PIECE:
             return np.array(self._tokenizer.encode(piece), TOKEN)
-        ids = self._remembered.get(piece)
+        ids = self._cached.get(piece)
         if ids is None:
-            ids = self._remembered[piece] = np.array(self._tokenizer.encode(piece), TOKEN)
+            ids = self._cached[piece] = np.array(self._tokenizer.encode(piece), TOKEN)
             self._num_characters += len(piece)
-        self._remembered.move_to_end(piece)
-        while self._num_characters > MAX_REMEMBERED:
-            forgotten, _ = self._remembered.popitem(last=False)
-            self._num_characters -= len(forgotten)
+        self._cached.move_to_end(piece)
+        while self._num_characters > MAX_CACHED:
+            dropped, _ = self._cached.popitem(last=False)
+            self._num_characters -= len(dropped)
         return ids

@@ -1,4 +1,4 @@
-"""Recorded outputs in the words that their clients saw: a prefill in front, up to a stop string, without the end token."""
+"""Recorded outputs as the text that their clients saw: with the prefill, up to a stop string, without the end token."""
 
 from gateway.attach.episode_history import EpisodeHistory
 from gateway.attach.prompt import Prompt
@@ -16,12 +16,12 @@ class RecordedText:
         self._reader = reader
 
     def matches(self, rendered: str, anchor: Anchor, history: EpisodeHistory) -> bool:
-        """Whether a rendered message is the one that ends here."""
+        """Whether a rendered message means the same as the recorded one that ends here."""
         tail = self._tail_before(anchor, history) if self._reader.reads_reasoning else ""
         return self._reader.agree(rendered, self._text(anchor, history), tail)
 
     def reasoning(self, anchor: Anchor, history: EpisodeHistory) -> str:
-        """What the message that ends here thought."""
+        """The reasoning of the message that ends here."""
         known = history.reasoning.get(anchor)
         if known is None:
             text, tail = self._text(anchor, history), self._tail_before(anchor, history)
@@ -29,7 +29,7 @@ class RecordedText:
         return known
 
     def tail(self, prompt: Prompt) -> str:
-        """The end of a prompt as text, enough to see whether it opens the reasoning."""
+        """The end of a prompt as text, long enough to see whether it opens the reasoning."""
         return self._tokenizer.decode(prompt.tail(TAIL_TOKENS))
 
     def _text(self, anchor: Anchor, history: EpisodeHistory) -> str:
@@ -38,7 +38,7 @@ class RecordedText:
         return self._tokenizer.decode(history.forced_ids(first)) + "".join(shown)
 
     def _shown(self, anchor: Anchor, history: EpisodeHistory) -> str:
-        """An output as its client saw it: of the special tokens only markup, and nothing from a stop string on."""
+        """An output as its client saw it: without special tokens other than markup, cut at a stop string."""
         ids = history.output_ids(anchor)
         sampled = ids[:-1] if ids and ids[-1] in self._tokenizer.eos_ids else ids
         decoder = self._tokenizer.stream_decoder(self._reader.markers)
@@ -46,7 +46,7 @@ class RecordedText:
         return stop.push(decoder.push(sampled) + decoder.finish()) + stop.finish()
 
     def _tail_before(self, anchor: Anchor, history: EpisodeHistory) -> str:
-        """The end of the prompt that the message was said to."""
+        """The end of the prompt that the message answers."""
         turn = history.trie.turn(history.message(anchor)[0].turn_id)
         start = Anchor(turn.id, -1, len(turn.context_ids) - turn.forced)
         return self._tokenizer.decode(history.trie.tail(start, TAIL_TOKENS))

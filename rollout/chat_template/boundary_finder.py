@@ -1,7 +1,7 @@
-"""Boundaries at the cost of what is new: the template renders a short window of the conversation instead of all of it.
+"""Finds turn boundaries by rendering a short window of the conversation instead of all of it.
 
-How short it may be is tried when the template is loaded: a window is used only if it gave the boundary of the whole
-conversation for every sample.
+How short the window may be is tried when the template is loaded: a window is used only if it gave the same boundary as
+the whole conversation for every sample.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Sample = tuple[Sequence[Message], Sequence[Tool] | None, int]
 
 
 class Window(Enum):
-    """How much history decides the rendering of what follows an output; a leading system message always does."""
+    """How much of the history the rendering after an output depends on, besides a leading system message."""
 
     LAST_OUTPUT = "the last user message and the output"
     SINCE_USER = "everything from the last user message on"
@@ -67,42 +67,42 @@ class BoundaryFinder:
             normal = self._renderer.normalized(shown)
             cut = start + len(shown) - len(messages)
             try:
-                # Which tools there are is said in the head, and the head is not in the answer.
+                # The tools are listed in the head, and the boundary does not hold the head.
                 boundary = self._cutter.cut(normal, ONE_TOOL if tools else None, cut, extra)
                 if tools and boundary is not None and STAND_IN in boundary.suffix:
-                    # Or it is said again with a question.
+                    # This template repeats the tools after a question.
                     return self._cutter.cut(normal, tools, cut, extra)
             except TemplateError:
-                pass  # the window breaks a rule that the conversation may keep
+                pass  # the window may break a rule of the template that the whole conversation keeps
             else:
                 return boundary
         return self._cutter.cut(self._renderer.normalized(messages), tools, start, extra)
 
     def _narrowest_safe(self, *, with_user: bool) -> tuple[Window, str]:
-        """The window, and in a word what becomes of outputs that the template shows again as they were."""
+        """The window, and whether outputs that the template shows unchanged are "bridged" or it "branches"."""
         samples = [
             (sample, self._through(Window.WHOLE, *sample))
             for sample in self._samples(with_user=with_user)
         ]
-        if any(_swallows(boundary, sample) for sample, boundary in samples):
+        if any(_includes_next(boundary, sample) for sample, boundary in samples):
             return Window.UNKNOWN, "branches"
-        becomes = "bridged" if any(boundary for _, boundary in samples) else "branches"
+        outcome = "bridged" if any(boundary for _, boundary in samples) else "branches"
         for window in (Window.LAST_OUTPUT, Window.SINCE_USER):
             if all(self._through(window, *sample) == boundary for sample, boundary in samples):
-                return window, becomes
-        return Window.WHOLE, becomes
+                return window, outcome
+        return Window.WHOLE, outcome
 
     def _samples(self, *, with_user: bool) -> Iterator[Sample]:
-        """Every place in the sample conversations where something follows an output, if the template takes it."""
+        """Every place in the sample conversations where messages follow an output, if the template accepts them."""
         for messages, tools in CONVERSATIONS:
             outputs = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
             for start in (index + 1 for index in outputs):
                 for end in range(start + 1, min(start + 4, len(messages)) + 1):
                     has_user = any(message["role"] == "user" for message in messages[start:end])
-                    if has_user is with_user and self._takes(messages[:end], tools):
+                    if has_user is with_user and self._accepts(messages[:end], tools):
                         yield messages[:end], tools, start
 
-    def _takes(self, messages: Sequence[Message], tools: Sequence[Tool] | None) -> bool:
+    def _accepts(self, messages: Sequence[Message], tools: Sequence[Tool] | None) -> bool:
         try:
             self._renderer.prompt(self._renderer.normalized(messages), tools)
         except TemplateError:
@@ -118,7 +118,7 @@ def _shown(window: Window, messages: Sequence[Message], start: int) -> list[Mess
     while head < start and messages[head].get("role") in HEAD_ROLES:
         head += 1
     user = start - 2
-    while user >= head and not _asks(messages[user]):
+    while user >= head and not _is_question(messages[user]):
         user -= 1
     if user < head:
         return None
@@ -127,15 +127,15 @@ def _shown(window: Window, messages: Sequence[Message], start: int) -> list[Mess
     return [*messages[:head], messages[user], *messages[start - 1 :]]
 
 
-def _asks(message: Message) -> bool:
-    """Whether a user speaks; Qwen's templates take a user message of this form for a tool's answer."""
+def _is_question(message: Message) -> bool:
+    """Whether this is a user's message; Qwen's templates treat one of this form as a tool's result."""
     return message.get("role") == "user" and not str(message.get("content")).startswith(
         "<tool_response>"
     )
 
 
-def _swallows(boundary: TurnBoundary | None, sample: Sample) -> bool:
-    """Whether what follows the output was taken for a part of it."""
+def _includes_next(boundary: TurnBoundary | None, sample: Sample) -> bool:
+    """Whether the boundary's output includes the messages that follow it."""
     messages, _, start = sample
     return boundary is not None and any(
         message["content"].strip() in boundary.output

@@ -1,4 +1,4 @@
-"""The model's own chat template: whole prompts, and the suffix that continues ids which are stored already."""
+"""The model's own chat template: whole prompts, and the suffix that continues stored ids."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Bridge(msgspec.Struct, frozen=True):
 
 
 class MessageOpening(msgspec.Struct, frozen=True):
-    """How an assistant's message begins whose first words are given: `said` in place of the prompt's end `unsaid`.
+    """How an assistant's message begins if its first words are given: `text` replaces the prompt's end `replaced`.
 
-    A prompt may end in an open thought, and words may need a channel or a closed thought in front of them.
+    A prompt may end in an opened reasoning tag, and the words may need a channel or closed reasoning before them.
     """
 
-    unsaid: str
-    said: str
+    replaced: str
+    text: str
 
     def after(self, prompt: str) -> str:
-        """The prompt without what is not said."""
-        return prompt.removesuffix(self.unsaid)
+        """The prompt without the end that is replaced."""
+        return prompt.removesuffix(self.replaced)
 
 
 class ChatTemplate:
@@ -86,7 +86,7 @@ class ChatTemplate:
         continue_final_message: bool = False,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
-        """The text of `apply_chat_template` in transformers; `extra` are variables of the template's own."""
+        """The same text as transformers' `apply_chat_template`; `extra` holds the template's own variables."""
         if continue_final_message:
             return self._renderer.unfinished(messages, tools, extra)
         normal = self._renderer.normalized(messages)
@@ -102,25 +102,25 @@ class ChatTemplate:
         *,
         extra: Mapping[str, Any] | None = None,
     ) -> TurnBoundary | None:
-        """How the prompt goes on after the stored output that is `messages[start - 1]`.
+        """The prompt's continuation after the stored output that is `messages[start - 1]`.
 
-        None where the template now writes what was stored differently, as when it drops earlier reasoning.
+        None if the template now writes that output differently, for example without earlier reasoning.
         """
         return self._boundaries.find(messages, tools, start, extra)
 
     def opening(self, words: str, *, extra: Mapping[str, Any] | None = None) -> MessageOpening:
-        """How a message begins with these words, seen at the shortest prompt: it does not depend on the history."""
-        asked = self._renderer.normalized(SHORTEST[:1])
-        prompt = self._renderer.prompt(asked, None, extra)
-        begun = {"role": "assistant", "content": SAID}
-        head = self._renderer.unfinished([SHORTEST[0], begun], None, extra).removesuffix(SAID)
+        """How a message that starts with these words begins; the shortest prompt shows it, as history does not matter."""
+        question = self._renderer.normalized(SHORTEST[:1])
+        prompt = self._renderer.prompt(question, None, extra)
+        begun = {"role": "assistant", "content": ANSWER}
+        head = self._renderer.unfinished([SHORTEST[0], begun], None, extra).removesuffix(ANSWER)
         shared = len(os.path.commonprefix([prompt, head]))  # noqa: RUF071 - texts, not paths
         return MessageOpening(prompt[shared:], head[shared:] + words)
 
     def outputs(
         self, text: str, messages: Sequence[Message], tools: Sequence[Tool] | None
     ) -> Iterator[tuple[int, int]]:
-        """Where in the rendered conversation its outputs lie, each up to and including what ends it."""
+        """Begin and end of each output in the rendered conversation, its end token included."""
         if not self._shows_end_tokens:
             return iter(())
         return self._cutter.outputs(text, self._renderer.normalized(messages), tools)
@@ -162,19 +162,19 @@ def encode_chat(
     return ids + rest, mask + [False] * len(rest)
 
 
-SAID, NEXT = "What was said", "What comes next"
+ANSWER, NEXT = "What was said", "What comes next"
 SHORTEST: Final[Sequence[Message]] = (
     {"role": "user", "content": "Hello"},
-    {"role": "assistant", "content": SAID},
+    {"role": "assistant", "content": ANSWER},
 )
 
 
 def _end_of_turn(renderer: PromptRenderer, tokenizer: Tokenizer) -> str:
-    """The token with which the template closes an assistant message; "" where the next one's opener does."""
-    _, shown, tail = renderer.conversation(renderer.normalized(SHORTEST)).rpartition(SAID)
+    """The token that closes an assistant message; "" if the next message's opener does."""
+    _, shown, tail = renderer.conversation(renderer.normalized(SHORTEST)).rpartition(ANSWER)
     if not shown:
         raise TemplateError(
-            "the chat template does not show a text message; is it for images only?"
+            "the chat template does not show a text message; only templates that do can be served"
         )
     closing = list(_leading_tokens(tail, tokenizer))
     ending = (text for text in closing if tokenizer.token_id(text) in tokenizer.eos_ids)
@@ -182,7 +182,7 @@ def _end_of_turn(renderer: PromptRenderer, tokenizer: Tokenizer) -> str:
 
 
 def _ends(renderer: PromptRenderer, tokenizer: Tokenizer, end_of_turn: str) -> list[str]:
-    """Every token that ends a message: that of text, and that of a call where it is another (gpt-oss)."""
+    """The tokens that end a message: of a text, and of a call if that is another token (gpt-oss)."""
     with contextlib.suppress(TemplateError):
         text = renderer.conversation(renderer.normalized(probe(None)[:2])).rstrip()
         last = tokenizer.encode(text)[-1]
@@ -192,19 +192,19 @@ def _ends(renderer: PromptRenderer, tokenizer: Tokenizer, end_of_turn: str) -> l
 
 
 def _openers(renderer: PromptRenderer, tokenizer: Tokenizer) -> tuple[set[str], set[str]]:
-    """With what the template begins whatever may follow an assistant message: tokens, and in all its words."""
+    """How messages after an assistant message begin: their first tokens, and the texts before their contents."""
     tokens, words = set(), set()
     for role in ("user", "tool"):
         chat = renderer.normalized([*SHORTEST, {"role": role, "content": NEXT}])
         with contextlib.suppress(TemplateError):
-            tail = renderer.conversation(chat).rpartition(SAID)[2]
+            tail = renderer.conversation(chat).rpartition(ANSWER)[2]
             tokens |= set(itertools.islice(_leading_tokens(tail, tokenizer), 1))
             words.add(tail.partition(NEXT)[0])
     return tokens, {text for text in words if text.strip()}
 
 
 def _leading_tokens(text: str, tokenizer: Tokenizer) -> Iterator[str]:
-    """The added tokens that the text begins with, spaces aside."""
+    """The added tokens at the beginning of a text; spaces are skipped."""
     for token in tokenizer.encode(text.lstrip()):
         added = tokenizer.decode([token])
         if tokenizer.token_id(added) is None:

@@ -1,4 +1,4 @@
-"""OpenAI's messages as one template wants them; what templates do not agree on is tried when the template is loaded."""
+"""OpenAI's messages in the form that one template expects; differences between templates are tried at load."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def probe(content: str | None) -> Sequence[Message]:
     """A call and its result."""
     function = {"name": "price", "arguments": {"item": SHOWN_ARGUMENT}}
     call = {"id": "c00000000", "type": "function", "function": function}
-    said = {"role": "assistant", "content": content, "reasoning_content": SHOWN_REASON}
+    answer = {"role": "assistant", "content": content, "reasoning_content": SHOWN_REASON}
     result = {"role": "tool", "tool_call_id": call["id"], "content": "33"}
-    return ({"role": "user", "content": "Hello"}, {**said, "tool_calls": [call]}, result)
+    return ({"role": "user", "content": "Hello"}, {**answer, "tool_calls": [call]}, result)
 
 
 class MessageForm(msgspec.Struct, frozen=True):
-    """Without any of these, messages are as Hugging Face's documentation describes them."""
+    """How a template's messages differ from those that Hugging Face documents."""
 
-    knows_developer: bool = False  # and has more for that role than for system
-    joins_arguments: bool = False  # to a string: they stay JSON text (DeepSeek)
-    wants_no_content: bool = False  # beside a call: an empty one hides the call (DeepSeek R1)
-    names_results: bool = False  # a tool's answer names its function (Hermes)
+    knows_developer: bool = False  # the role developer; otherwise it becomes system
+    joins_arguments: bool = False  # arguments stay JSON text (DeepSeek)
+    wants_no_content: bool = False  # an empty content beside a call hides the call (DeepSeek R1)
+    names_results: bool = False  # a tool's result names its function (Hermes)
     reasoning: Literal["reasoning_content", "thinking", "parts"] = "reasoning_content"
-    thinks_or_speaks: bool = False  # before a call, never both (gpt-oss)
-    describes_tools: bool = False  # refuses a tool without a description (gpt-oss)
-    shows_images: bool = False  # and takes contents with one in parts
+    reasoning_or_content: bool = False  # before a call, never both (gpt-oss)
+    describes_tools: bool = False  # a tool needs a description (gpt-oss)
+    shows_images: bool = False  # a content with an image is a list of parts
 
     @classmethod
     def fitting(cls, source: str, render: Render) -> MessageForm:
-        """The form nearest to the plain one in which the template shows a call and the reasoning before it."""
+        """The form closest to the documented one in which the template shows a call and the reasoning before it."""
 
         def tried(form: MessageForm, content: str | None = None, *tools: Tool) -> str | None:
             try:
@@ -62,15 +62,15 @@ class MessageForm(msgspec.Struct, frozen=True):
         for reasoning in ("reasoning_content", "thinking", "parts"):
             thinking = structs.replace(form, reasoning=reasoning)
             if _shows_reason(tried(thinking) or ""):
-                speaks = tried(thinking, "So.") is not None
-                form = structs.replace(thinking, thinks_or_speaks=not speaks)
+                has_both = tried(thinking, "So.") is not None
+                form = structs.replace(thinking, reasoning_or_content=not has_both)
                 break
         described = structs.replace(form, describes_tools=True)
         is_needed = tried(form, None, BARE_TOOL) is None and tried(described, None, BARE_TOOL)
         return described if is_needed else form
 
     def tools(self, tools: Sequence[Tool] | None) -> Sequence[Tool] | None:
-        """The tools for the template, which has no word for none of them."""
+        """The tools for the template; None rather than an empty list."""
         if not self.describes_tools:
             return tools or None
         return [
@@ -78,7 +78,7 @@ class MessageForm(msgspec.Struct, frozen=True):
         ] or None
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The messages for the template; they themselves are left as they are."""
+        """The messages for the template, as copies."""
         formed = [self._message(each) for each in messages]
         if self.names_results:
             called: dict[object, str] = {}
@@ -101,7 +101,7 @@ class MessageForm(msgspec.Struct, frozen=True):
             plain["tool_calls"] = [self._call(call) for call in calls]
             if self.wants_no_content and not plain["content"]:
                 plain["content"] = None
-        if reasoning and not (self.thinks_or_speaks and calls and plain["content"]):
+        if reasoning and not (self.reasoning_or_content and calls and plain["content"]):
             self._add_reasoning(plain, reasoning)
         return plain
 
@@ -122,7 +122,7 @@ class MessageForm(msgspec.Struct, frozen=True):
 
 
 def _shows_reason(text: str) -> bool:
-    """Whether a thought is shown, and not a list of parts as Python or JSON spells it."""
+    """Whether the text shows the reasoning itself, not a list of parts in Python or JSON spelling."""
     return SHOWN_REASON in text and not any(q in text for q in ("'thinking'", '"thinking"'))
 
 
@@ -136,7 +136,7 @@ def _calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _as_mapping(arguments: Any) -> Any:
-    """A JSON object as a mapping; what a model got wrong stays the text it wrote."""
+    """A JSON object as a mapping; anything else stays the text that the model wrote."""
     parsed = parsed_arguments(arguments)
     return arguments if isinstance(arguments, str) and not isinstance(parsed, dict) else parsed
 

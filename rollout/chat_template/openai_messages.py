@@ -1,4 +1,4 @@
-"""What OpenAI's messages hold: contents as text, reasoning, arguments as values."""
+"""Reads OpenAI's messages: contents as text, reasoning, arguments as values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rollout.chat_template.rendering import TemplateError
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
 
-MAX_NESTING = 200  # levels; orjson writes 254, with those around the arguments
+MAX_NESTING = 200  # levels; orjson writes at most 254, those around the arguments included
 LONG_NUMBER = re.compile(r"\d{18}")
 
 
 def reasoning_of(message: Message) -> str:
-    """The reasoning an assistant message carries, in its own field or inside its content."""
+    """The reasoning of an assistant message, from its own field or from its content."""
     if reasoning := message.get("reasoning_content"):
         return str(reasoning).strip()
     before, closed, _ = (message["content"] or "").partition("</think>")
@@ -27,7 +27,7 @@ def reasoning_of(message: Message) -> str:
 
 
 def parts_of(content: Any) -> str | list[dict[str, str]]:
-    """A message's content: the order of its texts and images, or its text if it has no image."""
+    """A message's texts and images in order, or its text if it has no image."""
     if not isinstance(content, list) or not any(map(_is_image, content)):
         return text_of(content)
     return [
@@ -63,7 +63,7 @@ def _part_text(part: Any) -> str:
 
 
 def parsed_arguments(arguments: object) -> object:
-    """Arguments travel as JSON text; what is no JSON, or too deep to be written again, stays text."""
+    """The value of arguments in JSON; text that is no JSON, or too deep to be written again, stays text."""
     if arguments is None or arguments == "":
         return {}
     if not isinstance(arguments, str):

@@ -1,4 +1,4 @@
-"""Messages to text with one model's template, by the fastest engine that gives Hugging Face's text."""
+"""Renders messages with one model's template, by the fastest Jinja engine that gives Hugging Face's text."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from rollout.chat_template.sample_chats import CONVERSATIONS
 log = logging.getLogger(__name__)
 
 Normalized = Sequence[dict[str, Any]]
-PYTHON_SPACES = "\x1c\x1d\x1e\x1f"  # Python's strip() takes them away, minijinja's does not
-CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "  # its space tells whether the template trims contents
+PYTHON_SPACES = "\x1c\x1d\x1e\x1f"  # Python's strip() removes them, minijinja's does not
+CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "  # its space shows whether the template trims contents
 
 
 class PromptRenderer:

@@ -1,6 +1,6 @@
 """Conversations on which a template is tried when it is loaded: turns with and without reasoning, tool loops, edges.
 
-No user or tool says anything that an assistant says too.
+No user or tool message has a text that an assistant message has too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOOLS: Final[Sequence[Tool]] = (
     },
 )
 STAND_IN: Final = "stand_in_for_tools"
-# Stands for any tools where only their being there matters.
+# Stands for any tools where it matters only that there are some.
 ONE_TOOL: Final[Sequence[Tool]] = (
     {
         "type": "function",

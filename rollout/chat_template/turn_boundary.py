@@ -1,7 +1,7 @@
-"""Where, in a rendered conversation, an output lies whose ids are stored, and what follows it.
+"""Cuts a rendered conversation at a stored output: the output itself, its end of turn, and the text after it.
 
-An output begins where the prompt that it answered ends, and ends with the first token that can end it, or, in a template
-without such tokens, where the words begin that introduce the next message.
+An output begins where the prompt that it answers ends. It ends with the first token that can end it or, in a template
+without such tokens, where the text that introduces the next message begins.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rollout.chat_template.rendering import TemplateError
 class TurnBoundary(msgspec.Struct, frozen=True):
     """Three consecutive pieces of a prompt.
 
-    `output` is the stored output as the template renders its message now, `end_of_turn` closes it ("" where the next
-    message's opener does), `suffix` is the rest, up to and including the generation prompt.
+    `output` is the stored output as the template renders its message now, `end_of_turn` closes it ("" if the next
+    message's opener does), `suffix` is the rest, the generation prompt included.
     """
 
     output: str
@@ -29,7 +29,7 @@ class TurnBoundary(msgspec.Struct, frozen=True):
 
 
 class BoundaryCutter:
-    """Knows how one template ends an assistant's message: by one of `ends`, or with what may open the next one."""
+    """Cuts conversations of one template, whose assistant messages end with one of `ends` or before an opener."""
 
     def __init__(
         self, renderer: PromptRenderer, *, ends: Collection[str], openers: Collection[str]
@@ -45,7 +45,7 @@ class BoundaryCutter:
         start: int,
         extra: Mapping[str, Any] | None = None,
     ) -> TurnBoundary | None:
-        """The boundary after `messages[start - 1]`; None if it is not rendered now as it was sampled."""
+        """The boundary after `messages[start - 1]`; None if that message is not rendered as it was sampled."""
         text = self._renderer.prompt(messages, tools, extra)
         output = self._find(text, messages[:start], tools, extra)
         if output is None:
@@ -90,7 +90,7 @@ class BoundaryCutter:
         return begin, end
 
     def _search_from(self, text: str, begin: int, message: Mapping[str, Any]) -> int | None:
-        """From where to look for an end: behind a content that spells one itself, if that is told from a real one."""
+        """Where to start the search for an end: after a content that spells an end itself; None if that is ambiguous."""
         if not self._spells_end(message):
             return begin
         content = message["content"]
@@ -100,5 +100,5 @@ class BoundaryCutter:
         return found + len(content.strip()) if found >= 0 else None
 
     def _spells_end(self, message: Mapping[str, Any]) -> bool:
-        spoken = repr(message)
-        return any(mark in spoken for mark in self._marks)
+        spelled = repr(message)
+        return any(mark in spelled for mark in self._marks)

@@ -1,7 +1,7 @@
-"""The credit that training gave to an episode's tokens, as the store keeps it beside the turns.
+"""The advantages of an episode's trained tokens, as the store keeps them beside the turns.
 
-One float32 per trained token in the order of the episode's rows, or a single one where all are equal, as they are when
-advantages are taken per episode: 4 bytes.
+One float32 per trained token in the order of the episode's rows, or a single one if all are equal, as they are if
+advantages are computed per episode.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ ADVANTAGE = np.dtype("<f4")
 
 
 class Credit(msgspec.Struct, frozen=True, gc=False):
-    """What training gave one episode: the packed advantages, and how many of its tokens reached a gradient."""
+    """One episode's packed advantages, and how many of its tokens reached a gradient."""
 
     advantages: bytes
     num_tokens: int
-    left_out: DiscardReason | None = None  # why nothing of it may train, although its group does
+    left_out: DiscardReason | None = None  # why the episode does not train although its group does
 
 
 def pack_advantages(advantages: Iterable[NDArray[np.float32]]) -> bytes:

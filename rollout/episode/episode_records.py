@@ -1,4 +1,4 @@
-"""What the store says about an episode besides its turns."""
+"""Records of an episode besides its turns: what opens it, its header, and what the store returns."""
 
 from enum import StrEnum
 
@@ -11,10 +11,10 @@ from rollout.episode.turn import Turn
 
 
 class HistoryPolicy(StrEnum):
-    """What a prompt holds of reasoning that was sampled and that the client did not send back."""
+    """What a prompt holds if reasoning was sampled and the client did not send it back."""
 
-    STICKY = "sticky"  # what was sampled, as stored: the model goes on from its own thoughts
-    VERBATIM = "verbatim"  # what the client sent and nothing else, which makes a branch
+    STICKY = "sticky"  # the reasoning as it was sampled and stored
+    VERBATIM = "verbatim"  # only what the client sent, which makes a branch
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, gc=False):
@@ -86,7 +86,7 @@ class ListedEpisode(msgspec.Struct, frozen=True, gc=False):
 
 
 class BegunTurn(msgspec.Struct, frozen=True, gc=False):
-    """What a turn needs to start: turns the caller has not seen, and the recorded reply if this is a retry."""
+    """What a turn needs to start: the turns that the caller has not seen, and the recorded reply of a retry."""
 
     header: EpisodeHeader
     turns: list[bytes]
@@ -94,7 +94,7 @@ class BegunTurn(msgspec.Struct, frozen=True, gc=False):
 
 
 class SettledEpisode(msgspec.Struct, frozen=True, gc=False):
-    """An episode that the ledger must hear about; `sequence` acknowledges exactly this hearing."""
+    """An episode that the ledger must record; `sequence` acknowledges exactly this entry of the outbox."""
 
     header: EpisodeHeader
     reward: float

@@ -1,4 +1,4 @@
-"""Episodes of one task that are compared with each other, and a trainer's hold on them."""
+"""Episodes of one task that are compared with each other, and a trainer's claim on them."""
 
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -13,7 +13,7 @@ JudgedBy: TypeAlias = Literal["oldest", "newest", "none"]
 
 
 class GroupStatus(StrEnum):
-    """Where a group stands."""
+    """The states that a group passes through."""
 
     OPEN = "open"
     READY = "ready"
@@ -48,4 +48,4 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     group_id: str
     episodes: tuple[EpisodeView, ...]
     deliveries: int
-    weight: float = 1.0  # of its loss; less for a group that was preferred to others
+    weight: float = 1.0  # of its loss; below 1 for a group that was preferred to others

@@ -1,6 +1,6 @@
-"""What the environment said about an episode: single rewards, and all of an episode's rewards added up.
+"""Single rewards, and all rewards of an episode added up.
 
-Names are weighted in one place, here, with weights the project keeps in the store; a name without a weight counts once.
+Only this module weights reward names, by the weights that the project keeps in the store; a name without one counts once.
 """
 
 import math
@@ -52,7 +52,7 @@ class Reward(msgspec.Struct, frozen=True, gc=False):
 
 
 class RewardAnswer(msgspec.Struct, frozen=True, gc=False):
-    """What was recorded; repeating an idempotency key gives the same answer again."""
+    """The recorded reward; repeating an idempotency key gives the same answer."""
 
     episode_id: str
     place: RewardPlace
@@ -62,7 +62,7 @@ class RewardAnswer(msgspec.Struct, frozen=True, gc=False):
 
 
 class Rewards(msgspec.Struct, frozen=True, gc=False):
-    """An episode's rewards as they stand."""
+    """An episode's current rewards."""
 
     values: Mapping[RewardPlace, float] = {}
     weights: Mapping[str, float] = {}
@@ -105,7 +105,7 @@ class Rewards(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def total(self) -> float:
-        """Everything the episode earned, turns included."""
+        """The weighted sum of all rewards, those of turns included."""
         return math.fsum(self._weighted(place.name, v) for place, v in self.values.items())
 
     def _weighted(self, name: str, value: float) -> float:

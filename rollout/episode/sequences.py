@@ -3,9 +3,9 @@
 Rows are the leaves of the trie, longest first. A sampled span that several rows share trains in the first of them and is
 context in the others, so that every sampled, trainable token trains exactly once.
 
-Of a turn with several outputs (`n` > 1) the agent goes on with one, and the episode's reward is for that one. An output is
-TAKEN if the prompt of a later turn that trains holds all of it, or if a reward names it. Once some of a turn's outputs are
-taken the others do not train. Where none is, nothing says which the agent used, as in a vote among all: they all train.
+A turn may have several outputs (`n` > 1), but the agent continues with one, and the episode's reward is for that one. An
+output is TAKEN if the prompt of a later turn that trains holds all of it, or if a reward names it. If some outputs of a
+turn are taken, the others do not train. If none is, the agent may have used all (a vote, for example): they all train.
 """
 
 import msgspec
@@ -26,9 +26,9 @@ class TokenSequence(msgspec.Struct, frozen=True, eq=False, gc=False):
     behavior_logprobs: NDArray[np.float32]  # 0 where the mask is false
     versions: NDArray[np.int32]  # policy version that sampled the token, -1 where the mask is false
     turns: NDArray[np.int32]  # ordinal of the turn that sampled the token, -1 likewise
-    flags: NDArray[np.int32]  # OutputFlags of the output it belongs to, 0 likewise
+    flags: NDArray[np.int32]  # OutputFlags of the token's output, 0 likewise
     num_unmerged: int = 0  # tokens in one row for each output that trains here to its end
-    media: tuple[Media, ...] = ()  # what its placeholder tokens stand for
+    media: tuple[Media, ...] = ()  # the images of its placeholder tokens
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -39,12 +39,14 @@ def linearize(trie: Trie, episode_id: str = "") -> list[TokenSequence]:
 
     Turns (P1, O1), (P1 O1 P2, O2), (P1 P3, O3)  ->  [P1 O1 P2 O2], [P1 P3 O3]; each O trains once, P never.
     """
-    trained: dict[Span, int] = {}  # how many tokens at the start of each span have their row
+    trained: dict[
+        Span, int
+    ] = {}  # how many tokens at the start of each span train in an earlier row
     return [row(trie, leaf, trained, episode_id=episode_id) for leaf in leaves(trie)]
 
 
 def leaves(trie: Trie) -> list[Span]:
-    """Trainable spans that no other trainable span continues, longest way first, then by turn."""
+    """Trainable spans that no other trainable span continues, longest path first, then by turn."""
     found = [span for span in trie.spans() if is_trainable(trie, span)]
     continued = {
         passed for span in found for passed, end in path(Place(span, 0))[:-1] if end == len(passed)
@@ -56,7 +58,7 @@ def leaves(trie: Trie) -> list[Span]:
 
 
 def is_trainable(trie: Trie, span: Span) -> bool:
-    """Sampled, not abandoned, of a turn that trains, not empty, and not passed over for another choice."""
+    """Sampled, not empty, not abandoned, in a turn that trains, and not passed over for another output."""
     if span.is_context or not len(span) or trie.turn_at(span.turn).kind != "train":
         return False
     return not trie.sampled(span).is_abandoned and not is_passed_over(trie, span)
@@ -87,10 +89,10 @@ def is_taken(trie: Trie, span: Span) -> bool:
 
 
 def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) -> TokenSequence:
-    """The way from the root to a leaf; marks what it trains in `trained`."""
+    """The tokens from the root to a leaf; records what they train in `trained`."""
     length = leaf.depth + len(leaf)
-    way = path(Place(leaf, len(leaf)))
-    fresh = [(s, end) for s, end in way if is_trainable(trie, s) and trained.get(s, 0) < end]
+    steps = path(Place(leaf, len(leaf)))
+    fresh = [(s, end) for s, end in steps if is_trainable(trie, s) and trained.get(s, 0) < end]
     sequence = TokenSequence(
         episode_id=episode_id,
         tokens=np.empty(length, np.int32),
@@ -100,9 +102,9 @@ def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) ->
         turns=np.full(length, -1, np.int32),
         flags=np.zeros(length, np.int32),
         num_unmerged=sum(span.depth + end for span, end in fresh if end == len(span)),
-        media=tuple(media_on(way)),
+        media=tuple(media_on(steps)),
     )
-    for span, end in way:
+    for span, end in steps:
         sequence.tokens[span.depth : span.depth + end] = span.tokens[:end]
     for span, end in fresh:
         fill(sequence, trie, span, trained.get(span, 0), end)
@@ -111,7 +113,7 @@ def row(trie: Trie, leaf: Span, trained: dict[Span, int], *, episode_id: str) ->
 
 
 def fill(sequence: TokenSequence, trie: Trie, span: Span, start: int, end: int) -> None:
-    """Let tokens [start, end) of a sampled span train in this row."""
+    """Make tokens [start, end) of a sampled span train in this row."""
     output = trie.sampled(span)
     here = slice(span.depth + start, span.depth + end)
     sequence.action_mask[here] = True

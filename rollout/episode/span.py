@@ -1,4 +1,4 @@
-"""Spans of tokens that hang below each other, places in them, and the way from the root to a place."""
+"""Spans of tokens in a trie, places in them, and the path from the root to a place."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from rollout.episode.turn import Ids, Media
 
 
 class Span:
-    """Tokens that follow each other below one place of the trie: what a turn added to the context, or an output."""
+    """Consecutive tokens that start at one place of the trie: the context that a turn added, or an output."""
 
     __slots__ = (
         *("_encoded", "children", "depth", "keys", "media", "offset"),
@@ -21,7 +21,7 @@ class Span:
         self.offset = place.offset  # how many of the parent's tokens come before
         self.depth = place.depth  # how many tokens of the episode come before
         self.tokens = tokens
-        self.keys = tokens  # what tells tokens apart: in an image's run, the image
+        self.keys = tokens  # what spans are compared by: the tokens, or the image in an image's run
         self.media: tuple[Media, ...] = ()
         self.turn = turn  # ordinal of the turn that added the span
         self.start = start  # where the span starts in that turn's context, or output
@@ -33,7 +33,7 @@ class Span:
         return len(self.tokens)
 
     def encoded(self, end: int) -> bytes:
-        """The first `end` tokens as JSON numbers with commas between; those of the whole span are kept."""
+        """The first `end` tokens as JSON numbers with commas between; the JSON of the whole span is cached."""
         if end < len(self):
             return encode_tokens(self.tokens[:end])
         self._encoded = self._encoded or encode_tokens(self.tokens)
@@ -45,7 +45,7 @@ class Span:
 
 
 class Place(NamedTuple):
-    """Behind the first `offset` tokens of a span; the root is before any span."""
+    """After the first `offset` tokens of a span; the root is before all spans."""
 
     span: Span | None
     offset: int
@@ -59,7 +59,7 @@ ROOT = Place(None, 0)
 
 
 def path(place: Place) -> list[tuple[Span, int]]:
-    """The spans from the root to a place, and how many tokens of each belong to the way."""
+    """The spans from the root to a place, and how many tokens of each the path takes."""
     steps = []
     span, end = place.span, place.offset
     while span is not None:
@@ -69,14 +69,14 @@ def path(place: Place) -> list[tuple[Span, int]]:
 
 
 def media_on(steps: list[tuple[Span, int]]) -> list[Media]:
-    """The images on a way from the root."""
+    """The images on a path from the root."""
     return [
         image.moved(span.depth) for span, end in steps for image in span.media if image.end <= end
     ]
 
 
 def climb(place: Place, num_tokens: int) -> Place:
-    """The place this many tokens closer to the root; behind a token, never before the first token of a span."""
+    """The place this many tokens closer to the root; it is after a token, never before the first token of a span."""
     target = place.depth - num_tokens
     span = place.span
     while span is not None and span.depth >= target:

@@ -1,8 +1,8 @@
 """An episode as a trie of token spans: a fold over its log of turns, so that concurrent commits commute.
 
-Identity is by tokens, and by the image where a token only stands for one. Contexts that agree share their spans; outputs
-never do, because two outputs with the same tokens were sampled twice and train twice. Nothing is ever split: a child hangs
-at an offset inside its parent.
+Spans are equal if their tokens are, and their images for placeholder tokens. Equal contexts share a span. Outputs never
+share one: two outputs with the same tokens were sampled twice and train twice. A span is never split; a child starts at
+an offset inside its parent.
 """
 
 from array import array
@@ -15,7 +15,7 @@ from rollout.episode.turn import TOKEN, Anchor, Ids, MalformedTurn, Media, Outpu
 
 
 class Trie:
-    """All that an episode's turns sampled and were shown, each distinct token once."""
+    """All tokens that an episode's turns read and sampled, each distinct one once."""
 
     def __init__(
         self, turns: Iterable[Turn] = (), *, rewarded: Collection[tuple[str, int]] = ()
@@ -27,7 +27,9 @@ class Trie:
         self._outputs: list[list[Span]] = []
         self._roots: list[Span] = []
         self._chains: dict[str, list[Anchor]] = {}
-        self._images: dict[str, int] = {}  # a key for each, below every token
+        self._images: dict[
+            str, int
+        ] = {}  # a key per image, made negative so that it equals no token
         for turn in turns:
             self.extend(turn)
 
@@ -42,7 +44,7 @@ class Trie:
 
     @property
     def num_tokens(self) -> int:
-        """Distinct tokens: what the episode would need if nothing were stored twice."""
+        """The number of distinct tokens."""
         return sum(len(span) for span in self.spans())
 
     def turn(self, turn_id: str) -> Turn:
@@ -54,7 +56,7 @@ class Trie:
         return self._turns[ordinal]
 
     def extend(self, turn: Turn) -> None:
-        """Fold the next turn of the log in. A turn that is in already changes nothing."""
+        """Add the next turn of the log. Adding a turn again changes nothing."""
         if turn.id in self._ordinals:
             return
         ordinal = len(self._turns)
@@ -87,7 +89,7 @@ class Trie:
         return [span.encoded(end) for span, end in path(self._place(anchor)) if end]
 
     def tail(self, anchor: Anchor | None, num_tokens: int) -> list[int]:
-        """The last so many tokens before the anchor, at the cost of those."""
+        """The last `num_tokens` tokens before the anchor; reads no others."""
         found: list[int] = []
         span, end = self._place(anchor)
         while span is not None and len(found) < num_tokens:
@@ -101,10 +103,10 @@ class Trie:
         return media_on(path(self._place(anchor))) if self._images else []
 
     def longest_prefix(
-        self, ids: "array[int] | Ids", media: Sequence[Media] = (), *, behind: Anchor | None = None
+        self, ids: "array[int] | Ids", media: Sequence[Media] = (), *, after: Anchor | None = None
     ) -> tuple[Anchor | None, int]:
-        """Where tokens leave the trie behind an anchor, or the root, and how many of them are known up to there."""
-        start = best = self._place(behind)
+        """Where these tokens leave the trie after an anchor, or the root, and how many of them the trie has."""
+        start = best = self._place(after)
         wanted = self._keys(np.asarray(ids, TOKEN), media)
         stack = list(self._roots) if start.span is None else [start.span]
         while stack:
@@ -117,7 +119,7 @@ class Trie:
                 best = Place(span, common)
             stack.extend(child for child in span.children if skipped <= child.offset <= common)
         num_shared = best.depth - start.depth
-        return (self._anchor(best) if num_shared else behind), num_shared
+        return (self._anchor(best) if num_shared else after), num_shared
 
     def spans(self) -> Iterator[Span]:
         """Every span, parents before their children."""
@@ -132,7 +134,7 @@ class Trie:
         return self._outputs[span.turn]
 
     def sampled(self, span: Span) -> Output:
-        """The output behind a span that is not context."""
+        """The output of a span that is not context."""
         return self._turns[span.turn].outputs[span.output]
 
     def _index(self, turn: Turn) -> None:
@@ -141,7 +143,7 @@ class Trie:
             self._chains.setdefault(chain, []).append(end)
 
     def _place(self, anchor: Anchor | None) -> Place:
-        """Where an anchor points to, counted back from the end of the turn's context or output."""
+        """The place of an anchor, counted back from the end of the turn's context or output."""
         if anchor is None:
             return ROOT
         ordinal = self._ordinals.get(anchor.turn_id)
@@ -165,7 +167,7 @@ class Trie:
         return Anchor(self._turns[span.turn].id, span.output, span.start + place.offset)
 
     def _add_context(self, place: Place, turn: Turn, ordinal: int) -> Place:
-        """Follow contexts that are there already, then hang up what is new."""
+        """Follow the contexts that are present, then add the new tokens as a span."""
         ids = turn.context_ids
         keys = self._keys(ids, turn.media)
         done = 0
@@ -181,7 +183,7 @@ class Trie:
         return place
 
     def _follow(self, place: Place, keys: Ids) -> Place | None:
-        """The farthest place in one context span that these tokens lead to; None if no span starts with them."""
+        """The farthest place in one context span that these tokens reach; None if no span starts with them."""
         span, offset = place
         if span is not None and span.is_context and offset < len(span):
             common = common_length(span.keys[offset:], keys)
@@ -193,7 +195,7 @@ class Trie:
         return None
 
     def _keys(self, ids: Ids, media: Sequence[Media]) -> Ids:
-        """The tokens, with each image's run replaced by a number of the image's own: two images look alike as tokens."""
+        """The tokens, with each image's run replaced by a number of that image: as tokens all images are equal."""
         if not media:
             return ids
         keys = ids.copy()

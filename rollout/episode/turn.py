@@ -1,8 +1,8 @@
 """A turn in bytes; an episode is an append-only log of turns.
 
-A turn stores only what is new: where its context starts (the anchor), the context it adds, and its outputs. Token
-ids and logprobs are little-endian int32 and float32 bytes on the wire and NumPy views in memory; lengths that
-disagree are an error at construction, so that no such turn can be stored.
+A turn stores only its new tokens: where its context starts (the anchor), the context it adds, and its outputs. Token
+ids and logprobs are little-endian int32 and float32 bytes on the wire and NumPy views in memory. Lengths that disagree
+are an error at construction, so such a turn cannot be stored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,9 @@ class OutputFlags(IntFlag):
     NONE = 0
     TRUNCATED = 1  # cut by length, no end-of-turn token was sampled
     ABANDONED = 2  # the client left; kept for audit, never trained
-    INJECTED_EOS = 4  # of context, in views: it begins with the end token that a cut output lacks
+    INJECTED_EOS = (
+        4  # only of context, in views: it begins with the end token that a cut output lacks
+    )
     CONSTRAINED = 8  # sampled under a grammar
     FORCED = 16  # a forced tool choice or an assistant prefill preceded it
     PENALIZED = 32  # penalties or logit bias moved the distribution
@@ -39,8 +41,8 @@ class OutputFlags(IntFlag):
     GREEDY = 256  # the likeliest token was taken; its logprob is what sampling would have given it
 
 
-# Not sampled from the policy's own distribution: what the setting TURNGATE_FLAGGED_TOKENS is about. What follows a prefill
-# is the policy's own choice, and a forced tool choice is flagged as the grammar that enforces it.
+# Not sampled from the policy's own distribution; the setting TURNGATE_FLAGGED_TOKENS decides about them. Tokens after a
+# prefill are the policy's own, and a forced tool choice has the flag of the grammar that enforces it.
 FLAGGED = (
     OutputFlags.CONSTRAINED | OutputFlags.PENALIZED | OutputFlags.NARROWED | OutputFlags.GREEDY
 )
@@ -74,7 +76,7 @@ class Media(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.start + self.length
 
     def moved(self, by: int) -> "Media":
-        """The same in a longer or shorter stream of tokens."""
+        """The same image in a longer or shorter stream of tokens."""
         return Media(self.digest, self.start + by, self.length)
 
 
@@ -160,7 +162,7 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     anchor: Anchor | None  # None: the context starts at the root
     context: bytes
     outputs: tuple[Output, ...]
-    forced: int = 0  # how many context tokens at the end were forced on the model
+    forced: int = 0  # how many tokens at the end of the context are a prefill
     prompt_chain: str = ""
     output_chains: tuple[str, ...] = ()
     sampling: Sampling = Sampling()
@@ -196,7 +198,7 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """Policy versions that sampled anything but what nobody received, ascending."""
+        """Policy versions that sampled the outputs that are not abandoned, ascending."""
         kept = [output for output in self.outputs if not output.is_abandoned]
         found = {interval.version for output in kept for interval in output.versions}
         return tuple(sorted(found))
@@ -212,7 +214,7 @@ def encode_turn(turn: Turn) -> bytes:
 
 
 def decode_turn(data: bytes) -> Turn:
-    """Read a stored turn; data that contradicts itself is refused."""
+    """Read a stored turn. Raises MalformedTurn for data that contradicts itself."""
     try:
         return _decoder.decode(data)
     except msgspec.DecodeError as error:

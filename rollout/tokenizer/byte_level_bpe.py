@@ -1,4 +1,4 @@
-"""Byte-level BPE at tiktoken's speed, built from a model's own files."""
+"""Byte-level BPE by tiktoken, built from a model's own files: 3 to 5 times as fast as `tokenizers` (tests/bench/encoding.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_PIECE = 400_000
 
 
 class ByteLevelCodec:
-    """Text to ids and back; added tokens are recognised in the text, nothing is added to it."""
+    """Text to ids and back; added tokens are recognized in the text, and no token is added to it."""
 
     kind = "tiktoken"
 
@@ -79,7 +79,7 @@ class ByteLevelCodec:
 
 
 class ByteStreamDecoder:
-    """Holds back the bytes of a character that is not whole yet; `shown` is what else is visible here."""
+    """Holds back the bytes of an incomplete character; `shown` are special tokens that are visible too."""
 
     def __init__(self, visible: list[bytes], shown: Mapping[int, bytes]) -> None:
         self._visible = visible
@@ -92,12 +92,12 @@ class ByteStreamDecoder:
         return self._decoder.decode(text)
 
     def finish(self) -> str:
-        """The replacement of a character that never became whole."""
+        """The replacement character for a character that never became complete."""
         return self._decoder.decode(b"", final=True)
 
 
 def _isolate(split: regex.Pattern[str], pieces: Iterable[str]) -> Iterator[str]:
-    """'Isolated' of Hugging Face's Split: matches and what lies between them, nothing lost."""
+    """'Isolated' of Hugging Face's Split: the matches and the texts between them."""
     for piece in pieces:
         end = 0
         for match in split.finditer(piece):
@@ -111,7 +111,7 @@ def _isolate(split: regex.Pattern[str], pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _encoder(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
-    # Text between matches is one piece for Hugging Face and lost for tiktoken, hence the second branch.
+    # tiktoken drops text between matches, which Hugging Face takes as one piece; the second branch matches it.
     pattern = vocabulary.pattern
     covering = rf"{pattern}|(?:(?!{pattern})[\s\S])+"
     return tiktoken.Encoding(

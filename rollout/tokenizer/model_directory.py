@@ -1,4 +1,4 @@
-"""The facts about tokens that a Hugging Face model directory spreads over five JSON files."""
+"""A Hugging Face model directory: the facts about tokens, which it spreads over five JSON files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class AddedToken(msgspec.Struct, frozen=True):
 
 
 class AddedTokens(msgspec.Struct, frozen=True):
-    """What of tokenizer.json concerns every kind of tokenizer."""
+    """The part of tokenizer.json that every kind of tokenizer has."""
 
     added_tokens: tuple[AddedToken, ...] = ()
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
-    """config.json, or its text part in a model that also sees; generation_config.json has the same eos_token_id."""
+    """config.json, or its text part in a vision model; generation_config.json has the same eos_token_id."""
 
     vocab_size: int | None = None
     max_position_embeddings: int | None = None
@@ -80,7 +80,7 @@ class TokenizerConfig(msgspec.Struct, frozen=True):
 
     @property
     def added_tokens(self) -> tuple[AddedToken, ...]:
-        """By id, where tokenizer.json does not have them."""
+        """By id, for a directory without tokenizer.json."""
         decoder = self.added_tokens_decoder.items()
         return tuple(AddedToken(id_, t.content, special=t.special) for id_, t in decoder)
 
@@ -104,7 +104,7 @@ class ModelDirectory:
         return self._existing("tokenizer.json")
 
     def tiktoken_path(self) -> Path | None:
-        """Kimi's vocabulary, where there is no tokenizer.json."""
+        """Kimi's vocabulary, if there is no tokenizer.json."""
         path = self.directory / "tiktoken.model"
         return path if path.exists() and not (self.directory / "tokenizer.json").exists() else None
 
@@ -125,7 +125,7 @@ class ModelDirectory:
         return read_json(path, ModelConfig).eos_ids if path.exists() else set()
 
     def chat_template(self) -> str:
-        """The template as the model ships it; of several named ones the default."""
+        """The model's own template; of several named ones the default."""
         path = self.directory / "chat_template.jinja"
         if path.exists():
             return path.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""tiktoken.model of Kimi: a rank for each sequence of bytes, and no tokenizer.json beside it.
+"""Kimi's tiktoken.model: a rank for each sequence of bytes, without a tokenizer.json.
 
-How text is split stands in the Python code that comes with the model; it is repeated here, so that none of that code runs.
+The model ships Python code that splits text. Its pattern is repeated here, so none of that code runs.
 """
 
 from __future__ import annotations

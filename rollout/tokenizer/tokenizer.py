@@ -1,7 +1,6 @@
 """The served model's tokenizer, and the few facts about the model that rendering and serving need.
 
-Ids are the truth and text is a view: encoding adds no token that the text does not spell, and the pieces of a decoded
-stream join to the decoded whole.
+Encoding adds no token that the text does not spell, and the pieces of a decoded stream join to the decoded whole.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Codec(Protocol):
 
 
 class TokenFacts(msgspec.Struct, frozen=True):
-    """`vocab_size` counts the model's embedding rows: an id at or above it must never reach an engine."""
+    """`vocab_size` is the number of embedding rows: an id at or above it must never reach an engine."""
 
     vocab_size: int
     context_length: int
@@ -94,12 +93,12 @@ class Tokenizer:
         return cls(_fastest_exact_codec(files.tokenizer_path(), facts.vocab_size), facts)
 
     def stream_decoder(self, shown: Iterable[str] = ()) -> StreamDecoder:
-        """Decodes one output; of the special tokens, the text has those `shown` (a parser's markup) and no others."""
+        """Decodes one output; of special tokens the text holds only those `shown` (a parser's markup)."""
         added = self._added_ids
         return self._stream_decoder([added[text] for text in shown if text in added])
 
     def text_decoder(self) -> StreamDecoder:
-        """Decodes all that `decode` does, special tokens spelled out."""
+        """Decodes everything that `decode` does, special tokens included."""
         return self._stream_decoder(list(self.special_ids))
 
     def token_id(self, text: str) -> int | None:
@@ -135,24 +134,24 @@ def _stated(value: int | None, name: str, files: ModelDirectory) -> int:
 
 
 def _fastest_exact_codec(path: Path, vocab_size: int) -> Codec:
-    reference = HuggingFaceCodec(path)
+    huggingface = HuggingFaceCodec(path)
     try:
         codec = ByteLevelCodec(vocabulary(TokenizerFile.read(path)), num_ids=vocab_size)
     except UnsupportedTokenizerError as error:
         log.warning("tokenizer falls back to `tokenizers`", extra={"reason": str(error)})
-        return reference
-    if (text := _first_disagreement(codec, reference)) is not None:
+        return huggingface
+    if (text := _first_disagreement(codec, huggingface)) is not None:
         log.warning(
             "tokenizer falls back to `tokenizers`", extra={"reason": f"differs on {text!r}"}
         )
-        return reference
+        return huggingface
     return codec
 
 
-def _first_disagreement(codec: ByteLevelCodec, reference: HuggingFaceCodec) -> str | None:
+def _first_disagreement(codec: ByteLevelCodec, huggingface: HuggingFaceCodec) -> str | None:
     for text in _parity_texts(codec):
-        ids = reference.encode(text)
-        if codec.encode(text) != ids or codec.visible_text(ids) != reference.visible_text(ids):
+        ids = huggingface.encode(text)
+        if codec.encode(text) != ids or codec.visible_text(ids) != huggingface.visible_text(ids):
             return text
     return None
 

@@ -1,7 +1,7 @@
-"""tokenizer.json of a byte-level BPE, and what it asks of whoever reproduces it.
+"""Reads the tokenizer.json of a byte-level BPE into a vocabulary for tiktoken.
 
-Anything that tiktoken's rules cannot express is refused: there a token's id is its merge rank, and a piece that is in
-the vocabulary is always one token.
+Refuses whatever tiktoken cannot express: its token ids are the merge ranks, and a piece that is in the vocabulary is
+always one token.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TokenizerFile(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, path: Path) -> TokenizerFile:
-        """Refuses what it cannot read: `tokenizers` could, so it is another kind of model."""
+        """Refuse a file that cannot be read: it is another kind of model, which `tokenizers` may know."""
         try:
             return read_json(path, cls)
         except ModelDirectoryError as error:
@@ -141,7 +141,7 @@ def _ranks(model: Model, plain: Mapping[str, int]) -> dict[bytes, int]:
 
 
 def _has_two_parts(text: str, plain: Mapping[str, int]) -> bool:
-    """Whether tiktoken would merge two tokens into this one, which no merge says."""
+    """Whether tiktoken would merge two tokens into this one, although no merge does."""
     return any(text[:cut] in plain and text[cut:] in plain for cut in range(1, len(text)))
 
 
@@ -157,7 +157,7 @@ def _to_bytes(text: str) -> bytes:
 
 
 def _byte_alphabet() -> dict[int, int]:
-    """GPT-2's printable character for each byte, backwards; any other character maps past latin-1."""
+    """The byte of each of GPT-2's printable characters; other characters map past latin-1."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [value for value in range(256) if value not in printable]
     shifted = {0x100 + index: value for index, value in enumerate(others)}

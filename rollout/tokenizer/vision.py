@@ -1,7 +1,7 @@
 """Images in a prompt: each is one placeholder token in the text, and a run of them in what the model reads.
 
-How long a run is, the engine's image processor decides. An episode stores runs whole; an engine is sent one placeholder
-for each image and expands it again, since it would take every token of a run for another image.
+The engine's image processor decides how long a run is. An episode stores whole runs. An engine is sent one placeholder
+per image and expands it again, because it takes each placeholder for an image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SizedImage(NamedTuple):
 
 
 class Vision(msgspec.Struct, frozen=True):
-    """The tokens around and for an image in the Qwen-VL families."""
+    """The tokens before, for and after an image in the Qwen-VL families."""
 
     start: int
     placeholder: int
@@ -41,11 +41,11 @@ class Vision(msgspec.Struct, frozen=True):
         return cls(start, config.image_token_id, end)
 
     def num_images(self, ids: Ids) -> int:
-        """How many images an engine would look for in a prompt that is not expanded."""
+        """How many images an engine expects for a prompt that is not expanded."""
         return int(np.count_nonzero(ids == self.placeholder))
 
     def expand(self, ids: Ids, images: Sequence[SizedImage]) -> tuple[Ids, tuple[Media, ...]]:
-        """Give every placeholder the length of its image.
+        """Repeat every placeholder to the length of its image.
 
         7 P 8 P 9 with images of two and three tokens  ->  7 P P 8 P P P 9, runs at 1 and 4
         """

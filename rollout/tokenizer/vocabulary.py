@@ -1,4 +1,4 @@
-"""What a byte-level codec is made of, from whichever file it was read."""
+"""The vocabulary of a byte-level codec, read from tokenizer.json or tiktoken.model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ class Vocabulary(msgspec.Struct, frozen=True):
     pattern: str
     form: NormalForm | None
     ranks: Mapping[bytes, int]
-    texts: Mapping[
-        int, bytes
-    ]  # of all tokens but the added ones, those that no merge makes included
+    texts: Mapping[int, bytes]  # of all tokens but added ones, also of those that no merge makes
     added: tuple[AddedToken, ...]
 
     def byte_table(self, num_ids: int) -> list[bytes]:
-        """The bytes of each id; an id that no token has says nothing."""
+        """The bytes of each id; empty for an id without a token."""
         texts = {**self.texts, **{token.id: token.content.encode() for token in self.added}}
         table = [b""] * max(num_ids, max(texts) + 1)
         for token, data in texts.items():

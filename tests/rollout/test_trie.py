@@ -48,11 +48,11 @@ def test_what_is_known_behind_a_place_is_not_added_again(turns: list[Turn]) -> N
     trie = Trie()
 
     for each in turns:
-        anchor, num_shared = trie.longest_prefix(each.context_ids, behind=each.anchor)
+        anchor, num_shared = trie.longest_prefix(each.context_ids, after=each.anchor)
         new = each.context_ids[num_shared:]
         whole = [*trie.tokens(each.anchor).tolist(), *each.context_ids.tolist()]
         assert [*trie.tokens(anchor).tolist(), *new.tolist()] == whole
-        again, _ = trie.longest_prefix(new, behind=anchor)
+        again, _ = trie.longest_prefix(new, after=anchor)
         assert again == anchor
         size = trie.num_tokens
         trie.extend(
