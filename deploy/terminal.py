@@ -1,4 +1,4 @@
-"""Where the command speaks: results on standard output, everything else on standard error.
+"""What the command prints: results on standard output, everything else on standard error.
 
 With `--output json` the last line of standard output is one JSON object.
 """
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from rich.console import Console, RenderableType
 
-STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+from rollout.logs import FieldFormatter
 
 
 class Format(StrEnum):
@@ -51,14 +51,6 @@ class Output:
 
     def log_to_errors(self) -> None:
         handler = logging.StreamHandler()
-        handler.setFormatter(FieldsFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(FieldFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logging.getLogger("deploy").addHandler(handler)
         logging.getLogger("deploy").setLevel(logging.INFO)
-
-
-class FieldsFormatter(logging.Formatter):
-    """`12:00:01 process ready process=redis`: the message, then what it is about."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        extra = {name: v for name, v in vars(record).items() if name not in STANDARD_FIELDS}
-        return " ".join([super().format(record), *(f"{name}={v}" for name, v in extra.items())])

@@ -2,13 +2,11 @@
 
 import asyncio
 import gc
-import json
 import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import uvicorn
@@ -30,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.middleware import Edge
 from gateway.services import Services, open_services
 from gateway.settings import Settings
+from rollout.ready_file import ReadyFile
 
 log = logging.getLogger("gateway")
 
@@ -61,7 +60,7 @@ async def serve(settings: Settings) -> None:
         with _stopping_on_signals(running.api):
             log.info("ready on %s:%d, metrics on %d", *running.address)
             if settings.ready_file is not None:
-                announce(settings.ready_file, running.address)
+                ReadyFile(settings.ready_file).write(**running.address._asdict())
             settle_collector()
             await running.api.closed.wait()
 
@@ -187,13 +186,6 @@ def _stopping_on_signals(server: Server) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def announce(ready_file: Path, address: Address) -> None:
-    """Say where we listen, once we do; a reader never sees half a file."""
-    partial = ready_file.with_name(ready_file.name + ".partial")
-    partial.write_text(json.dumps(address._asdict()))
-    partial.replace(ready_file)
 
 
 def settle_collector() -> None:

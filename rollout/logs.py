@@ -1,4 +1,4 @@
-"""One line per thing that happened: time, level, logger, what, and its fields as name=value."""
+"""The log lines of every process of ours: time, level, logger, message, and fields as name=value."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ class FieldFormatter(logging.Formatter):
 
 
 def configure() -> None:
-    """Log to standard error; not of every request that httpx makes, as engines are asked for their health all the time."""
+    """Log to standard error, without a line per request of httpx: engines are asked for their health every second."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FieldFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,6 +1,5 @@
 """One training job, put together from its settings, and taken apart again."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from rollout.engine.sglang.control_path import EngineControl
 from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
+from rollout.ready_file import ReadyFile
 from rollout.settings import SettingsError
 from rollout.store.store import Store
 from trainer.advice.rules.findings import vetted
@@ -256,9 +256,7 @@ def listening(settings: Settings, registry: CollectorRegistry) -> Iterator[None]
     try:
         port = server.server_port
         if settings.ready_file is not None:
-            partial = settings.ready_file.with_suffix(".partial")
-            partial.write_text(json.dumps({"host": host, "metrics_port": port}))
-            partial.rename(settings.ready_file)
+            ReadyFile(settings.ready_file).write(host=host, metrics_port=port)
         log.info("ready", extra={"metrics": f"http://{host}:{port}/metrics"})
         yield
     finally:

@@ -20,10 +20,10 @@ from deploy.settings import load_settings, override
 from deploy.stack import ports, programs, services
 from deploy.stack.foreground import run_alone
 from deploy.stack.process import ProcessSpec
-from deploy.stack.ready_file import ReadyFile
 from deploy.stack.secrets import Secrets
 from deploy.stack.services import Shared
 from deploy.stack.stack import LOOPBACK, Announcement, address, metrics_url, project_key
+from rollout.ready_file import ReadyFile
 
 Model = Annotated[Path, typer.Option(help="Hugging Face directory", envvar="TURNGATE_MODEL_DIR")]
 Engines = Annotated[

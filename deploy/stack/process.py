@@ -20,7 +20,7 @@ from typing import IO
 import psutil
 
 from deploy.errors import StartFailed
-from deploy.stack.ready_file import poll_until
+from deploy.stack.waiting import poll_until
 
 LOG_TAIL_LINES = 15
 # prctl(2): the signal this process gets when its parent dies.

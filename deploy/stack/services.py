@@ -12,7 +12,7 @@ from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import passed_on
 from deploy.stack import programs
 from deploy.stack.process import Launch, ProcessSpec
-from deploy.stack.ready_file import ReadyFile
+from rollout.ready_file import ReadyFile
 
 ENGINE_KEY = "TURNGATE_ENGINE_ADMIN_KEY"
 

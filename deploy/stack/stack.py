@@ -15,10 +15,10 @@ from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import Settings
 from deploy.stack import ports, programs, services
 from deploy.stack.process import ProcessSpec
-from deploy.stack.ready_file import poll_until
 from deploy.stack.redis_server import redis_spec, redis_url
 from deploy.stack.secrets import Secrets
 from deploy.stack.services import Shared
+from deploy.stack.waiting import poll_until
 
 LOOPBACK = "127.0.0.1"
 PREFERRED_PORT = 8000

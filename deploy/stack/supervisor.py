@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.errors import DeployError
 from deploy.stack.process import Child, ProcessSpec, ProcessState, ProcessStatus
+from deploy.stack.waiting import first_error
 
 log = logging.getLogger("deploy.supervisor")
 
@@ -59,7 +60,7 @@ class Supervisor:
         try:
             await self._supervise(announce)
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_error(group) from None
         finally:
             await self._stop_all()
 
@@ -134,9 +135,3 @@ class Supervisor:
         child.state = state
         with suppress(OSError):  # a full disk must not take the processes down
             self._record(self.statuses)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What happened first; the rest of a task group's exceptions follow from it."""
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

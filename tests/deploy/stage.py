@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 from deploy.stack.process import Launch, ProcessSpec, ProcessStatus
-from deploy.stack.ready_file import ReadyFile
 from deploy.stack.supervisor import Backoff, Supervisor
+from rollout.ready_file import ReadyFile
 
 CHILD = Path(__file__).with_name("child.py")
 PATIENCE_SECONDS = 30.0

@@ -17,6 +17,7 @@ import tempfile
 from argparse import Namespace
 from contextlib import suppress
 
+from rollout import logs
 from rollout.engine.sglang.server import arguments as command_line
 from rollout.engine.sglang.server import loadable_model
 
@@ -33,7 +34,7 @@ class StartRefused(Exception):
 
 def main() -> int:
     """Serve until told to stop."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure()
     arguments = command_line.parse()
     try:
         _check_port(arguments.host, arguments.port)

@@ -3,17 +3,16 @@
 Started by `launcher.py`; multiprocessing does not re-import a package's `__main__`, and the shim has to be everywhere.
 """
 
-import json
 import logging
 import os
 import socket
 from argparse import Namespace
-from pathlib import Path
 
 import torch
 
 from rollout.engine.sglang.server import arguments as command_line
 from rollout.engine.sglang.server import cpu
+from rollout.ready_file import ReadyFile
 
 HAS_GPU = torch.cuda.is_available()
 GPU_ARGUMENTS = ("--dtype", "bfloat16")  # what the trainer computes in; SGLang would take float16
@@ -50,12 +49,8 @@ def _free_port(host: str) -> int:
 
 
 def _announce(arguments: Namespace, port: int) -> None:
-    """A reader of the ready file sees all of it or nothing."""
-    file: Path | None = arguments.ready_file
-    if file is not None:
-        partial = file.with_name(file.name + ".partial")
-        partial.write_text(json.dumps({"host": arguments.host, "port": port}))
-        partial.replace(file)
+    if arguments.ready_file is not None:
+        ReadyFile(arguments.ready_file).write(host=arguments.host, port=port)
 
 
 if __name__ == "__main__":

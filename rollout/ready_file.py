@@ -1,13 +1,9 @@
-"""The file in which a process of ours says where it listens, once it can be used; and the wait for such things."""
+"""The file in which a process of ours writes its addresses once it can be used. The engine's environment imports this too."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +14,14 @@ class ReadyFile:
     def of(cls, name: str, run: Path) -> "ReadyFile":
         return cls(run / f"{name}.ready.json")
 
+    def write(self, **content: object) -> None:
+        """Rename a finished file to this name, so that a reader never sees half of it."""
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        partial.write_text(json.dumps(content))
+        partial.replace(self.path)
+
     def clear(self) -> None:
-        """Forget what an earlier run of the process wrote."""
+        """Delete what an earlier run of the process wrote."""
         self.path.unlink(missing_ok=True)
 
     async def is_written(self) -> bool:
@@ -29,9 +31,3 @@ class ReadyFile:
         content = json.loads(self.path.read_text())
         assert isinstance(content, dict)
         return content
-
-
-async def poll_until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something that another program does and does not announce; the caller sets the deadline."""
-    while not await condition():  # noqa: ASYNC110
-        await asyncio.sleep(POLL_SECONDS)
