@@ -19,7 +19,7 @@ from gateway.api import administration, episodes, health, models, policies, rewa
 from gateway.settings import Settings as GatewaySettings
 from rollout.settings import SharedSettings
 from tests.family_table import families
-from trainer.composition.composition import CLIPPING, Composition
+from trainer.composition.composition import Composition
 from trainer.composition.presets import PRESETS
 from trainer.settings import Settings as TrainerSettings
 
@@ -107,7 +107,7 @@ def advantage(parts: Composition) -> str:
 
 
 def loss(parts: Composition) -> str:
-    bounds = f" {parts.clip_low:g} / {parts.clip_high:g}" if parts.policy_loss in CLIPPING else ""
+    bounds = f" {parts.clip_low:g} / {parts.clip_high:g}" if parts.loss_entry.clips else ""
     return f"`{parts.policy_loss}`{bounds}"
 
 

@@ -6,6 +6,7 @@ Nothing is started and nothing but the environment is read; findings are shown a
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import typer
@@ -17,7 +18,6 @@ from rollout.settings import SettingsError
 from trainer.advice.explanation import Explanation, Line, explain
 from trainer.advice.rules.findings import Finding
 from trainer.advice.rules.rule import Severity
-from trainer.composition.presets import PRESETS
 from trainer.settings import Settings
 
 app = typer.Typer(add_completion=False)
@@ -41,24 +41,25 @@ def main(
     """Print the composition of the algorithm that the environment names."""
     os.environ.update(UNUSED | os.environ)
     try:
-        explanation = explain(Settings.load())
+        settings = Settings.load()
+        explanation = explain(settings)
     except SettingsError as error:
         Console(stderr=True, no_color=plain, highlight=False).print(f"error: {error}", markup=False)
         sys.exit(1)
     if output == "json":
         sys.stdout.write(json.dumps(explanation.content) + "\n")
     else:
-        Console(no_color=plain, highlight=False).print(shown(explanation))
+        Console(no_color=plain, highlight=False).print(shown(explanation, settings.presets))
 
 
-def shown(explanation: Explanation) -> Group:
+def shown(explanation: Explanation, presets: Iterable[str]) -> Group:
     """Title, the loss in one line, the parts, what is wrong."""
     title = Text.assemble(
         (explanation.algorithm, "bold"),
         f"  {explanation.preset.idea} ",
         (f"({explanation.preset.source})", "dim"),
     )
-    others = ", ".join(name for name in PRESETS if name != explanation.algorithm)
+    others = ", ".join(name for name in presets if name != explanation.algorithm)
     return Group(
         title,
         Text(f"loss = {explanation.loss}"),

@@ -3,8 +3,9 @@
 The defaults of the learner are the demo's, which trains 0.35 M parameters.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -12,7 +13,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from rollout.settings import SharedSettings
 from trainer.batch.staleness import Beyond
 from trainer.composition.composition import Composition
-from trainer.composition.presets import DEFAULT, PRESETS, preset, starting_point
+from trainer.composition.presets import DEFAULT, PRESETS, Preset, preset, starting_point
 from trainer.feed.replay_buffer import Order
 from trainer.learner.lora import PROJECTIONS, Projection
 from trainer.learner.optimizer import Schedule
@@ -22,6 +23,8 @@ from trainer.telemetry.metric_writers import ensure_installed
 class Settings(Composition, SharedSettings):
     """Every part of the composition is a setting; those that are not set have the algorithm's value."""
 
+    composition: ClassVar[type[Composition]] = Composition
+    presets: ClassVar[Mapping[str, Preset]] = PRESETS
     model_config = SettingsConfigDict(env_prefix="TURNGATE_TRAINER_", extra="ignore")
 
     metrics_host: str = Field(default="127.0.0.1", description="where /metrics listens")
@@ -140,7 +143,9 @@ class Settings(Composition, SharedSettings):
     @classmethod
     def _start_from_the_algorithm(cls, values: dict[str, Any]) -> dict[str, Any]:
         algorithm = values.get("algorithm", DEFAULT)
-        return starting_point(algorithm, values) | values if algorithm in PRESETS else values
+        if algorithm not in cls.presets:
+            return values
+        return starting_point(algorithm, values, cls.presets) | values
 
     @field_validator("lora_target_modules", mode="before")
     @classmethod
@@ -152,7 +157,7 @@ class Settings(Composition, SharedSettings):
     @field_validator("algorithm")
     @classmethod
     def _is_an_algorithm(cls, algorithm: str) -> str:
-        preset(algorithm)
+        preset(algorithm, cls.presets)
         return algorithm
 
     @field_validator("tensorboard_dir", "wandb_dir")
@@ -198,7 +203,8 @@ class Settings(Composition, SharedSettings):
     @property
     def parts(self) -> Composition:
         """The algorithm as it will run."""
-        return Composition(**{name: getattr(self, name) for name in Composition.model_fields})
+        kind = self.composition
+        return kind.model_validate({name: getattr(self, name) for name in kind.model_fields})
 
     @property
     def max_live_episodes(self) -> int:

@@ -28,6 +28,7 @@ class DiscardReason(StrEnum):
     ABORTED = "aborted"
     DELETED = "deleted"
     OVERLONG = "overlong"
+    FILTERED = "filtered"
     FAILED = "failed"
 
 

@@ -20,7 +20,7 @@ from tests.trainer.test_batch import prepared as prepared_claims
 from trainer.batch.batch import Batch
 from trainer.batch.episode_rows import episode_rows, episode_ways
 from trainer.composition.composition import Composition
-from trainer.objective.measure import kl_penalties, m2po_kept, penalized
+from trainer.objective.measure import kl_penalties, penalized, step_mask
 
 TOKENS = [token for play in PLAYS for token in play.tokens]
 REFERENCE = {token: behavior(token) - 0.01 * (token % 7) for token in TOKENS}
@@ -111,12 +111,14 @@ def test_a_kl_in_the_reward_reaches_back_in_any_packing(token_budget: int) -> No
 @pytest.mark.parametrize("token_budget", [8, 40, 999])
 def test_m2po_judges_the_whole_batch(token_budget: int) -> None:
     """The tokens kept are the same whatever the microbatches: the second moment is that of all."""
-    parts = Composition(policy_loss="m2po", proximal="behavior", correction="none")
+    parts = Composition(
+        policy_loss="m2po", m2po_threshold=0.02, proximal="behavior", correction="none"
+    )
     measured = {token: behavior(token) + 0.05 * (token % 9) for token in TOKENS}
     train = with_logprobs(prepared(parts, token_budget), proximal_logprobs=measured).train
     current = [part.proximal_logprobs for part in train.microbatches]
 
-    kept_by = m2po_kept(train, current, threshold=0.02)
+    kept_by = step_mask(train, current, parts)
 
     kept = sorted(
         int(token)

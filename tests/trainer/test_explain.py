@@ -29,7 +29,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 def text(algorithm: str, **values: object) -> str:
     """As a person reads it who has the columns."""
     console = Console(file=io.StringIO(), width=200, no_color=True)
-    console.print(shown(explain(settings_of(algorithm, **values))))
+    console.print(shown(explain(settings_of(algorithm, **values)), PRESETS))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rollout.episode.turn import OutputFlags, Turn
 from rollout.settings import FlaggedTokens
 from tests.trainer.test_batch import claim, prepared, turn
-from trainer.composition.composition import Composition, PolicyLoss, Proximal
+from trainer.composition.composition import Composition
 from trainer.learner.microbatch import Microbatch
 from trainer.objective.losses import measured
 from trainer.objective.objective import Objective
@@ -70,7 +70,7 @@ def test_flags_reach_the_microbatch_and_the_metric() -> None:
 
 @pytest.mark.parametrize("policy_loss", ["score_function", "ppo_clip", "cispo", "dppo_tv", "m2po"])
 @pytest.mark.parametrize("proximal", ["recompute", "behavior"])
-def test_a_corrected_token_is_weighed_once(policy_loss: PolicyLoss, proximal: Proximal) -> None:
+def test_a_corrected_token_is_weighed_once(policy_loss: str, proximal: str) -> None:
     """Wherever a loss's ratio starts, the gradient is -A times the policy over what sampled the token, which is 1 of a greedy one."""
     part = one_token_per_flag(torch.full((4,), -1.1))
     current = part.proximal_logprobs.clone().requires_grad_()

@@ -20,7 +20,7 @@ from trainer.learner.learner import FrozenPolicy
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import MegatronLearner
-from trainer.objective.measure import judged, measure
+from trainer.objective.measure import masked, measure
 from trainer.objective.objective import Objective
 from trainer.sft import assistant_loss
 
@@ -53,7 +53,7 @@ class Lab:
             return loss, sums
 
         batch = measure(prepared(parts), self.learner, parts, reference=self.reference)
-        metrics = self.learner.step(judged(batch.train, None, parts), spied)
+        metrics = self.learner.step(masked(batch.train, None, parts), spied)
         assert not metrics.skipped
         return metrics.loss, seen
 

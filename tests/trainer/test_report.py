@@ -7,10 +7,11 @@ from prometheus_client.exposition import generate_latest
 
 from rollout.episode.turn import OutputFlags
 from tests.trainer.rows import MASK
+from trainer.algorithms.loss import POLICY_LOSSES
 from trainer.batch.staleness import StalenessRule
-from trainer.composition.composition import Composition, PolicyLoss
+from trainer.composition.composition import Composition
 from trainer.learner.microbatch import Microbatch
-from trainer.objective.losses import BOUNDS, clipped, measured
+from trainer.objective.losses import clipped, measured
 from trainer.objective.losses import policy_loss as policy_loss_of
 from trainer.objective.objective import REJECTING, Objective
 from trainer.telemetry.token_histogram import TokenHistogram
@@ -42,7 +43,7 @@ def test_a_rejected_token_is_counted_for_the_rule_that_took_it_first() -> None:
         "flagged_tokens": 1,
         "opsm": 1,
         "stale_tokens": 1,
-        "m2po": 1,
+        "step_mask": 1,
     }
     assert sums["rejected"].item() == 5
     assert sums["tokens"].item() == 6
@@ -54,9 +55,9 @@ def last(values: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dual_clip", [0.0, 1.05])
-@pytest.mark.parametrize("policy_loss", BOUNDS)
+@pytest.mark.parametrize("policy_loss", [loss.name for loss in POLICY_LOSSES if loss.bounds])
 def test_the_clipped_tokens_are_those_without_a_gradient(
-    policy_loss: PolicyLoss, dual_clip: float
+    policy_loss: str, dual_clip: float
 ) -> None:
     """Counted by side and sign of A, they are in all exactly the tokens whose loss no longer moves."""
     parts = Composition(

@@ -12,7 +12,7 @@ from trainer import algorithms
 from trainer.advice.rules.findings import Finding, findings
 from trainer.advice.rules.setup import Setup
 from trainer.composition.composition import Composition
-from trainer.composition.presets import PRESETS, Preset, origins
+from trainer.composition.presets import Preset, origins
 from trainer.settings import Settings
 
 Meaning = str | Callable[..., object]
@@ -47,13 +47,13 @@ class Explanation:
     algorithm: str
     preset: Preset
     parts: Composition
+    came_from: Mapping[str, str]  # by part
     sections: tuple[Section, ...]
     findings: tuple[Finding, ...]
 
     @property
     def content(self) -> dict[str, object]:
         """For machines: every part, read or not."""
-        came_from = origins(self.algorithm, self.parts)
         values = {
             name: None if value in {-math.inf, math.inf} else value  # JSON has no infinity
             for name, value in self.parts.model_dump().items()
@@ -68,7 +68,7 @@ class Explanation:
                 {
                     "name": name,
                     "value": value,
-                    "from": came_from[name],
+                    "from": self.came_from[name],
                     "is_read": self.parts.reads(name),
                     "formula": formulas.get(name),
                 }
@@ -95,35 +95,34 @@ MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
         "soft": algorithms.soft_overlong,
         "filter": "rows that a length limit cut do not train; their rewards count in their groups",
     },
-    "turn_credit": {
-        "episode": "turns have no credit of their own: each token has its episode's, or what is still to come",
-        "turn_discount": algorithms.turn_returns,
-    },
     "whitening": {"none": "advantages stay as they are", "tokens": algorithms.whiten},
-    "proximal": {
-        "recompute": "old_logp is measured by a pass of the trained policy before the first step on a batch",
-        "log_linear": algorithms.log_linear_proximal,
-        "behavior": "old_logp is behav_logp: the ratio starts from the policy that sampled, no pass is needed",
-    },
-    "correction": {
-        "none": "every token weighs 1, one that a grammar or penalty had a say in at most correction_high"
-    },
 }
 
 
 def _chosen(part: str, parts: Composition) -> Meaning:
     choice = getattr(parts, part)
-    return MEANINGS.get(part, {}).get(choice) or getattr(algorithms, choice)
+    if part in parts.known.tables:
+        return parts.known.tables[part][choice].formula
+    return MEANINGS[part][choice]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part as it is told: what it means, which numbers may belong to it, and whether it is there at all."""
+    """A part as it is shown: what it means, which numbers may belong to it, and whether it is there at all."""
 
     name: str
     meaning: Callable[[Composition], Meaning]
     numbers: tuple[str, ...] = ()
     is_there: Callable[[Composition], bool] = lambda _: True
+
+    def numbers_of(self, parts: Composition) -> list[str]:
+        """The numbers that are read: those named here, and the settings of the entry that is chosen."""
+        own = []
+        if self.name in parts.known.tables:
+            own = [
+                s.name for s in parts.known.tables[self.name][getattr(parts, self.name)].settings
+            ]
+        return [name for name in (*self.numbers, *own) if parts.reads(name)]
 
 
 def _choice(name: str, *numbers: str) -> Part:
@@ -135,29 +134,26 @@ def _term(name: str, meaning: Callable[..., object]) -> Part:
 
 
 REWARD = (
+    _choice("reward_transform"),
     Part("reward_scale", lambda _: algorithms.shaped_rewards, ("reward_low", "reward_high")),
     _choice("overlong", "overlong_length", "overlong_cache"),
+    _choice("episode_filter"),
     _term("dynamic_sampling", algorithms.dynamic_sampling),
     _term("kl_in_reward", algorithms.penalized_rewards),
 )
 ADVANTAGE = (
-    _choice("advantage", "acceptance_threshold", "discount", "lambda_policy", "at_limit"),
+    _choice("advantage", "discount", "lambda_policy", "at_limit"),
     Part(
         "lambda_alpha",
         lambda _: algorithms.length_adaptive_lambda,
         is_there=lambda parts: parts.needs_critic and parts.lambda_alpha > 0,
     ),
-    _choice("turn_credit", "turn_discount", "gigpo_weight"),
+    _choice("turn_credit", "turn_discount"),
     _choice("whitening"),
 )
 LOSS = (
     _choice("proximal"),
-    _choice(
-        "policy_loss",
-        *("clip_low", "clip_high", "dual_clip", "ratio_max"),
-        *("temperature_positive", "temperature_negative"),
-        *("dppo_delta", "dppo_penalty", "m2po_threshold"),
-    ),
+    _choice("policy_loss", "clip_low", "clip_high", "dual_clip"),
     _choice("correction", "correction_low", "correction_high"),
     _term("opsm_delta", algorithms.opsm),
     Part(
@@ -176,7 +172,7 @@ CRITIC = (
         lambda parts: parts.needs_critic,
     ),
 )
-WEIGHT = (_choice("aggregation", "generation_budget"),)
+WEIGHT = (_choice("aggregation"),)
 STEPS = (
     Part(
         "minibatches",
@@ -201,11 +197,12 @@ SECTIONS: Mapping[str, tuple[Part, ...]] = {
 def explain(settings: Settings) -> Explanation:
     """What the trainer would train by with these settings."""
     parts = settings.parts
-    came_from = origins(settings.algorithm, parts)
+    came_from = origins(settings.algorithm, parts, settings.presets)
     return Explanation(
         settings.algorithm,
-        PRESETS[settings.algorithm],
+        settings.presets[settings.algorithm],
         parts,
+        came_from,
         tuple(
             Section(
                 title, tuple(_line(part, parts, came_from) for part in its if part.is_there(parts))
@@ -225,11 +222,7 @@ def _line(part: Part, parts: Composition, came_from: Mapping[str, str]) -> Line:
         value if isinstance(value, str) else f"{value:g}",
         came_from[part.name],
         meaning if isinstance(meaning, str) else _first_line(meaning),
-        tuple(
-            Number(name, getattr(parts, name), came_from[name])
-            for name in part.numbers
-            if parts.reads(name)
-        ),
+        tuple(Number(n, getattr(parts, n), came_from[n]) for n in part.numbers_of(parts)),
     )
 
 

@@ -37,7 +37,6 @@ from trainer.algorithms.aggregation import (
 from trainer.algorithms.corrections import (
     geo_mask,
     icepop,
-    log_linear_proximal,
     opsm,
     seq_mis,
     seq_tis,
@@ -59,6 +58,7 @@ from trainer.algorithms.loss.gspo import gspo, gspo_token
 from trainer.algorithms.loss.m2po import m2po, m2po_mask
 from trainer.algorithms.loss.ppo import decoupled_ppo, dual_clip, ppo_clip, score_function
 from trainer.algorithms.loss.sapo import sapo
+from trainer.algorithms.proximal import log_linear_proximal
 from trainer.algorithms.ratio import log_ratio, ratio
 
 __all__ = [

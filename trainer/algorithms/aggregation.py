@@ -8,8 +8,13 @@ the denominators: take the weights from the action mask alone.
 import torch
 from torch import Tensor
 
+from trainer.algorithms.entry import Entry, Setting
 from trainer.algorithms.precision import widened
 from trainer.algorithms.rows import row_ids, segment_sum
+
+
+class Aggregation(Entry):
+    """The weight `[T]` of each token in the loss, from the action mask and the owners of its row."""
 
 
 def token_mean(action_mask: Tensor) -> Tensor:
@@ -68,3 +73,19 @@ def _num_filled(mask: Tensor, segments: Tensor) -> Tensor:
 
 def _weights(action_mask: Tensor) -> Tensor:
     return widened(action_mask)
+
+
+AGGREGATIONS = (
+    Aggregation(name="token_mean", formula=token_mean),
+    Aggregation(name="seq_mean_token_mean", formula=seq_mean_token_mean),
+    Aggregation(name="seq_mean_token_sum", formula=seq_mean_token_sum),
+    Aggregation(
+        name="drgrpo",
+        formula=drgrpo,
+        settings=(
+            Setting("generation_budget", 0, "drgrpo's constant: tokens an output may have", ge=0),
+        ),
+    ),
+    Aggregation(name="prompt_mean", formula=prompt_mean),
+    Aggregation(name="traj_mean_token_mean", formula=traj_mean_token_mean),
+)

@@ -5,12 +5,33 @@ Never put a weight on top of a ratio that is already taken against behav_logp. P
 beyond about a thousand tokens use the token or the geometric kinds. All results are detached.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from trainer.algorithms.precision import widened
+from trainer.algorithms.entry import Entry
 from trainer.algorithms.ratio import LOG_RATIO_BOUND, log_ratio, ratio
 from trainer.algorithms.rows import row_ids, segment_mean, segment_sum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction(Entry):
+    """Importance weights `[T]`, detached, for tokens that another policy than the proximal one sampled."""
+
+    inputs: ClassVar = frozenset(
+        {
+            *("proximal_logprobs", "behavior_logprobs", "action_mask", "cu_seqlens"),
+            *("low", "high"),
+        }
+    )
+    usual_bounds: tuple[float, float] | None = None  # correction_low and correction_high
+
+
+def uncorrected(behavior_logprobs: Tensor) -> Tensor:
+    """Every token weighs 1, one that a grammar or penalty had a say in at most correction_high"""
+    return torch.ones_like(behavior_logprobs)
 
 
 def tis(
@@ -86,23 +107,6 @@ def opsm(
     return ~((advantages < 0) & (drift[rows] > delta))
 
 
-def log_linear_proximal(
-    current_logprobs: Tensor,
-    behavior_logprobs: Tensor,
-    *,
-    versions: Tensor,
-    training_version: int,
-) -> Tensor:
-    """A-3PO (2512.06547), without a forward pass: old_logp = behav_logp + alpha * (sg[logp] - behav_logp).
-
-    alpha = (v_cur - 1 - v) / (v_cur - v) within [0, 1], per token; 0 where v >= v_cur - 1.
-    """
-    current, behavior = widened(current_logprobs).detach(), widened(behavior_logprobs)
-    age = (training_version - versions).to(current.dtype)
-    alpha = ((age - 1) / age.clamp(min=1)).clamp(0, 1)
-    return behavior + alpha * (current - behavior)
-
-
 def _row_product(
     proximal_logprobs: Tensor,
     behavior_logprobs: Tensor,
@@ -113,3 +117,13 @@ def _row_product(
     logs = log_ratio(proximal_logprobs, behavior_logprobs).detach()
     total = segment_sum(torch.where(action_mask.bool(), logs, 0.0), rows)
     return total.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)[rows].exp()
+
+
+CORRECTIONS = (
+    Correction(name="none", formula=uncorrected),
+    Correction(name="tis", formula=tis, usual_bounds=(0.0, 2.0)),
+    Correction(name="icepop", formula=icepop, usual_bounds=(0.5, 5.0)),
+    Correction(name="seq_tis", formula=seq_tis, usual_bounds=(0.0, 3.0)),
+    Correction(name="seq_mis", formula=seq_mis, usual_bounds=(0.0, 3.0)),
+    Correction(name="geo_mask", formula=geo_mask, usual_bounds=(0.999, 1.002)),
+)

@@ -7,8 +7,14 @@ used IN THE LOSS, k2 does when on-policy, k3 approximately, and k1 not at all: i
 import torch
 from torch import Tensor
 
+from trainer.algorithms.entry import Entry
 from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import log_ratio, ratio
+
+
+class KlEstimator(Entry):
+    """An estimate `[T]` of the KL to the reference, from current, reference and proximal logprobs."""
+
 
 ESTIMATE_BOUND = 10.0
 """A single token's KL is cut here, as in slime and verl."""
@@ -46,3 +52,12 @@ def k3_off_policy(
 def penalized_rewards(token_rewards: Tensor, estimate: Tensor, *, beta: float) -> Tensor:
     """KL in the reward: r_t - beta * k1_t on every token; the penalty carries no gradient."""
     return widened(token_rewards) - beta * widened(estimate).detach()
+
+
+KL_ESTIMATORS = (
+    KlEstimator(name="k1", formula=k1),
+    KlEstimator(name="k2", formula=k2),
+    KlEstimator(name="k3", formula=k3),
+    KlEstimator(name="k3_straight_through", formula=k3_straight_through),
+    KlEstimator(name="k3_off_policy", formula=k3_off_policy),
+)

@@ -17,6 +17,7 @@ from trainer.algorithms import RunningBaseline
 from trainer.algorithms.rows import segment_sum
 from trainer.batch.credit import credit
 from trainer.batch.credit_inputs import Played
+from trainer.batch.episode_facts import EpisodeFacts
 from trainer.batch.episode_rows import Row, episode_rows
 from trainer.batch.flagged_tokens import count_flagged
 from trainer.batch.minibatches import Minibatch, pack_minibatches
@@ -126,12 +127,13 @@ class Batch:
         delivered = Counter[int]()
         for row in self.trained_rows:
             delivered[row.episode] += row.num_sampled
-        counted = {row.episode for row in self.rows if row.trains}
+        reasons = {row.episode: row.left_out for row in self.rows}
+        reasons |= {row.episode: None for row in self.rows if row.trains}
         return {
             episode_id: Credit(
                 pack_advantages(advantages[number]),
                 delivered[number],
-                None if number in counted else DiscardReason.OVERLONG,
+                reasons.get(number, DiscardReason.OVERLONG),
             )
             for number, episode_id in enumerate(self.episode_ids)
         }
@@ -153,11 +155,17 @@ def prepare(
     tries = [episode.trie() for episode in episodes]
     weights = [claims[group].weight for group in groups]
     rows = [
-        replace(row, trains=_trains(row, episode, parts), weight=weight)
-        for number, (episode, trie, weight) in enumerate(zip(episodes, tries, weights, strict=True))
+        replace(row, weight=weights[number])
+        for number, trie in enumerate(tries)
         for row in episode_rows(trie, 0.0, episode=number, group=groups[number])
     ]
-    played = Played.of(episodes, tries, rows, groups=groups, parts=parts)
+    facts = EpisodeFacts.of(episodes, rows, groups=groups)
+    kept = facts.kept(parts)
+    rows = [
+        replace(row, left_out=_left_out(row, episodes[row.episode], kept[row.episode], parts))
+        for row in rows
+    ]
+    played = Played.of(episodes, tries, rows, facts=facts, parts=parts)
     advantages, baseline_after = credit(played, parts, baseline)
     rows = _credited(rows, advantages)
     packed = pack_minibatches(
@@ -194,9 +202,14 @@ def _credited(rows: Sequence[Row], advantages: Tensor) -> list[Row]:
     return [row.credited(part.numpy()) for row, part in zip(rows, parts, strict=True)]
 
 
-def _trains(row: Row, episode: EpisodeView, parts: Composition) -> bool:
-    """Overlong filtering leaves out what a length limit cut."""
-    return parts.overlong != "filter" or not (row.is_cut or episode.header.truncated)
+def _left_out(
+    row: Row, episode: EpisodeView, is_kept: bool, parts: Composition
+) -> DiscardReason | None:
+    """Overlong filtering leaves out rows that a length limit cut, an episode filter whole episodes."""
+    if not is_kept:
+        return DiscardReason.FILTERED
+    is_cut = row.is_cut or episode.header.truncated
+    return DiscardReason.OVERLONG if parts.overlong == "filter" and is_cut else None
 
 
 def _by_episode(advantages: Tensor, played: Played) -> tuple[float, ...]:

@@ -4,7 +4,6 @@ Statistics are over episodes, over visits to a state or over the tokens of the W
 several leaves share trains once, with the mean of what it would get along each of them.
 """
 
-from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -12,41 +11,16 @@ from torch import Tensor
 
 from trainer.algorithms import (
     RunningBaseline,
-    best_of_group,
     discounted_returns,
-    dr_grpo,
     gae,
-    grpo,
     length_adaptive_lambda,
-    lite_ppo,
-    max_rl,
-    rejection_sampling,
-    rloo,
-    state_advantages,
     turn_returns,
     whiten,
 )
+from trainer.algorithms.entry import call
 from trainer.algorithms.rows import segment_sum
 from trainer.batch.credit_inputs import Played
-from trainer.composition.composition import RETURNS, Composition
-
-GROUP_ESTIMATORS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "grpo": grpo,
-    "dr_grpo": dr_grpo,
-    "rloo": rloo,
-    "lite_ppo": lite_ppo,
-    "max_rl": max_rl,
-    "best_of_group": best_of_group,
-}
-# A group of one is compared with the running baseline, in the unit in which its estimator compares within groups.
-SINGLE_ESTIMATORS: Mapping[str, Callable[[RunningBaseline, Tensor], Tensor]] = {
-    "grpo": RunningBaseline.advantages,
-    "dr_grpo": RunningBaseline.differences,
-    "rloo": RunningBaseline.differences,
-    "lite_ppo": RunningBaseline.advantages,
-    "max_rl": RunningBaseline.advantages,
-    "best_of_group": lambda baseline, rewards: (baseline.differences(rewards) > 0).to(rewards),
-}
+from trainer.composition.composition import Composition
 
 
 def credit(
@@ -63,7 +37,12 @@ def credit(
     token_rewards = _penalties(played, penalties)
     if parts.needs_critic:
         return token_rewards.zero_(), baseline
-    advantages, baseline = TURN_CREDITS[parts.turn_credit](played, token_rewards, parts, baseline)
+    turns = parts.turn_entry
+    advantages = torch.zeros(len(played.outputs), dtype=torch.float64)
+    if turns.takes_advantage:
+        advantages, baseline = _episode_credit(played, token_rewards, parts, baseline)
+    if turns.step is not None:
+        advantages = advantages + _turn_credit(played, token_rewards, parts)
     return _settled(advantages, played, parts), baseline
 
 
@@ -127,58 +106,43 @@ def _settled(advantages: Tensor, played: Played, parts: Composition) -> Tensor:
 
 
 def group_advantages(
-    rewards: Tensor, groups: Tensor, *, advantage: str, baseline: RunningBaseline
+    rewards: Tensor, groups: Tensor, *, parts: Composition, baseline: RunningBaseline
 ) -> tuple[Tensor, RunningBaseline]:
     """Within each group; a group of one against the running baseline, which learns from it."""
     sizes = torch.bincount(groups)[groups]
     is_single = sizes == 1
-    advantages = GROUP_ESTIMATORS[advantage](rewards, groups)
-    advantages[is_single] = SINGLE_ESTIMATORS[advantage](baseline, rewards[is_single])
+    advantages = _estimated(rewards, groups, parts)
+    advantages[is_single] = parts.advantage_entry.single(baseline, rewards[is_single])
     return advantages, baseline.after(rewards[is_single])
+
+
+def _estimated(rewards: Tensor, groups: Tensor, parts: Composition) -> Tensor:
+    entry = parts.advantage_entry
+    return call(entry.formula, {"rewards": rewards, "groups": groups} | parts.own(entry))
 
 
 def _episode_credit(
     played: Played, token_rewards: Tensor, parts: Composition, baseline: RunningBaseline
 ) -> tuple[Tensor, RunningBaseline]:
-    """One advantage per episode; without anything to compare with, what is still to come."""
-    if parts.advantage in RETURNS:
+    """One advantage per episode; for an advantage that is a return, what is still to come after each token."""
+    if parts.advantage_entry.is_return:
         return _token_returns(played, token_rewards, parts.discount), baseline
     totals = played.rewards + segment_sum(token_rewards, played.episodes, len(played.rewards))
     if not parts.is_group_relative:
-        accepted = rejection_sampling(totals, threshold=parts.acceptance_threshold)
-        return accepted[played.episodes], baseline
-    advantages, baseline = group_advantages(
-        totals, played.groups, advantage=parts.advantage, baseline=baseline
-    )
+        return _estimated(totals, played.groups, parts)[played.episodes], baseline
+    advantages, baseline = group_advantages(totals, played.groups, parts=parts, baseline=baseline)
     return advantages[played.episodes], baseline
 
 
-def _turn_credit(
-    played: Played, token_rewards: Tensor, parts: Composition, baseline: RunningBaseline
-) -> tuple[Tensor, RunningBaseline]:
-    """Each output gets what it and the later turns earn, discounted per turn."""
-    return _output_returns(played, token_rewards, parts.turn_discount)[played.outputs], baseline
-
-
-def _state_credit(
-    played: Played, token_rewards: Tensor, parts: Composition, baseline: RunningBaseline
-) -> tuple[Tensor, RunningBaseline]:
-    """The episode's advantage, and that among outputs of the group that continue the same context."""
-    whole, baseline = _episode_credit(played, token_rewards, parts, baseline)
+def _turn_credit(played: Played, token_rewards: Tensor, parts: Composition) -> Tensor:
+    """What each output gets for itself, from what it and the later turns earn, discounted per turn."""
+    entry = parts.turn_entry
+    assert entry.step is not None
     returns = _output_returns(played, token_rewards, parts.turn_discount)
     groups = torch.zeros(len(returns), dtype=torch.int64)
     groups[played.outputs] = played.groups[played.episodes]
-    step = state_advantages(returns, groups=groups, states=played.states)
-    return whole + parts.gigpo_weight * step[played.outputs], baseline
-
-
-TURN_CREDITS: Mapping[
-    str,
-    Callable[
-        [Played, Tensor, Composition, RunningBaseline],
-        tuple[Tensor, RunningBaseline],
-    ],
-] = {"episode": _episode_credit, "turn_discount": _turn_credit, "gigpo": _state_credit}
+    inputs = {"returns": returns, "groups": groups, "states": played.states}
+    return call(entry.step, inputs | parts.own(entry))[played.outputs]
 
 
 def _token_returns(played: Played, token_rewards: Tensor, discount: float) -> Tensor:

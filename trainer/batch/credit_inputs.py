@@ -12,7 +12,7 @@ from torch import Tensor
 from rollout.episode.episode_records import EpisodeView
 from rollout.episode.span import Place, Span, path
 from rollout.episode.trie import Trie
-from trainer.algorithms import shaped_rewards, soft_overlong
+from trainer.batch.episode_facts import EpisodeFacts
 from trainer.batch.episode_rows import Row, Ways, episode_ways
 from trainer.composition.composition import Composition
 
@@ -42,10 +42,10 @@ class Played:
         tries: Sequence[Trie],
         rows: Sequence[Row],
         *,
-        groups: Sequence[int],
+        facts: EpisodeFacts,
         parts: Composition,
     ) -> "Played":
-        """`rows` are those of all episodes in order, `groups` has one entry per episode."""
+        """`rows` are those of all episodes in order."""
         ways = [episode_ways(trie) for trie in tries]
         firsts = np.cumsum([0, *(len(way.outputs) for way in ways)])
         owners = np.cumsum([0, *(len(way.spans) for way in ways)])
@@ -54,11 +54,10 @@ class Played:
         numbers = torch.repeat_interleave(
             torch.arange(len(ways)), torch.tensor([len(way.outputs) for way in ways])
         )
-        lengths = torch.bincount(numbers, minlength=len(ways))
-        rewards = episode_rewards(episodes, lengths, parts)
+        rewards = facts.shaped(parts)
         return cls(
             rewards=rewards,
-            groups=torch.tensor(groups),
+            groups=facts.groups,
             output_rewards=parts.reward_scale * _by_output(episodes, tries, ways),
             other_rewards=rewards - parts.reward_scale * _given_to_turns(episodes, tries, ways),
             states=_states(ways),
@@ -90,19 +89,6 @@ class Played:
     def way_episodes(self) -> Tensor:
         """The episode of each way."""
         return self.episodes[self.ways[self.way_ends]]
-
-
-def episode_rewards(episodes: Sequence[EpisodeView], lengths: Tensor, parts: Composition) -> Tensor:
-    """Scaled, cut, and less the penalty for length; `[episodes]`."""
-    totals = torch.tensor([e.rewards.total for e in episodes], dtype=torch.float64)
-    rewards = shaped_rewards(
-        totals, scale=parts.reward_scale, low=parts.reward_low, high=parts.reward_high
-    )
-    if parts.overlong == "soft":
-        rewards = rewards + soft_overlong(
-            lengths, max_length=parts.overlong_length, cache_length=parts.overlong_cache
-        )
-    return rewards
 
 
 def _by_output(

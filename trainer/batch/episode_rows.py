@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rollout.episode.episode_status import DiscardReason
 from rollout.episode.sequences import TokenSequence, is_trainable, leaves, linearize
 from rollout.episode.span import Place, Span, path
 from rollout.episode.trie import Trie
@@ -22,8 +23,12 @@ class Row:
     temperatures: NDArray[np.float32]
     episode: int = 0  # numbered over the batch
     group: int = 0  # likewise
-    trains: bool = True  # false: nothing of it counts in a loss, only in its group
+    left_out: DiscardReason | None = None  # why it counts in no loss, only in its group
     weight: float = 1.0  # of its loss; less for a group that was preferred to others
+
+    @property
+    def trains(self) -> bool:
+        return self.left_out is None
 
     @property
     def num_sampled(self) -> int:

@@ -5,50 +5,27 @@ turns logprobs into a loss, `presets.py` gives the records their names. The defa
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-Advantage = Literal[
-    "grpo",
-    "dr_grpo",
-    "rloo",
-    "lite_ppo",
-    "max_rl",
-    "best_of_group",
-    "rejection_sampling",
-    "reinforce",
-    "gae",
-]
-TurnCredit = Literal["episode", "turn_discount", "gigpo"]
-Aggregation = Literal[
-    "token_mean",
-    "seq_mean_token_mean",
-    "seq_mean_token_sum",
-    "drgrpo",
-    "prompt_mean",
-    "traj_mean_token_mean",
-]
-PolicyLoss = Literal[
-    "score_function", "ppo_clip", "gspo", "gspo_token", "cispo", "sapo", "dppo_tv", "m2po"
-]
-Proximal = Literal["recompute", "log_linear", "behavior"]
-Correction = Literal["none", "tis", "icepop", "seq_tis", "seq_mis", "geo_mask"]
-KlEstimator = Literal["k1", "k2", "k3", "k3_straight_through", "k3_off_policy"]
-
-GROUP_RELATIVE: frozenset[Advantage] = frozenset(
-    {"grpo", "dr_grpo", "rloo", "lite_ppo", "max_rl", "best_of_group"}
-)
-IMITATING: frozenset[Advantage] = frozenset({"best_of_group", "rejection_sampling"})
-RETURNS: frozenset[Advantage] = frozenset({"reinforce", "gae"})
-CLIPPING: frozenset[PolicyLoss] = frozenset({"ppo_clip", "gspo", "gspo_token"})
-AGAINST_BEHAVIOR: frozenset[PolicyLoss] = frozenset({"dppo_tv", "m2po"})
-PER_SEQUENCE_LOSSES: frozenset[PolicyLoss] = frozenset({"gspo", "gspo_token"})
+from trainer.algorithms.advantage.record import Advantage
+from trainer.algorithms.corrections import Correction
+from trainer.algorithms.entry import Entry
+from trainer.algorithms.loss.record import PolicyLoss
+from trainer.algorithms.proximal import Proximal
+from trainer.algorithms.turn_credit import TurnCredit
+from trainer.composition.registry import BUILT_IN, Choosing, Registry, choosing_from
 
 
-class Composition(BaseModel):
-    """One algorithm. Each field is a setting too, `TURNGATE_TRAINER_<NAME>`, which overrides the preset's."""
+@choosing_from(BUILT_IN)
+class Composition(Choosing):
+    """One algorithm. Each field is a setting too, `TURNGATE_TRAINER_<NAME>`, which overrides the preset's.
 
+    The settings of single entries are fields that the decorator adds.
+    """
+
+    known: ClassVar[Registry] = BUILT_IN
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reward_scale: float = Field(default=1.0, description="rewards are multiplied by it, then cut")
@@ -70,20 +47,22 @@ class Composition(BaseModel):
         description="groups of equal rewards are replaced, at most so many batches' worth per batch; 0 keeps them",
     )
 
-    advantage: Advantage = Field(default="grpo", description="what a reward is compared with")
-    acceptance_threshold: float = Field(
-        default=0.0, description="rejection_sampling imitates what has a reward above it"
+    reward_transform: str = Field(
+        default="none",
+        description="a plug-in's change of the rewards, before they are scaled and bounded",
     )
-    turn_credit: TurnCredit = Field(
+    episode_filter: str = Field(
+        default="none", description="a plug-in's choice of the episodes that train"
+    )
+
+    advantage: str = Field(default="grpo", description="what a reward is compared with")
+    turn_credit: str = Field(
         default="episode", description="whether the turns of an episode share one advantage"
     )
     discount: float = Field(
         default=1.0, gt=0, le=1, description="of what is to come, per sampled token"
     )
     turn_discount: float = Field(default=0.95, gt=0, le=1, description="the same, per turn")
-    gigpo_weight: float = Field(
-        default=1.0, ge=0, description="of the comparison among turns that saw the same"
-    )
     whitening: Literal["none", "tokens"] = Field(
         default="none", description="advantages to mean 0 and variance 1 over the batch's tokens"
     )
@@ -118,7 +97,7 @@ class Composition(BaseModel):
         default=1e-3, gt=0, description="of the critic, on the policy's schedule"
     )
 
-    policy_loss: PolicyLoss = Field(default="ppo_clip", description="the loss of a token")
+    policy_loss: str = Field(default="ppo_clip", description="the loss of a token")
     clip_low: float = Field(
         default=0.2, gt=0, lt=1, description="the ratio matters down to 1 - this"
     )
@@ -126,27 +105,17 @@ class Composition(BaseModel):
     dual_clip: float = Field(
         default=0.0, ge=0, description="bound of the loss where A < 0, in units of -A; 0 is none"
     )
-    ratio_max: float = Field(default=5.0, gt=0, description="CISPO's bound of the ratio")
-    temperature_positive: float = Field(default=1.0, gt=0, description="SAPO's, where A > 0")
-    temperature_negative: float = Field(default=1.05, gt=0, description="SAPO's, where A <= 0")
-    dppo_delta: float = Field(
-        default=0.2, gt=0, description="DPPO's bound of a probability's change"
-    )
-    dppo_penalty: float = Field(default=0.0, ge=0, description="DPPO's weight of (logp - behav)^2")
-    m2po_threshold: float = Field(
-        default=0.04, gt=0, description="M2PO's bound of the mean squared log-ratio"
-    )
     opsm_delta: float = Field(
         default=0.0,
         ge=0,
         description="rows with A < 0 that drifted further do not train; 0 is none",
     )
 
-    proximal: Proximal = Field(
+    proximal: str = Field(
         default="recompute",
         description="the policy ratios start from: measured, interpolated, or the one that sampled",
     )
-    correction: Correction = Field(
+    correction: str = Field(
         default="icepop", description="how tokens of other policies than the proximal are weighted"
     )
     correction_low: float = Field(default=0.5, ge=0, description="bound of the importance weight")
@@ -156,7 +125,7 @@ class Composition(BaseModel):
         default=0.0, ge=0, description="weight of the KL to the reference in the loss"
     )
     kl_in_reward: float = Field(default=0.0, ge=0, description="the same, in the reward, by k1")
-    kl_estimator: KlEstimator = Field(default="k3", description="of the KL in the loss")
+    kl_estimator: str = Field(default="k3", description="of the KL in the loss")
     entropy_bonus: float = Field(default=0.0, description="weight of the entropy in the loss")
 
     minibatches: int = Field(
@@ -166,16 +135,45 @@ class Composition(BaseModel):
     )
     epochs: int = Field(default=1, ge=1, description="how often a batch is gone through")
 
-    aggregation: Aggregation = Field(
-        default="token_mean", description="what the loss is averaged over"
-    )
-    generation_budget: int = Field(
-        default=0, ge=0, description="drgrpo's constant: tokens an output may have"
-    )
+    aggregation: str = Field(default="token_mean", description="what the loss is averaged over")
 
     def reads(self, name: str) -> bool:
         """Whether a part's value matters under the choices made for the others."""
+        if any(name == setting.name for setting in self.known.settings):
+            return any(name == setting.name for entry in self.entries for setting in entry.settings)
         return READ_IF[name](self) if name in READ_IF else True
+
+    def own(self, entry: Entry) -> dict[str, object]:
+        """The settings of an entry, by the parameters that they fill."""
+        return {setting.fills: getattr(self, setting.name) for setting in entry.settings}
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries that the composition is made of."""
+        chosen = {choice: getattr(self, choice) for choice in self.known.tables}
+        return [
+            self.known.tables[choice][name] for choice, name in chosen.items() if self.reads(choice)
+        ]
+
+    @property
+    def loss_entry(self) -> PolicyLoss:
+        return self.known.policy_loss[self.policy_loss]
+
+    @property
+    def advantage_entry(self) -> Advantage:
+        return self.known.advantage[self.advantage]
+
+    @property
+    def turn_entry(self) -> TurnCredit:
+        return self.known.turn_credit[self.turn_credit]
+
+    @property
+    def correction_entry(self) -> Correction:
+        return self.known.correction[self.correction]
+
+    @property
+    def proximal_entry(self) -> Proximal:
+        return self.known.proximal[self.proximal]
 
     @property
     def steps_per_batch(self) -> int:
@@ -185,12 +183,13 @@ class Composition(BaseModel):
     @property
     def is_group_relative(self) -> bool:
         """Whether an episode is compared with its group."""
-        return self.advantage in GROUP_RELATIVE
+        return self.advantage_entry.is_group_relative
 
     @property
     def needs_critic(self) -> bool:
-        """Whether a second model says what to expect."""
-        return self.advantage == "gae" and self.turn_credit == "episode"
+        """Whether a second model learns values."""
+        turns = self.turn_entry
+        return self.advantage_entry.needs_critic and turns.takes_advantage and turns.step is None
 
     @property
     def needs_reference(self) -> bool:
@@ -199,53 +198,50 @@ class Composition(BaseModel):
 
     @property
     def needs_proximal_pass(self) -> bool:
-        """Whether the policy must be measured before it moves; M2PO judges tokens by it."""
-        return self.proximal == "recompute" or self.policy_loss == "m2po"
+        """Whether the policy must be measured before it moves; a mask over the whole step is made from it."""
+        return self.proximal_entry.needs_pass or self.loss_entry.step_mask is not None
 
     @property
     def needs_every_row(self) -> bool:
         """Whether a row can matter that has no advantage: by a term of its own, or in a statistic."""
-        own_term = self.needs_reference or self.entropy_bonus != 0 or self._penalizes_drift
-        return own_term or self.policy_loss == "m2po" or self.needs_critic
+        own_term = self.needs_reference or self.entropy_bonus != 0 or self._loss_has_own_term
+        return own_term or self.loss_entry.step_mask is not None or self.needs_critic
 
     @property
     def is_against_behavior(self) -> bool:
         """Whether the loss's ratio already starts from the policy that sampled."""
-        return self.proximal == "behavior" or self.policy_loss in AGAINST_BEHAVIOR
+        return self.proximal == "behavior" or self.loss_entry.ratio_from == "behavior"
 
     @property
-    def _penalizes_drift(self) -> bool:
-        return self.policy_loss == "dppo_tv" and self.dppo_penalty > 0
+    def _loss_has_own_term(self) -> bool:
+        return any(s.adds_term and getattr(self, s.name) > 0 for s in self.loss_entry.settings)
 
 
-# Numbers that only some choices read; every other part is always read.
+def _takes_advantage(parts: Composition) -> bool:
+    return parts.turn_entry.takes_advantage
+
+
+def _needs_critic(parts: Composition) -> bool:
+    return parts.needs_critic
+
+
+def _clips(parts: Composition) -> bool:
+    return parts.loss_entry.clips
+
+
+# Values that only some choices read; every other part is always read.
 READ_IF: Mapping[str, Callable[[Composition], bool]] = {
+    "reward_transform": lambda parts: parts.reward_transform != "none",
+    "episode_filter": lambda parts: parts.episode_filter != "none",
     "overlong_length": lambda parts: parts.overlong == "soft",
     "overlong_cache": lambda parts: parts.overlong == "soft",
-    "advantage": lambda parts: parts.turn_credit != "turn_discount",
-    "acceptance_threshold": lambda parts: (
-        parts.advantage == "rejection_sampling" and parts.turn_credit != "turn_discount"
-    ),
-    "discount": lambda parts: parts.advantage in RETURNS and parts.turn_credit != "turn_discount",
-    "turn_discount": lambda parts: parts.turn_credit != "episode",
-    "gigpo_weight": lambda parts: parts.turn_credit == "gigpo",
+    "advantage": _takes_advantage,
+    "discount": lambda parts: parts.advantage_entry.is_return and _takes_advantage(parts),
+    "turn_discount": lambda parts: parts.turn_entry.step is not None,
     "lambda_policy": lambda parts: parts.needs_critic and parts.lambda_alpha == 0,
-    "lambda_alpha": lambda parts: parts.needs_critic,
-    "lambda_critic": lambda parts: parts.needs_critic,
-    "at_limit": lambda parts: parts.needs_critic,
-    "value_clip": lambda parts: parts.needs_critic,
-    "critic_warmup": lambda parts: parts.needs_critic,
-    "critic_learning_rate": lambda parts: parts.needs_critic,
-    "clip_low": lambda parts: parts.policy_loss in CLIPPING,
-    "clip_high": lambda parts: parts.policy_loss in CLIPPING,
-    "dual_clip": lambda parts: parts.policy_loss in CLIPPING,
-    "ratio_max": lambda parts: parts.policy_loss == "cispo",
-    "temperature_positive": lambda parts: parts.policy_loss == "sapo",
-    "temperature_negative": lambda parts: parts.policy_loss == "sapo",
-    "dppo_delta": lambda parts: parts.policy_loss == "dppo_tv",
-    "dppo_penalty": lambda parts: parts.policy_loss == "dppo_tv",
-    "m2po_threshold": lambda parts: parts.policy_loss == "m2po",
-    "correction_low": lambda parts: parts.correction in {"tis", "icepop", "geo_mask"},
+    **dict.fromkeys(("lambda_alpha", "lambda_critic", "at_limit", "value_clip"), _needs_critic),
+    **dict.fromkeys(("critic_warmup", "critic_learning_rate"), _needs_critic),
+    **dict.fromkeys(("clip_low", "clip_high", "dual_clip"), _clips),
+    "correction_low": lambda parts: parts.correction_entry.reads("low"),
     "kl_estimator": lambda parts: parts.kl_in_loss > 0,
-    "generation_budget": lambda parts: parts.aggregation == "drgrpo",
 }

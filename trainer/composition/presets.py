@@ -13,20 +13,6 @@ from trainer.composition.composition import Composition
 
 DEFAULT = "decoupled"
 
-CLIP_BOUNDS: Mapping[str, tuple[float, float]] = {
-    "ppo_clip": (0.2, 0.2),
-    "gspo": (3e-4, 4e-4),
-    "gspo_token": (3e-4, 4e-4),
-}
-CORRECTION_BOUNDS: Mapping[str, tuple[float, float]] = {
-    "tis": (0.0, 2.0),
-    "icepop": (0.5, 5.0),
-    "seq_tis": (0.0, 3.0),
-    "seq_mis": (0.0, 3.0),
-    "geo_mask": (0.999, 1.002),
-}
-
-
 BOUNDS = frozenset({"clip_low", "clip_high", "correction_low", "correction_high"})
 
 
@@ -162,32 +148,43 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def preset(name: str) -> Preset:
+def preset(name: str, presets: Mapping[str, Preset] = PRESETS) -> Preset:
     """The algorithm of this name; ValueError with the nearest name if there is none."""
-    if name in PRESETS:
-        return PRESETS[name]
-    near = nearest(name, PRESETS)
-    remedy = f"did you mean {near}?" if near else f"choose one of {', '.join(PRESETS)}"
+    if name in presets:
+        return presets[name]
+    near = nearest(name, presets)
+    remedy = f"did you mean {near}?" if near else f"choose one of {', '.join(presets)}"
     raise ValueError(f"there is no algorithm {name}; {remedy}")
 
 
-def starting_point(name: str, overridden: Mapping[str, object]) -> dict[str, object]:
+def starting_point(
+    name: str, overridden: Mapping[str, object], presets: Mapping[str, Preset] = PRESETS
+) -> dict[str, object]:
     """The preset's parts as far as `overridden` leaves them; another loss or correction brings its own bounds."""
-    parts: dict[str, object] = preset(name).parts.model_dump()
-    for choice, table, part in (
-        ("policy_loss", CLIP_BOUNDS, "clip"),
-        ("correction", CORRECTION_BOUNDS, "correction"),
-    ):
-        chosen = overridden.get(choice, parts[choice])
-        if chosen != parts[choice] and chosen in table:
-            parts[f"{part}_low"], parts[f"{part}_high"] = table[str(chosen)]
+    base = preset(name, presets).parts
+    parts: dict[str, object] = base.model_dump()
+    loss, correction = (
+        str(overridden.get(choice, parts[choice])) for choice in ("policy_loss", "correction")
+    )
+    if loss != base.policy_loss and loss in base.known.policy_loss:
+        _bound(parts, "clip", base.known.policy_loss[loss].usual_clip)
+    if correction != base.correction and correction in base.known.correction:
+        _bound(parts, "correction", base.known.correction[correction].usual_bounds)
     return parts
 
 
-def origins(name: str, parts: Composition) -> dict[str, str]:
+def _bound(parts: dict[str, object], part: str, bounds: tuple[float, float] | None) -> None:
+    if bounds is not None:
+        parts[f"{part}_low"], parts[f"{part}_high"] = bounds
+
+
+def origins(
+    name: str, parts: Composition, presets: Mapping[str, Preset] = PRESETS
+) -> dict[str, str]:
     """Where each value of a composition comes from: the preset, the choice whose usual bound it is, or a setting."""
-    base = preset(name).parts.model_dump()
-    usual = starting_point(name, {"policy_loss": parts.policy_loss, "correction": parts.correction})
+    base = preset(name, presets).parts.model_dump()
+    chosen = {"policy_loss": parts.policy_loss, "correction": parts.correction}
+    usual = starting_point(name, chosen, presets)
     found = {}
     for part, value in parts.model_dump().items():
         choice = parts.correction if part.startswith("correction_") else parts.policy_loss

@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from trainer.algorithms import k1, m2po_mask
+from trainer.algorithms import k1
+from trainer.algorithms.entry import call
 from trainer.batch.batch import Batch
 from trainer.batch.credit import credit, critic_credit
 from trainer.composition.composition import Composition
@@ -75,19 +76,19 @@ def values_behind(batch: Batch, learner: Learner) -> Tensor | None:
     return batch.of_tokens(learner.values(questions))
 
 
-def judged(train: TrainBatch, moved: Learner | None, parts: Composition) -> TrainBatch:
-    """What one step is about to consume, with the tokens that M2PO leaves out of it; `moved` is the learner if it has moved since
-    the batch was measured.
+def masked(train: TrainBatch, moved: Learner | None, parts: Composition) -> TrainBatch:
+    """What one step is about to consume, with the tokens that the loss's mask over the whole step keeps; `moved` is the learner if it
+    has moved since the batch was measured.
 
-    2510.01161 judges by the policy that the gradient is taken of, among the tokens that it is taken over.
+    The mask is made from the policy that the gradient is taken of, over the tokens of this step.
     """
-    if parts.policy_loss != "m2po":
+    if parts.loss_entry.step_mask is None:
         return train
     if moved is None:
         current = [part.proximal_logprobs for part in train.microbatches]
     else:
         current = moved.logprobs(train)
-    return train.replace("kept", m2po_kept(train, current, threshold=parts.m2po_threshold))
+    return train.replace("kept", step_mask(train, current, parts))
 
 
 def kl_penalties(train: TrainBatch, parts: Composition) -> list[Tensor]:
@@ -100,16 +101,19 @@ def kl_penalties(train: TrainBatch, parts: Composition) -> list[Tensor]:
     return penalties
 
 
-def m2po_kept(
-    train: TrainBatch, current_logprobs: Sequence[Tensor], *, threshold: float
+def step_mask(
+    train: TrainBatch, current_logprobs: Sequence[Tensor], parts: Composition
 ) -> list[Tensor]:
-    """M2PO's choice among all these tokens, of which the current policy says this."""
-    kept = m2po_mask(
-        _joined(current_logprobs),
-        _joined([part.behavior_logprobs for part in train.microbatches]),
-        action_mask=_joined([part.action_mask for part in train.microbatches]),
-        threshold=threshold,
-    )
+    """The mask of each microbatch, judged over all tokens of these at once."""
+    entry = parts.loss_entry
+    assert entry.step_mask is not None
+    inputs = {
+        "current_logprobs": _joined(current_logprobs),
+        "behavior_logprobs": _joined([part.behavior_logprobs for part in train.microbatches]),
+        "advantages": _joined([part.advantages for part in train.microbatches]),
+        "action_mask": _joined([part.action_mask for part in train.microbatches]),
+    }
+    kept = call(entry.step_mask, inputs | parts.own(entry))
     return list(torch.split(kept, [part.num_tokens for part in train.microbatches]))
 
 

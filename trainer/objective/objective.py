@@ -29,7 +29,7 @@ from trainer.objective.losses import (
 )
 
 # What may take a token out of the gradient, in the order in which it is asked.
-REJECTING = ("correction", "flagged_tokens", "opsm", "stale_tokens", "m2po")
+REJECTING = ("correction", "flagged_tokens", "opsm", "stale_tokens", "step_mask")
 LAST_RULE = REJECTING[-1]
 
 

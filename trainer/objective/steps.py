@@ -15,7 +15,7 @@ from trainer.batch.batch import Batch
 from trainer.batch.minibatches import Minibatch
 from trainer.learner.learner import Learner
 from trainer.learner.optimizer_step import StepMetrics
-from trainer.objective.measure import judged
+from trainer.objective.measure import masked
 from trainer.objective.objective import Objective
 from trainer.objective.value_objective import ValueObjective
 
@@ -100,6 +100,6 @@ def take_steps(batch: Batch, learner: Learner, objective: Objective) -> Steps:
             by_critic.append((minibatch, learner.step_critic(train, ValueObjective(parts))))
         if is_warm and not (by_critic and by_critic[-1][1].skipped):
             has_moved = bool(_moved(taken))
-            train = judged(train, learner if has_moved else None, parts)
+            train = masked(train, learner if has_moved else None, parts)
             taken.append((minibatch, learner.step(train, objective)))
     return Steps(tuple(taken), tuple(by_critic))

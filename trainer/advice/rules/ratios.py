@@ -1,12 +1,6 @@
 """The rules about ratios between policies: clips, corrections, the proximal policy, the KL to a reference."""
 
 from trainer.advice.rules.rule import error, note, warning
-from trainer.composition.composition import (
-    AGAINST_BEHAVIOR,
-    CLIPPING,
-    IMITATING,
-    PER_SEQUENCE_LOSSES,
-)
 
 WIDEST_CLIP = 3.0  # a ratio beyond 4 is an accident that the clip is there for
 WIDEST_GSPO_CLIP = 0.05  # a mean log-ratio of this size is a ratio of e^50 over a thousand tokens
@@ -54,45 +48,34 @@ RATIO_RULES = (
     ),
     warning(
         "clip_set_without_effect",
-        lambda at: (
-            at.ratio_is_one
-            and at.parts.policy_loss in CLIPPING
-            and bool(at.overridden & {"clip_low", "clip_high"})
-        ),
+        lambda at: at.ratio_is_one and at.clips and bool(at.overridden & {"clip_low", "clip_high"}),
         "one step is taken per batch from a policy measured just before, so the ratio is 1 and no clip acts",
         "set minibatches=2 or more, proximal=behavior (and correction=none) to clip against the policy that sampled, or correction_high instead",
     ),
     note(
         "clip_without_effect",
         lambda at: (
-            at.ratio_is_one
-            and at.parts.policy_loss != "score_function"
-            and not at.overridden & {"clip_low", "clip_high"}
+            at.ratio_is_one and at.has_ratio and not at.overridden & {"clip_low", "clip_high"}
         ),
         "one step is taken per batch from a policy measured just before, so the ratio is 1 and {policy_loss} bounds nothing",
         "the correction's bounds are what holds stale tokens in check; with minibatches=2 or more the ratio moves",
     ),
     warning(
         "clip_too_wide",
-        lambda at: (
-            (at.parts.policy_loss in CLIPPING and at.parts.clip_high > WIDEST_CLIP)
-            or (at.parts.policy_loss == "cispo" and at.parts.ratio_max > 10 * WIDEST_CLIP)
-            or (at.parts.policy_loss == "dppo_tv" and at.parts.dppo_delta >= 1)
-            or (at.parts.policy_loss == "m2po" and at.parts.m2po_threshold > 1)
-        ),
+        lambda at: (at.clips and at.parts.clip_high > WIDEST_CLIP) or at.never_bounds,
         "the bound of {policy_loss} is so wide that it never acts",
         "set clip_high to about 0.2, ratio_max to about 5, dppo_delta to 0.2, m2po_threshold to 0.04",
     ),
     warning(
         "cispo_below_one",
-        lambda at: at.parts.policy_loss == "cispo" and at.parts.ratio_max < 1,
+        lambda at: at.parts.policy_loss == "cispo" and at.value("ratio_max") < 1,
         "ratio_max={ratio_max:g} cuts every token of the present policy itself, whose ratio is 1",
         "set ratio_max to about 5, as the bound of the ratio and not its distance from 1",
     ),
     warning(
         "gspo_with_token_bounds",
         lambda at: (
-            at.parts.policy_loss in PER_SEQUENCE_LOSSES
+            at.parts.loss_entry.is_per_row
             and max(at.parts.clip_low, at.parts.clip_high) > WIDEST_GSPO_CLIP
         ),
         "{policy_loss} with clip_low={clip_low:g}, clip_high={clip_high:g}: a mean over a whole row moves a thousand times less",
@@ -117,13 +100,8 @@ RATIO_RULES = (
         lambda at: (
             at.max_staleness > 0
             and at.parts.correction == "none"
-            and at.parts.advantage not in IMITATING
-            and (
-                at.parts.policy_loss == "score_function"
-                or (
-                    at.parts.proximal != "behavior" and at.parts.policy_loss not in AGAINST_BEHAVIOR
-                )
-            )
+            and not at.parts.advantage_entry.imitates
+            and (not at.has_ratio or not at.parts.is_against_behavior)
         ),
         "tokens of policies up to max_staleness versions old are taken for the present policy's own",
         "set proximal=recompute and correction=tis or icepop, or max_staleness=0",
@@ -131,9 +109,7 @@ RATIO_RULES = (
     warning(
         "epochs_without_bound",
         lambda at: (
-            at.parts.epochs > 1
-            and at.parts.policy_loss == "score_function"
-            and at.parts.advantage not in IMITATING
+            at.parts.epochs > 1 and not at.has_ratio and not at.parts.advantage_entry.imitates
         ),
         "policy_loss=score_function takes every token for the present policy's own; over {epochs} epochs nothing bounds its drift",
         "set policy_loss=ppo_clip, or epochs=1",

@@ -2,8 +2,6 @@
 
 from trainer.advice.rules.rule import error, warning
 
-DIVIDES_BY_DEVIATION = frozenset({"grpo", "lite_ppo"})
-
 REWARD_RULES = (
     error(
         "equal_rewards",
@@ -15,7 +13,7 @@ REWARD_RULES = (
         "nothing_to_reject",
         lambda at: (
             at.parts.reads("acceptance_threshold")
-            and not at.parts.reward_low <= at.parts.acceptance_threshold < at.parts.reward_high
+            and not at.parts.reward_low <= at.value("acceptance_threshold") < at.parts.reward_high
         ),
         "all rewards are on one side of acceptance_threshold={acceptance_threshold:g}: every episode is imitated, or none",
         "set acceptance_threshold between reward_low and reward_high",
@@ -53,7 +51,7 @@ REWARD_RULES = (
     ),
     error(
         "drgrpo_without_budget",
-        lambda at: at.parts.aggregation == "drgrpo" and at.parts.generation_budget == 0,
+        lambda at: at.parts.aggregation == "drgrpo" and at.value("generation_budget") == 0,
         "aggregation=drgrpo divides by generation_budget, which is 0",
         "set generation_budget to the tokens an output may have",
     ),
@@ -87,7 +85,8 @@ REWARD_RULES = (
             at.parts.reward_scale > 0
             and at.parts.reward_scale != 1
             and (
-                at.parts.advantage in DIVIDES_BY_DEVIATION | {"max_rl"}
+                at.parts.advantage_entry.divides_by_deviation
+                or at.parts.advantage == "max_rl"
                 or at.parts.whitening == "tokens"
             )
             and not at.parts.needs_critic
@@ -100,7 +99,7 @@ REWARD_RULES = (
     ),
     warning(
         "divided_twice",
-        lambda at: at.parts.whitening == "tokens" and at.parts.advantage in DIVIDES_BY_DEVIATION,
+        lambda at: at.parts.whitening == "tokens" and at.parts.advantage_entry.divides_by_deviation,
         "whitening divides by a deviation what {advantage} has divided by one already",
         "set advantage=dr_grpo, or whitening=none",
     ),
@@ -153,7 +152,7 @@ REWARD_RULES = (
     ),
     warning(
         "states_without_weight",
-        lambda at: at.parts.turn_credit == "gigpo" and at.parts.gigpo_weight == 0,
+        lambda at: at.parts.turn_credit == "gigpo" and at.value("gigpo_weight") == 0,
         "gigpo_weight=0 leaves nothing of what turn_credit=gigpo compares",
         "set gigpo_weight=1, or turn_credit=episode",
     ),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Self
 
-from trainer.composition.composition import AGAINST_BEHAVIOR, IMITATING, RETURNS, Composition
+from trainer.composition.composition import Composition
 from trainer.composition.presets import origins
 from trainer.feed.replay_buffer import Order
 from trainer.settings import Settings
@@ -24,7 +24,7 @@ class Setup:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         parts = settings.parts
-        came_from = origins(settings.algorithm, parts)
+        came_from = origins(settings.algorithm, parts, settings.presets)
         return cls(
             parts,
             group_size=settings.group_size,
@@ -44,24 +44,44 @@ class Setup:
             "groups_per_batch": self.groups_per_batch,
         }
 
+    def value(self, name: str) -> float:
+        """A setting that belongs to one entry."""
+        value: float = getattr(self.parts, name)
+        return value
+
+    @property
+    def clips(self) -> bool:
+        return self.parts.loss_entry.clips
+
+    @property
+    def has_ratio(self) -> bool:
+        """Without one, the loss takes every token for one of the current policy."""
+        return self.parts.loss_entry.ratio_from != "current"
+
+    @property
+    def never_bounds(self) -> bool:
+        """Whether a bound of the loss is wider than any ratio that occurs."""
+        return any(self.value(s.name) >= s.idle_from for s in self.parts.loss_entry.settings)
+
     @property
     def ratio_is_one(self) -> bool:
         """The only step of a batch from a measured policy never sees the ratio move."""
         is_measured = self.parts.proximal == "recompute"
-        starts_there = self.parts.policy_loss not in AGAINST_BEHAVIOR
+        starts_there = self.parts.loss_entry.ratio_from != "behavior"
         return is_measured and starts_there and self.parts.steps_per_batch == 1
 
     @property
     def advantages_differ_within_rows(self) -> bool:
         parts = self.parts
-        by_token = parts.advantage in RETURNS and (parts.discount < 1 or parts.kl_in_reward > 0)
-        return parts.turn_credit != "episode" or by_token or parts.needs_critic
+        pays_by_token = parts.discount < 1 or parts.kl_in_reward > 0
+        by_token = parts.advantage_entry.is_return and pays_by_token
+        return parts.turn_entry.step is not None or by_token or parts.needs_critic
 
     @property
     def reads_proximal(self) -> bool:
         """Whether the proximal policy enters a loss, a weight or a penalty."""
         parts = self.parts
-        is_origin = parts.policy_loss not in AGAINST_BEHAVIOR
+        is_origin = parts.loss_entry.ratio_from != "behavior"
         enters_kl = parts.kl_in_loss > 0 and parts.kl_estimator == "k3_off_policy"
         return is_origin or enters_kl or parts.kl_in_reward > 0 or parts.correction != "none"
 
@@ -73,7 +93,7 @@ class Setup:
     @property
     def imitates(self) -> bool:
         """Whether advantages are 1 or 0."""
-        return self.parts.reads("advantage") and self.parts.advantage in IMITATING
+        return self.parts.reads("advantage") and self.parts.advantage_entry.imitates
 
     @property
     def num_replaceable(self) -> int:

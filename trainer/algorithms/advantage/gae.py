@@ -7,6 +7,7 @@ is that on the compacted row. Whiten advantages over the batch if wanted; never 
 import torch
 from torch import Tensor
 
+from trainer.algorithms.advantage.record import Advantage
 from trainer.algorithms.precision import widened
 from trainer.algorithms.rows import compact, expand
 
@@ -50,3 +51,11 @@ def value_loss(values: Tensor, returns: Tensor, *, old_values: Tensor, clip: flo
     values, returns, old_values = widened(values), widened(returns), widened(old_values)
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)
+
+
+GAE = Advantage(
+    name="gae",
+    formula=gae,  # type: ignore[arg-type]  # shown by `explain`, never called by name: it gives returns too
+    is_return=True,
+    needs_critic=True,
+)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from trainer.algorithms.advantage.groups import group_statistics
+from trainer.algorithms.advantage.record import Advantage
+from trainer.algorithms.advantage.running_baseline import RunningBaseline
 from trainer.algorithms.precision import widened
 
 EPSILON = 1e-6
@@ -51,3 +53,15 @@ def lite_ppo(rewards: Tensor, groups: Tensor, *, epsilon: float = EPSILON) -> Te
 def reinforce(rewards: Tensor) -> Tensor:
     """REINFORCE (Williams 1992): A = r; whiten it over the batch with `whiten` if wanted."""
     return torch.nan_to_num(widened(rewards), nan=0.0)
+
+
+GRPO = Advantage(
+    name="grpo", formula=grpo, single=RunningBaseline.advantages, divides_by_deviation=True
+)
+DR_GRPO = Advantage(name="dr_grpo", formula=dr_grpo)
+RLOO = Advantage(name="rloo", formula=rloo)
+LITE_PPO = Advantage(
+    name="lite_ppo", formula=lite_ppo, single=RunningBaseline.advantages, divides_by_deviation=True
+)
+MAX_RL = Advantage(name="max_rl", formula=max_rl, single=RunningBaseline.advantages)
+REINFORCE = Advantage(name="reinforce", formula=reinforce, is_return=True)

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from trainer.algorithms.advantage.groups import group_statistics
+from trainer.algorithms.advantage.record import Advantage
+from trainer.algorithms.advantage.running_baseline import RunningBaseline
+from trainer.algorithms.entry import Setting
 from trainer.algorithms.precision import widened
 
 
@@ -22,3 +25,26 @@ def best_of_group(rewards: Tensor, groups: Tensor) -> Tensor:
     values = torch.where(torch.isnan(rewards), -torch.inf, group.rewards)
     best = torch.full_like(values, -torch.inf).scatter_reduce(0, index, values, "amax")
     return group.keep_signal((values == best[index]).double())
+
+
+def best_single(baseline: RunningBaseline, rewards: Tensor) -> Tensor:
+    """A group of one: 1 where its reward is above the baseline, else 0."""
+    return (baseline.differences(rewards) > 0).to(rewards)
+
+
+BEST_OF_GROUP = Advantage(
+    name="best_of_group", formula=best_of_group, single=best_single, imitates=True
+)
+REJECTION_SAMPLING = Advantage(
+    name="rejection_sampling",
+    formula=rejection_sampling,
+    imitates=True,
+    settings=(
+        Setting(
+            "acceptance_threshold",
+            0.0,
+            "rejection_sampling imitates what has a reward above it",
+            parameter="threshold",
+        ),
+    ),
+)

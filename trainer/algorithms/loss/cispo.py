@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from trainer.algorithms.entry import Setting
+from trainer.algorithms.loss.record import PolicyLoss
 from trainer.algorithms.ratio import ratio
 
 
@@ -15,3 +17,10 @@ def cispo(
     """CISPO (2506.13585): -sg[min(rho, ratio_max)] * A * logp; the bound is absolute and there is none below."""
     weight = ratio(current_logprobs, proximal_logprobs).clamp(max=ratio_max).detach()
     return -weight * advantages * current_logprobs
+
+
+CISPO = PolicyLoss(
+    name="cispo",
+    formula=cispo,
+    settings=(Setting("ratio_max", 5.0, "CISPO's bound of the ratio", gt=0, idle_from=30.0),),
+)

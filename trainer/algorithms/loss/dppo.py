@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from trainer.algorithms.entry import Setting
+from trainer.algorithms.loss.record import Bounds, PolicyLoss
 from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import log_ratio, ratio
 
@@ -19,7 +21,40 @@ def dppo_tv(
 
     rho_mu is against behav_logp already: never multiply another importance weight on top. prime-rl has penalty = 1e-3.
     """
-    gap = (widened(current_logprobs).exp() - widened(behavior_logprobs).exp()).detach()
-    leaves = ((advantages > 0) & (gap > delta)) | ((advantages < 0) & (gap < -delta))
+    above, below, _ = probability_bounds(current_logprobs, behavior_logprobs, delta=delta)
+    leaves = ((advantages > 0) & above) | ((advantages < 0) & below)
     surrogate = torch.where(leaves, 0.0, -advantages * ratio(current_logprobs, behavior_logprobs))
     return surrogate + penalty * log_ratio(current_logprobs, behavior_logprobs) ** 2
+
+
+def probability_bounds(
+    current_logprobs: Tensor, behavior_logprobs: Tensor, *, delta: float
+) -> Bounds:
+    """Where the probability has changed by more than delta."""
+    gap = (widened(current_logprobs).exp() - widened(behavior_logprobs).exp()).detach()
+    return Bounds(gap > delta, gap < -delta, torch.zeros_like(gap, dtype=torch.bool))
+
+
+DPPO_TV = PolicyLoss(
+    name="dppo_tv",
+    formula=dppo_tv,
+    bounds=probability_bounds,
+    settings=(
+        Setting(
+            "dppo_delta",
+            0.2,
+            "DPPO's bound of a probability's change",
+            parameter="delta",
+            gt=0,
+            idle_from=1.0,
+        ),
+        Setting(
+            "dppo_penalty",
+            0.0,
+            "DPPO's weight of (logp - behav)^2",
+            parameter="penalty",
+            ge=0,
+            adds_term=True,
+        ),
+    ),
+)

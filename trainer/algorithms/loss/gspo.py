@@ -6,6 +6,8 @@ The unit is the row it is given. For an episode of several rows each row clips o
 import torch
 from torch import Tensor
 
+from trainer.algorithms.loss.ppo import ratio_bounds
+from trainer.algorithms.loss.record import Bounds, PolicyLoss
 from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import log_ratio
 from trainer.algorithms.rows import row_ids, segment_mean
@@ -56,3 +58,30 @@ def gspo_token(
 
 def _clipped(s: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
     return torch.maximum(-advantages * s, -advantages * s.clamp(1 - clip_low, 1 + clip_high))
+
+
+def row_bounds(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    action_mask: Tensor,
+    cu_seqlens: Tensor | None,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float,
+) -> Bounds:
+    """Where the ratio of a token's row is outside the bounds."""
+    rows = row_ids(current_logprobs, cu_seqlens)
+    mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
+    return ratio_bounds(
+        mean[rows].exp(), clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip
+    )
+
+
+USUAL_CLIP = (CLIP_LOW, CLIP_HIGH)
+GSPO = PolicyLoss(
+    name="gspo", formula=gspo, usual_clip=USUAL_CLIP, bounds=row_bounds, is_per_row=True
+)
+GSPO_TOKEN = PolicyLoss(
+    name="gspo_token", formula=gspo_token, usual_clip=USUAL_CLIP, bounds=row_bounds, is_per_row=True
+)

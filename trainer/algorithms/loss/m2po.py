@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from trainer.algorithms.entry import Setting
+from trainer.algorithms.loss.record import PolicyLoss
 from trainer.algorithms.ratio import log_ratio, ratio
 
 
@@ -41,3 +43,20 @@ def m2po(
 ) -> Tensor:
     """M2PO (2510.01161): -A * rho_mu on tokens kept by `m2po_mask`; rho_mu is against behav_logp, so no other weight belongs here."""
     return torch.where(kept, -advantages * ratio(current_logprobs, behavior_logprobs), 0.0)
+
+
+M2PO = PolicyLoss(
+    name="m2po",
+    formula=m2po,
+    step_mask=m2po_mask,
+    settings=(
+        Setting(
+            "m2po_threshold",
+            0.04,
+            "M2PO's bound of the mean squared log-ratio",
+            parameter="threshold",
+            gt=0,
+            idle_from=1.0,
+        ),
+    ),
+)

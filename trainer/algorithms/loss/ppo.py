@@ -4,9 +4,12 @@ Only the place differs from which the ratio is measured: `proximal_logprobs`, th
 is from the policy that sampled the token is another question, answered by an importance weight (`corrections.py`).
 """
 
+from math import inf
+
 import torch
 from torch import Tensor
 
+from trainer.algorithms.loss.record import Bounds, PolicyLoss
 from trainer.algorithms.precision import widened
 from trainer.algorithms.ratio import ratio
 
@@ -58,3 +61,25 @@ def decoupled_ppo(
         clip_high=clip_high,
     )
     return importance_weights.detach() * clipped
+
+
+def token_bounds(
+    current_logprobs: Tensor,
+    proximal_logprobs: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float,
+) -> Bounds:
+    """Where a token's ratio is outside the bounds."""
+    rho = ratio(current_logprobs, proximal_logprobs)
+    return ratio_bounds(rho, clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip)
+
+
+def ratio_bounds(rho: Tensor, *, clip_low: float, clip_high: float, dual_clip: float) -> Bounds:
+    """Where ratios are outside the bounds; a dual clip of 0 is none."""
+    return Bounds(rho > 1 + clip_high, rho < 1 - clip_low, rho > (dual_clip or inf))
+
+
+SCORE_FUNCTION = PolicyLoss(name="score_function", formula=score_function)
+PPO_CLIP = PolicyLoss(name="ppo_clip", formula=ppo_clip, usual_clip=(0.2, 0.2), bounds=token_bounds)

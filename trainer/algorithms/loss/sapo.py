@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from trainer.algorithms.entry import Setting
+from trainer.algorithms.loss.record import PolicyLoss
 from trainer.algorithms.ratio import ratio
 
 
@@ -19,3 +21,13 @@ def sapo(
     positive = torch.full_like(rho, temperature_positive)
     tau = torch.where(advantages > 0, positive, temperature_negative)
     return -advantages * (4 / tau) * torch.sigmoid(tau * (rho - 1))
+
+
+SAPO = PolicyLoss(
+    name="sapo",
+    formula=sapo,
+    settings=(
+        Setting("temperature_positive", 1.0, "SAPO's, where A > 0", gt=0),
+        Setting("temperature_negative", 1.05, "SAPO's, where A <= 0", gt=0),
+    ),
+)
