@@ -1,7 +1,7 @@
 """What lives as long as the process: built by the factory, closed by the lifespan, handed to whoever needs it."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,16 +21,14 @@ from gateway.turn.planner import Planner
 from gateway.turn.sampler import Sampler
 from gateway.turn.turns import Turns
 from rollout.chat_template.chat_template import ChatTemplate
+from rollout.engine.engine import Engine
+from rollout.engine.factory import ENGINE_KINDS, EngineFactory, OpenEngine
 from rollout.engine.pool import Pool
-from rollout.engine.sglang.control_path import EngineControl
 from rollout.engine.swap import Swap, reconcile
 from rollout.ledger.ledger import Ledger
 from rollout.store.store import Store
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import Vision
-
-# A swap of a large model takes minutes; the lock outlives it unless its holder died.
-RECONCILE_LOCK_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +46,9 @@ class Services:
     limits: Limits
     metrics: Metrics
 
-    async def reconcile(self, engines: list[EngineControl]) -> list[Swap]:
-        """Make engines serve the policy they should, unless somebody is at it already."""
-        return await _reconcile(self.store, engines)
+    async def reconcile(self, engines: list[Engine]) -> list[Swap]:
+        """Make engines serve the policy they should, unless another process is doing it already."""
+        return await reconcile(engines, self.store) or []
 
 
 @asynccontextmanager
@@ -60,6 +58,7 @@ async def open_services(
     *,
     dialects: Dialects,
     families: Sequence[ModelFamily] = FAMILIES,
+    engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
 ) -> AsyncIterator[Services]:
     """Connect to everything; what was opened is closed, whatever happens."""
     tokenizer = Tokenizer.load(settings.model_dir)
@@ -79,7 +78,17 @@ async def open_services(
         ledger = await Ledger.open(settings.database_url)
         stack.push_async_callback(ledger.close)
         await ledger.project(settings.project)
-        pool = await stack.enter_async_context(_pool(settings, store, tokenizer.vocab_size))
+        factory = EngineFactory.for_settings(
+            settings, vocab_size=tokenizer.vocab_size, kinds=engine_kinds
+        )
+        pool = await stack.enter_async_context(
+            Pool(
+                settings.engines,
+                factory=factory,
+                recorded=store.served_model,
+                reconcile=partial(reconcile, store=store),
+            )
+        )
         yield Services(
             settings=settings,
             dialects=dialects,
@@ -113,6 +122,7 @@ def _turns(
         attacher=Attacher(tokenizer, template, reader, vision),
         planner=Planner(
             tokenizer,
+            pool.capabilities,
             call_format=reader.call_format,
             max_output_tokens=settings.max_output_tokens,
             flagged_tokens=settings.flagged_tokens,
@@ -125,25 +135,3 @@ def _turns(
 def _authenticator(settings: Settings, ledger: Ledger) -> Authenticator:
     admin_key = settings.admin_key.get_secret_value()
     return Authenticator(ledger, admin_key=admin_key, project=settings.project)
-
-
-def _pool(settings: Settings, store: Store, vocab_size: int) -> Pool:
-    async def recorded_version() -> int | None:
-        policy = await store.policy()
-        return policy.version if policy is not None else None
-
-    key = settings.engine_admin_key
-    return Pool(
-        settings.engines,
-        recorded_version=recorded_version,
-        reconcile=partial(_reconcile, store),
-        admin_key=key.get_secret_value() if key is not None else None,
-        vocab_size=vocab_size,
-    )
-
-
-async def _reconcile(store: Store, engines: list[EngineControl]) -> list[Swap]:
-    async with store.lock("swap", lease_seconds=RECONCILE_LOCK_SECONDS) as is_ours:
-        if not is_ours:
-            return []  # whoever holds it brings all engines up to date
-        return await reconcile(engines, recorded=store.policy, lock=nullcontext())

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.middleware import Edge
 from gateway.services import Services, open_services
 from gateway.settings import Settings
+from rollout.engine.factory import ENGINE_KINDS, OpenEngine
 from rollout.ready_file import ReadyFile
 
 log = logging.getLogger("gateway")
@@ -71,17 +72,21 @@ async def gateway(
     *,
     dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
     families: Sequence[ModelFamily] = FAMILIES,
+    engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
 ) -> AsyncIterator["Running"]:
     """A gateway that serves while the block runs."""
     listener = bind(settings.host, settings.port)
     scraped = bind(settings.host, settings.metrics_port)
     host, port = listener.getsockname()[:2]
     address = Address(host, port, scraped.getsockname()[1])
-    spoken = Dialects(create() for create in dialects)
-    async with (
-        open_services(settings, Metrics(), dialects=spoken, families=families) as services,
-        in_background(services),
-    ):
+    opening = open_services(
+        settings,
+        Metrics(),
+        dialects=Dialects(create() for create in dialects),
+        families=families,
+        engine_kinds=engine_kinds,
+    )
+    async with opening as services, in_background(services):
         endpoints = create_model_endpoints(services)
         edge = Edge(
             create_app(services, endpoints),

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.engine import Engine, EngineOptions
+from rollout.engine.factory import EngineFactory
 from rollout.engine.swap import swap
 from rollout.policies import Policy
 
@@ -84,14 +86,29 @@ def start_engine(model_dir: Path) -> Iterator[str]:
         yield engine.url
 
 
+def factory(**options: Any) -> EngineFactory:
+    """Opens engines with the tests' admin key; options may be overridden by name."""
+    return EngineFactory(EngineOptions(**({"admin_key": ADMIN_KEY} | options)))
+
+
 @asynccontextmanager
-async def borrowed(url: str, starter: Policy) -> AsyncIterator[EngineControl]:
-    """Control of an engine that others use too: after the block it serves its starter again."""
-    async with EngineControl(url, admin_key=ADMIN_KEY) as control:
+async def connected(url: str, **options: Any) -> AsyncIterator[Engine]:
+    """The engine at this URL, closed after the block."""
+    engine = factory(**options).open(url)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+@asynccontextmanager
+async def borrowed(url: str, starter: Policy) -> AsyncIterator[Engine]:
+    """An engine that others use too: after the block it serves its starter again."""
+    async with connected(url) as engine:
         try:
-            yield control
+            yield engine
         finally:
-            assert all(result.ok for result in await swap([control], starter))
+            assert all(result.ok for result in await swap([engine], starter))
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A gateway for tests: in this process, on free ports, as a caller sees it."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
 from gateway.serving import gateway
 from gateway.settings import Settings
+from rollout.engine.factory import ENGINE_KINDS, OpenEngine
 from rollout.store.store import Store
 
 ADMIN_KEY = "tg-admin-for-tests-only"
@@ -51,6 +52,7 @@ async def running_gateway(
     *,
     dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
     families: Sequence[ModelFamily] = FAMILIES,
+    engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """Serve while the block runs; settings may be overridden by name."""
@@ -62,7 +64,8 @@ async def running_gateway(
         "shutdown_seconds": 2.0,
     }
     chosen = Settings(**(values | settings))
-    async with gateway(chosen, dialects=dialects, families=families) as (address, _, services):
+    serving = gateway(chosen, dialects=dialects, families=families, engine_kinds=engine_kinds)
+    async with serving as (address, _, services):
         url = f"http://{address.host}:{address.port}"
         async with httpx.AsyncClient(
             base_url=url, headers={"authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False

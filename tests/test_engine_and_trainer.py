@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from rollout.engine.generation import Chunk, GenerateRequest, SamplingParameters
-from rollout.engine.sglang.control_path import EngineControl
-from rollout.engine.sglang.data_path import Engine
 from rollout.engine.sglang.sampling import sampling_params
 from rollout.engine.swap import swap
 from rollout.policies import PolicyStore
-from tests.engines import ADMIN_KEY, engine_process, start_engine
+from tests.engines import ADMIN_KEY, connected, engine_process, start_engine
 from trainer.learner.lora import Lora
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
@@ -57,14 +55,11 @@ def adapter_engine(model_dir: Path) -> Iterator[str]:
 
 
 async def sample(url: str) -> list[Chunk]:
-    engine = Engine(url, admin_key=ADMIN_KEY)
-    try:
+    async with connected(url) as engine:
         return [
             await engine.generate(GenerateRequest(f"agreement-{number}", prompt, SAMPLING))
             for number, prompt in enumerate(PROMPTS)
         ]
-    finally:
-        await engine.close()
 
 
 def packed(outputs: list[Chunk]) -> TrainBatch:
@@ -130,10 +125,10 @@ def expected_checksums(learner: MegatronLearner) -> dict[str, str]:
 
 
 async def test_trainer_and_engine_agree_on_logprobs_before_and_after_a_swap(
-    learner: MegatronLearner, own_engine: str, tmp_path: Path
+    learner: MegatronLearner, own_engine: str, model_dir: Path, tmp_path: Path
 ) -> None:
     """Mean |difference| of the logprobs of sampled tokens is below 1e-4, and every swapped tensor is bit-equal."""
-    async with EngineControl(own_engine, admin_key=ADMIN_KEY) as control:
+    async with connected(own_engine) as control:
         before = await sample(own_engine)
         assert difference(learner, before).mean() < 1e-4
 
@@ -142,7 +137,7 @@ async def test_trainer_and_engine_agree_on_logprobs_before_and_after_a_swap(
         assert difference(learner, before).mean() > 1e-2
 
         policies = PolicyStore(tmp_path)
-        starter = policies.adopt(Path((await control.model_info()).model_path), created=0)
+        starter = policies.adopt(model_dir, created=0)
         policy = policies.write(
             1,
             parent=starter.version,

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from prometheus_client import CollectorRegistry, start_http_server
 
-from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.factory import EngineFactory
 from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.ready_file import ReadyFile
@@ -162,9 +162,8 @@ class Job:
     def _publisher(
         self, ranks: Ranks, records: TrainingRecords | None, best: BestPolicies | None
     ) -> Publisher:
-        secret = self._settings.engine_admin_key
-        key = None if secret is None else secret.get_secret_value()
-        engines = [EngineControl(url, admin_key=key) for url in self._settings.engines]
+        factory = EngineFactory.for_settings(self._settings)
+        engines = [factory.open(url) for url in self._settings.engines]
         for engine in engines:
             self._closing.callback(self._bridge.close, engine.close)
         return Publisher(

@@ -85,7 +85,7 @@ async def _find(services: Services, version: int) -> Policy:
 
 
 async def _activation(services: Services, version: int | None, *, pinned: bool) -> Activation:
-    swaps = await services.reconcile(services.pool.controls)
+    swaps = await services.reconcile(services.pool.engines)
     shown = [SwapObject.model_validate(swap) for swap in swaps]
     return Activation(version=version, pinned=pinned, swaps=shown)
 

@@ -4,7 +4,7 @@ A plain ASGI callable and not a FastAPI route, because it has to notice when the
 its cost is paid on every turn of every agent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from starlette.types import Receive, Scope, Send
@@ -15,7 +15,7 @@ from gateway.dialects.dialect import Dialect
 from gateway.endpoint.connection import ClientGone, read_body, while_connected
 from gateway.errors import ApiError, translate
 from gateway.request.episode_address import address, new_episode_id
-from gateway.request.model_name import check_served
+from gateway.request.model_name import asked_model
 from gateway.request.request import Request
 from gateway.services import Services
 from gateway.turn.event_stream import EventStream, send_whole
@@ -24,6 +24,7 @@ from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
 from rollout.engine.errors import EngineError
 from rollout.errors import StoreError
+from rollout.served_model import AskedModel
 
 ROUTE = "turngate.route"  # scope key: the path as the router knows it
 PATH_EPISODE = "turngate.path_episode"  # scope key: the episode named by the path's prefix
@@ -43,15 +44,15 @@ class ModelEndpoint:
         with self._services.limits.hold(caller), suppress(ClientGone):
             body = await read_body(receive)
             request = self._dialect.parse(body, path=self._path)
-            check_served(request.model, self._served_versions())
             retry = Retry.of(headers, body)
             call = self._call(request, caller, headers, retry, scope.get(PATH_EPISODE))
             await while_connected(receive, self._answer(call, send))
 
-    def _served_versions(self) -> Iterator[int | None]:
-        for engine in self._services.pool.snapshot():
-            if engine.is_up:
-                yield engine.policy_version
+    def _asked_model(self, name: str) -> AskedModel:
+        """Callers of every project get the one project whose policy is served."""
+        states = self._services.pool.snapshot()
+        served = (state.model for state in states if state.is_up and state.model is not None)
+        return asked_model(name, served, project=self._services.settings.project)
 
     def _call(
         self,
@@ -61,6 +62,7 @@ class ModelEndpoint:
         retry: Retry,
         path_episode: str | None,
     ) -> Call:
+        model = self._asked_model(request.model)
         where = address(
             headers,
             key_episode=caller.episode_id,
@@ -70,6 +72,7 @@ class ModelEndpoint:
         )
         return Call(
             request=request,
+            model=model,
             store=self._services.stores.of(caller.project),
             project=caller.project,
             key_id=caller.key_id,

@@ -1,7 +1,7 @@
 """How many tokens each image is: asked of an engine, whose image processor decides, and remembered.
 
 Known before the prompt is attached, so that a prompt with images is compared, recorded and measured against the context
-length like any other. The engine's report of the turn itself has to agree (`rollout/engine/sglang/reply.py`).
+length like any other. What the engine reports for the turn itself has to agree, or its answer is refused.
 """
 
 import secrets
@@ -13,6 +13,7 @@ from gateway.request.request import Image
 from rollout.engine.errors import EngineFailed
 from rollout.engine.generation import GenerateRequest, SamplingParameters
 from rollout.engine.pool import Pool
+from rollout.served_model import AskedModel
 from rollout.tokenizer.vision import SizedImage, Vision
 
 MAX_REMEMBERED = 65_536  # about 150 bytes each
@@ -34,20 +35,22 @@ class Images:
                 code="unsupported_content",
             )
 
-    async def sized(self, images: Sequence[Image], *, affinity: str) -> list[SizedImage]:
+    async def sized(
+        self, images: Sequence[Image], *, model: AskedModel, affinity: str
+    ) -> list[SizedImage]:
         """The images with their lengths; an engine refuses what is no image."""
-        return [SizedImage(i.digest, await self._length(i, affinity)) for i in images]
+        return [SizedImage(i.digest, await self._length(i, model, affinity)) for i in images]
 
-    async def _length(self, image: Image, affinity: str) -> int:
+    async def _length(self, image: Image, model: AskedModel, affinity: str) -> int:
         length = self._lengths.get(image.digest)
         if length is None:
-            length = self._lengths[image.digest] = await self._measured(image, affinity)
+            length = self._lengths[image.digest] = await self._measured(image, model, affinity)
         self._lengths.move_to_end(image.digest)
         while len(self._lengths) > MAX_REMEMBERED:
             self._lengths.popitem(last=False)
         return length
 
-    async def _measured(self, image: Image, affinity: str) -> int:
+    async def _measured(self, image: Image, model: AskedModel, affinity: str) -> int:
         """Let the engine that will get the turn read the image, between the two tokens that stand around every image."""
         assert self._vision is not None
         ids = [self._vision.start, self._vision.placeholder, self._vision.end]
@@ -57,10 +60,10 @@ class Images:
             sampling=SamplingParameters(max_tokens=1),
             images=(image.url,),
         )
-        async with self._pool.lease(affinity, len(ids)) as engine:
+        async with self._pool.lease(model, affinity, len(ids)) as engine:
             try:
                 return (await engine.generate(request)).prompt_tokens - 2
-            except EngineFailed as error:  # as SGLang does where an image would not fit its memory
+            except EngineFailed as error:  # as an engine does whose memory an image does not fit
                 raise BadRequest(
                     f"{image.where}: {error}; is the image too large?",
                     param=image.where,

@@ -9,8 +9,11 @@ from gateway.errors import BadRequest, ContextOverflow
 from gateway.parsing.call_format import CallFormat
 from gateway.request.request import Request, SamplingOptions
 from gateway.turn.grammar import grammar
+from gateway.turn.running_turn import Call, new_turn_id
 from gateway.turn.sampler import Job
 from gateway.turn.sampling_parameters import engine_parameters, is_truncated, request_flags
+from rollout.engine.engine import Capabilities
+from rollout.engine.grammar import Grammar
 from rollout.episode.turn import FLAGGED
 from rollout.settings import FlaggedTokens
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -20,6 +23,7 @@ class Planner:
     def __init__(
         self,
         tokenizer: Tokenizer,
+        capabilities: Capabilities,
         *,
         call_format: CallFormat | None,
         max_output_tokens: int,
@@ -27,22 +31,30 @@ class Planner:
     ) -> None:
         self._tokenizer = tokenizer
         self._call_format = call_format
+        self._capabilities = capabilities
         self._max_output_tokens = max_output_tokens
         self._refuses_flagged = flagged_tokens == "refuse"
 
-    def job(self, request: Request, attachment: Attachment, *, turn_id: str, affinity: str) -> Job:
+    def job(self, call: Call, attachment: Attachment) -> Job:
         """Raises BadRequest for what no engine could do."""
+        request = call.request
         self._check_ids(request.sampling, attachment)
         max_tokens = self._max_tokens(request.sampling, attachment.prompt.num_tokens)
-        rules = grammar(request, self._call_format)
+        rules = self._grammar(request)
         return Job(
-            turn_id=turn_id,
-            affinity=affinity,
+            turn_id=new_turn_id(),
+            model=call.model,
+            affinity=call.address.episode_id,
             encoded_prompt=attachment.prompt.encoded(),
             images=tuple(image.url for image in request.images),
             expanded_prompt=attachment.prompt.ids.tolist() if request.images else None,
             num_prompt_tokens=attachment.prompt.num_tokens,
-            parameters=engine_parameters(request.sampling, max_tokens=max_tokens, grammar=rules),
+            parameters=engine_parameters(
+                request.sampling,
+                max_tokens=max_tokens,
+                max_top_k=self._capabilities.max_top_k,
+                grammar=rules,
+            ),
             top_logprobs=request.top_logprobs,
             sampling_logprobs=is_truncated(request.sampling),
             flags=request_flags(request, rules, num_forced=attachment.forced),
@@ -59,6 +71,15 @@ class Planner:
                 "top_p, top_k, min_p and temperature 0, or mark the call with X-Turngate-Turn-Kind: side",
                 code="sampling_not_trainable",
             )
+
+    def _grammar(self, request: Request) -> Grammar | None:
+        rules = grammar(request, self._call_format)
+        if rules is not None and type(rules) not in self._capabilities.grammars:
+            raise BadRequest(
+                f"the engines here enforce no {type(rules).__name__} grammar; leave it out",
+                code="unsupported_value",
+            )
+        return rules
 
     def _stop_ids(self, options: SamplingOptions) -> frozenset[int]:
         ends = frozenset() if options.ignore_eos else self._tokenizer.eos_ids

@@ -17,6 +17,7 @@ from gateway.turn.sampler import Job
 from gateway.turn.sampling_parameters import sampling_record
 from rollout.engine.generation import Chunk
 from rollout.episode.turn import OutputFlags, Turn
+from rollout.served_model import AskedModel
 from rollout.store.store import Store
 
 
@@ -25,6 +26,7 @@ class Call:
     """A request, who makes it and in which episode."""
 
     request: Request
+    model: AskedModel
     store: Store  # of the caller's project
     project: str
     key_id: str

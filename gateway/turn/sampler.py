@@ -1,4 +1,4 @@
-"""Sampling one output, on one engine or, when engines die, on several in turn.
+"""Sampling one output, on one engine or, when engines die, on several one after the other.
 
 A successor gets the prompt and every token so far, so the caller sees a pause and the version intervals say who sampled what.
 """
@@ -11,6 +11,7 @@ import orjson
 from msgspec.structs import replace
 
 from gateway.turn.output_builder import OutputBuilder, Piece
+from rollout.engine.engine import Engine
 from rollout.engine.errors import (
     EngineAborted,
     EngineError,
@@ -20,8 +21,8 @@ from rollout.engine.errors import (
 )
 from rollout.engine.generation import Chunk, Finish, GenerateRequest, SamplingParameters
 from rollout.engine.pool import Pool
-from rollout.engine.sglang.data_path import Engine
 from rollout.episode.turn import OutputFlags
+from rollout.served_model import AskedModel
 
 # One engine may die under a turn, and its successor too; a third time it is the turn that kills them.
 MAX_ENGINES = 3
@@ -36,6 +37,7 @@ class Job:
     """What every output of a turn is sampled from."""
 
     turn_id: str
+    model: AskedModel
     affinity: str
     encoded_prompt: bytes  # a JSON array of ids
     images: tuple[str, ...]  # one for each placeholder in it, as data: URLs
@@ -83,7 +85,7 @@ class Sampler:
 
     async def stream(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
         """Sample an output and emit its pieces as they come."""
-        await self._sample(job, builder, emit, Engine.stream)
+        await self._sample(job, builder, emit, _stream)
 
     async def whole(self, job: Job, builder: OutputBuilder, emit: Emit) -> None:
         """Sample an output and emit it as one piece."""
@@ -94,7 +96,9 @@ class Sampler:
         for attempt in range(MAX_ENGINES):
             try:
                 async with (
-                    self._pool.lease(job.affinity, job.num_prompt_tokens, avoid=failed) as engine,
+                    self._pool.lease(
+                        job.model, job.affinity, job.num_prompt_tokens, avoid=failed
+                    ) as engine,
                     aclosing(ask(engine, job.request(builder, attempt))) as chunks,
                 ):
                     async for chunk in chunks:
@@ -114,7 +118,9 @@ class Sampler:
             return  # only the end of the connection is missing
         if fault.partial is not None:
             rest = builder.missing(fault.partial)
-            if rest.ids:  # of nothing nobody is told: an answer that fails before its first token has a status
+            if (
+                rest.ids
+            ):  # emit nothing before the first token, so that the failure keeps its HTTP status
                 await emit(builder.add(rest), rest)
         builder.change_engine()
         ending = _ending(job, builder)
@@ -123,6 +129,10 @@ class Sampler:
             await emit(builder.add(last), last)
         elif attempt + 1 == MAX_ENGINES or (job.is_constrained and builder.ids):
             raise fault
+
+
+def _stream(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chunk]:
+    return engine.stream(request)
 
 
 async def _whole(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chunk]:

@@ -5,19 +5,16 @@ from rollout.engine.generation import SamplingParameters
 from rollout.engine.grammar import Grammar
 from rollout.episode.turn import OutputFlags, Sampling
 
-# SGLang's `--sampling-mask-max-tokens` is 4,096 and counts ties; what lies beyond the first 1,024 tokens is not worth more.
-MAX_TOP_K = 1024
-
 
 def engine_parameters(
-    options: SamplingOptions, *, max_tokens: int, grammar: Grammar | None
+    options: SamplingOptions, *, max_tokens: int, max_top_k: int | None, grammar: Grammar | None
 ) -> SamplingParameters:
     """What the engine is asked for; an absent option is the engine's own default, but the temperature is 1."""
     return SamplingParameters(
         max_tokens=max_tokens,
         temperature=_or(options.temperature, 1.0),
         top_p=options.top_p,
-        top_k=effective_top_k(options),
+        top_k=_top_k(options, max_top_k),
         min_p=options.min_p,
         frequency_penalty=options.frequency_penalty,
         presence_penalty=options.presence_penalty,
@@ -41,12 +38,12 @@ def is_truncated(options: SamplingOptions) -> bool:
     )
 
 
-def effective_top_k(options: SamplingOptions) -> int | None:
-    """What is asked of the engine: it tells truncated probabilities only for a bounded number of tokens."""
+def _top_k(options: SamplingOptions, limit: int | None) -> int | None:
+    """At most the engine's limit where truncation makes sampling logprobs necessary."""
     asked = options.top_k
-    if not is_truncated(options):
+    if limit is None or not is_truncated(options):
         return asked
-    return MAX_TOP_K if asked is None or asked <= 0 else min(asked, MAX_TOP_K)
+    return limit if asked is None or asked <= 0 else min(asked, limit)
 
 
 def sampling_record(parameters: SamplingParameters) -> Sampling:

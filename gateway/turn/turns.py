@@ -23,7 +23,7 @@ from gateway.turn.image_sizes import Images
 from gateway.turn.output_builder import OutputBuilder
 from gateway.turn.planner import Planner
 from gateway.turn.recorded_reply import decode_reply, encode_reply
-from gateway.turn.running_turn import Call, RunningTurn, new_turn_id
+from gateway.turn.running_turn import Call, RunningTurn
 from gateway.turn.sampler import Sampler
 from rollout.engine.errors import EngineError
 from rollout.episode.episode_records import BegunTurn, EpisodeSpec
@@ -104,7 +104,9 @@ class Turns:
         turn: RunningTurn | None = None
         is_whole = False
         try:
-            images = await self._images.sized(call.request.images, affinity=call.address.episode_id)
+            images = await self._images.sized(
+                call.request.images, model=call.model, affinity=call.address.episode_id
+            )
             turn = self._plan(call, history, images, sink)
             await self._sample(turn, history, is_streamed=sink is not None)
             is_whole = True
@@ -126,9 +128,7 @@ class Turns:
         self._metrics.calls_attached.labels(attachment.how).inc()
         if attachment.break_class is not None:
             self._metrics.breaks.labels(attachment.break_class, call.client).inc()
-        job = self._planner.job(
-            request, attachment, turn_id=new_turn_id(), affinity=call.address.episode_id
-        )
+        job = self._planner.job(call, attachment)
         if call.address.kind == "train":
             self._planner.check_trainable(job)
         builders = [

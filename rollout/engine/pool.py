@@ -1,8 +1,8 @@
 """The engines that serve, and which of them takes a call.
 
 A call goes to the engine its affinity key hashes to, which holds the prefix, unless that engine is much busier than the
-least busy. A paused engine stays in: its calls wait out a swap. One that died gets no traffic until it answers again
-with the recorded policy; one that answers with another policy keeps serving for a while, since a swap is on its way.
+least busy. A paused engine stays in: its calls wait until the swap is over. One that died gets no traffic until it
+serves the recorded policy; one that answers and serves another policy keeps its traffic for the time of a swap.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+from rollout.engine.engine import Capabilities, Engine
 from rollout.engine.errors import EngineError, EngineTimeout, EngineUnreachable, NoEngine
-from rollout.engine.generation import Deadlines
+from rollout.engine.factory import EngineFactory
 from rollout.engine.pool_member import EngineState, Member, stable_hash
-from rollout.engine.sglang.control_path import EngineControl
-from rollout.engine.sglang.data_path import Engine
 from rollout.errors import RolloutError, StoreError
+from rollout.served_model import AskedModel, ServedModel
 
 PROBE_SECONDS = 2.0
 PROBE_DEADLINE_SECONDS = 5.0
 TIMEOUTS_UNTIL_DOWN = 3  # a machine busy with prefill answers late without being dead
 SLACK_CALLS = 4  # a difference in load that is noise
-TOKENS_WORTH_A_CALL = 1000  # for this much prefix one may queue behind one more call
+TOKENS_WORTH_A_CALL = 1000  # a call may wait for one other call to find this much of its prefix
 
 log = logging.getLogger(__name__)
 
@@ -35,22 +35,18 @@ class Pool:
         self,
         urls: Iterable[str],
         *,
-        recorded_version: Callable[[], Awaitable[int | None]],
-        reconcile: Callable[[list[EngineControl]], Awaitable[object]] | None = None,
-        admin_key: str | None = None,
-        deadlines: Deadlines | None = None,
-        vocab_size: int | None = None,
+        recorded: Callable[[], Awaitable[ServedModel | None]],
+        factory: EngineFactory | None = None,
+        reconcile: Callable[[list[Engine]], Awaitable[object]] | None = None,
         probe_seconds: float = PROBE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._recorded_version = recorded_version
+        self._read_recorded = recorded
+        self._factory = factory or EngineFactory()
         self._reconcile = reconcile
-        self._admin_key = admin_key
-        self._deadlines = deadlines
-        self._vocab_size = vocab_size
         self._probe_seconds = probe_seconds
         self._clock = clock
-        self._recorded: int | None = None
+        self._recorded: ServedModel | None = None
         self._members: dict[str, Member] = {}
         self._probe_now = asyncio.Event()
         self._reconcile_now = asyncio.Event()
@@ -65,45 +61,52 @@ class Pool:
 
     def add(self, url: str) -> None:
         """Take in an engine; it serves after its first good probe. One that is here already stays."""
-        url = url.rstrip("/")
-        if url in self._members:
-            return
-        key = self._admin_key
-        engine = Engine(url, admin_key=key, deadlines=self._deadlines, vocab_size=self._vocab_size)
-        self._members[url] = Member(engine, EngineControl(url, admin_key=key))
+        engine = self._factory.open(url.rstrip("/"))
+        self._members.setdefault(engine.url, Member(engine))
         self._probe_now.set()
 
     async def remove(self, url: str) -> None:
-        """Send it no more calls; those under way finish."""
+        """Send it no more calls; those that run finish."""
         member = self._members.pop(url.rstrip("/"))
         member.is_removed = True
         if member.in_flight == 0:
-            await member.close()
+            await member.engine.close()
 
     async def close(self) -> None:
         """Close every engine's connections."""
         for url in list(self._members):
             member = self._members.pop(url)
-            await member.close()
+            await member.engine.close()
 
     def snapshot(self) -> list[EngineState]:
         """Every engine as the pool sees it now."""
         return [
-            EngineState(url, m.is_up, m.in_flight, m.policy_version, m.why_down)
+            EngineState(url, m.is_up, m.in_flight, m.model, m.why_down)
             for url, m in self._members.items()
         ]
 
     @property
-    def controls(self) -> list[EngineControl]:
-        """The control path to every engine."""
-        return [member.control for member in self._members.values()]
+    def engines(self) -> list[Engine]:
+        return [member.engine for member in self._members.values()]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What every engine can do."""
+        return Capabilities.common(self.engines)
 
     @asynccontextmanager
     async def lease(
-        self, affinity_key: str, prompt_length: int, *, avoid: Collection[str] = ()
+        self,
+        asked: AskedModel,
+        affinity_key: str,
+        prompt_length: int,
+        *,
+        avoid: Collection[str] = (),
     ) -> AsyncIterator[Engine]:
         """An engine for one call, none of `avoid` if there is another. If the block loses it, the pool learns it at once."""
-        member = self._choose(affinity_key, prompt_length, avoid=avoid)
+        serving = self._serving(asked)
+        serving = [member for member in serving if member.engine.url not in avoid] or serving
+        member = _least_busy(serving, affinity_key, prompt_length)
         member.in_flight += 1
         try:
             yield member.engine
@@ -114,29 +117,21 @@ class Pool:
         finally:
             member.in_flight -= 1
             if member.is_removed and member.in_flight == 0:
-                await member.close()
+                await member.engine.close()
 
-    def _choose(self, affinity_key: str, prompt_length: int, *, avoid: Collection[str]) -> Member:
-        """The first in the key's own order of engines that is not much busier than the least busy."""
-        serving = self._serving()
-        serving = [member for member in serving if member.engine.url not in avoid] or serving
-        key = stable_hash(affinity_key)
-        serving.sort(key=lambda member: member.rank(key))
-        busiest = min(m.in_flight for m in serving) + SLACK_CALLS
-        busiest += prompt_length // TOKENS_WORTH_A_CALL
-        return next(member for member in serving if member.in_flight <= busiest)
-
-    def _serving(self) -> list[Member]:
-        """Engines that are up; those stuck behind only if there is no other."""
+    def _serving(self, asked: AskedModel) -> list[Member]:
+        """Engines that are up and serve the model; outdated ones, and those of another model, only if there is no other."""
         up = [member for member in self._members.values() if member.is_up]
         if not up:
+            recorded = None if self._recorded is None else self._recorded.version
             reasons = [
-                f"{url}: {m.why_down or f'serves policy {m.policy_version}, not {self._recorded}'}"
-                for url, m in self._members.items()
+                f"{s.url}: {s.why_down or f'serves policy {s.policy_version}, not {recorded}'}"
+                for s in self.snapshot()
             ]
             raise NoEngine("; ".join(reasons) or "it is empty")
         now = self._clock()
-        return [member for member in up if not member.is_stuck(now)] or up
+        fitting = [member for member in up if member.serves(asked)] or up
+        return [member for member in fitting if not member.is_stuck(now)] or fitting
 
     async def monitor(self) -> None:
         """Probe and reconcile until cancelled."""
@@ -148,7 +143,7 @@ class Pool:
     async def probe(self) -> None:
         """Ask every engine what it serves."""
         with suppress(StoreError):  # what was recorded last holds until the store is back
-            self._recorded = await self._recorded_version()
+            self._recorded = await self._read_recorded()
         async with asyncio.TaskGroup() as tasks:
             for member in list(self._members.values()):
                 tasks.create_task(self._probe_one(member))
@@ -157,7 +152,7 @@ class Pool:
 
     async def _probe_one(self, member: Member) -> None:
         try:
-            info = await member.control.model_info(timeout=PROBE_DEADLINE_SECONDS)
+            model = await member.engine.served_model(timeout=PROBE_DEADLINE_SECONDS)
         except EngineTimeout as error:
             member.timeouts += 1
             if member.timeouts >= TIMEOUTS_UNTIL_DOWN:
@@ -165,7 +160,7 @@ class Pool:
         except EngineError as error:
             member.lose(error.why)
         else:
-            member.find(info.policy_version, recorded=self._recorded, now=self._clock())
+            member.answered(model, recorded=self._recorded, now=self._clock())
 
     async def _probe_periodically(self) -> None:
         while True:
@@ -176,15 +171,26 @@ class Pool:
                     await self._probe_now.wait()
 
     async def _reconcile_on_demand(
-        self, reconcile: Callable[[list[EngineControl]], Awaitable[object]]
+        self, reconcile: Callable[[list[Engine]], Awaitable[object]]
     ) -> None:
-        """What fails is found again by the next probe, and tried again then."""
+        """A failure needs no retry here: the next probe finds the same engines again."""
         while True:
             await self._reconcile_now.wait()
             self._reconcile_now.clear()
             now = self._clock()
-            behind = [m.control for m in self._members.values() if m.needs_swap(now)]
+            outdated = [m.engine for m in self._members.values() if m.needs_swap(now)]
             try:
-                await reconcile(behind)
+                await reconcile(outdated)
             except RolloutError as error:
                 log.error("engines not reconciled", extra={"why": str(error)})
+
+
+def _least_busy(members: list[Member], affinity_key: str, prompt_length: int) -> Member:
+    """The first in the key's own order of engines that is not much busier than the least busy."""
+    key = stable_hash(affinity_key)
+    busiest = min(member.in_flight for member in members) + SLACK_CALLS
+    busiest += prompt_length // TOKENS_WORTH_A_CALL
+    return min(
+        (member for member in members if member.in_flight <= busiest),
+        key=lambda member: member.rank(key),
+    )

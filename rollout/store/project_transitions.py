@@ -5,6 +5,7 @@ from typing import cast
 
 from rollout.episode.episode_records import HistoryPolicy, SettledEpisode, parse_header
 from rollout.policies import Policy
+from rollout.served_model import ServedModel
 from rollout.store.claim_transitions import MAX_DELIVERIES, policy_arguments
 from rollout.store.redis_decoding import Flat, Header, pairs, parse_rewards
 from rollout.store.totals import Totals, parse_totals
@@ -23,6 +24,11 @@ class ProjectTransitions(Transitions):
     async def policy(self) -> Policy | None:
         """The policy engines should serve: the pinned one, else the latest recorded."""
         return parse_policy(cast("Flat", await self._run("policy")))
+
+    async def served_model(self) -> ServedModel | None:
+        """What engines should serve for this project."""
+        policy = await self.policy()
+        return None if policy is None else ServedModel(self.project, policy.version)
 
     async def recorded_policy(self) -> Policy | None:
         """The policy recorded last, whether or not another one is pinned."""

@@ -8,9 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rollout.engine.sglang.control_path import EngineControl
-from rollout.engine.sglang.data_path import Engine
-from tests.engines import ADMIN_KEY
+from tests.engines import ADMIN_KEY, connected
 from tests.fidelity.agent import USER
 from tests.fidelity.received import EPISODE, assert_exact
 from tests.fidelity.recorder import Recorder
@@ -167,9 +165,8 @@ async def test_an_abort_in_the_engine_costs_no_token(
     post = served.admin.post(PATH, json={**LONG, "stream": True}, headers=KEYED)
     call = asyncio.create_task(post)
     await sampling(recorder)
-    client = Engine(engine, admin_key=ADMIN_KEY)
-    await client.abort(recorder.calls[0].rid)
-    await client.close()
+    async with connected(engine) as client:
+        await client.abort(recorder.calls[0].rid)
     assert (await call).text.endswith("data: [DONE]\n\n")
     dropped, resumed = recorder.calls
     assert 0 < len(dropped.ids) < NUM_TOKENS
@@ -184,7 +181,7 @@ async def test_an_sdk_that_times_out_trains_only_what_it_got(
     served: Gateway, recorder: Recorder, engine: str
 ) -> None:
     """Case 18: the stock SDK gives up on a call that waits, tries again by itself, and one turn is recorded."""
-    async with EngineControl(engine, admin_key=ADMIN_KEY) as control:
+    async with connected(engine) as control:
         await control.pause()
         client = served.openai(max_retries=8, timeout=0.5)
         asking = asyncio.create_task(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.engine import Engine
 from rollout.engine.swap import swap
 from rollout.episode.turn import VersionInterval
 from rollout.policies import PolicyStore
@@ -37,14 +37,14 @@ def policies(model_dir: Path, tmp_path: Path) -> PolicyStore:
 
 
 @pytest.fixture
-async def control(engine: str, policies: PolicyStore) -> AsyncIterator[EngineControl]:
+async def control(engine: str, policies: PolicyStore) -> AsyncIterator[Engine]:
     """The shared engine, given back as it was."""
     async with borrowed(engine, policies.policy(0)) as control:
         yield control
 
 
 async def test_a_turn_under_a_swap_says_who_sampled_each_token(
-    served: Gateway, recorder: Recorder, control: EngineControl, policies: PolicyStore
+    served: Gateway, recorder: Recorder, control: Engine, policies: PolicyStore
 ) -> None:
     """Case 22: a turn that streams through a swap is one output of two versions, split where the engine split it."""
     body = {"messages": [USER], "max_tokens": NUM_TOKENS, "ignore_eos": True, "stream": True}
@@ -73,7 +73,7 @@ async def test_a_turn_under_a_swap_says_who_sampled_each_token(
 
 
 async def test_turns_before_and_after_a_swap_are_one_row_of_two_versions(
-    served: Gateway, recorder: Recorder, control: EngineControl, policies: PolicyStore
+    served: Gateway, recorder: Recorder, control: Engine, policies: PolicyStore
 ) -> None:
     """Case 22: the next turn continues the ids of the old version, and staleness counts from the oldest of them."""
     answer = await ask(served, [USER], max_tokens=8, ignore_eos=True)

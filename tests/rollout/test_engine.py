@@ -7,11 +7,10 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 
+from rollout.engine.engine import Engine
 from rollout.engine.errors import EngineAborted, EngineRejected
 from rollout.engine.generation import Chunk, GenerateRequest, SamplingParameters
-from rollout.engine.sglang.control_path import EngineControl
-from rollout.engine.sglang.data_path import Engine
-from tests.engines import ADMIN_KEY
+from tests.engines import connected
 
 pytestmark = pytest.mark.engine
 
@@ -22,9 +21,8 @@ LONG = SamplingParameters(max_tokens=1000, ignore_eos=True)
 
 @pytest.fixture
 async def client(engine: str) -> AsyncIterator[Engine]:
-    client = Engine(engine, admin_key=ADMIN_KEY, vocab_size=512)
-    yield client
-    await client.close()
+    async with connected(engine, vocab_size=512) as client:
+        yield client
 
 
 async def _streamed(client: Engine, request: GenerateRequest) -> list[Chunk]:
@@ -33,7 +31,7 @@ async def _streamed(client: Engine, request: GenerateRequest) -> list[Chunk]:
 
 
 async def _wait_until_idle(engine: str) -> None:
-    async with EngineControl(engine, admin_key=ADMIN_KEY) as control, asyncio.timeout(5):
+    async with connected(engine) as control, asyncio.timeout(5):
         while (loads := await control.loads()).running + loads.waiting:
             await asyncio.sleep(0.05)
 
@@ -140,7 +138,7 @@ async def test_leaving_a_stream_stops_the_engine(engine: str, client: Engine) ->
 async def test_cancelling_an_unstreamed_call_stops_the_engine(engine: str, client: Engine) -> None:
     """SGLang would notice a lost unstreamed caller only seconds later."""
     call = asyncio.create_task(client.generate(GenerateRequest("cancelled", PROMPT, LONG)))
-    async with EngineControl(engine, admin_key=ADMIN_KEY) as control, asyncio.timeout(5):
+    async with connected(engine) as control, asyncio.timeout(5):
         while not (await control.loads()).running:
             await asyncio.sleep(0.01)
     call.cancel()

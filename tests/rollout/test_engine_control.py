@@ -6,47 +6,46 @@ from pathlib import Path
 import pytest
 
 from rollout.engine.errors import EngineRejected, EngineUnreachable
-from rollout.engine.sglang.control_path import EngineControl
-from tests.engines import ADMIN_KEY
+from rollout.served_model import ServedModel
+from tests.engines import connected
 
 pytestmark = pytest.mark.engine
 
 
 async def test_an_engine_says_what_it_serves(engine: str) -> None:
-    """Its version is a number of ours, and an idle engine has no load."""
-    async with EngineControl(engine, admin_key=ADMIN_KEY) as control:
-        info, loads = await control.model_info(), await control.loads()
+    """It serves a version of our project's policy, and has no load while it is idle."""
+    async with connected(engine) as control:
+        model, loads = await control.served_model(), await control.loads()
 
-    assert info.policy_version == 0
-    assert Path(info.model_path).is_dir()
+    assert model == ServedModel("default", 0)
     assert (loads.running, loads.waiting) == (0, 0)
 
 
 async def test_control_takes_the_admin_key(engine: str) -> None:
     """Without it nobody can pause an engine."""
     for key in (None, "guess"):
-        async with EngineControl(engine, admin_key=key) as control:
+        async with connected(engine, admin_key=key) as control:
             with pytest.raises(EngineRejected, match="401"):
                 await control.pause()
 
 
 async def test_a_failed_load_keeps_the_old_weights(engine: str, tmp_path: Path) -> None:
     """The engine names the problem and serves on, under the old version."""
-    async with EngineControl(engine, admin_key=ADMIN_KEY) as control:
+    async with connected(engine) as control:
         before = await control.checksums()
         with pytest.raises(EngineRejected, match="nothing-here"):
             await control.load(str(tmp_path / "nothing-here"), 99, timeout=60)
 
         assert await control.checksums() == before
-        assert (await control.model_info()).policy_version == 0
+        assert (await control.served_model()).version == 0
 
 
 async def test_a_paused_engine_answers_control_calls(engine: str) -> None:
     """Health must not depend on being able to generate."""
-    async with EngineControl(engine, admin_key=ADMIN_KEY) as control:
+    async with connected(engine) as control:
         await control.pause()
         try:
-            assert (await control.model_info(timeout=2)).policy_version == 0
+            assert (await control.served_model(timeout=2)).version == 0
             assert (await control.loads()).running == 0
         finally:
             await control.resume()
@@ -56,6 +55,6 @@ async def test_an_engine_that_is_gone_is_unreachable() -> None:
     """Nobody listens on the port."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        async with EngineControl(f"http://127.0.0.1:{unused.getsockname()[1]}") as control:
+        async with connected(f"http://127.0.0.1:{unused.getsockname()[1]}") as control:
             with pytest.raises(EngineUnreachable, match="/model_info"):
-                await control.model_info()
+                await control.served_model()

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from rollout.engine.engine import Engine
 from rollout.engine.errors import (
     EngineError,
     EngineFailed,
@@ -19,7 +20,7 @@ from rollout.engine.errors import (
     EngineUnreachable,
 )
 from rollout.engine.generation import Chunk, Deadlines, GenerateRequest, SamplingParameters
-from rollout.engine.sglang.data_path import Engine
+from tests.engines import factory
 from tests.rollout.scripted_engine import (
     Generate,
     ScriptedEngine,
@@ -49,7 +50,7 @@ async def _streamed(client: Engine) -> list[Chunk]:
 @asynccontextmanager
 async def _calling(generate: Generate) -> AsyncIterator[tuple[Engine, ScriptedEngine]]:
     async with scripted_engine(generate) as engine:
-        client = Engine(engine.url, deadlines=SHORT)
+        client = factory(deadlines=SHORT).open(engine.url)
         try:
             yield client, engine
         finally:
@@ -61,7 +62,7 @@ async def test_a_refused_connection_is_unreachable(call: Call) -> None:
     """Nobody listens on the port."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        client = Engine(f"http://127.0.0.1:{unused.getsockname()[1]}", deadlines=SHORT)
+        client = factory(deadlines=SHORT).open(f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(EngineUnreachable, match=r"127\.0\.0\.1"):
             await call(client)
         await client.close()

@@ -13,11 +13,17 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from rollout.engine.engine import Engine
 from rollout.engine.errors import EngineUnreachable
 from rollout.engine.generation import GenerateRequest, SamplingParameters
-from rollout.engine.sglang.control_path import EngineControl
-from rollout.engine.sglang.data_path import Engine
-from tests.engines import ADMIN_KEY, engine_command, engine_environment, engine_process
+from tests.engines import (
+    ADMIN_KEY,
+    connected,
+    engine_command,
+    engine_environment,
+    engine_process,
+    factory,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -60,7 +66,7 @@ async def test_a_killed_server_loses_only_what_was_not_read(model_dir: Path) -> 
                         engine.kill()
                     received.extend(chunk.ids)
 
-        client = Engine(engine.url, admin_key=ADMIN_KEY)
+        client = factory().open(engine.url)
         with pytest.raises(EngineUnreachable) as raised:
             await read_and_kill(client)
         await client.close()
@@ -72,8 +78,8 @@ async def test_a_killed_server_loses_only_what_was_not_read(model_dir: Path) -> 
 
     port = urlsplit(engine.url).port or 0
     with engine_process(model_dir, "--weight-version", "12", port=port) as engine:
-        async with EngineControl(engine.url, admin_key=ADMIN_KEY) as control:
-            assert (await control.model_info()).policy_version == 12
+        async with connected(engine.url) as control:
+            assert (await control.served_model()).version == 12
         family = psutil.Process(engine.process.pid).children(recursive=True)
         scratch = Path(psutil.Process(family[0].pid).environ()["TMPDIR"])
         assert scratch.is_dir()

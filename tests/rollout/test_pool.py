@@ -8,13 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from rollout.engine.engine import Engine
 from rollout.engine.errors import EngineUnreachable, NoEngine
 from rollout.engine.pool import Pool
-from rollout.engine.pool_member import BEHIND_SECONDS
-from rollout.engine.sglang.control_path import EngineControl
+from rollout.engine.pool_member import OUTDATED_SECONDS
 from rollout.errors import StoreUnavailable
-from tests.engines import ADMIN_KEY
+from rollout.served_model import AskedModel, ServedModel
+from tests.engines import connected, factory
 from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
+
+CURRENT = AskedModel("default")
 
 
 class Recorded:
@@ -24,8 +27,8 @@ class Recorded:
         self.version = version
         self.now = 0.0
 
-    async def read(self) -> int | None:
-        return self.version
+    async def read(self) -> ServedModel | None:
+        return None if self.version is None else ServedModel("default", self.version)
 
     def clock(self) -> float:
         return self.now
@@ -45,13 +48,13 @@ def recorded() -> Recorded:
 @pytest.fixture
 async def pool(scripted: list[ScriptedEngine], recorded: Recorded) -> AsyncIterator[Pool]:
     urls = [engine.url for engine in scripted]
-    async with Pool(urls, recorded_version=recorded.read, clock=recorded.clock) as pool:
+    async with Pool(urls, recorded=recorded.read, clock=recorded.clock) as pool:
         await pool.probe()
         yield pool
 
 
 async def _choice(pool: Pool, key: str, prompt_length: int = 0) -> str:
-    async with pool.lease(key, prompt_length) as engine:
+    async with pool.lease(CURRENT, key, prompt_length) as engine:
         return engine.url
 
 
@@ -80,7 +83,7 @@ async def test_an_idle_pool_always_sends_a_key_to_the_same_engine(
 ) -> None:
     """So does another gateway's pool, whatever order it lists the engines in."""
     urls = [engine.url for engine in reversed(scripted)]
-    async with Pool(urls, recorded_version=recorded.read) as other:
+    async with Pool(urls, recorded=recorded.read) as other:
         await other.probe()
         for key in map(str, range(50)):
             assert await _choice(pool, key) == await _choice(pool, key) == await _choice(other, key)
@@ -111,9 +114,9 @@ async def test_losing_an_engine_moves_only_its_keys(
 async def test_a_much_busier_engine_loses_its_affinity(pool: Pool) -> None:
     """A few calls more are worth the prefix, more are not; a long prefix is worth more."""
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(pool.lease("key", 0))
+        first = await stack.enter_async_context(pool.lease(CURRENT, "key", 0))
         for _ in range(4):
-            assert await stack.enter_async_context(pool.lease("key", 0)) is first
+            assert await stack.enter_async_context(pool.lease(CURRENT, "key", 0)) is first
 
         assert await _choice(pool, "key") != first.url
         assert await _choice(pool, "key", prompt_length=5000) == first.url
@@ -127,10 +130,10 @@ async def test_an_engine_to_avoid_is_taken_only_if_there_is_no_other(
     urls = [engine.url for engine in scripted]
     failed: list[str] = []
     for _ in urls:
-        async with pool.lease("key", 0, avoid=failed) as engine:
+        async with pool.lease(CURRENT, "key", 0, avoid=failed) as engine:
             failed.append(engine.url)
     assert sorted(failed) == sorted(urls)
-    async with pool.lease("key", 0, avoid=failed) as engine:
+    async with pool.lease(CURRENT, "key", 0, avoid=failed) as engine:
         assert engine.url == failed[0]
 
 
@@ -138,7 +141,7 @@ async def test_a_lost_engine_gets_no_more_calls(scripted: list[ScriptedEngine], 
     """The call that lost it takes it out at once; a probe that finds it well brings it back."""
     lost = await _choice(pool, "key")
     with pytest.raises(EngineUnreachable):
-        async with pool.lease("key", 0) as engine:
+        async with pool.lease(CURRENT, "key", 0) as engine:
             raise EngineUnreachable(engine.url, "connection reset")
 
     assert await _choice(pool, "key") != lost
@@ -181,7 +184,7 @@ async def test_an_engine_that_stays_behind_is_used_last(
     for engine in scripted[1:]:
         engine.version = "1"
     await pool.probe()
-    recorded.now = BEHIND_SECONDS + 1
+    recorded.now = OUTDATED_SECONDS + 1
 
     choices = {await _choice(pool, str(number)) for number in range(200)}
     assert choices == {engine.url for engine in scripted[1:]}
@@ -200,7 +203,7 @@ async def test_a_pool_without_engines_says_why(scripted: list[ScriptedEngine], p
 
     with pytest.raises(NoEngine, match=r"127\.0\.0\.1.*503"):
         await _choice(pool, "key")
-    async with Pool([], recorded_version=Recorded().read) as empty:
+    async with Pool([], recorded=Recorded().read) as empty:
         with pytest.raises(NoEngine, match="empty"):
             await _choice(empty, "key")
 
@@ -214,21 +217,22 @@ async def test_engines_come_and_go_at_run_time(scripted: list[ScriptedEngine], p
         assert late.url in _up(pool)
 
         async with AsyncExitStack() as stack:
-            leases = [stack.enter_async_context(pool.lease(str(n), 0)) for n in range(200)]
+            leases = [stack.enter_async_context(pool.lease(CURRENT, str(n), 0)) for n in range(200)]
             held = {engine.url: engine for engine in [await lease for lease in leases]}
             await pool.remove(late.url)
             assert late.url not in {state.url for state in pool.snapshot()}
-            assert not held[late.url].is_closed
-        assert held[late.url].is_closed
+            await held[late.url].abort("any")
+        with pytest.raises(RuntimeError, match="closed"):
+            await held[late.url].abort("any")
 
 
 async def test_a_store_that_is_down_does_not_stop_serving(scripted: list[ScriptedEngine]) -> None:
     """What was recorded last holds."""
 
-    async def unavailable() -> int | None:
+    async def unavailable() -> ServedModel | None:
         raise StoreUnavailable("connection refused")
 
-    async with Pool([scripted[0].url], recorded_version=unavailable) as pool:
+    async with Pool([scripted[0].url], recorded=unavailable) as pool:
         await pool.probe()
         assert await _choice(pool, "key") == scripted[0].url
 
@@ -237,16 +241,16 @@ async def test_the_monitor_has_a_restarted_engine_swapped(scripted: list[Scripte
     """It comes back with other weights, is reconciled, and then serves."""
     asked: list[str] = []
 
-    async def reconcile(engines: list[EngineControl]) -> None:
+    async def reconcile(engines: list[Engine]) -> None:
         for engine in engines:
             asked.append(engine.url)
-            await engine.load("anywhere", 5, timeout=5)
+            await engine.load("anywhere", ServedModel("default", 5), timeout=5)
 
     recorded = Recorded(5)
     async with (
         Pool(
             [scripted[0].url],
-            recorded_version=recorded.read,
+            recorded=recorded.read,
             reconcile=reconcile,
             probe_seconds=0.02,
         ) as pool,
@@ -265,7 +269,7 @@ async def test_the_monitor_outlives_an_engine(recorded: Recorded) -> None:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     async with (
-        Pool([url], recorded_version=recorded.read, probe_seconds=0.02) as pool,
+        Pool([url], recorded=recorded.read, probe_seconds=0.02) as pool,
         _monitored(pool),
     ):
         async with scripted_engine(port=port):
@@ -279,8 +283,8 @@ async def test_the_monitor_outlives_an_engine(recorded: Recorded) -> None:
 async def test_a_paused_engine_stays_in_the_pool(engine: str, recorded: Recorded) -> None:
     """Its calls wait, which no client notices; dropping it would lose the prefix and the call."""
     async with (
-        Pool([engine], recorded_version=recorded.read, admin_key=ADMIN_KEY) as pool,
-        EngineControl(engine, admin_key=ADMIN_KEY) as control,
+        Pool([engine], recorded=recorded.read, factory=factory()) as pool,
+        connected(engine) as control,
     ):
         await control.pause()
         try:

@@ -2,19 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from rollout.engine.engine import Engine
 from rollout.engine.generation import Chunk, GenerateRequest, SamplingParameters
-from rollout.engine.sglang.control_path import EngineControl
-from rollout.engine.sglang.data_path import Engine
 from rollout.engine.swap import reconcile, swap
 from rollout.errors import PolicyDamaged
 from rollout.policies import Policy, PolicyStore
-from tests.engines import ADMIN_KEY, borrowed
+from tests.engines import borrowed, connected, factory
 from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
 
 LONG = SamplingParameters(max_tokens=400, ignore_eos=True)
@@ -36,22 +35,39 @@ def store(model_dir: Path, tmp_path: Path) -> PolicyStore:
 
 
 @pytest.fixture
-async def control(engine: str, store: PolicyStore) -> AsyncIterator[EngineControl]:
+async def control(engine: str, store: PolicyStore) -> AsyncIterator[Engine]:
     """The shared engine, given back as it was."""
     async with borrowed(engine, store.policy(0)) as control:
         yield control
 
 
-async def _recorded(policy: Policy | None) -> Policy | None:
-    return policy
+class Source:
+    """A store that records one policy, and a lock that this process may hold once."""
+
+    project = "default"
+
+    def __init__(self, recorded: Policy | None) -> None:
+        self.recorded = recorded
+        self.is_locked = False
+
+    async def policy(self) -> Policy | None:
+        return self.recorded
+
+    @asynccontextmanager
+    async def lock(self, name: str, *, lease_seconds: float) -> AsyncIterator[bool]:
+        is_held, self.is_locked = not self.is_locked, True
+        try:
+            yield is_held
+        finally:
+            self.is_locked = self.is_locked and not is_held
 
 
 @pytest.mark.engine
 async def test_a_running_stream_survives_a_swap(
-    engine: str, control: EngineControl, store: PolicyStore
+    engine: str, control: Engine, store: PolicyStore
 ) -> None:
     """Its tokens before the swap are the old version's, those after it the new one's, and none is missing."""
-    client, chunks = Engine(engine, admin_key=ADMIN_KEY), list[Chunk]()
+    client, chunks = factory().open(engine), list[Chunk]()
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         stack.push_async_callback(client.close)
         stream = client.stream(GenerateRequest("survivor", [10, 20, 30], LONG))
@@ -72,9 +88,9 @@ async def test_a_running_stream_survives_a_swap(
 
 
 @pytest.mark.engine
-async def test_a_call_during_the_pause_waits(engine: str, control: EngineControl) -> None:
+async def test_a_call_during_the_pause_waits(engine: str, control: Engine) -> None:
     """It is answered after the pause; the engine is neither down nor unreachable."""
-    client = Engine(engine, admin_key=ADMIN_KEY)
+    client = factory().open(engine)
     await control.pause()
     call = asyncio.create_task(
         client.generate(GenerateRequest("late", [10, 20], SamplingParameters(max_tokens=3)))
@@ -89,7 +105,7 @@ async def test_a_call_during_the_pause_waits(engine: str, control: EngineControl
 
 @pytest.mark.engine
 async def test_the_engine_serves_exactly_the_weights_that_were_published(
-    control: EngineControl, store: PolicyStore
+    control: Engine, store: PolicyStore
 ) -> None:
     """Going to another policy and back gives other checksums and the first ones again."""
     starter = await control.checksums()
@@ -104,7 +120,7 @@ async def test_the_engine_serves_exactly_the_weights_that_were_published(
 
 @pytest.mark.engine
 async def test_a_damaged_policy_stops_the_swap_before_the_pause(
-    control: EngineControl, store: PolicyStore
+    control: Engine, store: PolicyStore
 ) -> None:
     """The engine serves what it served."""
     weights = next(Path(store.policy(7).path).glob("*.safetensors"))
@@ -112,7 +128,7 @@ async def test_a_damaged_policy_stops_the_swap_before_the_pause(
 
     with pytest.raises(PolicyDamaged):
         await swap([control], store.policy(7))
-    assert (await control.model_info()).policy_version == 0
+    assert (await control.served_model()).version == 0
 
 
 @pytest.fixture
@@ -122,17 +138,17 @@ async def scripted() -> AsyncIterator[list[ScriptedEngine]]:
 
 
 @pytest.fixture
-async def controls(scripted: list[ScriptedEngine]) -> AsyncIterator[list[EngineControl]]:
+async def controls(scripted: list[ScriptedEngine]) -> AsyncIterator[list[Engine]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(EngineControl(engine.url)) for engine in scripted]
+        yield [await stack.enter_async_context(connected(engine.url)) for engine in scripted]
 
 
 async def test_an_engine_that_fails_does_not_fail_the_others(
-    scripted: list[ScriptedEngine], controls: list[EngineControl], store: PolicyStore
+    scripted: list[ScriptedEngine], controls: list[Engine], store: PolicyStore
 ) -> None:
     """It is reported with the reason, and goes on with its old weights."""
     scripted[1].fails_to_load = True
-    gone = EngineControl("http://127.0.0.1:1")
+    gone = factory().open("http://127.0.0.1:1")
 
     results = await swap([*controls, gone], store.policy(7))
     await gone.close()
@@ -144,39 +160,35 @@ async def test_an_engine_that_fails_does_not_fail_the_others(
 
 
 async def test_reconciling_swaps_only_who_is_behind(
-    scripted: list[ScriptedEngine], controls: list[EngineControl], store: PolicyStore
+    scripted: list[ScriptedEngine], controls: list[Engine], store: PolicyStore
 ) -> None:
     """Engines that serve the recorded policy are not paused; one that is down is left alone."""
     scripted[0].version, scripted[2].is_healthy = "7", False
 
-    results = await reconcile(
-        controls, recorded=lambda: _recorded(store.policy(7)), lock=nullcontext()
-    )
+    results = await reconcile(controls, Source(store.policy(7)))
 
+    assert results is not None
     assert [result.engine for result in results] == [controls[1].url]
     assert [engine.calls for engine in (scripted[0], scripted[2])] == [[], []]
     assert scripted[1].version == "7"
 
 
 async def test_many_may_reconcile_at_once(
-    scripted: list[ScriptedEngine], controls: list[EngineControl], store: PolicyStore
+    scripted: list[ScriptedEngine], controls: list[Engine], store: PolicyStore
 ) -> None:
-    """Under the lock the second finds nothing left to do."""
-    lock = asyncio.Lock()
-    recorded = store.policy(7)
+    """The first swaps the engines, the others find the lock held, and a later one finds nothing left to do."""
+    source = Source(store.policy(7))
 
-    attempts = [
-        reconcile(controls, recorded=lambda: _recorded(recorded), lock=lock) for _ in range(4)
-    ]
-    results = await asyncio.gather(*attempts)
+    results = await asyncio.gather(*[reconcile(controls, source) for _ in range(4)])
 
-    assert sorted(len(result) for result in results) == [0, 0, 0, 3]
+    assert [result and len(result) for result in results] == [3, None, None, None]
+    assert await reconcile(controls, source) == []
     assert all(engine.calls.count("/pause_generation") == 1 for engine in scripted)
 
 
 async def test_without_a_recorded_policy_there_is_nothing_to_reconcile(
-    scripted: list[ScriptedEngine], controls: list[EngineControl]
+    scripted: list[ScriptedEngine], controls: list[Engine]
 ) -> None:
     """A gateway may run before anything was published."""
-    assert await reconcile(controls, recorded=lambda: _recorded(None), lock=nullcontext()) == []
+    assert await reconcile(controls, Source(None)) == []
     assert scripted[0].calls == []

@@ -13,14 +13,13 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
-import anyio
+from tenacity import AsyncRetrying, retry_if_result, wait_fixed
 from torch import Tensor
 
-from rollout.engine.sglang.control_path import EngineControl
-from rollout.engine.swap import LOAD_SECONDS, Swap, reconcile
+from rollout.engine.engine import Engine
+from rollout.engine.swap import Swap, reconcile
 from rollout.errors import PolicyNotWritten
 from rollout.policies import Policy, PolicyStore
 from rollout.store.store import Store
@@ -38,7 +37,6 @@ log = logging.getLogger("trainer.publish")
 Tensors = Iterator[tuple[str, Tensor]]
 
 ADAPTER = "adapter"
-SWAP_LOCK = "swap"
 LOCK_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 60.0
 
@@ -54,7 +52,7 @@ class Publisher:
         *,
         policies: PolicyStore,
         base_dir: Path,
-        engines: Sequence[EngineControl],
+        engines: Sequence[Engine],
         policies_kept: int,
         report: Report,
         records: TrainingRecords | None,
@@ -163,13 +161,9 @@ class Publisher:
         return policy, False
 
     async def _swap(self) -> list[Swap]:
-        while True:
-            async with self._store.lock(SWAP_LOCK, lease_seconds=LOAD_SECONDS) as is_ours:
-                if is_ours:
-                    return await reconcile(
-                        self._engines, recorded=self._store.policy, lock=nullcontext()
-                    )
-            await anyio.sleep(LOCK_WAIT_SECONDS)
+        is_locked = retry_if_result(lambda swaps: swaps is None)
+        waiting = AsyncRetrying(retry=is_locked, wait=wait_fixed(LOCK_WAIT_SECONDS))
+        return await waiting(reconcile, self._engines, self._store) or []
 
     def _best_versions(self) -> frozenset[int]:
         """Of those on disk."""

@@ -1,68 +1,44 @@
 """The control path to one SGLang server: what it serves, how busy it is, pause, load, resume.
 
-Rare calls, so httpx. SGLang's `weight_version` is a string that means nothing to it; ours is the policy version, and it
-becomes one here and in `reply.py` only.
+These calls are rare, so they use httpx. SGLang's `weight_version` is a string that means nothing to it; here and in
+`reply.py` it becomes the policy version.
 """
 
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
+from rollout.engine.engine import CONTROL_SECONDS, EngineOptions, Loads
 from rollout.engine.errors import EngineGarbled, EngineRejected, EngineTimeout, EngineUnreachable
 from rollout.engine.sglang.reply import policy_version
-
-CONTROL_SECONDS = 10.0
+from rollout.served_model import ServedModel
 
 T = TypeVar("T")
 
 
-class ModelInfo(msgspec.Struct, frozen=True):
-    """What an engine says it serves."""
+class ControlPath:
+    """The control half of SglangEngine."""
 
-    model_path: str
-    weight_version: str = ""
-    served_model_name: str = ""
-
-    @property
-    def policy_version(self) -> int:
-        return policy_version(self.weight_version)
-
-
-class Loads(msgspec.Struct, frozen=True):
-    """How busy an engine is, over all of its data-parallel ranks."""
-
-    running: int
-    waiting: int
-    token_usage: float
-
-
-class EngineControl:
-    """One engine's control routes. Answers EngineError when the engine does not do as told."""
-
-    def __init__(self, url: str, *, admin_key: str | None = None) -> None:
-        self.url = url.rstrip("/")
-        headers = {} if admin_key is None else {"authorization": f"Bearer {admin_key}"}
-        # trust_env: a proxy meant for the outside has nothing to say about engines.
-        self._client = httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.close()
+    def __init__(self, url: str, options: EngineOptions) -> None:
+        self.url = url
+        self._project = options.project
+        key = options.admin_key
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        # trust_env: a proxy for outside traffic must not stand before engines.
+        self._client = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
 
     async def close(self) -> None:
-        """Drop the connections."""
         await self._client.aclose()
 
-    async def model_info(self, *, timeout: float = CONTROL_SECONDS) -> ModelInfo:
-        """What it serves; answers while paused."""
-        return self._decoded(await self._call("GET", "/model_info", timeout=timeout), ModelInfo)
+    async def served_model(self, *, timeout: float = CONTROL_SECONDS) -> ServedModel:
+        content = await self._ask("GET", "/model_info", timeout=timeout)
+        version = policy_version(self._decoded(content, _ModelInfo).weight_version)
+        return ServedModel(self._project, version)
 
     async def loads(self) -> Loads:
-        """How busy it is; requests that arrived during a pause are not counted."""
-        reply = self._decoded(await self._call("GET", "/v1/loads"), _LoadsReply)
+        """Requests that arrived during a pause are not counted."""
+        reply = self._decoded(await self._ask("GET", "/v1/loads"), _LoadsReply)
         return Loads(
             running=sum(rank.num_running_reqs for rank in reply.loads),
             waiting=sum(rank.num_waiting_reqs for rank in reply.loads),
@@ -70,24 +46,22 @@ class EngineControl:
         )
 
     async def pause(self) -> None:
-        """Put running requests back in the queue, with the tokens they have, and start none."""
-        await self._call("POST", "/pause_generation", {"mode": "retract"})
+        """Running requests go back to the queue with the tokens they have."""
+        await self._ask("POST", "/pause_generation", {"mode": "retract"})
 
     async def resume(self) -> None:
-        """Go on after a pause."""
-        await self._call("POST", "/continue_generation", {})
+        await self._ask("POST", "/continue_generation", {})
 
-    async def load(self, path: str, version: int, *, timeout: float) -> None:
-        """Replace the weights and drop the cache computed with the old ones; on failure the old ones stay."""
-        body = {"model_path": path, "weight_version": str(version), "flush_cache": True}
-        await self._call("POST", "/update_weights_from_disk", body, timeout=timeout)
+    async def load(self, path: str, model: ServedModel, *, timeout: float) -> None:
+        assert model.adapter is None, "adapters are not served yet"
+        body = {"model_path": path, "weight_version": str(model.version), "flush_cache": True}
+        await self._ask("POST", "/update_weights_from_disk", body, timeout=timeout)
 
     async def checksums(self) -> list[dict[str, str]]:
-        """A hash for every tensor, one mapping per rank."""
-        reply = await self._call("POST", "/weights_checker", {"action": "checksum"}, timeout=60.0)
+        reply = await self._ask("POST", "/weights_checker", {"action": "checksum"}, timeout=60.0)
         return [rank.checksums for rank in self._decoded(reply, _ChecksumsReply).ranks]
 
-    async def _call(
+    async def _ask(
         self,
         method: str,
         path: str,
@@ -113,6 +87,10 @@ class EngineControl:
             return msgspec.json.decode(content, type=kind)
         except msgspec.DecodeError as error:
             raise EngineGarbled(self.url, f"{error} in {content[:200]!r}") from error
+
+
+class _ModelInfo(msgspec.Struct):
+    weight_version: str = ""
 
 
 class _RankLoads(msgspec.Struct):

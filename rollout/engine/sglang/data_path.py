@@ -1,18 +1,20 @@
 """The data path to one SGLang server: token ids in, token ids and logprobs out, streamed or not.
 
 Every failure is an EngineError that carries what had been sampled. Leaving a call early, by cancellation or by closing
-its stream, aborts it in the engine, which would otherwise go on sampling for nobody.
+its stream, aborts it in the engine, which would otherwise go on sampling.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cached_property
 
 import aiohttp
 import anyio
 import msgspec
 from yarl import URL
 
+from rollout.engine.engine import EngineOptions
 from rollout.engine.errors import (
     EngineError,
     EngineFailed,
@@ -21,7 +23,7 @@ from rollout.engine.errors import (
     EngineTimeout,
     EngineUnreachable,
 )
-from rollout.engine.generation import Chunk, Deadlines, GenerateRequest
+from rollout.engine.generation import Chunk, GenerateRequest
 from rollout.engine.sglang.reply import Reply
 from rollout.engine.sglang.sampling import sampling_params
 
@@ -29,34 +31,26 @@ from rollout.engine.sglang.sampling import sampling_params
 ONE_CALL = {"connection": "close"}
 
 
-class Engine:
-    """One engine. Make it inside the event loop that uses it; close it when the last call is over."""
+class DataPath:
+    """The sampling half of SglangEngine."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        admin_key: str | None = None,
-        deadlines: Deadlines | None = None,
-        vocab_size: int | None = None,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self._deadlines = deadlines or Deadlines()
-        self._vocab_size = vocab_size
-        self._generate_url = URL(self.url + "/generate")
-        self._abort_url = URL(self.url + "/abort_request")
-        self._session = _open_session(admin_key, self._deadlines.connect)
+    def __init__(self, url: str, options: EngineOptions) -> None:
+        self.url = url
+        self._options = options
+        self._deadlines = options.deadlines
+        self._vocab_size = options.vocab_size
+        self._generate_url = URL(url + "/generate")
+        self._abort_url = URL(url + "/abort_request")
 
-    @property
-    def is_closed(self) -> bool:
-        return self._session.closed
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        """Opened by the first call, because aiohttp needs the event loop that will use it."""
+        return _open_session(self._options.admin_key, self._deadlines.connect)
 
     async def close(self) -> None:
-        """Drop the connections."""
         await self._session.close()
 
     async def generate(self, request: GenerateRequest) -> Chunk:
-        """The whole answer at once."""
         reply = self._reply(request)
         seconds = self._deadlines.whole_reply
         async with self._call(request, reply, stream=False, seconds=seconds) as response:
@@ -68,7 +62,7 @@ class Engine:
         return reply.take()
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
-        """The answer as it is sampled; what arrives together is one chunk. Close it with `aclosing`."""
+        """What arrives together is one chunk."""
         reply = self._reply(request)
         seconds, rest = self._deadlines.first_token, b""
         async with self._call(request, reply, stream=True, seconds=seconds) as response:
@@ -84,7 +78,6 @@ class Engine:
                     yield reply.take()
 
     async def abort(self, call_id: str) -> None:
-        """Stop sampling for this call; its reader gets EngineAborted. An unknown call is no error."""
         body = msgspec.json.encode({"rid": call_id})
         try:
             async with asyncio.timeout(self._deadlines.abort):
@@ -166,7 +159,7 @@ class Engine:
         raise EngineRejected(self.url, why)
 
     async def _abandon(self, call_id: str, reply: Reply) -> None:
-        """Abort a call that nobody reads any more, also while the reader is being cancelled."""
+        """Abort a call whose reader has left, also while the reader is being cancelled."""
         if reply.is_finished:
             return
         with anyio.CancelScope(shield=True), suppress(EngineError):
