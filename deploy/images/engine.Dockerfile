@@ -12,7 +12,7 @@ ARG PIP_EXTRA_INDEX_URL=
 COPY deploy/requirements/engine-cpu.txt deploy/requirements/engine-cpu-nodeps.txt deploy/requirements/
 RUN pip install --requirement deploy/requirements/engine-cpu.txt \
   && pip install --no-deps --requirement deploy/requirements/engine-cpu-nodeps.txt
-COPY rollout/__init__.py rollout/__init__.py
+COPY rollout/__init__.py rollout/logs.py rollout/ready_file.py rollout/
 COPY rollout/engine/__init__.py rollout/engine/__init__.py
 COPY rollout/engine/sglang/__init__.py rollout/engine/sglang/__init__.py
 COPY rollout/engine_server rollout/engine_server
@@ -27,7 +27,7 @@ FROM base AS gpu
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential libnuma1 \
   && rm -rf /var/lib/apt/lists/*
 RUN pip install sglang==0.5.23
-COPY rollout/__init__.py rollout/__init__.py
+COPY rollout/__init__.py rollout/logs.py rollout/ready_file.py rollout/
 COPY rollout/engine/__init__.py rollout/engine/__init__.py
 COPY rollout/engine/sglang/__init__.py rollout/engine/sglang/__init__.py
 COPY rollout/engine_server rollout/engine_server

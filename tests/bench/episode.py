@@ -19,9 +19,9 @@ from rollout.episode.trie import Trie
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.bench.gateway_model import write_gateway_model
 from tests.bench.observations import observations
-from tests.gateway.scripted_engine import Step, Stop, Tokens, running_engine
 from tests.gateways import Gateway, running_gateway
 from tests.redis_server import running_redis
+from tests.scripted_engine import Step, Stop, Tokens, running_engine
 
 
 @dataclass(frozen=True, slots=True)

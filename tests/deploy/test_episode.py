@@ -16,9 +16,9 @@ from deploy.gateway_api.episode import Episode, Span, branches
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.deploy.conftest import Command
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.scripted_engine import running_engine
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 from tests.rollout.play import claim, policy
+from tests.scripted_engine import running_engine
 from trainer.algorithms import RunningBaseline
 from trainer.batch.batch import prepare
 from trainer.composition.composition import Composition

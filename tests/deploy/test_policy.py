@@ -14,9 +14,9 @@ from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.settler import settle
 from tests.deploy.conftest import Command
-from tests.gateway.scripted_engine import running_engine
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 from tests.held_out import hold_out
+from tests.scripted_engine import running_engine
 
 
 def write_policies(directory: Path, model_dir: Path, *versions: int) -> list[policies.Policy]:

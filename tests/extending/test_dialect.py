@@ -12,8 +12,8 @@ from rollout.episode.turn import Turn
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.extending.toy_dialect import ASK, FOLLOW, ToyDialect
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.scripted_engine import Garbage, ScriptedEngine, Tokens, running_engine
 from tests.gateways import Gateway, StartGateway
+from tests.scripted_engine import Garbage, ScriptedEngine, Tokens, running_engine
 
 CHAT = "/v1/chat/completions"
 WORDS = "Hello there."

@@ -14,9 +14,9 @@ from gateway.parsing.reasoning_format import tagged
 from gateway.parsing.template_texts import all_of
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import spell
-from tests.gateway.scripted_engine import ScriptedEngine, Stop, running_engine
 from tests.gateways import StartGateway
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
+from tests.scripted_engine import ScriptedEngine, Stop, running_engine
 
 TEMPLATE = """
 {%- for m in messages %}<|{{ m.role }}|>

@@ -14,7 +14,7 @@ from typing import Any
 from tests.fidelity.echo import echoed
 from tests.fidelity.random_client import Answer, Client
 from tests.fidelity.random_policy import HELD_SEEDS, LONG_SEEDS, RandomPolicy
-from tests.gateway.scripted_engine import ScriptedEngine
+from tests.scripted_engine import ScriptedEngine
 
 Message = dict[str, Any]
 TOOL: Message = {

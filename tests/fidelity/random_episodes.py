@@ -26,10 +26,10 @@ from tests.fidelity.random_client import Client
 from tests.fidelity.random_policy import RandomPolicy
 from tests.fidelity.received import Sampled, sampled_by, trained
 from tests.fidelity.recorder import EngineCall
-from tests.gateway.scripted_engine import ScriptedEngine, running_engine
 from tests.gateways import running_gateway
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 from tests.rollout.shipped_templates import source
+from tests.scripted_engine import ScriptedEngine, running_engine
 
 # Calls that ran at the same time cannot know of each other, and words put into a mouth are kept with each call.
 STORES_TWICE = {"parallel", "join", "leave", "leave_and_retry", "prefill"}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rollout.tokenizer.tokenizer import Tokenizer
-from tests.gateway.scripted_engine import Length, Step, Stop, Tokens, Version, Wait
+from tests.scripted_engine import Length, Step, Stop, Tokens, Version, Wait
 
 WORDS = ("melon", "naïve", "vase 🙂", "two\n", " and ", "“so”", "1234", "  ", "日本", "e\u0301")
 LONG_SEEDS = 2**40  # from here on outputs are long and random, so that no two agree

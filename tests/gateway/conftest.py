@@ -8,10 +8,10 @@ from typing import TypeVar
 import pytest
 
 from rollout.tokenizer.tokenizer import Tokenizer
-from tests.gateway.scripted_engine import ScriptedEngine, Stop, Tokens, running_engine
 from tests.gateways import Gateway, StartGateway
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 from tests.rollout.shipped_templates import source
+from tests.scripted_engine import ScriptedEngine, Stop, Tokens, running_engine
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from gateway.access.rate_limits import Limits
 from gateway.errors import TooMany
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn
-from tests.gateway.scripted_engine import ScriptedEngine, Wait
 from tests.gateways import Gateway
+from tests.scripted_engine import ScriptedEngine, Wait
 
 BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
 CHAT = "/v1/chat/completions"

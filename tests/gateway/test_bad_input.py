@@ -10,7 +10,8 @@ import pytest
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually
-from tests.gateway.scripted_engine import (
+from tests.gateways import ADMIN_KEY, Gateway, StartGateway
+from tests.scripted_engine import (
     Die,
     Garbage,
     Length,
@@ -20,7 +21,6 @@ from tests.gateway.scripted_engine import (
     Wait,
     running_engine,
 )
-from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 
 CHAT = "/v1/chat/completions"
 USER: Any = [{"role": "user", "content": "Hi"}]

@@ -7,8 +7,8 @@ import pytest
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.scripted_engine import Length, ScriptedEngine, Stop, Tokens
 from tests.gateways import Gateway
+from tests.scripted_engine import Length, ScriptedEngine, Stop, Tokens
 
 USER: Any = [{"role": "user", "content": "Hi"}]
 PRICE: Any = {

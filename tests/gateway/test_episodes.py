@@ -11,8 +11,8 @@ from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateway.scripted_engine import Refuse, ScriptedEngine, Version, Wait
 from tests.gateways import Gateway
+from tests.scripted_engine import Refuse, ScriptedEngine, Version, Wait
 
 CHAT = "/v1/chat/completions"
 USER: Any = [{"role": "user", "content": "Hi"}]

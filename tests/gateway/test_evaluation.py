@@ -10,8 +10,8 @@ import pytest
 from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from tests.gateway.conftest import eventually
-from tests.gateway.scripted_engine import ScriptedEngine
 from tests.gateways import Gateway, StartGateway
+from tests.scripted_engine import ScriptedEngine
 
 SIDE = {"X-Turngate-Turn-Kind": "side"}
 BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}

@@ -7,7 +7,7 @@ from openai import BadRequestError
 
 from rollout.episode.turn import FLAGGED, OutputFlags
 from tests.gateway.conftest import Gateway, StartGateway
-from tests.gateway.scripted_engine import ScriptedEngine
+from tests.scripted_engine import ScriptedEngine
 
 USER: Any = [{"role": "user", "content": "What does a melon cost?"}]
 WAYS: list[tuple[dict[str, Any], OutputFlags]] = [

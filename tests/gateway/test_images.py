@@ -7,9 +7,9 @@ import pytest
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.scripted_engine import Abort, Length, ScriptedEngine, Tokens
 from tests.gateways import Gateway, StartGateway
 from tests.pictures import looking, png
+from tests.scripted_engine import Abort, Length, ScriptedEngine, Tokens
 
 EPISODE = {"X-Turngate-Episode": "ep_1"}
 BODY = {"messages": [looking(png("red", (64, 64)), "What is it?")]}

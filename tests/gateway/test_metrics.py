@@ -6,10 +6,10 @@ from typing import Any
 from rollout.episode.advantages import Credit
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateway.scripted_engine import ScriptedEngine, Tokens, Wait
 from tests.gateway.test_chat import CALL, PRICE
 from tests.gateways import Gateway, StartGateway
 from tests.rollout.play import claim, policy
+from tests.scripted_engine import ScriptedEngine, Tokens, Wait
 
 PATH = "/e/ep_1/v1/chat/completions"
 USER: Any = {"role": "user", "content": "What does a melon cost?"}

@@ -16,9 +16,9 @@ import pytest
 from rollout.policies import PolicyStore
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateway.scripted_engine import Refuse, ScriptedEngine, Wait
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 from tests.redis_server import spawn, wait_until_ready
+from tests.scripted_engine import Refuse, ScriptedEngine, Wait
 
 CHAT = "/v1/chat/completions"
 BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}

@@ -9,7 +9,6 @@ import pytest
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import spell
 from tests.gateway.model_outputs import harmony
-from tests.gateway.scripted_engine import ScriptedEngine, Stop
 from tests.gateways import StartGateway
 from tests.rollout.model_directory import (
     byte_level_bpe,
@@ -17,6 +16,7 @@ from tests.rollout.model_directory import (
     write_model_directory,
 )
 from tests.rollout.shipped_templates import source
+from tests.scripted_engine import ScriptedEngine, Stop
 
 USER: Any = {"role": "user", "content": "What does a melon cost?"}
 PRICE: Any = {

@@ -10,9 +10,9 @@ from rollout.episode.sequences import linearize
 from rollout.episode.trie import Trie
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.scripted_engine import ScriptedEngine
 from tests.gateway.test_chat import CALL, PRICE
 from tests.gateways import Gateway
+from tests.scripted_engine import ScriptedEngine
 
 USER: Any = {"role": "user", "content": "What does a melon cost?"}
 EPISODE = {"X-Turngate-Episode": "ep_1"}

@@ -7,8 +7,8 @@ import httpx
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import Gateway, end_of_turn, spell
-from tests.gateway.scripted_engine import ScriptedEngine, Wait
 from tests.gateway.test_turns import EPISODE, USER, start_joined
+from tests.scripted_engine import ScriptedEngine, Wait
 
 PATH = "/v1/chat/completions"
 BODY = {"model": "policy", "messages": [USER]}

@@ -9,7 +9,9 @@ from openai import APIError
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateway.scripted_engine import (
+from tests.gateway.test_chat import CALL, PRICE
+from tests.gateways import Gateway, StartGateway
+from tests.scripted_engine import (
     Garbage,
     Refuse,
     ScriptedEngine,
@@ -19,8 +21,6 @@ from tests.gateway.scripted_engine import (
     Wait,
     running_engine,
 )
-from tests.gateway.test_chat import CALL, PRICE
-from tests.gateways import Gateway, StartGateway
 
 USER: Any = [{"role": "user", "content": "Hi"}]
 

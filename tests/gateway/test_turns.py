@@ -12,7 +12,9 @@ from rollout.episode.trie import Trie
 from rollout.episode.turn import VersionInterval
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.scripted_engine import (
+from tests.gateway.test_chat import CALL, PRICE
+from tests.gateways import Gateway, StartGateway
+from tests.scripted_engine import (
     Abort,
     Die,
     End,
@@ -25,8 +27,6 @@ from tests.gateway.scripted_engine import (
     Wait,
     running_engine,
 )
-from tests.gateway.test_chat import CALL, PRICE
-from tests.gateways import Gateway, StartGateway
 
 EPISODE = {"X-Turngate-Episode": "ep_1"}
 USER: Any = {"role": "user", "content": "Hi"}

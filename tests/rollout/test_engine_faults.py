@@ -3,8 +3,9 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,15 +22,52 @@ from rollout.engine.errors import (
 )
 from rollout.engine.generation import Chunk, Deadlines, GenerateRequest, SamplingParameters
 from tests.engines import factory
-from tests.rollout.scripted_engine import (
-    Generate,
-    ScriptedEngine,
-    answer,
-    hangs,
-    replies,
-    scripted_engine,
-    streams,
-)
+from tests.scripted_engine import Generate, ScriptedEngine, running_engine
+
+
+def answer(ids: Sequence[int], **meta: Any) -> dict[str, Any]:
+    """An unstreamed answer with these ids; `meta` replaces parts of its meta_info."""
+    whole = {
+        "completion_tokens": len(ids),
+        "prompt_tokens": 3,
+        "weight_version": "0",
+        "finish_reason": {"type": "length", "length": len(ids)},
+        "output_token_logprobs": [[-0.5, token, None] for token in ids],
+    }
+    return {"output_ids": list(ids), "meta_info": whole | meta}
+
+
+def replies(body: dict[str, Any] | bytes, *, status: int = 200) -> Generate:
+    """Every call gets this body."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    async def generate(request: web.Request) -> web.Response:
+        return web.Response(body=content, status=status)
+
+    return generate
+
+
+def streams(events: Iterable[dict[str, Any]], *, then: Awaitable[object] | None = None) -> Generate:
+    """Every call gets these events, then waits for `then` or gets the end of the stream."""
+    content = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+
+    async def generate(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in content:
+            await response.write(event)
+        if then is not None:
+            await then
+        return response
+
+    return generate
+
+
+async def hangs(request: web.Request) -> web.StreamResponse:
+    """Never answers."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
 
 REQUEST = GenerateRequest("r", [1, 2, 3], SamplingParameters(max_tokens=2))
 SHORT = Deadlines(first_token=0.2, next_token=0.2, whole_reply=0.2, abort=0.2)
@@ -49,7 +87,8 @@ async def _streamed(client: Engine) -> list[Chunk]:
 
 @asynccontextmanager
 async def _calling(generate: Generate) -> AsyncIterator[tuple[Engine, ScriptedEngine]]:
-    async with scripted_engine(generate) as engine:
+    async with running_engine() as engine:
+        engine.generate = generate
         client = factory(deadlines=SHORT).open(engine.url)
         try:
             yield client, engine

@@ -15,7 +15,7 @@ from rollout.engine.pool_member import OUTDATED_SECONDS
 from rollout.errors import StoreUnavailable
 from rollout.served_model import AskedModel, ServedModel
 from tests.engines import connected, factory
-from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
+from tests.scripted_engine import ScriptedEngine, running_engine
 
 CURRENT = AskedModel("default")
 
@@ -37,7 +37,7 @@ class Recorded:
 @pytest.fixture
 async def scripted() -> AsyncIterator[list[ScriptedEngine]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(scripted_engine()) for _ in range(4)]
+        yield [await stack.enter_async_context(running_engine()) for _ in range(4)]
 
 
 @pytest.fixture
@@ -156,14 +156,14 @@ async def test_an_engine_that_died_comes_back_only_with_the_recorded_policy(
     """Answering is not enough."""
     recorded.version = 5
     for engine in scripted:
-        engine.version = "5"
+        engine.version = 5
     scripted[0].is_healthy = False
     await pool.probe()
-    scripted[0].is_healthy, scripted[0].version = True, "0"
+    scripted[0].is_healthy, scripted[0].version = True, 0
     await pool.probe()
     assert _up(pool) == {engine.url for engine in scripted[1:]}
 
-    scripted[0].version = "5"
+    scripted[0].version = 5
     await pool.probe()
     assert scripted[0].url in _up(pool)
 
@@ -182,7 +182,7 @@ async def test_an_engine_that_stays_behind_is_used_last(
     """Its swap failed: it gets calls only if no engine is current."""
     recorded.version = 1
     for engine in scripted[1:]:
-        engine.version = "1"
+        engine.version = 1
     await pool.probe()
     recorded.now = OUTDATED_SECONDS + 1
 
@@ -210,7 +210,7 @@ async def test_a_pool_without_engines_says_why(scripted: list[ScriptedEngine], p
 
 async def test_engines_come_and_go_at_run_time(scripted: list[ScriptedEngine], pool: Pool) -> None:
     """An added engine serves after its first probe; a removed one finishes what it has."""
-    async with scripted_engine() as late:
+    async with running_engine() as late:
         pool.add(late.url)
         assert late.url not in _up(pool)
         await pool.probe()
@@ -259,7 +259,7 @@ async def test_the_monitor_has_a_restarted_engine_swapped(scripted: list[Scripte
         await _eventually(lambda: bool(_up(pool)))
 
     assert asked == [scripted[0].url]
-    assert scripted[0].version == "5"
+    assert scripted[0].version == 5
 
 
 async def test_the_monitor_outlives_an_engine(recorded: Recorded) -> None:
@@ -272,10 +272,10 @@ async def test_the_monitor_outlives_an_engine(recorded: Recorded) -> None:
         Pool([url], recorded=recorded.read, probe_seconds=0.02) as pool,
         _monitored(pool),
     ):
-        async with scripted_engine(port=port):
+        async with running_engine(port=port):
             await _eventually(lambda: _up(pool) == {url})
         await _eventually(lambda: not _up(pool))
-        async with scripted_engine(port=port):
+        async with running_engine(port=port):
             await _eventually(lambda: _up(pool) == {url})
 
 

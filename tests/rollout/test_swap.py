@@ -14,7 +14,7 @@ from rollout.engine.swap import reconcile, swap
 from rollout.errors import PolicyDamaged
 from rollout.policies import Policy, PolicyStore
 from tests.engines import borrowed, connected, factory
-from tests.rollout.scripted_engine import ScriptedEngine, scripted_engine
+from tests.scripted_engine import ScriptedEngine, running_engine
 
 LONG = SamplingParameters(max_tokens=400, ignore_eos=True)
 
@@ -134,7 +134,7 @@ async def test_a_damaged_policy_stops_the_swap_before_the_pause(
 @pytest.fixture
 async def scripted() -> AsyncIterator[list[ScriptedEngine]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(scripted_engine()) for _ in range(3)]
+        yield [await stack.enter_async_context(running_engine()) for _ in range(3)]
 
 
 @pytest.fixture
@@ -155,22 +155,22 @@ async def test_an_engine_that_fails_does_not_fail_the_others(
 
     assert [result.ok for result in results] == [True, False, True, False]
     assert "no such file" in (results[1].error or "")
-    assert scripted[1].calls[-1] == "/continue_generation"
-    assert [engine.version for engine in scripted] == ["7", "0", "7"]
+    assert scripted[1].calls[-1] == "continue"
+    assert [engine.version for engine in scripted] == [7, 0, 7]
 
 
 async def test_reconciling_swaps_only_who_is_behind(
     scripted: list[ScriptedEngine], controls: list[Engine], store: PolicyStore
 ) -> None:
     """Engines that serve the recorded policy are not paused; one that is down is left alone."""
-    scripted[0].version, scripted[2].is_healthy = "7", False
+    scripted[0].version, scripted[2].is_healthy = 7, False
 
     results = await reconcile(controls, Source(store.policy(7)))
 
     assert results is not None
     assert [result.engine for result in results] == [controls[1].url]
     assert [engine.calls for engine in (scripted[0], scripted[2])] == [[], []]
-    assert scripted[1].version == "7"
+    assert scripted[1].version == 7
 
 
 async def test_many_may_reconcile_at_once(
@@ -183,7 +183,7 @@ async def test_many_may_reconcile_at_once(
 
     assert [result and len(result) for result in results] == [3, None, None, None]
     assert await reconcile(controls, source) == []
-    assert all(engine.calls.count("/pause_generation") == 1 for engine in scripted)
+    assert all(engine.calls.count("pause") == 1 for engine in scripted)
 
 
 async def test_without_a_recorded_policy_there_is_nothing_to_reconcile(

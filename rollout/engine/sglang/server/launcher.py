@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import suppress
 
 from rollout import logs
@@ -32,10 +33,10 @@ class StartRefused(Exception):
     """The command line cannot be served; the message says why."""
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Serve until told to stop."""
     logs.configure()
-    arguments = command_line.parse()
+    arguments = command_line.parse(argv)
     try:
         _check_port(arguments.host, arguments.port)
         _check_admin_key(arguments)
@@ -46,13 +47,13 @@ def main() -> int:
     # SGLang leaves its sockets behind in the temporary directory.
     directory = tempfile.mkdtemp(prefix="turngate-engine-")
     try:
-        return _run(directory)
+        return _run(directory, argv)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _run(directory: str) -> int:
-    command = [sys.executable, "-m", "rollout.engine.sglang.server.server", *sys.argv[1:]]
+def _run(directory: str, argv: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "rollout.engine.sglang.server.server", *argv]
     environment = os.environ | {"TMPDIR": directory}
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     server = subprocess.Popen(

@@ -7,84 +7,27 @@ engine.requests, engine.aborted                                       what the g
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from tests.engine_script import (
+    Abort,
+    Die,
+    End,
+    Garbage,
+    Length,
+    Refuse,
+    Step,
+    Stop,
+    Tokens,
+    Version,
+    Wait,
+)
 
-@dataclass(frozen=True)
-class Tokens:
-    """Sample these, as one event."""
-
-    ids: list[int]
-    logprobs: list[float] | None = None
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Say nothing until the event is set; announce that the wait has begun."""
-
-    event: asyncio.Event
-    reached: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True)
-class Version:
-    """From here on another policy samples."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class Stop:
-    """End with a stop token (sampled with it) or a stop string that matched."""
-
-    matched: int | str
-
-
-@dataclass(frozen=True)
-class Length:
-    """End because the length is reached."""
-
-
-@dataclass(frozen=True)
-class End:
-    """Say in a stream why the output ends, and go on with the script."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Abort:
-    """End as an engine ends a request that it gives up."""
-
-    message: str = "Abort in waiting queue"
-
-
-@dataclass(frozen=True)
-class Die:
-    """Break the connection."""
-
-
-@dataclass(frozen=True)
-class Garbage:
-    """Answer something else."""
-
-    data: bytes = b'{"nonsense": true}'
-
-
-@dataclass(frozen=True)
-class Refuse:
-    """Answer with an error status."""
-
-    status: int
-    message: str
-
-
-Step = Tokens | Wait | Version | Stop | Length | End | Abort | Die | Garbage | Refuse
+Generate = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ScriptedEngine:
@@ -96,6 +39,9 @@ class ScriptedEngine:
         self.was_aborted = asyncio.Event()
         self.calls: list[str] = []
         self.url = ""
+        self.is_healthy = True
+        self.fails_to_load = False
+        self.generate: Generate | None = None  # answers every call instead of the script
         self.cached_tokens = 0
         self.expand: Callable[[list[int]], list[int]] = list  # what images make of a prompt
         self.default: tuple[Step, ...] = ()
@@ -141,6 +87,8 @@ class ScriptedEngine:
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append(body)
+        if self.generate is not None:
+            return await self.generate(request)
         reply = _Reply(self, request, body)
         self.replies.append(reply)
         task = asyncio.current_task()
@@ -164,6 +112,8 @@ class ScriptedEngine:
         return web.json_response({})
 
     async def _model_info(self, request: web.Request) -> web.Response:
+        if not self.is_healthy:
+            return web.Response(status=503)
         info = {"model_path": "scripted", "weight_version": str(self.version)}
         return web.json_response(info)
 
@@ -180,6 +130,8 @@ class ScriptedEngine:
 
     async def _update(self, request: web.Request) -> web.Response:
         self.calls.append("load")
+        if self.fails_to_load:
+            return web.json_response({"success": False, "message": "no such file"}, status=400)
         self.version = int((await request.json())["weight_version"])
         return web.json_response({"success": True, "message": ""})
 
@@ -310,10 +262,10 @@ class _Reply:
 
 @asynccontextmanager
 async def running_engine(
-    version: int = 0, *, incremental: bool = True
+    version: int = 0, *, incremental: bool = True, port: int = 0
 ) -> AsyncIterator[ScriptedEngine]:
     engine = ScriptedEngine(version, incremental=incremental)
-    await engine.start()
+    await engine.start(port)
     try:
         yield engine
     finally:
