@@ -3,9 +3,10 @@
 The defaults of the learner are the demo's, which trains 0.35 M parameters.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -14,9 +15,11 @@ from rollout.settings import SharedSettings
 from trainer.batch.staleness import Beyond
 from trainer.composition.composition import Composition
 from trainer.composition.presets import DEFAULT, PRESETS, Preset, preset, starting_point
+from trainer.composition.registry import choosing_from
 from trainer.feed.replay_buffer import Order
 from trainer.learner.lora import PROJECTIONS, Projection
 from trainer.learner.optimizer import Schedule
+from trainer.plugins.loading import load_plugins
 from trainer.telemetry.metric_writers import ensure_installed
 
 
@@ -131,6 +134,10 @@ class Settings(Composition, SharedSettings):
     )
     clip_gradient_norm: float = Field(default=1.0, ge=0, description="0 switches clipping off")
 
+    plugins: str = Field(
+        default="",
+        description="files (`my_rl.py`) and entry points of `turngate.plugins` whose losses, advantages, corrections, reward transforms, episode filters and presets can be chosen, comma separated",
+    )
     algorithm: str = Field(
         default=DEFAULT, description="the preset that every part below comes from unless it is set"
     )
@@ -138,6 +145,17 @@ class Settings(Composition, SharedSettings):
         default=None,
         description="Hugging Face directory of the policy that a KL term holds on to; the starting policy by default",
     )
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """With the entries, settings and presets of the plug-ins that the environment names."""
+        names = environment.get(cls.variable("plugins"), "")
+        if not names:
+            return super().load(environment)
+        catalog = load_plugins(names, taken=cls.model_fields)
+        kind = choosing_from(catalog.composition.known)(cls)
+        kind.composition, kind.presets = catalog.composition, catalog.presets
+        return super(Settings, kind).load(environment)
 
     @model_validator(mode="before")
     @classmethod

@@ -227,6 +227,5 @@ def _line(part: Part, parts: Composition, came_from: Mapping[str, str]) -> Line:
 
 
 def _first_line(function: Callable[..., object]) -> str:
-    text = inspect.getdoc(function)
-    assert text, f"{function} has no docstring"
+    text = inspect.getdoc(function) or f"{function.__name__}, which has no docstring"
     return text.splitlines()[0].rstrip(".")
