@@ -8,7 +8,17 @@ from importlib import import_module
 from rich.console import Console
 
 # Each is a module beside this one: `run()` measures, `table()` shows.
-PARTS = ("gateway", "growth", "episode", "cache", "fidelity", "trainer", "trees", "saves")
+PARTS = (
+    "gateway",
+    "growth",
+    "encoding",
+    "episode",
+    "cache",
+    "fidelity",
+    "trainer",
+    "trees",
+    "saves",
+)
 LONG = ("asynchrony",)  # a quarter of an hour, and only when named
 
 
