@@ -1,4 +1,4 @@
-"""What a model wrote, told apart while it is being written: text, reasoning, tool calls."""
+"""Splits a model's output into content, reasoning and tool calls while it streams."""
 
 from gateway.parsing.call_format import new_call_id
 from gateway.parsing.deltas import (

@@ -47,7 +47,7 @@ class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
     header: regex.Pattern[str]  # group name, perhaps group id; up to the arguments
     closing: regex.Pattern[str] | None = None
     between: regex.Pattern[str] | None = (
-        None  # group next: another header follows; else the calls end
+        None  # with group `next` another header follows, else the calls end
     )
     parameters: ParameterTags | None = None  # None: the arguments are a JSON object
     is_object: bool = False  # name and arguments are members of a JSON object

@@ -1,8 +1,8 @@
-"""Tells tool calls from the text around them, in any of the ways of writing calls.
+"""Separates tool calls from the text around them, in any call format.
 
-A call starts for the client once its name and the beginning of its arguments are there, and the arguments follow as
-the model writes them. So a call that goes wrong before that point becomes text, and one that goes wrong later stays a
-call whose arguments are what the model wrote; `malformed` tells of both.
+The client gets a call once its name and the beginning of its arguments are complete; the arguments follow as the model
+writes them. A call that breaks its format before that point becomes text. One that breaks it later stays a call, with
+the arguments that the model wrote. `malformed` is set in both cases.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Tools = Sequence[Mapping[str, object]]
 
 
 class CallObject(msgspec.Struct, frozen=True):
-    """A call whose JSON is read at once, because its members come in another order."""
+    """A call whose members come in another order, so its JSON is read as a whole."""
 
     name: str
     arguments: msgspec.Raw = msgspec.Raw(b"")
@@ -42,18 +42,22 @@ class CallObject(msgspec.Struct, frozen=True):
 
 
 class CallParser:
-    """`tools` type the arguments of formats that write them as text; None if they are not known."""
+    """`tools` give the types of arguments that a format writes as text; None if they are not known."""
 
     def __init__(
-        self, form: CallFormat, *, tools: Tools | None, new_id: Callable[[], str] | None = None
+        self,
+        call_format: CallFormat,
+        *,
+        tools: Tools | None,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
-        self._format = form
+        self._format = call_format
         self._tools = tools
-        self._new_id = new_id or form.new_id
-        self._read = self._read_header if form.may_be_bare else self._read_text
+        self._new_id = new_id or call_format.new_id
+        self._read = self._read_header if call_format.may_be_bare else self._read_text
         self._is_last = False
         self._held = ""
-        self._shell = ""  # what has been taken for the beginning of a call
+        self._shell = ""  # the text that was read as the beginning of a call
         self._span = ObjectSpan()
         self._arguments: Arguments = self._span
         self._has_content = False
@@ -78,7 +82,7 @@ class CallParser:
         end = found.start() if found else len(self._held)
         text, self._held = self._held[:end], self._held[end:]
         is_rest = self._is_last and not found
-        self._say(text.rstrip("\n") if is_rest and self._follows_call else text)
+        self._add_content(text.rstrip("\n") if is_rest and self._follows_call else text)
         if found is None or found.partial:
             return False
         self._take_shell(found)
@@ -101,7 +105,7 @@ class CallParser:
         return True
 
     def _read_object(self) -> bool:
-        """A header that begins with other members; its whole object tells."""
+        """A header that begins with other members: read the whole object."""
         blank = len(self._held) - len(self._held.lstrip())
         if not self._span.has_begun:
             self._shell, self._held = self._shell + self._held[:blank], self._held[blank:]
@@ -138,12 +142,12 @@ class CallParser:
         return True
 
     def _read_members(self) -> bool:
-        """The rest of an object whose arguments have been read."""
+        """The rest of the object after its arguments."""
         _, self._held = self._span.feed(self._held)
         if not self._span.is_closed and not self._is_last:
             return False
         if not self._span.is_valid:
-            self._complain(self._span.text.removeprefix('{"name":""'))
+            self._add_malformed(self._span.text.removeprefix('{"name":""'))
         self._read = self._read_closing
         return True
 
@@ -190,16 +194,16 @@ class CallParser:
         self.malformed |= not is_whole
 
     def _reject(self) -> None:
-        """What was taken for a call is text after all."""
+        """The text that was read as a call is no call."""
         if self._shell:
-            self._complain(self._shell)
+            self._add_malformed(self._shell)
         self._read = self._read_text
 
-    def _complain(self, text: str) -> None:
+    def _add_malformed(self, text: str) -> None:
         self.malformed = True
-        self._say(text if text.strip() else "")
+        self._add_content(text if text.strip() else "")
 
-    def _say(self, text: str) -> None:
+    def _add_content(self, text: str) -> None:
         if self._follows_call and not self._has_content:
             text = text.lstrip("\n")
         if text:

@@ -1,4 +1,4 @@
-"""What an output says, piece by piece: text, reasoning, and tool calls whose arguments arrive as they are written."""
+"""The pieces of a streamed output: content, reasoning, and tool calls whose arguments arrive as they are written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Delta = ContentDelta | ReasoningDelta | ToolCallStart | ToolArgumentsDelta | Too
 
 
 class ParsedToolCall(msgspec.Struct, frozen=True):
-    """A call; `arguments` is its JSON text, unchanged where the model wrote JSON."""
+    """A call; `arguments` is JSON text, unchanged if the model wrote JSON."""
 
     id: str
     name: str

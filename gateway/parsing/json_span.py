@@ -1,4 +1,4 @@
-"""Where a JSON object ends, in text that arrives in pieces."""
+"""Finds the end of a JSON object in text that arrives in pieces."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ OUTSIDE = re.compile(r'["{}\[\]<]')
 
 
 class ObjectSpan:
-    """Follows braces and strings of an object; a "<" outside a string is no JSON and ends the span early.
+    """Counts the braces of an object outside its strings; a "<" there is no JSON and ends the span early.
 
-    `begun` is what came before: the object's first members as far as they have been read.
+    `begun` is the part of the object that was read before.
     """
 
     def __init__(self, begun: str = "") -> None:
@@ -40,8 +40,8 @@ class ObjectSpan:
         return self.is_closed
 
     def feed(self, text: str, *, is_last: bool = False) -> tuple[str, str]:
-        """The characters that belong to the object, and those behind it."""
-        del is_last  # an object that is cut off stays as it is
+        """The characters that belong to the object, and those after it."""
+        del is_last  # an object that is cut off is returned as it is
         end = self._end(text)
         self._parts.append(text[:end])
         return text[:end], text[end:]
@@ -58,7 +58,7 @@ class ObjectSpan:
         return position
 
     def _pass(self, mark: str, end: int, length: int) -> int:
-        """Where to go on after this mark."""
+        """Update the state for this mark; return where to continue."""
         if mark == "\\":
             self._escaped = end == length
             return min(end + 1, length)

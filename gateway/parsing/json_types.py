@@ -1,4 +1,4 @@
-"""The JSON behind a parameter that a model wrote as plain text, by what the tool's schema says of it."""
+"""The JSON value of a parameter that a model wrote as plain text, typed by the tool's schema."""
 
 from collections.abc import Iterable, Mapping
 
@@ -15,7 +15,7 @@ JSON_TYPES: Mapping[type, str] = {
     list: "array",
     dict: "object",
 }
-PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}  # as templates spell them
+PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}  # as some templates write them
 
 
 def properties_of(tools: Iterable[Mapping[str, object]], name: str) -> Mapping[str, object]:
@@ -28,7 +28,7 @@ def properties_of(tools: Iterable[Mapping[str, object]], name: str) -> Mapping[s
 
 
 def types_of(schema: object) -> Types:
-    """The JSON types that a schema allows; ANY if it does not say."""
+    """The JSON types that a schema allows; ANY if it names none."""
     stated = _mapping(schema)
     given = stated.get("type")
     types = {given} if isinstance(given, str) else {t for t in _items(given) if isinstance(t, str)}

@@ -1,16 +1,16 @@
-"""Finding markup in text that arrives in pieces, any of which may end inside it."""
+"""Finds markup in text that arrives in pieces; a piece may end inside the markup."""
 
 import regex
 
-LONGEST = 1000  # characters; longer markup is none
+LONGEST = 1000  # characters; longer text is no markup
 
 
 def matched(
     pattern: regex.Pattern[str], text: str, *, is_last: bool
 ) -> tuple[regex.Match[str] | None, bool]:
-    """The match at the beginning, if any, and whether only more text can tell.
+    """The match at the beginning, if any, and whether more text is needed to know.
 
-    A pattern must not end in something optional, which would match before it is whole.
+    A pattern must not end in an optional part: it would match before that part arrives.
     """
     found = pattern.match(text, 0, LONGEST, partial=not is_last)
     if found is None or not found.partial:
@@ -19,7 +19,7 @@ def matched(
 
 
 def before_tag(text: str, tag: str) -> int:
-    r"""How much of `text` cannot belong to a tag that has only begun, nor to the newlines in front of it.
+    r"""How much of `text` cannot be the beginning of a tag, nor newlines before one.
 
     before_tag("so\n<tool", "<tool_call>") == len("so")
     """

@@ -1,4 +1,4 @@
-"""One output's text to deltas; which parsers read it is the model's `OutputReader`."""
+"""Turns the text of one output into deltas."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gateway.parsing.reasoning_format import ReasoningFormat
 def markers_of(
     call_format: CallFormat | None, reasoning_format: ReasoningFormat | None
 ) -> frozenset[str]:
-    """The markup that must be in the text for these formats, special tokens included."""
+    """The tags that the text must hold for these formats, even if they are special tokens."""
     tools = call_format.markers if call_format else ()
     reasoning = reasoning_format.markers if reasoning_format else ()
     return frozenset((*tools, *reasoning))
 
 
 class OutputParser:
-    """Feed it text as it is generated; the deltas fold to the same message however the text was cut.
+    """Feed it text as it is generated; however the text is cut, the deltas fold to the same message.
 
-    Without a tool format (the request offers no tools, or `tool_choice` is none) markup stays text. `prompt_tail` is the
-    end of the prompt: a template may have opened the reasoning there. `tools` type arguments that are written as text.
+    Without a call format (no tools are offered, or `tool_choice` is none) call markup stays text. `prompt_tail` is the
+    end of the prompt, where a template may have opened the reasoning. `tools` give the types of arguments in text.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class OutputParser:
 
     @property
     def malformed(self) -> bool:
-        """Whether a tool call was not what its format asks for."""
+        """Whether a tool call broke its format."""
         return self._calls is not None and self._calls.malformed
 
     @property
@@ -50,20 +50,20 @@ class OutputParser:
 
     def feed(self, text: str) -> list[Delta]:
         if self._reasoning is None:
-            return self._speech(text)
-        thought, speech = self._reasoning.feed(text)
-        return [*_thoughts(thought), *self._speech(speech)]
+            return self._content(text)
+        reasoning, content = self._reasoning.feed(text)
+        return [*_reasoning(reasoning), *self._content(content)]
 
     def finish(self) -> list[Delta]:
-        thought, speech = self._reasoning.finish() if self._reasoning else ("", "")
+        reasoning, content = self._reasoning.finish() if self._reasoning else ("", "")
         last = self._calls.finish if self._calls else list[Delta]
-        return [*_thoughts(thought), *self._speech(speech), *last()]
+        return [*_reasoning(reasoning), *self._content(content), *last()]
 
-    def _speech(self, text: str) -> list[Delta]:
+    def _content(self, text: str) -> list[Delta]:
         if not text:
             return []
         return self._calls.feed(text) if self._calls else [ContentDelta(text)]
 
 
-def _thoughts(text: str) -> list[Delta]:
+def _reasoning(text: str) -> list[Delta]:
     return [ReasoningDelta(text)] if text else []

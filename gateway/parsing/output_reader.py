@@ -1,4 +1,4 @@
-"""Sampled text read as a message: reasoning, content and tool calls, in the formats of the served model."""
+"""Reads sampled text as a message (reasoning, content and tool calls) in the formats of the served model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,23 +27,23 @@ class OutputReader:
         return markers_of(self.call_format, self.reasoning_format)
 
     def parser(self, *, tools: Sequence[Tool], prompt_tail: str) -> OutputParser:
-        """A parser for one output; reasoning may have been opened at the end of its prompt."""
+        """A parser for one output; the end of its prompt may have opened the reasoning."""
         call_format = self.call_format if tools else None
         return OutputParser(
             call_format, self.reasoning_format, prompt_tail=prompt_tail, tools=tools
         )
 
     def read(self, text: str, prompt_tail: str) -> Message:
-        """What a recorded output says; which tools were offered is not known here."""
+        """The message of a recorded output; the tools that were offered are not known here."""
         parser = OutputParser(self.call_format, self.reasoning_format, prompt_tail=prompt_tail)
         return fold([*parser.feed(text), *parser.finish()])
 
     def agree(self, rendered: str, sampled: str, prompt_tail: str) -> bool:
-        """Whether the template shows what was sampled, up to spelling: whitespace at ends, how JSON is written."""
+        """Whether both texts mean the same, up to whitespace at the ends and the spelling of JSON."""
         if rendered == sampled:
             return True
-        shown, said = self.read(rendered, prompt_tail), self.read(sampled, prompt_tail)
-        return _meaning(shown) == _meaning(said) or _closes(shown, said)
+        shown, written = self.read(rendered, prompt_tail), self.read(sampled, prompt_tail)
+        return _meaning(shown) == _meaning(written) or _closes(shown, written)
 
 
 Meaning = tuple[str, str, list[tuple[str, object]]]
@@ -54,13 +54,13 @@ def _meaning(message: Message) -> Meaning:
     return message.content.strip(), message.reasoning.strip(), calls
 
 
-def _closes(shown: Message, said: Message) -> bool:
-    """Whether all that differs is that the template closed a call whose arguments were cut."""
-    if not shown.tool_calls or len(shown.tool_calls) != len(said.tool_calls):
+def _closes(shown: Message, written: Message) -> bool:
+    """Whether the only difference is that the template closed a call whose arguments were cut."""
+    if not shown.tool_calls or len(shown.tool_calls) != len(written.tool_calls):
         return False
-    whole, cut = shown.tool_calls[-1].arguments, said.tool_calls[-1].arguments
+    whole, cut = shown.tool_calls[-1].arguments, written.tool_calls[-1].arguments
     is_cut = isinstance(parsed_arguments(cut), str) and whole.startswith(cut)
-    return is_cut and _without_last_arguments(shown) == _without_last_arguments(said)
+    return is_cut and _without_last_arguments(shown) == _without_last_arguments(written)
 
 
 def _without_last_arguments(message: Message) -> Meaning:

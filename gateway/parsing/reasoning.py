@@ -1,4 +1,4 @@
-"""Reasoning in tags at the beginning of an output; newlines next to the tags belong to the markup."""
+"""Splits reasoning in tags from the content after it; newlines next to the tags belong to the markup."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from gateway.parsing.markup import before_tag
 
 
 class ReasoningParser(Protocol):
-    """Splits an output into what was thought and what was said, as it arrives."""
+    """Splits an output into reasoning and content while it arrives."""
 
     def feed(self, text: str, /) -> tuple[str, str]:
-        """What these characters add to the thought and to the speech."""
+        """The reasoning and the content that these characters add."""
 
     def finish(self) -> tuple[str, str]: ...
 
 
 class TaggedReasoning:
-    """A thought between two tags, which the end of the prompt may have opened already."""
+    """Reasoning between two tags; the end of the prompt may have opened it."""
 
     def __init__(self, opening: str, closing: str, prompt_tail: str) -> None:
         self._opening = opening
         self._closing = closing
         self._opened = prompt_tail.rstrip().endswith(opening)
         self._closed = False
-        self._trims = self._opened  # newlines follow a tag until something else does
+        self._trims = self._opened  # newlines after a tag are dropped until other text comes
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, str]:
@@ -32,16 +32,16 @@ class TaggedReasoning:
             return "", self._trimmed(text)
         self._held += text
         if not self._opened and not self._opens():
-            return "", self._spoken()
-        thought, closing, speech = self._held.partition(self._closing)
+            return "", self._content()
+        reasoning, closing, content = self._held.partition(self._closing)
         if closing:
             self._closed, self._held = True, ""
-            thought = self._trimmed(thought.rstrip("\n"))
+            reasoning = self._trimmed(reasoning.rstrip("\n"))
             self._trims = True
-            return thought, self._trimmed(speech)
+            return reasoning, self._trimmed(content)
         end = before_tag(self._held, self._closing)
-        thought, self._held = self._trimmed(self._held[:end]), self._held[end:]
-        return thought, ""
+        reasoning, self._held = self._trimmed(self._held[:end]), self._held[end:]
+        return reasoning, ""
 
     def finish(self) -> tuple[str, str]:
         held, self._held = self._held, ""
@@ -50,7 +50,7 @@ class TaggedReasoning:
         return "", held
 
     def _opens(self) -> bool:
-        """Takes the opening tag away once it is whole."""
+        """Remove the opening tag once it is complete."""
         self._held, held = self._held.lstrip(), self._held
         if self._held.startswith(self._opening):
             self._held = self._held[len(self._opening) :]
@@ -59,12 +59,12 @@ class TaggedReasoning:
         self._held = held
         return False
 
-    def _spoken(self) -> str:
-        """The output does not begin with a thought; until that is certain, nothing."""
+    def _content(self) -> str:
+        """The text of an output that does not begin with reasoning; empty until that is certain."""
         if self._opening.startswith(self._held.lstrip()):
             return ""
-        speech, self._held, self._closed = self._held, "", True
-        return speech
+        content, self._held, self._closed = self._held, "", True
+        return content
 
     def _trimmed(self, text: str) -> str:
         if self._trims:

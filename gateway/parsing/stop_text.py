@@ -1,8 +1,8 @@
-"""Stop strings in streamed text: nothing at or after a stop string is shown, and nothing that may begin one is shown early."""
+"""Cuts streamed text at a stop string, and holds back text that may be the beginning of one."""
 
 
 class StopText:
-    """Passes text on up to the stop string that is complete first, however the text is cut.
+    """Returns the text before the first complete stop string, however the text is cut.
 
     stop=("END",): push("the E") -> "the ", push("ND x") -> "", and `is_stopped` from then on.
     """
@@ -29,13 +29,13 @@ class StopText:
         return text[: len(text) - keep]
 
     def finish(self) -> str:
-        """What was held back for a stop string that never came."""
+        """The text that was held back for a stop string that did not come."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """The longest end of `text` that is a proper beginning of `stop`."""
+    """The length of the longest end of `text` that is a beginning of `stop`, but not all of it."""
     for length in range(min(len(stop) - 1, len(text)), 0, -1):
         if text.endswith(stop[:length]):
             return length

@@ -1,8 +1,8 @@
-r"""Arguments written as one tag per parameter, turned into a JSON object while they are written.
+r"""Turns arguments that are written as one tag per parameter into a JSON object while they arrive.
 
     <parameter=city>\nParis\n</parameter>  ->  {"city": "Paris"}
 
-A string streams; a value of another type is sent once it is whole, because only then is it known to be JSON.
+A string streams. A value of another type is sent when it is complete, because only then it is known to be JSON.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from gateway.parsing.markup import matched
 
 
 class ParameterTags(msgspec.Struct, frozen=True):
-    """`key` matches up to a value, with the parameter's name as group key, or, without that group, where all end."""
+    """`key` matches up to a value, with the parameter's name as group key, or the end of all, without that group."""
 
     key: regex.Pattern[str]
     value_end: regex.Pattern[str]
-    unknown: Types  # of a parameter that the tool's schema does not know
+    unknown: Types  # the type of a parameter that the tool's schema does not have
 
 
 class XmlArguments:
-    """`properties` are the parameters' schemas; without any (None) a value that is JSON is taken for it."""
+    """`properties` are the parameters' schemas; if they are None, a value that is JSON is read as JSON."""
 
     def __init__(self, tags: ParameterTags, properties: Mapping[str, object] | None) -> None:
         self._tags = tags

@@ -1,4 +1,4 @@
-"""The SQL connection behind the ledger: SQLite beside the processes by default, PostgreSQL by URL."""
+"""The ledger's SQL connection: a SQLite file by default, PostgreSQL by URL."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from rollout.errors import LedgerUnavailable
 
-CALL_SECONDS = 10  # for a lock or an answer; settling is patient, a caller is not
+CALL_SECONDS = 10  # for a lock or an answer; a caller waits for it
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATION_LOCK = 7_361_746  # any number; every process of ours takes the same
+MIGRATION_LOCK = 7_361_746  # any number that all our processes share
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
@@ -54,7 +54,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, immediate: bool = False) -> AsyncIterator[AsyncConnection]:
-        """Commits when the block ends well."""
+        """Commits if the block ends without an exception."""
         try:
             async with self._engine.execution_options(immediate=immediate).begin() as connection:
                 yield connection
@@ -66,7 +66,7 @@ class Database:
     async def upsert(
         self, table: Table, rows: Sequence[Mapping[str, object]], *, newest: str | None = None
     ) -> None:
-        """Write rows by primary key; a row that is there is replaced, unless its `newest` column is ahead."""
+        """Write rows by primary key; an existing row is replaced unless its `newest` column is greater."""
         if not rows:
             return
         insert = self._insert(table)
@@ -79,12 +79,12 @@ class Database:
             await connection.execute(statement, [dict(row) for row in rows])
 
     async def insert_missing(self, table: Table, row: Mapping[str, object]) -> None:
-        """Write a row unless one with its primary key is there."""
+        """Write a row unless one with its primary key exists."""
         async with self.transaction() as connection:
             await connection.execute(self._insert(table).on_conflict_do_nothing(), dict(row))
 
     async def rows(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
-        """What a query finds."""
+        """The rows that a query finds."""
         async with self.transaction() as connection:
             return list((await connection.execute(query)).mappings())
 
@@ -106,7 +106,7 @@ class Database:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the migrations that this database has not seen."""
+    """Run the migrations that this database lacks."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
@@ -114,7 +114,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    """Readers and a writer at once, references that hold, and transactions that include table changes."""
+    """Concurrent readers with a writer, checked foreign keys, and transactions that include table changes."""
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
@@ -123,6 +123,6 @@ def configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
 
 
 def begin_sqlite(connection: Connection) -> None:
-    """SQLite's own transactions; an immediate one excludes other writers from its start."""
+    """Begin SQLite's own transaction; an immediate one excludes other writers from its start."""
     is_immediate = connection.get_execution_options().get("immediate")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_immediate else "BEGIN")

@@ -1,6 +1,6 @@
-"""Which policy is best, by what held-out episodes earned: those marked `side`, which never train.
+"""Ranks policies by the rewards of held-out episodes: those marked `side`, which never train.
 
-An episode counts for the version that sampled all of it. One that was swapped under way is of several policies and says nothing of either.
+An episode counts for the version that sampled all of it. An episode that several versions sampled does not count.
 """
 
 import math
@@ -19,18 +19,18 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean; one episode does not tell."""
+        """Of the mean; None for a single episode."""
         if self.episodes < 2:
             return None
         return math.sqrt(self.squares / (self.episodes - 1) / self.episodes)
 
 
 def ranked(evaluations: Iterable[Evaluation], *, min_episodes: int) -> list[int]:
-    """The versions with enough episodes, best first: by the mean less one standard error, a newer one before its equal.
+    """The versions with enough episodes, best first: by mean minus one standard error, then the newer one.
 
-    By the mean alone the fewest episodes win, by luck. The error is deviation / sqrt(episodes) with one deviation for
-    all: a version's own is 0 where its few episodes ended alike, which is chance and no certainty. Versions with
-    equally many episodes are thus ordered by their means.
+    By the mean alone, a version with few lucky episodes would win. The error is deviation / sqrt(episodes) with one
+    deviation for all versions, because a version's own is 0 if its few episodes ended alike by chance. So versions with
+    the same number of episodes are ordered by their means.
     """
     enough = [each for each in evaluations if each.episodes >= min_episodes]
     deviation = _deviation(enough)
@@ -42,7 +42,7 @@ def ranked(evaluations: Iterable[Evaluation], *, min_episodes: int) -> list[int]
 
 
 def _deviation(evaluations: Collection[Evaluation]) -> float:
-    """Of a reward from the mean of its version: sqrt(sum of squares / sum of (n - 1))."""
+    """Of rewards from the mean of their version: sqrt(sum of squares / sum of (n - 1))."""
     freedom = sum(each.episodes - 1 for each in evaluations)
     squares = sum(each.squares for each in evaluations)
     return math.sqrt(squares / freedom) if freedom else 0.0

@@ -1,6 +1,6 @@
 """The ledger: what must outlive Redis, in SQL. Projects and keys, policies, training steps, swaps, settled episodes.
 
-Writing the same thing twice is safe: rows are found again by their natural keys.
+Writing the same record twice is safe: rows have natural keys.
 """
 
 import secrets
@@ -46,7 +46,7 @@ class Ledger:
         await self._database.close()
 
     async def project(self, name: str) -> Project:
-        """The project of this name, made with a new secret if there is none."""
+        """The project of this name; created with a new secret if there is none."""
         if found := await self._project(name):
             return found
         row = {"name": name, "episode_secret": secrets.token_hex(32), "created": self._now()}
@@ -69,7 +69,7 @@ class Ledger:
         name: str = "",
         limits: Mapping[str, int] | None = None,
     ) -> Key:
-        """Keep the hash of a key's secret; the same secret again returns the key that has it."""
+        """Store the hash of a key's secret; for a known secret, return its key."""
         row = {
             "id": f"key_{secrets.token_hex(8)}",
             "project": project,
@@ -99,13 +99,13 @@ class Ledger:
         return [to_key(row) for row in await self._database.rows(query)]
 
     async def delete_key(self, key_id: str) -> bool:
-        """Whether there was such a key; there is none now."""
+        """Delete a key; return whether there was one."""
         async with self._database.transaction() as connection:
             gone = await connection.execute(delete(tables.keys).where(tables.keys.c.id == key_id))
             return gone.rowcount > 0
 
     async def record_policy(self, project: str, policy: Policy) -> None:
-        """Remember a published policy."""
+        """Record a published policy."""
         await self._write(tables.policies, project, [msgspec.structs.asdict(policy)])
 
     async def policies(self, project: str) -> list[Policy]:
@@ -119,7 +119,7 @@ class Ledger:
         return next((p for p in await self.policies(project) if p.version == version), None)
 
     async def record_step(self, project: str, step: TrainingStep) -> None:
-        """Remember an optimizer step; repeating a step after a restore replaces what it was."""
+        """Record an optimizer step; repeating a step after a restore replaces its row."""
         await self._write(tables.training_steps, project, [msgspec.structs.asdict(step)])
 
     async def training_steps(self, project: str, *, limit: int = 100) -> list[TrainingStep]:
@@ -130,7 +130,7 @@ class Ledger:
         return [to_record(TrainingStep, row) for row in reversed(latest)]
 
     async def record_swaps(self, project: str, swaps: Sequence[SwapRecord]) -> None:
-        """Remember how engines changed their policy."""
+        """Record the engines' changes of policy."""
         await self._write(tables.swaps, project, [msgspec.structs.asdict(swap) for swap in swaps])
 
     async def swaps(self, project: str, *, limit: int = 100) -> list[SwapRecord]:
@@ -140,7 +140,7 @@ class Ledger:
         return [to_record(SwapRecord, row) for row in reversed(latest)]
 
     async def settle(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
-        """Remember what became of episodes; a later hearing replaces an earlier one, never the reverse."""
+        """Record the dispositions of episodes; a row is replaced only by one with a later sequence."""
         rows = [to_row(episode) for episode in episodes]
         await self._write(tables.episodes, project, rows, newest="sequence")
 
@@ -152,7 +152,7 @@ class Ledger:
         return to_record(LedgerEpisode, rows[0]) if rows else None
 
     async def evaluations(self, project: str) -> list[Evaluation]:
-        """What held-out episodes say of each policy version that they evaluated, by version."""
+        """The rewards of held-out episodes, by the policy version that sampled them."""
         rows = await self._database.rows(evaluated(project))
         return [to_record(Evaluation, row) for row in rows]
 
@@ -173,9 +173,9 @@ class Ledger:
 
 
 def evaluated(project: str) -> Select[Any]:
-    """Held-out episodes that ended with a reward, by the one version that sampled all of each.
+    """Held-out episodes with a reward, grouped by the one version that sampled each.
 
-    Distances are added up in a second pass: a sum of squares would drown small ones in a large mean.
+    A second pass adds up squared distances from the mean: a plain sum of squares loses small ones beside a large mean.
     """
     table = tables.episodes
     version = table.c.min_version
@@ -210,12 +210,12 @@ def to_key(row: Mapping[str, Any]) -> Key:
 
 
 def to_record(kind: type[Record], row: Mapping[str, Any]) -> Record:
-    """The columns of a row that the record has; the record's names are the table's."""
+    """A record from the columns of a row that have its field names."""
     return kind(**{name: row[name] for name in kind.__struct_fields__})
 
 
 def to_row(settled: SettledEpisode) -> dict[str, object]:
-    """A settled episode as a row; one that is alive again says so."""
+    """A settled episode as a row; the disposition is `requeued` if it is live again."""
     header = settled.header
     return {name: getattr(header, name) for name in SHARED_COLUMNS} | {
         "disposition": header.disposition or "requeued",

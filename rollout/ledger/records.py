@@ -1,4 +1,4 @@
-"""What the ledger remembers, as records."""
+"""The ledger's records."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Project(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An API key without its secret; `hint` is the beginning of the secret, to tell keys apart."""
+    """An API key without its secret; `hint` is the beginning of the secret."""
 
     id: str
     project: str
@@ -29,7 +29,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class TrainingStep(msgspec.Struct, frozen=True):
-    """The optimizer step that a batch ended with, and the policy version that came of it."""
+    """An optimizer step, and the policy version that it produced."""
 
     step: int
     version: int
@@ -49,7 +49,7 @@ class SwapRecord(msgspec.Struct, frozen=True):
 
 
 class LedgerEpisode(msgspec.Struct, frozen=True):
-    """A settled episode; `requeued` if a restored checkpoint brought it back to life. Times are milliseconds."""
+    """A settled episode; `requeued` if a restored checkpoint made it live again. Times are milliseconds."""
 
     id: str
     group_id: str
@@ -75,7 +75,7 @@ class LedgerEpisode(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> EpisodeStatus:
-        """What the disposition says of it."""
+        """The status that belongs to the disposition."""
         if self.disposition == "requeued":
             return EpisodeStatus.REWARDED
         is_trained = self.disposition == EpisodeStatus.TRAINED
@@ -83,5 +83,5 @@ class LedgerEpisode(msgspec.Struct, frozen=True):
 
 
 def key_digest(secret: str) -> str:
-    """What is stored of a key. The secret is random and long, so a plain hash cannot be reversed."""
+    """The stored hash of a secret, which is random and long, so a plain hash cannot be reversed."""
     return hashlib.sha256(secret.encode()).hexdigest()

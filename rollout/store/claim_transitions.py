@@ -1,4 +1,4 @@
-"""The life of a group from ready to trained, as the trainer drives it. Repeating any of these is safe."""
+"""The transitions of a group from ready to trained, called by the trainer. Repeating any of them is safe."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -11,11 +11,11 @@ from rollout.policies import Policy
 from rollout.store.redis_decoding import Flat, pairs, parse_view
 from rollout.store.transitions import Transitions, milliseconds
 
-MAX_DELIVERIES = 3  # a group that outlived three trainers is taken to be what kills them
+MAX_DELIVERIES = 3  # a group that was claimed by three trainers that died is assumed to kill them
 
 
 class ClaimTransitions(Transitions):
-    """Everything that is about groups and the trainer's hold on them."""
+    """The transitions of groups and claims."""
 
     async def group(self, group_id: str) -> GroupView | None:
         """A group with the status of each member."""
@@ -44,9 +44,9 @@ class ClaimTransitions(Transitions):
         lease_seconds: float,
         judged_by: JudgedBy = "oldest",
     ) -> list[Claim]:
-        """Take up to this many ready groups, oldest first; none while training is paused.
+        """Take up to `groups` ready groups, oldest first; none while training is paused.
 
-        A group whose oldest (or newest) token is older than `version - max_staleness` is discarded as stale on the way.
+        A group whose oldest (or newest) token is older than `version - max_staleness` is discarded as stale instead.
         """
         lease = milliseconds(lease_seconds)
         reply = await self._run(
@@ -60,13 +60,13 @@ class ClaimTransitions(Transitions):
         ]
 
     async def renew(self, owner: str, group_ids: Sequence[str], *, lease_seconds: float) -> None:
-        """Hold the groups for longer. Raises ClaimLost naming those that could not be, after renewing the rest."""
+        """Extend the lease of the groups. Raises ClaimLost with the lost ones, after renewing the others."""
         reply = await self._run("renew", owner, milliseconds(lease_seconds), *group_ids)
         if lost := cast("list[bytes]", reply):
             raise ClaimLost(*(group_id.decode() for group_id in lost))
 
     async def release(self, owner: str, group_ids: Sequence[str]) -> None:
-        """Give groups back unharmed; the delivery does not count."""
+        """Give groups back to the queue; the delivery does not count."""
         await self._run("release", owner, *group_ids)
 
     async def ack(
@@ -77,15 +77,15 @@ class ClaimTransitions(Transitions):
         *,
         credit: Mapping[str, Credit] | None = None,
     ) -> None:
-        """Mark the groups trained into the policy and record the policy as current, or raise ClaimLost and do neither.
+        """Mark the groups as trained into the policy and record it as current, or raise ClaimLost and do neither.
 
-        The advantages are kept with their episodes, and the tokens that were trained counted as delivered; an episode that
-        was left out is discarded.
+        The advantages are stored with their episodes and the trained tokens are counted as delivered. An episode that was
+        left out is discarded.
         """
         given = [
             item
-            for episode_id, kept in (credit or {}).items()
-            for item in (episode_id, kept.advantages, kept.num_tokens, kept.left_out or "")
+            for episode_id, own in (credit or {}).items()
+            for item in (episode_id, own.advantages, own.num_tokens, own.left_out or "")
         ]
         await self._run("ack", owner, *policy_arguments(policy), len(group_ids), *group_ids, *given)
 
@@ -94,15 +94,15 @@ class ClaimTransitions(Transitions):
         await self._run("discard", owner, reason, *group_ids)
 
     async def restore(self, version: int) -> list[str]:
-        """Queue again what was trained into later versions, after an older checkpoint was restored.
+        """Queue the groups that were trained into later versions again, after an older checkpoint was restored.
 
-        Whether a group is still fresh is judged when it is claimed.
+        Claiming judges whether a group is still fresh.
         """
         reply = cast("list[bytes]", await self._run("restore", version))
         return [group_id.decode() for group_id in reply]
 
     async def checkpointed(self, version: int) -> None:
-        """What was trained into this version or earlier ones is safe on disk and may expire."""
+        """Let groups that were trained into this version or an earlier one expire: the checkpoint has them."""
         await self._run("checkpointed", version)
 
 

@@ -1,6 +1,6 @@
-"""Group commit: commands issued while a pipeline is in flight share the next one, without a timer.
+"""Shares pipelines: commands that are issued while one is under way go into the next one, without a timer.
 
-One caller pays one round trip; a thousand callers in one tick of the event loop pay one round trip together.
+One caller pays one round trip; a thousand callers in one tick of the event loop share one round trip.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class CommandBatcher:
         self._task: asyncio.Task[None] | None = None
 
     def submit(self, *command: Argument) -> asyncio.Future[object]:
-        """Queue a command; its reply, or the error Redis answered with, arrives in the future."""
+        """Queue a command; the future gets its reply, or the error that Redis answered."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._waiting.append((command, future))
@@ -38,7 +38,7 @@ class CommandBatcher:
         return future
 
     async def close(self) -> None:
-        """Give up what is still waiting."""
+        """Fail the commands that are still waiting."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -76,7 +76,7 @@ class CommandBatcher:
 
 
 def deliver(batch: Sequence[Waiting], replies: Sequence[object]) -> None:
-    """Hand each reply to its caller, unless the caller has left."""
+    """Give each reply to its caller, unless the caller was cancelled."""
     for (_, future), reply in zip(batch, replies, strict=True):
         if future.done():
             continue

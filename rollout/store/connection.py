@@ -1,6 +1,6 @@
 """The Redis connections of the store: redis-py's, with commands packed in C.
 
-redis-py's asynchronous connections pack in Python, argument by argument, which is half of what a call costs the gateway.
+redis-py's asynchronous connections pack each argument in Python, which is half of the gateway's cost of a call.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from rollout.errors import StoreUnavailable
 
 
 def connect(url: str) -> Redis:
-    """A client that connects when it must, and once more when a connection turns out to be broken."""
+    """A client that connects on the first command, and once again if a connection is broken."""
     retry = Retry(NoBackoff(), 1)
     try:
         pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, retry=retry)
@@ -31,7 +31,7 @@ def with_packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     class PackingConnection(kind):  # type: ignore[valid-type, misc]
         def pack_command(self, *args: Any) -> list[bytes]:
             name, *arguments = args
-            # some of redis-py's own commands are named by two words
+            # Some names of redis-py's own commands are two words.
             return [hiredis.pack_command((*name.split(), *arguments))]
 
     return PackingConnection

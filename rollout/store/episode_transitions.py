@@ -1,4 +1,4 @@
-"""The life of an episode from opening to sealing, as the gateway drives it."""
+"""The transitions of an episode from opening to sealing, called by the gateway."""
 
 from typing import Literal, TypeAlias, cast
 
@@ -23,26 +23,26 @@ Outcome: TypeAlias = Literal["succeeded", "failed", "aborted"]
 
 
 class EpisodeTransitions(Transitions):
-    """Everything that is about one episode."""
+    """The transitions of one episode."""
 
     async def open(self, spec: EpisodeSpec) -> EpisodeHeader:
-        """Open an episode; one that exists is returned as it is. Raises Backlogged, GroupClosed."""
-        reply = await self._run("open", *opening(spec))
+        """Open an episode, or return the one that has this id. Raises Backlogged, GroupClosed."""
+        reply = await self._run("open", *opening_arguments(spec))
         return parse_header(cast("Header", reply))
 
     async def begin(
         self, spec: EpisodeSpec, *, since: int, retry_key: str = "", body_digest: str = ""
     ) -> BegunTurn:
-        """Start a turn: opens the episode if missing, returns the turns after the first `since`.
+        """Start a turn: open the episode if there is none, and return the turns after the first `since`.
 
         Raises EpisodeSealed, Backlogged, GroupClosed, RetryMismatch.
         """
-        reply = await self._run("begin", *opening(spec), since, retry_key, body_digest)
+        reply = await self._run("begin", *opening_arguments(spec), since, retry_key, body_digest)
         header, turns, recorded = cast("tuple[Header, list[bytes], bytes | None]", reply)
         return BegunTurn(parse_header(header), turns, recorded)
 
     async def withdraw(self, episode_id: str, *, attempt: str) -> None:
-        """A turn that was begun failed and left nothing to commit; `attempt` tells it from others."""
+        """Take back a turn that was begun and failed without a commit; `attempt` is its own id."""
         await self._run("withdraw", episode_id, attempt)
 
     async def commit(
@@ -65,7 +65,7 @@ class EpisodeTransitions(Transitions):
     async def reward(
         self, episode_id: str, reward: Reward, *, complete: bool = False
     ) -> RewardAnswer:
-        """Record a reward, and seal the episode as succeeded if it completes it.
+        """Record a reward, and seal the episode as succeeded if `complete`.
 
         Raises EpisodeClaimed, EpisodeSettled, NoSuchTurn, RetryMismatch.
         """
@@ -86,7 +86,7 @@ class EpisodeTransitions(Transitions):
     async def seal(
         self, episode_id: str, *, outcome: Outcome = "succeeded", truncated: bool = False
     ) -> EpisodeHeader:
-        """No more turns. Repeating it changes nothing."""
+        """End an episode's turns. Repeating it changes nothing."""
         reply = await self._run("seal", episode_id, outcome, int(truncated))
         return parse_header(cast("Header", reply))
 
@@ -110,7 +110,7 @@ class EpisodeTransitions(Transitions):
         return [decode_turn(data) for data in reply]
 
     async def rewards(self, episode_id: str) -> Rewards:
-        """The rewards as they stand."""
+        """The current rewards."""
         view = await self.episode(episode_id)
         if view is None:
             raise NoSuchEpisode(episode_id)
@@ -136,7 +136,7 @@ class EpisodeTransitions(Transitions):
         after: str = "",
         limit: int = 20,
     ) -> tuple[list[ListedEpisode], bool]:
-        """Newest first, those after (older than) the given one; and whether there are more."""
+        """Episodes older than `after`, newest first, and whether there are more."""
         reply = await self._run("episodes", status or "", group_id, task_id, after, limit)
         page, has_more, weights = cast("tuple[list[tuple[Header, Flat]], int, Flat]", reply)
         listed = [
@@ -146,8 +146,8 @@ class EpisodeTransitions(Transitions):
         return listed, bool(has_more)
 
 
-def opening(spec: EpisodeSpec) -> tuple[str | int, ...]:
-    """The arguments of an opening, in the order of `opening.lua`."""
+def opening_arguments(spec: EpisodeSpec) -> tuple[str | int, ...]:
+    """The arguments of `opening.lua`, in its order."""
     deadline = spec.reward_deadline_seconds
     return (
         *(spec.id, spec.group_id or "", spec.group_size or 0, spec.task_id),

@@ -1,7 +1,7 @@
-"""The store's Lua: each file under `lua/` is one atomic transition, built on the files under `lua/functions/`.
+"""The store's Lua: each file under `lua/` is one atomic transition; `lua/functions/` holds what they share.
 
-A transition names the functions it needs in a line `-- needs: keys, group`. Redis forgets scripts when it restarts,
-so a script that Redis does not know is loaded and run again; it had not started, so this is safe.
+A transition names the functions it needs in a line `-- needs: keys, group`. Redis loses its scripts when it restarts.
+A script that it does not know is sent again, which is safe because it has not started.
 """
 
 import hashlib
@@ -16,19 +16,19 @@ from rollout import errors
 from rollout.store.command_batcher import Argument, CommandBatcher
 
 FOLDER = Path(__file__).parent / "lua"
-# Disk or memory is full, or this is a replica: a script's first write is refused, so that nothing of it has happened.
+# Disk or memory is full, or this is a replica: the script's first write is refused, so it has changed nothing.
 CANNOT_WRITE = re.compile(r"\b(MISCONF|OOM|READONLY)\b")
 
 
 class Script(msgspec.Struct, frozen=True):
-    """The text of a transition and the name Redis gives it."""
+    """The text of a transition, and the digest that is its name in Redis."""
 
     text: str
     sha: str
 
 
 class LuaScripts:
-    """Runs transitions, and turns the errors they answer with into ours."""
+    """Runs transitions, and turns their error replies into our exceptions."""
 
     def __init__(self, batcher: CommandBatcher) -> None:
         self._batcher = batcher
@@ -47,17 +47,17 @@ class LuaScripts:
 
 @cache
 def read_script(name: str) -> Script:
-    """Assemble a transition from its file and the functions it needs."""
+    """Join a transition's file and the functions it needs."""
     body = (FOLDER / f"{name}.lua").read_text()
     needs = re.search(r"^-- needs: (.+)$", body, re.MULTILINE)
-    assert needs, f"{name}.lua does not say which functions it needs"
+    assert needs, f"{name}.lua has no line that names the functions it needs"
     functions = [FOLDER / "functions" / f"{part.strip()}.lua" for part in needs[1].split(",")]
     text = "".join([*(path.read_text() for path in functions), body])
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def translate(error: ResponseError) -> Exception:
-    """`EpisodeSealed ep_91`, as a script answers, becomes the exception of that name."""
+    """A script's reply `EpisodeSealed ep_91` becomes the exception of that name."""
     name, _, arguments = str(error).partition(" ")
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.StoreError):

@@ -1,4 +1,4 @@
-"""What concerns a whole project: policies, training state, counts, deadlines and the ledger's outbox."""
+"""The transitions of a whole project: policies, training state, counts, deadlines and the ledger's outbox."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -15,14 +15,14 @@ SWEEP_LIMIT = 200  # entries of each kind per sweep, so that Redis is never bloc
 
 
 class ProjectTransitions(Transitions):
-    """Everything that is about neither one episode nor one group."""
+    """The transitions of neither one episode nor one group."""
 
     async def next_version(self) -> int:
         """A policy version that was never given out before."""
         return cast("int", await self._run("next_version"))
 
     async def policy(self) -> Policy | None:
-        """The policy engines should serve: the pinned one, else the latest recorded."""
+        """The policy that engines should serve: the pinned one, else the one recorded last."""
         return parse_policy(cast("Flat", await self._run("policy")))
 
     async def served_model(self) -> ServedModel | None:
@@ -35,7 +35,7 @@ class ProjectTransitions(Transitions):
         return parse_policy(cast("Flat", await self._run("recorded_policy")))
 
     async def record_policy(self, policy: Policy) -> None:
-        """Make a policy the current one without training anything into it, as for a starter."""
+        """Make a policy the current one without training anything into it; used for a starter."""
         await self._run("record_policy", *policy_arguments(policy))
 
     async def pin(self, policy: Policy) -> None:
@@ -51,33 +51,33 @@ class ProjectTransitions(Transitions):
         return bool(await self._run("pinned"))
 
     async def training(self) -> dict[str, str]:
-        """What the trainer last said about itself; `paused` is "1" while it may not claim."""
+        """The state that the trainer reported last; `paused` is "1" while it may not claim."""
         return dict(pairs(cast("Flat", await self._run("training"))))
 
     async def set_training(self, state: Mapping[str, str | int | float]) -> None:
         """Merge into the training state.
 
-        `max_live_episodes` is the limit that admission enforces, 0 for none; `step_seconds`, the time between two
-        steps, sets how long a refused caller is told to wait; `closed` is 1 while no group may open at all.
+        `max_live_episodes` is the limit of admission, 0 for none; `step_seconds`, the time between two steps, sets the
+        `retry-after` of a refused caller; `closed` is 1 while no group may open at all.
         """
         flat = [item for pair in state.items() for item in pair]
         await self._run("set_training", *flat)
 
     async def pause_training(self) -> None:
-        """Let no group be claimed until training is resumed."""
+        """Forbid claims until training is resumed."""
         await self._run("set_training", "paused", 1)
 
     async def resume_training(self) -> None:
-        """Let groups be claimed again."""
+        """Allow claims again."""
         await self._run("resume_training")
 
     async def weigh_rewards(self, weights: Mapping[str, float]) -> None:
-        """Replace the weights by which rewards of several names add up; a name without one counts once."""
+        """Replace the weights of reward names; a name without a weight counts once."""
         flat = [item for name, weight in weights.items() for item in (name, repr(float(weight)))]
         await self._run("weigh_rewards", *flat)
 
     async def set_history(self, policy: HistoryPolicy) -> None:
-        """Decide for episodes opened from now on that name no history policy of their own."""
+        """Set the history policy of new episodes that name none."""
         await self._run("set_history", policy)
 
     async def history(self) -> HistoryPolicy:
@@ -92,12 +92,12 @@ class ProjectTransitions(Transitions):
         return parse_totals(dict(pairs(counts)), ready=ready, claimed=claimed)
 
     async def sweep(self) -> float | None:
-        """Do what is due: idle episodes, group deadlines, leases, expired data. Returns the next time something is."""
+        """Handle what is due: idle episodes, group deadlines, leases, expired data. Returns when it is due next."""
         deadline = cast("bytes | None", await self._run("sweep", SWEEP_LIMIT, MAX_DELIVERIES))
         return int(deadline) / 1000 if deadline else None
 
     async def settled(self, limit: int = 100) -> list[SettledEpisode]:
-        """Episodes whose disposition the ledger has not confirmed, oldest first."""
+        """Episodes that the ledger has not confirmed, oldest first."""
         reply = await self._run("settled", limit)
         entries, weights = cast("tuple[list[tuple[bytes, Header, Flat]], Flat]", reply)
         return [
@@ -108,13 +108,13 @@ class ProjectTransitions(Transitions):
         ]
 
     async def settle_done(self, episodes: Sequence[SettledEpisode]) -> None:
-        """The ledger has these, as of exactly this hearing; one that settled again meanwhile stays queued."""
+        """Remove these entries from the outbox; an episode that settled again meanwhile stays in it."""
         flat = [item for e in episodes for item in (e.header.id, e.sequence)]
         await self._run("settle_done", *flat)
 
 
 def parse_policy(flat: Flat) -> Policy | None:
-    """The policy hash, empty before any policy is recorded."""
+    """The policy, None before any is recorded."""
     fields = dict(pairs(flat))
     if not fields:
         return None

@@ -1,4 +1,4 @@
-"""From the nested lists that Redis answers with to our records."""
+"""Turns the nested lists of Redis replies into our records."""
 
 from collections.abc import Iterator
 from typing import TypeAlias, cast
@@ -31,6 +31,6 @@ def parse_rewards(rewards: Flat, weights: Flat) -> Rewards:
 
 
 def pairs(flat: Flat) -> Iterator[tuple[str, str]]:
-    """Fields and values of a hash, in the order of its fields so that sums do not depend on insertion."""
+    """Fields and values of a hash, sorted by field, so that sums do not depend on the order of insertion."""
     entries = zip(flat[::2], flat[1::2], strict=True)
     return ((field.decode(), value.decode()) for field, value in sorted(entries))

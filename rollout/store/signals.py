@@ -1,7 +1,7 @@
-"""Being woken instead of polling: the trainer when a group is ready, everybody else when something changed.
+"""Waits for changes instead of polling: the trainer for a ready group, others for any change.
 
-A wake-up says only "look again". It may come without cause and it is lost while the connection is down, so a waiter
-looks at the store after every wake-up, every timeout and every reconnection.
+A signal means only "read the store again". It may come without a change and is lost while the connection is down, so a
+waiter reads the store after every signal, every timeout and every reconnection.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from rollout.errors import StoreUnavailable
 
 
 class Signals:
-    """Waits for what a project's transitions announce, each waiter on a connection of its own."""
+    """Waits for the signals of a project's transitions, each waiter on its own connection."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._redis = redis
@@ -35,7 +35,7 @@ class Signals:
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator["Subscription"]:
-        """Hear of every change from here on."""
+        """Receive every change from now on."""
         pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
         try:
             await pubsub.subscribe(self._prefix + "signal")
@@ -47,7 +47,7 @@ class Signals:
 
 
 class Subscription:
-    """A project's changes: `deadline` moved closer, `settled` waits for the ledger, `policy` was recorded."""
+    """A project's changes: `deadline` (one is earlier), `settled` (the ledger's outbox grew), `policy` (one was recorded)."""
 
     def __init__(self, pubsub: PubSub) -> None:
         self._pubsub = pubsub

@@ -1,8 +1,8 @@
-"""The episode store: everything that is alive, in Redis. Each method is one transition and one round trip.
+"""The episode store: all live state, in Redis. Each method is one transition and one round trip.
 
-All keys of a project start with `turngate:{<project>}:`. The braces are Redis Cluster's hash tag: one script moves an
+All keys of a project start with `turngate:{<project>}:`. The braces are Redis Cluster's hash tag: one script changes an
 episode, its group and the queues together, so a project lives in one slot and a cluster is sharded by project. One
-core of Redis carries some 15,000 turns a second, far more than a project's engines produce.
+core of Redis handles about 15,000 turns a second, far more than a project's engines produce.
 
 key                    type    meaning                                                deleted by
 ep:<id>                hash    header: status, group, counts, versions (ms times)     sweep, after retention
@@ -10,17 +10,17 @@ ep:<id>:turns          list    the log: one msgpack Turn per commit             
 ep:<id>:turn_ids       list    ids of the turns in the log                            sweep, delete
 ep:<id>:rewards        hash    "<turn, turn#choice or *>|<name>" -> value            sweep, delete
 ep:<id>:reward_log     list    every reward ever recorded                             sweep, delete
-ep:<id>:reward_keys    hash    idempotency key -> what was answered                   sweep, delete
-ep:<id>:advantages     string float32 of the trained tokens, or of all at once       restore, sweep
+ep:<id>:reward_keys    hash    idempotency key -> the recorded answer                 sweep, delete
+ep:<id>:advantages     string float32 per trained token, or one for all              restore, sweep
 ep:<id>:replies        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
 ep:<id>:reply_keys     list    retry keys in the order they came                      sweep, delete
-ep:<id>:withdrawn      set     attempts at turns that were begun and failed           sweep, delete
+ep:<id>:withdrawn      set     attempts at turns that began and failed                sweep, delete
 turns                  hash    turn id -> episode id                                  sweep, delete
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
 grp:<id>:members       zset    episode -> opening time                                sweep
 episodes               zset    episode -> opening time, for listing                   sweep
-idle                   zset    open episode, or sealed one that waits for a turn to
-                               train on -> when it is given up                        seal, commit, sweep
+idle                   zset    open episode, or sealed one without a trainable turn
+                               -> when it is closed or discarded                      seal, commit, sweep
 deadlines              zset    open group -> its reward deadline                      the group's end
 ready                  zset    group -> when it became ready                          claim
 claimed                zset    group -> lease expiry                                  ack, discard, release, sweep
@@ -28,15 +28,15 @@ trained                zset    group -> policy version it was trained into      
 expiring               zset    settled episode -> when its data goes                  sweep
 settled                zset    episode -> sequence: outbox for the ledger             settle_done
 totals                 hash    counts by status and disposition, tokens, reward sums  never
-training               hash    what the trainer says of itself, admission limit       never
-policy, pinned         hash    the policy recorded last, the one to serve instead     never, unpin
-version                string  the last policy version given out                      never
+training               hash    state that the trainer reports, admission limit        never
+policy, pinned         hash    the policy recorded last, the pinned one               never, unpin
+version                string  the newest policy version                              never
 reward_weights         hash    reward name -> weight                                  weigh_rewards
 history                string  the history policy of episodes that name none          never
-alarm                  string  the deadline sweepers sleep until                      sweep
+alarm                  string  when the next sweep is due                             sweep
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -
-lock:<name>            string  who holds a lock                                       its expiry, its holder
+lock:<name>            string  the holder of a lock                                   its expiry, its holder
 """
 
 import secrets
@@ -85,16 +85,16 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
         clock: Callable[[], float] = time.time,
         call_seconds: float = CALL_SECONDS,
     ) -> "Store":
-        """A store on the Redis at this URL; the connection is made, and made again, when it is needed.
+        """A store on the Redis at this URL; it connects on the first call, and again after a broken connection.
 
-        One repetition after a broken connection is safe: every transition may be repeated.
+        Repeating a call then is safe: every transition may be repeated.
         """
         redis = connect(url)
         batcher = CommandBatcher(redis, deadline_seconds=call_seconds)
         return cls(redis, batcher, project=project, timings=timings or Timings(), clock=clock)
 
     def of(self, project: str) -> "Store":
-        """Another project on the same connections; close only the store that connected."""
+        """The store of another project on the same connections; close only the store that connected."""
         return Store(
             self._redis, self._batcher, project=project, timings=self._timings, clock=self._clock
         )
@@ -113,17 +113,17 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
         return await self._signals.wait_ready(timeout_seconds)
 
     def signals(self) -> AbstractAsyncContextManager[Subscription]:
-        """Hear of deadlines, settled episodes and recorded policies while the context is open."""
+        """Receive deadlines, settled episodes and recorded policies while the context is open."""
         return self._signals.subscribe()
 
     @asynccontextmanager
     async def lock(self, name: str, *, lease_seconds: float) -> AsyncIterator[bool]:
-        """Try to be the only one doing `name`; yields whether we are. The lease outlives a dead holder."""
+        """Try to take a lock; yields whether this caller holds it. The lock of a dead holder expires."""
         owner = secrets.token_hex(8)
         lease = milliseconds(lease_seconds)
-        is_ours = await self._run("lock", name, owner, lease) == 1
+        is_held = await self._run("lock", name, owner, lease) == 1
         try:
-            yield is_ours
+            yield is_held
         finally:
-            if is_ours:
+            if is_held:
                 await self._run("unlock", name, owner)

@@ -8,7 +8,7 @@ from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 
 
 class Totals(msgspec.Struct, frozen=True, gc=False):
-    """How many episodes were opened and what became of them; `groups` counts those ready and claimed."""
+    """How many episodes were opened, and how many have each status or disposition; `groups` counts ready and claimed."""
 
     opened: int
     live: Mapping[EpisodeStatus, int]
@@ -17,7 +17,7 @@ class Totals(msgspec.Struct, frozen=True, gc=False):
     reward_sum: float
     reward_count: int
     settled_tokens: Mapping[str, int]  # sampled in settled episodes, by disposition
-    delivered_tokens: int  # of them, those that training took a gradient of
+    delivered_tokens: int  # of these, the tokens that reached a gradient
     groups: Mapping[str, int]
     reserved_episodes: int
 

@@ -1,4 +1,4 @@
-"""What every part of the store shares: a project's key prefix, a clock and its timings."""
+"""The base of the store's parts: a project's key prefix, the clock and the timings."""
 
 import time
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from rollout.store.lua_scripts import LuaScripts
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """How long the store waits for things, in seconds."""
+    """Waiting times of the store, in seconds."""
 
-    idle: float = 1800.0  # an open episode without a turn or reward for this long is over
-    grace: float = 30.0  # turns begun before sealing may commit this long after it
+    idle: float = 1800.0  # an open episode ends after this long without a turn or reward
+    grace: float = 30.0  # how long after sealing turns that began before may commit
     retention: float = 3600.0  # how long a settled episode stays readable in Redis
-    reward_deadline: float = 600.0  # for the rest of a group, after its first member ended
+    reward_deadline: float = 600.0  # for the other members of a group, after its first one ended
 
 
 class Transitions:
-    """Runs scripts for one project, at the time the clock says."""
+    """Runs scripts for one project, at the clock's time."""
 
     def __init__(
         self,
@@ -43,5 +43,5 @@ class Transitions:
 
 
 def milliseconds(seconds: float) -> int:
-    """Times in Redis are whole milliseconds, which Lua's numbers print without loss."""
+    """Times in Redis are whole milliseconds, which Lua prints without loss."""
     return round(seconds * 1000)

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `database.py` hands over."""
+"""Alembic's entry point: runs on the connection that `database.py` passes."""
 
 from alembic import context
 

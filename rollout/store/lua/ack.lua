@@ -1,5 +1,5 @@
--- ack: the groups are trained into a policy, which becomes the current one; all of it or nothing.
--- args: owner, version, path, parent, digest, created, how many groups, groups,
+-- ack: mark groups as trained into a policy, which becomes the current one. Does all of it or nothing.
+-- args: owner, version, path, parent, digest, created, number of groups, groups,
 --       then episode, advantages, delivered tokens, why it was left out or '', ...
 -- needs: keys, alarm, episode, group, policy
 local owner, version, path, parent, digest, created, num_groups = unpack(args, 1, 7)

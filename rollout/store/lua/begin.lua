@@ -1,5 +1,5 @@
--- begin: what a turn needs to start, on an episode opened now if it does not exist.
--- args: those of opening.lua, then since, retry key or '', body digest. Returns header, turns, recorded reply.
+-- begin: start a turn; opens the episode if it does not exist. Returns header, turns, recorded reply.
+-- args: those of opening.lua, then since, retry key or '', body digest
 -- needs: keys, header, alarm, opening
 local id, since, retry_key, digest = args[1], args[10], args[11], args[12]
 local status = call('HGET', episode_key(id), 'status')

@@ -1,4 +1,4 @@
--- checkpointed: data trained into this version or an earlier one may expire. args: version.
+-- checkpointed: let data that was trained into this version or an earlier one expire. args: version.
 -- needs: keys, alarm, episode, group
 for _, group in ipairs(call('ZRANGEBYSCORE', key('trained'), '-inf', args[1])) do
   for _, id in ipairs(members(group, 'trained')) do expire_later(id) end

@@ -16,7 +16,7 @@ local function take(group, ids)
   return {group, call('HINCRBY', group_key(group), 'deliveries', 1), views}
 end
 
--- By its oldest token a group is stale with its first stale episode, by its newest when no episode has a fresh one.
+-- Judged by the oldest token, one stale episode makes a group stale; by the newest, only if all are stale.
 local function is_stale(ids)
   if judged_by == 'none' then return false end
   local field = judged_by == 'oldest' and 'min_version' or 'max_version'

@@ -25,7 +25,7 @@ if is_trainable then
   call('HINCRBY', header, 'trainable_turns', 1)
   call('HINCRBY', header, 'trainable_tokens', trainable)
 end
--- Those that an episode is trained or evaluated as a product of.
+-- The versions of the tokens that are trained, or evaluated in a held-out episode.
 if oldest ~= '' and (is_trainable or kind == 'side') then
   if not min_version or tonumber(oldest) < tonumber(min_version) then
     call('HSET', header, 'min_version', oldest)
@@ -37,7 +37,7 @@ end
 if status == 'open' then call('ZADD', key('idle'), now + idle_ms, id) end
 if status == 'sealed' and has_signal(id) then await_reward(id) end
 
--- The latest replies, as many as the limits allow and at least one.
+-- Keeps the latest replies within the limits, and at least one.
 local function keep_reply()
   local replies, order = episode_key(id, ':replies'), episode_key(id, ':reply_keys')
   local packed = cmsgpack.pack({digest, reply})

@@ -1,4 +1,4 @@
--- delete: an untrained episode is discarded and its data goes. args: episode.
+-- delete: discard an untrained episode and delete its data. args: episode.
 -- needs: keys, alarm, episode, group
 local id = args[1]
 local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
@@ -9,7 +9,7 @@ if status ~= 'discarded' then
   discard(id, 'deleted')
   member_ended(group)
 else
-  tell_ledger(id)  -- its rewards go, and what it said of a policy goes with them
+  queue_for_ledger(id)  -- its rewards are deleted, so it no longer evaluates a policy
 end
 drop_data(id)
 return 1

@@ -1,11 +1,11 @@
--- discard: give up claimed groups for good; all of them or none. args: owner, reason, groups.
+-- discard: end claimed groups without training them; all or none. args: owner, reason, groups.
 -- needs: keys, alarm, episode, group
 local owner, reason = args[1], args[2]
 local lost = {}
 for index = 3, #args do
   local status, holder = unpack(call('HMGET', group_key(args[index]), 'status', 'owner'))
-  local is_ours = holder == owner and (status == 'claimed' or status == 'discarded')
-  if not is_ours then lost[#lost + 1] = args[index] end
+  local is_own = holder == owner and (status == 'claimed' or status == 'discarded')
+  if not is_own then lost[#lost + 1] = args[index] end
 end
 if #lost > 0 then return refuse('ClaimLost', unpack(lost)) end
 

@@ -1,4 +1,4 @@
--- episodes: one page, newest first: {header, rewards} each, whether there are more, and reward weights.
+-- episodes: one page, newest first. Returns {header, rewards} of each, whether there are more, and reward weights.
 -- args: status, group, task (each '' for any), after or '', limit
 -- needs: keys, header
 local SCANNED_AT_MOST = 20000

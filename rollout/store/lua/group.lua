@@ -1,4 +1,4 @@
--- group: status, size, deliveries, deadline, members with their status. args: group.
+-- group: read status, size, deliveries, deadline, and the members with their status. args: group.
 -- needs: keys
 local id = args[1]
 local status, size, deliveries = unpack(call('HMGET', group_key(id), 'status', 'size', 'deliveries'))

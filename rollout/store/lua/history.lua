@@ -1,3 +1,3 @@
--- history: the history policy of episodes that name none, if it was set. No args.
+-- history: read the history policy of episodes that name none, false if it is not set. No args.
 -- needs: keys
 return call('GET', key('history'))

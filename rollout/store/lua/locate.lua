@@ -1,3 +1,3 @@
--- locate: the episode a turn belongs to. args: turn.
+-- locate: find the episode of a turn. args: turn.
 -- needs: keys
 return call('HGET', key('turns'), args[1])

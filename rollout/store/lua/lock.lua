@@ -1,4 +1,4 @@
--- lock: take a lock that nobody holds. args: name, owner, lease in ms. Returns 1 if it is ours.
+-- lock: take a lock that nobody holds. args: name, owner, lease in ms. Returns 1 if the owner holds it.
 -- needs: keys
 local lock = key('lock:' .. args[1])
 if call('GET', lock) == args[2] then return 1 end

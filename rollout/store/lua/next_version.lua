@@ -1,3 +1,3 @@
--- next_version: a policy version never given out before. No args.
+-- next_version: reserve a new policy version. No args.
 -- needs: keys
 return call('INCR', key('version'))

@@ -1,4 +1,4 @@
--- open: an episode that exists is answered as it is. args: those of opening.lua. Returns its header.
+-- open: open an episode unless it exists. args: those of opening.lua. Returns its header.
 -- needs: keys, header, alarm, opening
 if call('EXISTS', episode_key(args[1])) == 0 then
   local refusal = open_episode()

@@ -1,3 +1,3 @@
--- recorded_policy: the policy recorded last, pinned or not. No args.
+-- recorded_policy: read the policy recorded last. No args.
 -- needs: keys
 return call('HGETALL', key('policy'))

@@ -1,4 +1,4 @@
--- release: give groups back; the delivery does not count. args: owner, groups. Those not held are left alone.
+-- release: give groups back; the delivery does not count. Skips groups that the owner does not hold. args: owner, groups.
 -- needs: keys, alarm, episode, group
 for index = 2, #args do
   local group = args[index]

@@ -1,4 +1,4 @@
--- renew: hold groups for longer. args: owner, lease in ms, groups. Returns the groups that are lost.
+-- renew: extend the lease of groups. args: owner, lease in ms, groups. Returns the groups that are lost.
 -- needs: keys, alarm, episode, group
 local owner, lease = args[1], args[2]
 local lost = {}

@@ -1,4 +1,4 @@
--- restore: queue again what was trained into versions after this one. args: version. Returns the groups.
+-- restore: queue groups again that were trained into versions after this one. args: version. Returns the groups.
 -- needs: keys, alarm, episode, group
 local groups = call('ZRANGEBYSCORE', key('trained'), '(' .. args[1], '+inf')
 for _, group in ipairs(groups) do
@@ -8,6 +8,6 @@ for _, group in ipairs(groups) do
   call('HSET', group_key(group), 'deliveries', 0)
   count('reserved', call('HGET', group_key(group), 'reserved'))
   requeue(group, 'trained')
-  for _, id in ipairs(ids) do tell_ledger(id) end
+  for _, id in ipairs(ids) do queue_for_ledger(id) end
 end
 return groups

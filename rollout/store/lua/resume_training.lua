@@ -1,4 +1,4 @@
--- resume_training: groups may be claimed again, so the trainer should look. No args.
+-- resume_training: allow claims again and wake the trainer. No args.
 -- needs: keys, group
 call('HSET', key('training'), 'paused', 0)
 wake_trainer()

@@ -1,4 +1,4 @@
--- seal: an open episode takes no more turns. Returns its header, as it is if it was not open.
+-- seal: end the turns of an open episode. Returns its header; another status stays as it is.
 -- args: episode, outcome, truncated 0 or 1
 -- needs: keys, header, alarm, episode, group, sealing
 local id, outcome, truncated = unpack(args)

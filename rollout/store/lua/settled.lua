@@ -1,4 +1,5 @@
--- settled: episodes the ledger has not confirmed. args: limit. Returns {sequence, header, rewards} each, and weights.
+-- settled: read episodes that the ledger has not confirmed. args: limit.
+-- Returns {sequence, header, rewards} of each, and reward weights.
 -- needs: keys, header
 local entries = {}
 local queued = call('ZRANGE', key('settled'), 0, args[1] - 1, 'WITHSCORES')

@@ -1,11 +1,11 @@
--- sweep: do what is due. args: how many of each kind at most, max deliveries. Returns when something is due next.
+-- sweep: handle what is due. args: limit of each kind, max deliveries. Returns when something is due next, or false.
 -- needs: keys, alarm, episode, group, sealing
 local limit, max_deliveries = tonumber(args[1]), tonumber(args[2])
 local function due(name)
   return call('ZRANGEBYSCORE', key(name), '-inf', now, 'LIMIT', 0, limit)
 end
 
--- Data stays while the ledger has not heard of the episode, or while its group may still need its count.
+-- Data stays until the ledger has the episode and its group has ended.
 local function is_needed(id, group)
   if call('ZSCORE', key('settled'), id) then return true end
   local status = group ~= '' and call('HGET', group_key(group), 'status')
@@ -24,8 +24,8 @@ local function forget(id)
   if call('EXISTS', group_key(group, ':members')) == 0 then call('DEL', group_key(group)) end
 end
 
--- An open episode that nobody goes on with, or a sealed one that none of its turns reached in time.
-local function give_up(id)
+-- Ends an idle open episode, or a sealed one that got no trainable turn in time.
+local function end_idle(id)
   local status, group, rewards =
     unpack(call('HMGET', episode_key(id), 'status', 'group', 'rewards'))
   if status == 'open' and tonumber(rewards) > 0 then return seal(id, 'succeeded', 0) end
@@ -34,7 +34,7 @@ local function give_up(id)
 end
 
 for _, id in ipairs(due('expiring')) do forget(id) end
-for _, id in ipairs(due('idle')) do give_up(id) end
+for _, id in ipairs(due('idle')) do end_idle(id) end
 for _, group in ipairs(due('deadlines')) do close_group(group) end
 reclaim(max_deliveries, limit)
 

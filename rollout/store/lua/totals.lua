@@ -1,3 +1,3 @@
--- totals: every count of the project, and how many groups are ready and claimed. No args.
+-- totals: read every count of the project, and the numbers of ready and claimed groups. No args.
 -- needs: keys
 return {call('HGETALL', key('totals')), call('ZCARD', key('ready')), call('ZCARD', key('claimed'))}

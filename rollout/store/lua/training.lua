@@ -1,3 +1,3 @@
--- training: what the trainer last said of itself. No args.
+-- training: read the state that the trainer reported last. No args.
 -- needs: keys
 return call('HGETALL', key('training'))

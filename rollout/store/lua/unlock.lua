@@ -1,4 +1,4 @@
--- unlock: give back a lock if it is ours. args: name, owner.
+-- unlock: release a lock if the owner holds it. args: name, owner.
 -- needs: keys
 local lock = key('lock:' .. args[1])
 if call('GET', lock) == args[2] then call('DEL', lock) end

@@ -1,4 +1,4 @@
--- withdraw: a turn that was begun will not be committed, so that sealing need not wait for it. Once for each attempt.
+-- withdraw: a turn that was begun will not be committed, so sealing does not wait for it. Counts each attempt once.
 -- args: episode, attempt
 -- needs: keys, alarm, episode, group, sealing
 local id, attempt = unpack(args)

@@ -1,4 +1,4 @@
-"""How many rewards an episode had: zero reward and none are different things of a held-out episode."""
+"""The number of an episode's rewards: a held-out episode with reward 0 differs from one without a reward."""
 
 import sqlalchemy as sa
 from alembic import op

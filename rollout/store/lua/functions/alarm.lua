@@ -1,4 +1,4 @@
--- Wakes sweepers that sleep beyond this moment.
+-- Makes the next sweep happen at this time at the latest.
 local function arm(at)
   local alarm = call('GET', key('alarm'))
   if not alarm or tonumber(alarm) > at then

@@ -1,5 +1,5 @@
--- The only places where an episode's status changes, so that the totals always add up.
-local function tell_ledger(id)
+-- An episode's status changes only here, so that the totals always add up.
+local function queue_for_ledger(id)
   local sequence = call('HINCRBY', key('totals'), 'settlements', 1)
   call('ZADD', key('settled'), sequence, id)
   call('PUBLISH', key('signal'), 'settled')
@@ -16,7 +16,7 @@ local function expire_later(id)
   arm(now + retention_ms)
 end
 
--- What settles, or is unsettled with by = -1, counts the tokens sampled for it, and those that reached a gradient.
+-- Counts an episode's sampled tokens, and those that reached a gradient; by = -1 takes them back.
 local function count_tokens(id, disposition, by)
   local sampled, delivered = unpack(call('HMGET', episode_key(id), 'output_tokens', 'delivered_tokens'))
   count('tokens ' .. disposition, by * (sampled or 0) + 0)  -- Redis takes no -0
@@ -37,7 +37,7 @@ local function discard(id, reason)
     end
   end
   expire_later(id)
-  tell_ledger(id)
+  queue_for_ledger(id)
 end
 
 local function train(id, version, credit)
@@ -49,10 +49,10 @@ local function train(id, version, credit)
     call('HSET', episode_key(id), 'delivered_tokens', delivered)
   end
   count_tokens(id, 'trained', 1)
-  tell_ledger(id)
+  queue_for_ledger(id)
 end
 
--- A restored checkpoint has not seen it; its status is moved by whoever queues it again.
+-- Takes training back, because a restored checkpoint does not have it. The caller moves the status.
 local function untrain(id)
   count_tokens(id, 'trained', -1)
   call('HDEL', episode_key(id), 'policy_version', 'settled', 'delivered_tokens')

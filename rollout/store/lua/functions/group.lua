@@ -31,7 +31,7 @@ local function finish(group, status)
   for _, name in ipairs({'ready', 'claimed', 'deadlines'}) do call('ZREM', key(name), group) end
 end
 
--- After a member changed: a whole group is ready, one that has nothing left to train is over.
+-- After a member changed: a complete group becomes ready, one without trainable members ends.
 local function review(group)
   if group == '' then return end
   local status, size, rewarded, discarded = unpack(
@@ -45,7 +45,7 @@ local function review(group)
   end
 end
 
--- After a member ended: the others have until the deadline.
+-- After the first member ended: sets the deadline of the others.
 local function start_deadline(group)
   if group == '' or call('ZSCORE', key('deadlines'), group) then return end
   local status, wait = unpack(call('HMGET', group_key(group), 'status', 'deadline'))
@@ -59,7 +59,7 @@ local function member_ended(group)
   review(group)
 end
 
--- At the deadline two rewarded episodes are enough to compare; fewer are not.
+-- At the deadline a group with two or more rewarded episodes becomes ready; any other ends.
 local function close_group(group)
   local rewarded = tonumber(call('HGET', group_key(group), 'rewarded'))
   local over = rewarded >= 2 and {'open', 'sealed'} or {'open', 'sealed', 'rewarded'}
@@ -81,7 +81,7 @@ local function requeue(group, from)
   queue(group)
 end
 
--- Leases that ran out: back to the queue, or given up after too many deliveries.
+-- Groups whose lease expired: back to the queue, or discarded after too many deliveries.
 local function reclaim(max_deliveries, limit)
   local lost = call('ZRANGEBYSCORE', key('claimed'), '-inf', now, 'LIMIT', 0, limit)
   for _, group in ipairs(lost) do

@@ -1,4 +1,4 @@
--- An episode's header, in the order of parse_header in header.py.
+-- An episode's header, in the order of parse_header in episode_records.py.
 local function header(id)
   return call('HMGET', episode_key(id),
     'id', 'status', 'kind', 'group', 'task', 'key', 'metadata', 'created', 'sealed', 'settled',
@@ -6,7 +6,7 @@ local function header(id)
     'rewards', 'outcome', 'truncated', 'reason', 'policy_version', 'history')
 end
 
--- Header, turns, rewards, weights and advantages, as parse_view in replies.py reads them.
+-- Header, turns, rewards, weights and advantages, as parse_view in redis_decoding.py reads them.
 local function view(id)
   return {
     header(id),

@@ -1,11 +1,11 @@
--- Where things lie and what time it is.
--- KEYS[1] is the project's prefix; every other key is derived from it and lies in the same slot.
--- ARGV[1..5]: now, and how long idle, grace, retention and the reward deadline last, all in milliseconds.
+-- The names of keys, and the time.
+-- KEYS[1] is the project's prefix; every other key starts with it and lies in the same slot.
+-- ARGV[1..5]: now, and the durations idle, grace, retention and reward deadline, all in milliseconds.
 local prefix = KEYS[1]
 local now = tonumber(ARGV[1])
 local idle_ms, grace_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local retention_ms, reward_deadline_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
-local args = {}  -- not by unpack, which Lua allows for 8000 values
+local args = {}  -- unpack would fail beyond 8000 values
 for index = 6, #ARGV do args[index - 5] = ARGV[index] end
 local call = redis.call
 
@@ -13,7 +13,7 @@ local function key(name) return prefix .. name end
 local function episode_key(id, part) return prefix .. 'ep:' .. id .. (part or '') end
 local function group_key(id, part) return prefix .. 'grp:' .. id .. (part or '') end
 
--- An error of errors.py and its arguments, apart by a control character that no argument may hold.
+-- An error of errors.py and its arguments, separated by a control character, which is removed from the arguments.
 local function refuse(name, ...)
   local words = {}
   for index, word in ipairs({...}) do words[index] = tostring(word):gsub('%c', ' ') end

@@ -1,7 +1,8 @@
--- Opens an episode that does not exist. Returns a refusal, or nothing.
+-- Opens an episode that does not exist. Returns an error reply if it is refused.
 -- args[1..9]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or ''
--- Seconds. Room comes all at once, with a step: a caller who sleeps through it holds up the next batch, one who asks costs
--- a call. So a tenth of the time between two steps, and not long.
+
+-- How long a refused caller waits, in seconds. Places become free once per step. A long wait delays the next batch and a
+-- short one costs calls, so it is a tenth of the time between two steps, from 1 to 5 seconds.
 local function backlog_wait()
   local step = tonumber(call('HGET', key('training'), 'step_seconds') or 0)
   return string.format('%.3f', math.min(math.max(step / 10, 1), 5))

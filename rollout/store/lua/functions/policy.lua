@@ -1,4 +1,4 @@
--- Policies are recorded as the current one, in the order version, path, parent or '', digest, created.
+-- Writes the current or the pinned policy. args: version, path, parent or '', digest, created
 local function write_policy(name, version, path, parent, digest, created)
   call('HSET', key(name), 'version', version, 'path', path, 'parent', parent, 'digest', digest,
     'created', created)

@@ -1,10 +1,10 @@
--- Ends an open episode: what cannot be trained is discarded, the rest waits for its reward or its group.
+-- Seals an open episode: without a trainable turn it is discarded, otherwise it waits for its reward or its group.
 local function has_signal(id)
   local kind, trainable = unpack(call('HMGET', episode_key(id), 'kind', 'trainable_turns'))
   return kind ~= 'side' and tonumber(trainable) > 0
 end
 
--- A sealed episode with something to train on lacks a reward, or nothing.
+-- A sealed episode with a trainable turn becomes rewarded if it has a reward.
 local function await_reward(id)
   call('ZREM', key('idle'), id)
   local group, rewards = unpack(call('HMGET', episode_key(id), 'group', 'rewards'))
@@ -19,7 +19,7 @@ local function awaits_turns(id)
   return tonumber(begun or 0) > tonumber(turns)
 end
 
--- Without anything to train on it waits for the turns that were begun, which the grace period lets in.
+-- Without a trainable turn it waits until the end of the grace period for turns that were begun.
 local function await_turns(id)
   if not awaits_turns(id) then return discard(id, 'no_signal') end
   call('ZADD', key('idle'), now + grace_ms, id)
