@@ -6,7 +6,8 @@ Streamed and unstreamed replies are made of the same pieces, so they cannot diff
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.parsing import Delta, OutputParser, fold
+from gateway.parsing.deltas import Delta, fold
+from gateway.parsing.output_parser import OutputParser
 from gateway.parsing.stop_text import StopText
 from gateway.request.conversation_hash import assistant_message
 from gateway.request.request import ChatMessage, ReplyChoice, Request, TokenLogprob, ToolCall

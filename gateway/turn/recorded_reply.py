@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.parsing import ContentDelta, Delta, ReasoningDelta, ToolArgumentsDelta, ToolCallStart
+from gateway.parsing.deltas import (
+    ContentDelta,
+    Delta,
+    ReasoningDelta,
+    ToolArgumentsDelta,
+    ToolCallStart,
+)
 from gateway.request.request import Reply, ReplyChoice
 from gateway.turn.output_builder import Piece
 from rollout.episode.trie import Trie

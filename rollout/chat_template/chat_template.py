@@ -21,17 +21,6 @@ from rollout.chat_template.turn_boundary import BoundaryCutter, TurnBoundary
 from rollout.tokenizer.model_directory import ModelDirectory
 from rollout.tokenizer.tokenizer import Tokenizer
 
-__all__ = [
-    "Bridge",
-    "ChatTemplate",
-    "Message",
-    "MessageOpening",
-    "TemplateError",
-    "Tool",
-    "TurnBoundary",
-    "encode_chat",
-]
-
 
 class Bridge(msgspec.Struct, frozen=True):
     """Ids to append to a stored output; the first `num_injected` close a turn that was cut."""

@@ -13,9 +13,8 @@ from rollout.episode.episode_records import (
     parse_header,
 )
 from rollout.episode.episode_status import EpisodeStatus
-from rollout.episode.reward import Reward, RewardAnswer, RewardPlace, Rewards
+from rollout.episode.reward import Reward, RewardAnswer, RewardPlace
 from rollout.episode.turn import Turn, decode_turn
-from rollout.errors import NoSuchEpisode
 from rollout.store.redis_decoding import Flat, Header, parse_rewards, parse_view
 from rollout.store.transitions import Transitions, milliseconds
 
@@ -108,13 +107,6 @@ class EpisodeTransitions(Transitions):
         """The log, in the order of its commits."""
         reply = cast("list[bytes]", await self._run("turns", episode_id))
         return [decode_turn(data) for data in reply]
-
-    async def rewards(self, episode_id: str) -> Rewards:
-        """The current rewards."""
-        view = await self.episode(episode_id)
-        if view is None:
-            raise NoSuchEpisode(episode_id)
-        return view.rewards
 
     async def reward_history(self, episode_id: str) -> list[RewardAnswer]:
         """Every reward ever recorded, amended ones included, oldest first."""

@@ -3,7 +3,7 @@
 import orjson
 
 from gateway.errors import ApiError, BadRequest
-from gateway.parsing import ContentDelta
+from gateway.parsing.deltas import ContentDelta
 from gateway.request.conversation_hash import print_of
 from gateway.request.model_name import ALIAS
 from gateway.request.request import ChatMessage, Reply, ReplyHead, Request, SamplingOptions

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.families.registry import call_formats, output_reader, reasoning_formats
-from gateway.parsing import OutputParser
+from gateway.parsing.output_parser import OutputParser
 
 Call = tuple[str, dict[str, Any]]
 

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.families.registry import call_formats
-from gateway.parsing import (
+from gateway.parsing.deltas import (
     Delta,
     Message,
-    OutputParser,
     ReasoningDelta,
     ToolArgumentsDelta,
     ToolCallStart,
     fold,
 )
+from gateway.parsing.output_parser import OutputParser
 from tests.gateway.model_outputs import (
     CALLS,
     MARKUP,

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.parsing import (
+from gateway.parsing.call_format import new_call_id
+from gateway.parsing.deltas import (
     ContentDelta,
     Delta,
     Message,
-    OutputParser,
     ToolArgumentsDelta,
     ToolCallEnd,
     ToolCallStart,
     fold,
-    new_call_id,
 )
+from gateway.parsing.output_parser import OutputParser
 from tests.gateway.model_outputs import output_parser, shown_formats
 from tests.profiles import examples
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.families.registry import call_formats
-from gateway.parsing import Message, fold
+from gateway.parsing.deltas import Message, fold
 from gateway.request.request import Request, SamplingOptions, ToolChoice
 from gateway.turn.grammar import grammar
 from rollout.engine.generation import SamplingParameters

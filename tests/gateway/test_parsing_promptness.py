@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.parsing import Delta, OutputParser, fold
+from gateway.parsing.deltas import Delta, fold
+from gateway.parsing.output_parser import OutputParser
 from tests.gateway.model_outputs import CALLS, MARKUP, REASONING_OF, TOOLS, output_parser, written
 
 # Reasoning, content, and of each call name and arguments.

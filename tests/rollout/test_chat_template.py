@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollout.chat_template.chat_template import ChatTemplate, TemplateError, encode_chat
+from rollout.chat_template.chat_template import ChatTemplate, encode_chat
+from rollout.chat_template.rendering import TemplateError
 from rollout.chat_template.sample_chats import ONE_CALL_EACH, PARALLEL_CALLS, TOOLS
 from rollout.tokenizer.model_directory import ModelDirectoryError
 from rollout.tokenizer.tokenizer import Tokenizer

@@ -189,7 +189,6 @@ async def test_turns_on_an_unknown_episode_are_refused(store: Store) -> None:
         store.delete("ep_9"),
         store.reward("ep_9", Reward(1.0)),
         store.turns("ep_9"),
-        store.rewards("ep_9"),
         store.reward_history("ep_9"),
     ]
     for call in calls:
@@ -222,10 +221,11 @@ async def test_a_new_value_amends_and_history_remembers(store: Store) -> None:
         await store.reward("ep_1", Reward(value))
     await store.reward("ep_1", Reward(0.25, name="style", turn_id="turn of ep_1"))
 
-    rewards = await store.rewards("ep_1")
+    view = await store.episode("ep_1")
     history = await store.reward_history("ep_1")
 
-    assert (rewards.episode, rewards.turns) == (-2.0, {"turn of ep_1": 0.25})
+    assert view is not None
+    assert (view.rewards.episode, view.rewards.turns) == (-2.0, {"turn of ep_1": 0.25})
     assert [(h.place, h.value, h.amended) for h in history] == [
         ((None, None, "reward"), 1.0, False),
         ((None, None, "reward"), -2.0, True),
@@ -242,7 +242,9 @@ async def test_a_reward_for_a_turn_of_another_episode_is_refused(store: Store) -
 
     with pytest.raises(NoSuchTurn):
         await store.reward("ep_1", Reward(1.0, turn_id="turn of ep_2"))
-    assert (await store.rewards("ep_1")).values == {}
+    view = await store.episode("ep_1")
+    assert view is not None
+    assert view.rewards.values == {}
 
 
 async def test_rewards_are_weighted_by_the_project(store: Store) -> None:

@@ -14,7 +14,7 @@ from clients.examples.shop_clerk.shop import TOOLS
 from deploy.demo.harness import Judge
 from deploy.demo.task import Task
 from gateway.families.registry import output_reader
-from gateway.parsing import Message
+from gateway.parsing.deltas import Message
 from gateway.parsing.output_reader import OutputReader
 from rollout.chat_template.chat_template import ChatTemplate
 from rollout.episode.episode_records import EpisodeView

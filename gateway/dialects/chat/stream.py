@@ -9,7 +9,13 @@ import orjson
 from gateway.dialects.chat.errors import error_body
 from gateway.dialects.chat.reply import head_fields, logprobs_object, usage_object
 from gateway.errors import ApiError
-from gateway.parsing import ContentDelta, Delta, ReasoningDelta, ToolArgumentsDelta, ToolCallStart
+from gateway.parsing.deltas import (
+    ContentDelta,
+    Delta,
+    ReasoningDelta,
+    ToolArgumentsDelta,
+    ToolCallStart,
+)
 from gateway.request.request import Reply, ReplyHead, Request, TokenLogprob
 from gateway.turn.event_stream import EventStream
 from gateway.turn.output_builder import Piece
