@@ -43,7 +43,7 @@ class _Conversation:
     images: Sequence[SizedImage]
 
 
-class _Place(NamedTuple):
+class _JoinPoint(NamedTuple):
     """Where a prompt leaves the stored tokens, and the tokens it adds; the last `forced` of them are a prefill."""
 
     anchor: Anchor | None
@@ -93,7 +93,9 @@ class Attacher:
             break_class=place.break_class,
         )
 
-    def _cut_output(self, conversation: _Conversation, history: EpisodeHistory) -> _Place | None:
+    def _cut_output(
+        self, conversation: _Conversation, history: EpisodeHistory
+    ) -> _JoinPoint | None:
         """If a prefill repeats an output that was cut by length, that output is continued and nothing is forced."""
         if not conversation.prefill:
             return None
@@ -102,10 +104,10 @@ class Attacher:
             is_cut = history.output(anchor).finish_reason == "length"
             # A prefill does not hold reasoning, and only the template decides whether reasoning shows.
             if is_cut and not self._recorded_text.reasoning(anchor, history):
-                return _Place(anchor, np.empty(0, TOKEN), "bridged")
+                return _JoinPoint(anchor, np.empty(0, TOKEN), "bridged")
         return None
 
-    def _place(self, conversation: _Conversation, history: EpisodeHistory) -> _Place:
+    def _place(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
         place = self._context(conversation, history)
         if not conversation.prefill:
             return place
@@ -113,7 +115,7 @@ class Attacher:
         context = np.concatenate([place.context, forced])
         return place._replace(context=context, forced=len(forced))
 
-    def _context(self, conversation: _Conversation, history: EpisodeHistory) -> _Place:
+    def _context(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
         breaks: list[Break] = []
         for num_known, anchor in _candidates(conversation, history):
             bridge = self._bridge(conversation, num_known, anchor, history)
@@ -126,7 +128,7 @@ class Attacher:
             # Another call may have added the same tokens, as when one prompt is sampled several times.
             end, num_shared = history.trie.longest_prefix(context, media, after=anchor)
             why = breaks[0] if breaks else None
-            return _Place(end, context[num_shared:], how, why, media=_from(num_shared, media))
+            return _JoinPoint(end, context[num_shared:], how, why, media=_from(num_shared, media))
         rendered = self._render(conversation)
         prompt, media = self._expand(self._encoder.encode(rendered), conversation.images)
         branch, num_shared = history.trie.longest_prefix(prompt, media)
@@ -137,7 +139,7 @@ class Attacher:
             breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
         how = "branched" if num_shared else "root"
         why = breaks[0] if breaks else None
-        return _Place(branch, prompt[num_shared:], how, why, media=new)
+        return _JoinPoint(branch, prompt[num_shared:], how, why, media=new)
 
     def _expand(self, ids: Ids, images: Sequence[SizedImage]) -> tuple[Ids, Sequence[Media]]:
         """Expand each image placeholder to the image's number of tokens."""
@@ -184,7 +186,7 @@ class Attacher:
         if not self._recorded_text.matches(boundary.output, anchor, history):
             return Break.READING
         suffix = conversation.opening.after(boundary.suffix)
-        return self._template.bridge(structs.replace(boundary, suffix=suffix), ids[-1]).ids
+        return self._template.bridge(structs.replace(boundary, suffix=suffix), ids[-1])
 
     def _with_reasoning(
         self, conversation: _Conversation, num_known: int, history: EpisodeHistory

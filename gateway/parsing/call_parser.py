@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import regex
 
-from gateway.parsing.arguments import Arguments
 from gateway.parsing.call_format import CallFormat
 from gateway.parsing.deltas import (
     ContentDelta,
@@ -59,7 +58,7 @@ class CallParser:
         self._held = ""
         self._shell = ""  # the text that was read as the beginning of a call
         self._span = ObjectSpan()
-        self._arguments: Arguments = self._span
+        self._arguments: ObjectSpan | XmlArguments = self._span
         self._has_content = False
         self._follows_call = False
         self._deltas: list[Delta] = []
@@ -182,7 +181,7 @@ class CallParser:
         self.num_calls += 1
         self._arguments = self._arguments_of(name)
 
-    def _arguments_of(self, name: str) -> Arguments:
+    def _arguments_of(self, name: str) -> ObjectSpan | XmlArguments:
         tags = self._format.parameters
         if tags is None:
             return ObjectSpan()

@@ -40,7 +40,7 @@ class ObjectSpan:
         return self.is_closed
 
     def feed(self, text: str, *, is_last: bool = False) -> tuple[str, str]:
-        """The characters that belong to the object, and those after it."""
+        """The characters that belong to the object, and those after it. XmlArguments has the same interface."""
         del is_last  # an object that is cut off is returned as it is
         end = self._end(text)
         self._parts.append(text[:end])

@@ -22,13 +22,6 @@ from rollout.tokenizer.model_directory import ModelDirectory
 from rollout.tokenizer.tokenizer import Tokenizer
 
 
-class Bridge(msgspec.Struct, frozen=True):
-    """Ids to append to a stored output; the first `num_injected` close a turn that was cut."""
-
-    ids: list[int]
-    num_injected: int
-
-
 class MessageOpening(msgspec.Struct, frozen=True):
     """How an assistant's message begins if its first words are given: `text` replaces the prompt's end `replaced`.
 
@@ -114,15 +107,15 @@ class ChatTemplate:
             return iter(())
         return self._cutter.outputs(text, self._renderer.normalized(messages), tools)
 
-    def bridge(self, boundary: TurnBoundary, last_id: int) -> Bridge:
+    def bridge(self, boundary: TurnBoundary, last_id: int) -> list[int]:
         """The ids between a stored output that ends in `last_id` and the next output."""
         suffix = self._tokenizer.encode(boundary.suffix)
         end = self._tokenizer.encode(boundary.end_of_turn)
         if last_id not in self._tokenizer.eos_ids and [last_id] != end:
-            return Bridge(end + suffix, len(end))
+            return end + suffix  # the output was cut: close it
         if not end and suffix[:1] == [last_id]:  # it opens the next message too
-            return Bridge(suffix[1:], 0)
-        return Bridge(suffix, 0)
+            return suffix[1:]
+        return suffix
 
 
 def encode_chat(

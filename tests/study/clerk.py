@@ -54,7 +54,7 @@ class Language:
         """The tokens from the output that is `messages[start - 1]` to the next one."""
         boundary = self.template.suffix(messages, TOOLS, start)
         assert boundary is not None, "the demo's template repeats what was said"
-        return self.template.bridge(boundary, last_id).ids
+        return self.template.bridge(boundary, last_id)
 
 
 class Clerk:
