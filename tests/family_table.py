@@ -1,4 +1,4 @@
-"""The README's table of families: their templates are loaded and dialogues attached, so it says what came of it."""
+"""The table of families: loads their templates and attaches dialogues, and shows the results."""
 
 import tempfile
 from collections.abc import Iterator

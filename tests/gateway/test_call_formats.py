@@ -1,4 +1,4 @@
-"""Every family's way of writing: what it means, however it is cut, and what is not quite it."""
+"""Every call format: well-formed outputs, outputs cut anywhere, and damaged ones."""
 
 import itertools
 import json
@@ -72,7 +72,7 @@ def calls_of(parsed: Message) -> list[Call]:
 def test_what_a_family_writes_is_understood(
     family: str, thought: str, content: str, calls: list[Call]
 ) -> None:
-    """Thought, text and calls come apart as they were put together, typed by the tools' schemas."""
+    """Reasoning, content and calls are read as they were written, typed by the tools' schemas."""
     parsed, malformed = message(written(family, thought, content, calls), family)
     assert calls_of(parsed) == calls
     assert (parsed.reasoning, parsed.content) == (thought, content)
@@ -111,7 +111,7 @@ def test_any_chunking_folds_to_the_whole_parse(case: tuple[str, str, list[int]])
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_everything_streams_as_it_is_generated(family: str) -> None:
-    """Thought, name and arguments reach the client long before they are complete."""
+    """Reasoning, name and arguments reach the client before they are complete."""
     thought, city = "thinking " * 20, "Paris and more " * 20
     text = written(family, thought.strip(), "", [("price", {"city": city.strip()})])
     parser = output_parser(family, REASONING_OF[family], tools=TOOLS)
@@ -167,7 +167,7 @@ def test_what_is_no_call_is_text_or_a_flagged_call(
     ],
 )  # fmt: skip
 def test_variants_that_models_write(family: str, text: str, expected: list[Call]) -> None:
-    """Spellings beside the template's own are read too, and plain text stays what it is."""
+    """Other spellings than the template's are read too, and plain text stays text."""
     parsed, malformed = message(text, family)
     assert calls_of(parsed) == expected
     assert parsed.content == ("" if expected else text)
@@ -195,7 +195,7 @@ def test_variants_that_models_write(family: str, text: str, expected: list[Call]
     ],
 )
 def test_text_is_typed_by_the_schema(schema: dict[str, Any], text: str, expected: object) -> None:
-    """A parameter is what its schema says if it can be, else a string."""
+    """A parameter gets the type in its schema if its text allows, else it is a string."""
     tool = {"function": {"name": "f", "parameters": {"properties": {"p": schema}}}}
     parser = output_parser("qwen_xml", None, tools=[tool])
     call = (
@@ -208,7 +208,7 @@ def test_text_is_typed_by_the_schema(schema: dict[str, Any], text: str, expected
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("unit", ["x", "\n", " ", '"', "{", "<", "[TOOL_CALLS]", "<tool_call>"])
 def test_endless_output_costs_linear_time(family: str, unit: str) -> None:
-    """Whatever a model repeats, inside a call or outside, reading it stays cheap."""
+    """Repeated text costs linear time, inside a call and outside."""
     started = time.process_time()
     for prefix in ("", written(family, "", "", [("price", {"city": "x"})])[:-20]):
         parser = output_parser(family, REASONING_OF[family], tools=TOOLS)
@@ -244,7 +244,7 @@ def test_real_templates_show_their_format(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_markup_itself_shows_the_format(family: str) -> None:
-    """Templates that are not to be had here write the markup they teach."""
+    """A template that contains a format's markup shows that format."""
     text = written(family, "x", "", [("price", {"city": "x"})])
     if family == "llama":
         text = 'Respond in the format {"name": function name, "parameters": dictionary}'

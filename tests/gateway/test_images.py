@@ -1,4 +1,4 @@
-"""Turns with images when engines fail; what images do otherwise is in `tests/fidelity/test_images.py`."""
+"""Turns with images when engines fail; `tests/fidelity/test_images.py` has the rest."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ async def served(
 async def test_a_turn_that_was_sampled_after_another_prompt_fails(
     served: Gateway, scripted: ScriptedEngine, seeing: Tokenizer
 ) -> None:
-    """An engine that expands an image otherwise than it did has read something else than would be recorded."""
+    """A turn fails if an engine expands an image to another length than before."""
     first = await served.admin.post("/v1/chat/completions", json=BODY, headers=EPISODE)
     scripted.expand = expanding(seeing, length=3)
     second = await served.admin.post("/v1/chat/completions", json=BODY, headers=EPISODE)

@@ -1,4 +1,4 @@
-"""Outputs told apart while they stream: the same message however the text is cut."""
+"""The output parser: reasoning, content and calls are separated while they stream, however the text is cut."""
 
 import itertools
 import json
@@ -232,14 +232,14 @@ def test_reasoning(text: str, tail: str, reasoning: str, content: str) -> None:
 
 
 def test_reasoning_may_end_in_a_call() -> None:
-    """Thought, text and call come apart."""
+    """Reasoning, content and call are separated."""
     parsed, malformed = message(f"<think>\nHm.\n</think>\n\nOne moment.\n{CALL}")
     assert (parsed.reasoning, parsed.content, malformed) == ("Hm.", "One moment.", False)
     assert calls_of(parsed) == [("price", '{"item": "melon"}')]
 
 
 def test_without_tools_markup_is_text() -> None:
-    """A request that offers no tools gets calls as the text they are."""
+    """Without tools in the request, a call stays text."""
     parsed, malformed = message(f"x\n{CALL}\n", tools=None)
     assert (parsed.content, parsed.tool_calls, malformed) == (f"x\n{CALL}\n", [], False)
 

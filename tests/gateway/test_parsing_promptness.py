@@ -1,4 +1,4 @@
-"""Nothing is held back that is already certain: after each character a client has all that every continuation agrees on."""
+"""After each character the client has all text that every continuation agrees on."""
 
 import itertools
 import random
@@ -32,7 +32,7 @@ def whole(family: str, text: str) -> Read:
 
 
 def common(texts: Sequence[str]) -> str:
-    """What all of them begin with."""
+    """The longest common beginning."""
     first, last = min(texts), max(texts)
     length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     return first[:length]
@@ -67,7 +67,7 @@ def continuations(family: str, before: str, rest: str) -> list[str]:
 
 @pytest.mark.parametrize("family", [*CALLS, "harmony"])
 def test_all_that_is_certain_has_been_sent(family: str) -> None:
-    """At any place what was sent is what all continuations begin with: no less, and no more."""
+    """At any place the sent text is exactly what all continuations begin with."""
     outputs = [
         written(family, "Hm, so.\nYes", "One\nmoment.", [PRICE, ("look_up", {})]),
         written(family, "", "Just < text, {x: [1]}.\n", []),

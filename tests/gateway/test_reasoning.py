@@ -1,4 +1,4 @@
-"""A reasoning model with the real Qwen3 template: what it thought is streamed apart, reused, or branched away from."""
+"""A reasoning model with the real Qwen3 template: its reasoning is streamed apart, and later reused or branched from."""
 
 from functools import partial
 from typing import Any
@@ -72,7 +72,7 @@ THOUGHT = f"<think>\nI look it up.\n</think>\n\n{CALL}"
 async def test_verbatim_shows_what_the_client_sent(
     thinking: Gateway, scripted: ScriptedEngine, qwen3: Tokenizer, carrier: str
 ) -> None:
-    """A client that drops the reasoning gets a prompt without it and the episode a branch, whoever chose so."""
+    """Under `verbatim`, dropped reasoning makes a prompt without it and a branch, whichever way the policy is set."""
     episode, headers = await choose(thinking, carrier)
     scripted.script(*spell(qwen3, THOUGHT), end_of_turn(qwen3))
     scripted.script(*spell(qwen3, "Four."), end_of_turn(qwen3))
@@ -107,7 +107,7 @@ async def test_reasoning_sent_back_is_taken_at_its_word(
 
 
 async def test_an_unknown_history_policy_is_refused(thinking: Gateway) -> None:
-    """The error names the header and what it may say; a project keeps its policy until it is told another."""
+    """The error names the header and its values; a project keeps its policy until another is set."""
     async with thinking.openai() as client:
         with pytest.raises(BadRequestError, match="sticky or verbatim"):
             await client.chat.completions.create(

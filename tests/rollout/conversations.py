@@ -43,7 +43,7 @@ def assistants(draw: st.DrawFn, num_calls: int) -> Message:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[list[Message], list[Any] | None]:
-    """Messages that end where an assistant is to go on, and the tools they use."""
+    """Messages that end where an assistant continues, and the tools they use."""
     with_tools = draw(st.booleans())
     messages: list[Message] = []
     if draw(st.booleans()):

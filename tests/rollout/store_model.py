@@ -1,4 +1,4 @@
-"""What the store promises, in plain Python: one process, no Redis, no concern for speed.
+"""A model of the store in plain Python: one process, no Redis, no concern for speed.
 
 Each method answers with the error it expects, or None. Times are seconds on the test's clock.
 """
@@ -42,7 +42,7 @@ class Episode:
 
     @property
     def is_waiting(self) -> bool:
-        """Until `idle_at`: for a turn if open, for one to train on if sealed without any."""
+        """Whether it waits until `idle_at`: for a turn if open, for a trainable turn if sealed without one."""
         return self.status == "open" or (self.status == "sealed" and not self.has_signal)
 
     @property
@@ -311,7 +311,7 @@ class Model:
         return min(due, default=None)
 
     def drain(self) -> dict[str, tuple[str, float, int]]:
-        """What the ledger hears of each episode: how it ended, what it earned, from how many rewards."""
+        """The ledger's row of each episode: its disposition, its reward and its number of rewards."""
         told = {
             e.id: (e.disposition or "requeued", sum(e.rewards.values()), len(e.rewards))
             for e in self.episodes.values()
@@ -349,7 +349,7 @@ class Model:
             self.delivered_tokens += by * TOKENS_A_TURN * len(episode.versions)
 
     def _become_rewarded(self, episode: Episode) -> None:
-        """If it is sealed and has both a reward and something to train on."""
+        """Make it rewarded if it is sealed with a reward and a trainable turn."""
         if episode.status == "sealed" and episode.has_signal and episode.rewards:
             episode.status = "rewarded"
             self.groups[episode.group].rewarded += 1

@@ -1,4 +1,4 @@
-"""Prompts are Hugging Face's to the character, and a suffix continues a prompt to the token."""
+"""Prompts equal Hugging Face's in every character, and a suffix continues a prompt in every token."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ def test_text_equals_transformers(
     prompt: bool,
     thinking: bool | None,
 ) -> None:
-    """Whatever the conversation, the text is the one that `apply_chat_template` gives, or both refuse."""
+    """For any conversation the text equals that of `apply_chat_template`, or both refuse it."""
     messages, tools = conversation
     template, tokenizer = shipped.load(name)
     extra = {} if thinking is None else {"enable_thinking": thinking}
@@ -80,7 +80,7 @@ def test_suffix_completes_the_prompt(
     name: str,
     conversation: tuple[list[Message], list[Any] | None],
 ) -> None:
-    """Prompt, output, end of turn and suffix are the whole text, and encoded apart they are the whole's ids."""
+    """Prompt, output, end of turn and suffix join to the whole text, and their ids to the ids of the whole."""
     messages, tools = conversation
     template, tokenizer = shipped.load(name)
     whole = render_or_error(lambda: template.render(messages, tools))
@@ -146,7 +146,7 @@ def test_tool_loops_never_branch(shipped: shipped_templates.ShippedTemplates, na
 
 
 def test_stripped_reasoning_branches(shipped: shipped_templates.ShippedTemplates) -> None:
-    """Qwen3 drops reasoning when the user speaks again, so what was stored is not what the prompt says now."""
+    """Qwen3 drops reasoning after a new question, so the prompt no longer shows the stored output."""
     template, _ = shipped.load("qwen3")
     in_the_loop = PARALLEL_CALLS[:6]
     assert template.suffix(in_the_loop, TOOLS, 5) is not None
@@ -157,7 +157,7 @@ def test_stripped_reasoning_branches(shipped: shipped_templates.ShippedTemplates
 def test_a_dropped_thought_of_the_last_output_branches(
     shipped: shipped_templates.ShippedTemplates,
 ) -> None:
-    """Reasoning that the client returns and the template leaves out is a change of history."""
+    """Reasoning that the client returns and the template omits is a change of history."""
     template, _ = shipped.load("qwen3")
     chat = [
         {"role": "user", "content": "Hello"},
@@ -172,7 +172,7 @@ def test_a_dropped_thought_of_the_last_output_branches(
 
 
 def test_a_turn_costs_what_it_adds(shipped: shipped_templates.ShippedTemplates) -> None:
-    """After a hundred turns only the system message, the last question, the output and what is new are read."""
+    """After a hundred turns only the system message, the last question, the output and the new messages are read."""
 
     class Watched(dict[str, Any]):
         def items(self) -> Any:
@@ -288,7 +288,7 @@ CALLED: list[Message] = [
 def test_a_call_is_given_as_the_template_reads_it(
     shipped: shipped_templates.ShippedTemplates, name: str, shown: str
 ) -> None:
-    """Arguments as text or mapping, content null or empty, the thought by either name: what shows the call is taken."""
+    """The form in which the template shows the call is chosen: arguments, content and reasoning in either spelling."""
     template, _ = shipped.load(name)
     assert shown in template.render(CALLED, TOOLS)
 
@@ -312,7 +312,7 @@ def test_a_result_is_named_where_the_template_asks_for_it(tokenizer_dir: Path) -
 
 
 def test_contents_become_text(shipped: shipped_templates.ShippedTemplates) -> None:
-    """Null is nothing, parts are joined, and a part that is no text is refused with the remedy."""
+    """Null content is empty, parts are joined, and a part that is no text is refused with the remedy."""
     template, _ = shipped.load("qwen3")
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert template.render([{"role": "user", "content": parts}]) == template.render(
@@ -354,7 +354,7 @@ def test_what_a_template_refuses_is_its_own_message(
 def test_a_final_message_can_be_continued(
     shipped: shipped_templates.ShippedTemplates, name: str
 ) -> None:
-    """With `continue_final_message` the text ends where the assistant's words end, trimmed if the template trims."""
+    """With `continue_final_message` the text ends after the assistant's words, trimmed if the template trims."""
     template, _ = shipped.load(name)
     chat = [{"role": "user", "content": "Count"}, {"role": "assistant", "content": "One, two, "}]
     text = template.render(chat, continue_final_message=True)

@@ -1,4 +1,4 @@
-"""Records: what contradicts itself cannot be made or read."""
+"""Records that contradict themselves can be neither made nor read."""
 
 import msgspec
 import numpy as np
@@ -29,7 +29,7 @@ tokens = st.lists(st.integers(0, 200_000), max_size=40)
 def test_a_turn_comes_back_as_it_was_stored(
     context: list[int], sampled: list[int], version: int
 ) -> None:
-    """Encoding and decoding loses nothing, logprobs included."""
+    """Encoding and decoding keeps every field, logprobs included."""
     stored = turn("t", context, output(sampled, version=version), anchor=Anchor("s", -1, 3))
 
     read = decode_turn(encode_turn(stored))
@@ -80,7 +80,7 @@ def test_lengths_that_disagree_are_an_error(
 
 
 def test_stored_bytes_that_contradict_themselves_are_refused() -> None:
-    """Reading checks what writing checked."""
+    """Reading a turn makes the same checks as writing it."""
     good = encode_turn(turn("t", [1], output([5, 6])))
     logprobs = np.asarray([-1 / 6, -1 / 7], np.float32).tobytes()
     cut = good.replace(b"\xc4\x08" + logprobs, b"\xc4\x04" + logprobs[:4])
@@ -121,7 +121,7 @@ def test_a_stored_token_costs_few_bytes() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_reward_is_a_finite_number(value: float) -> None:
-    """NaN and infinities are refused where they enter."""
+    """A reward of NaN or infinity is refused."""
     with pytest.raises(ValueError, match="finite"):
         Reward(value)
 
@@ -152,7 +152,7 @@ def test_rewards_of_several_names_add_up_by_weight() -> None:
 
 
 def test_an_empty_turn_is_a_turn() -> None:
-    """No context and no tokens: legal, and nothing to train."""
+    """A turn without context and tokens is legal and trains nothing."""
     empty = Turn("t", "train", 0, None, pack_tokens([]), (output([]),))
 
     assert decode_turn(encode_turn(empty)) == empty

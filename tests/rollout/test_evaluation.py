@@ -1,4 +1,4 @@
-"""What held-out episodes say of the policy that played them, from the store to the ledger, and which policy is best."""
+"""Held-out episodes evaluate the policy that sampled them, from the store to the ledger, and rank policies."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ async def hold_out(store: Store, episode_id: str, *outputs: Output, kind: str = 
 
 
 async def scores(store: Store, ledger: Ledger) -> dict[int, tuple[int, float]]:
-    """Episodes and mean reward by version, once the ledger has heard of everything."""
+    """Episodes and mean reward by version, after the outbox was settled."""
     await settle(store, ledger)
     found = await ledger.evaluations(store.project)
     return {each.version: (each.episodes, each.mean_reward) for each in found}
@@ -43,7 +43,7 @@ async def scores(store: Store, ledger: Ledger) -> dict[int, tuple[int, float]]:
 async def test_a_version_is_scored_by_its_rewarded_held_out_episodes(
     store: Store, ledger: Ledger
 ) -> None:
-    """Zero is a reward and none is not; episodes that train and those that were aborted say nothing."""
+    """Reward 0 counts; episodes without a reward, that train or were aborted do not."""
     for number, value in enumerate([1.0, 0.0, 0.5, None]):
         await hold_out(store, f"ep_{number}", output([2], version=3), output([2], version=3))
         if value is not None:
@@ -63,7 +63,7 @@ async def test_a_version_is_scored_by_its_rewarded_held_out_episodes(
 
 
 async def test_an_episode_of_two_versions_counts_for_neither(store: Store, ledger: Ledger) -> None:
-    """Whether a turn was swapped under way or one turn came after the other; what nobody received does not matter."""
+    """An episode of two versions does not count, swapped within a turn or between turns; abandoned outputs are ignored."""
     both = Output.sampled(
         [2, 3],
         [-1, -1],
@@ -104,7 +104,7 @@ async def test_a_late_judge_is_heard_and_a_deleted_episode_no_longer(
 
 
 async def test_hearing_twice_scores_once(store: Store, ledger: Ledger) -> None:
-    """A settler that died between ledger and store tells it all again."""
+    """A settler that dies between ledger and store writes the same rows again."""
     for number in range(4):
         await hold_out(store, f"ep_{number}", output([2], version=1))
         await store.reward(f"ep_{number}", Reward(number), complete=True)
@@ -133,7 +133,7 @@ def evaluation(version: int, rewards: Sequence[float]) -> Evaluation:
 
 
 def test_luck_does_not_win() -> None:
-    """Five of five beat nobody who won 90 of 100, and a version with too few episodes is not ranked at all."""
+    """Five wins of five rank below 90 of 100, and a version with too few episodes is not ranked."""
     lucky, good = evaluation(1, [1.0] * 5), evaluation(2, [1.0] * 90 + [0.0] * 10)
 
     assert ranked([lucky, good], min_episodes=1) == [2, 1]
@@ -143,7 +143,7 @@ def test_luck_does_not_win() -> None:
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=8))
 def test_equal_numbers_of_episodes_are_ordered_by_their_means(wins: list[int]) -> None:
-    """The one that won most comes first, and of equals the newest."""
+    """With equally many episodes the highest mean comes first, and of equal means the newest version."""
     evaluations = [
         evaluation(v, [1.0] * won + [0.0] * (20 - won)) for v, won in enumerate(wins, start=1)
     ]
@@ -153,6 +153,6 @@ def test_equal_numbers_of_episodes_are_ordered_by_their_means(wins: list[int]) -
 
 
 def test_one_episode_has_no_standard_error() -> None:
-    """It says nothing about how far the next would be."""
+    """A single episode has no standard error."""
     assert evaluation(1, [0.5]).standard_error is None
     assert ranked([evaluation(1, [0.5])], min_episodes=1) == [1]

@@ -102,7 +102,7 @@ async def test_creating_a_key_twice_is_creating_it_once(ledger: Ledger) -> None:
 
 
 async def test_policies_steps_and_swaps_are_remembered(ledger: Ledger) -> None:
-    """By version, by step and in order; writing a policy or a step again replaces it."""
+    """Policies are read by version and steps in order; writing one again replaces it."""
     for version in (0, 2, 1, 2):
         await ledger.record_policy("p", policy(version))
     steps = [TrainingStep(n, n + 1, {"loss": 0.1 * n}, 5) for n in range(4)]
@@ -123,7 +123,7 @@ async def test_policies_steps_and_swaps_are_remembered(ledger: Ledger) -> None:
 
 
 async def test_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
-    """Nothing is left for alembic to do after the last migration."""
+    """After the last migration, alembic finds no difference from the tables."""
     database = Database.connect(f"sqlite:///{tmp_path / 'ledger.db'}")
     await database.migrate()
 

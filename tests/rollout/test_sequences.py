@@ -27,7 +27,7 @@ def test_every_sampled_token_trains_exactly_once(data: st.DataObject) -> None:
 
 
 def test_a_choice_that_was_passed_over_trains_only_if_rewarded() -> None:
-    """Of three choices the agent goes on with the second: it trains, and so does the third once a reward names it."""
+    """If the agent continues the second of three outputs, only that one trains; the third does too once a reward names it."""
     turns = [
         turn("a", [1], output([10, 11]), output([20]), output([30])),
         turn("b", [2], output([12]), anchor=Anchor("a", 1, 1)),
@@ -38,7 +38,7 @@ def test_a_choice_that_was_passed_over_trains_only_if_rewarded() -> None:
 
 
 def test_choices_of_which_none_was_taken_all_train() -> None:
-    """Where an episode ends with several choices, all are the answer, unless a reward tells one from the others."""
+    """If an episode ends with several outputs, all train, unless a reward names one of them."""
     turns = [turn("a", [1], output([10]), output([20]))]
 
     assert rows_of(turns) == [[1, 10], [1, 20]]
@@ -47,7 +47,7 @@ def test_choices_of_which_none_was_taken_all_train() -> None:
 
 
 def test_a_side_call_takes_no_choice() -> None:
-    """A judge that is shown every choice, in calls that do not train, decides nothing by that."""
+    """A side call that is prompted with every output does not decide which of them is taken."""
     turns = [
         turn("a", [1], output([10]), output([20])),
         turn("j", [3], output([5]), anchor=Anchor("a", 0, 1), kind="side"),
@@ -61,7 +61,7 @@ def test_a_side_call_takes_no_choice() -> None:
 
 @given(episodes())
 def test_what_does_not_train_is_marked_so(turns: list[Turn]) -> None:
-    """Where the mask is false there is no logprob, no version and no turn."""
+    """Tokens outside the mask have no logprob, no version and no turn."""
     for sequence in linearize(Trie(turns)):
         context = ~sequence.action_mask
         assert (sequence.behavior_logprobs[context] == 0).all()
@@ -74,7 +74,7 @@ def test_what_does_not_train_is_marked_so(turns: list[Turn]) -> None:
 def test_rows_do_not_depend_on_the_order_of_commits(
     orders: tuple[list[Turn], list[Turn]],
 ) -> None:
-    """Two gateways that committed in another order leave the same rows behind."""
+    """The order in which two gateways commit does not change the rows."""
     one, other = ([pattern(row) for row in linearize(Trie(turns))] for turns in orders)
 
     assert one == other
@@ -141,7 +141,7 @@ def test_versions_follow_their_tokens() -> None:
 
 
 def test_an_episode_without_trainable_tokens_has_no_rows() -> None:
-    """Abandoned and side outputs are dropped, with the context only they depend on."""
+    """Abandoned and side outputs are dropped, with the context that only they depend on."""
     left = output([10], flags=OutputFlags.ABANDONED)
 
     assert linearize(Trie([turn("a", [1], left), turn("b", [2], kind="side")])) == []

@@ -1,4 +1,4 @@
-"""Housekeeping: deadlines are kept without polling, and the ledger hears of every settled episode."""
+"""The settler: handles deadlines without polling, and writes every settled episode to the ledger."""
 
 import asyncio
 import uuid
@@ -18,7 +18,7 @@ from tests.rollout.play import claim, play, policy
 
 
 class TellingLedger(Ledger):
-    """A ledger that tells the test when it has heard of something."""
+    """A ledger that signals the test after a write."""
 
     def __init__(self, database: Database, *, clock: Callable[[], float]) -> None:
         super().__init__(database, clock=clock)
@@ -55,7 +55,7 @@ async def test_settled_episodes_reach_the_ledger_once(store: Store, ledger: Ledg
 
 
 async def test_a_requeued_episode_says_so_in_the_ledger(store: Store, ledger: Ledger) -> None:
-    """Its row follows it back to life and to its next end; an older hearing never wins."""
+    """Its row follows it when it is requeued and ends again; an older entry never replaces a newer one."""
     await play(store, "ep_1")
     claims = await claim(store)
     await store.ack("trainer", [claims[0].group_id], policy(2))

@@ -1,4 +1,4 @@
-"""What agents and gateways rely on: turns are recorded once, rewards mean what they say, nothing blocks."""
+"""The episode store as agents and gateways use it: turns are recorded once, rewards count once, calls never block."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ from tests.rollout.turns import output, turn
 
 
 async def test_an_episode_keeps_what_it_was_opened_with(store: Store, clock: Clock) -> None:
-    """Opening it again changes nothing, whatever the second spec says."""
+    """Opening an episode again changes nothing, even with another spec."""
     spec = EpisodeSpec("ep_1", "g", 2, task_id="t", metadata_json='{"a": "é"}', key_id="key_1")
     header = await store.open(spec)
     clock.advance(5)
@@ -40,7 +40,7 @@ async def test_an_episode_keeps_what_it_was_opened_with(store: Store, clock: Clo
 
 
 async def test_a_turn_reads_back_and_a_repeated_commit_is_one_turn(store: Store) -> None:
-    """The same turn id gets the same ordinal, and is in the log once."""
+    """A turn id that is committed twice gets the same ordinal and is in the log once."""
     await store.open(EpisodeSpec("ep_1"))
     first, second = (
         turn("a", [1], output([5, 6], version=3)),
@@ -59,7 +59,7 @@ async def test_a_turn_reads_back_and_a_repeated_commit_is_one_turn(store: Store)
 
 
 async def test_a_gateway_receives_only_the_turns_it_has_not_seen(store: Store) -> None:
-    """Bringing a cached trie up to date costs what is new."""
+    """A gateway with a cached trie reads only the new turns."""
     spec = EpisodeSpec("ep_1")
     await store.begin(spec, since=0)
     for name in "abc":
@@ -72,7 +72,7 @@ async def test_a_gateway_receives_only_the_turns_it_has_not_seen(store: Store) -
 
 
 async def test_a_retried_call_gets_the_recorded_reply(store: Store) -> None:
-    """Same key and digest: the reply, also after sealing; another digest is refused."""
+    """The same key and digest get the recorded reply, also after sealing; another digest is refused."""
     await store.open(EpisodeSpec("ep_1"))
     await commit(store, "ep_1", turn("a", retry_key="r"), reply=b"hello")
     digest = turn("a", retry_key="r").body_digest
@@ -104,7 +104,7 @@ async def test_only_the_latest_replies_are_kept(store: Store) -> None:
 
 
 async def test_large_replies_are_kept_while_they_are_few(store: Store) -> None:
-    """Of replies that show many logprobs the latest stay, 128 KB of them; the very latest stays whatever its size."""
+    """Only the latest 128 KB of replies are kept; the latest reply is kept at any size."""
     spec, sizes = EpisodeSpec("ep_1"), [50_000, 50_000, 50_000, 200_000]
     await store.open(spec)
     kept = []
@@ -138,7 +138,7 @@ async def test_a_turn_begun_before_sealing_may_commit_for_a_while(
 
 
 async def test_sealing_twice_is_sealing_once(store: Store) -> None:
-    """The first outcome stands."""
+    """Sealing again does not change the outcome."""
     await play(store, "ep_1", value=None)
 
     first = await store.seal("ep_1", outcome="failed", truncated=True)
@@ -149,7 +149,7 @@ async def test_sealing_twice_is_sealing_once(store: Store) -> None:
 
 
 async def test_an_episode_without_trainable_turns_is_no_signal(store: Store) -> None:
-    """Nothing sampled, nothing to train; aborting has its own reason; side episodes never train."""
+    """An episode without a trainable turn, an aborted one and a side episode are discarded, each with its reason."""
     await store.open(EpisodeSpec("ep_empty"))
     await play(store, "ep_gone", value=None)
     await store.open(EpisodeSpec("ep_side", group_id="g", kind="side"))
@@ -168,7 +168,7 @@ async def test_an_episode_without_trainable_turns_is_no_signal(store: Store) -> 
 async def test_an_episode_whose_turns_never_commit_is_no_signal_after_the_grace(
     store: Store, clock: Clock
 ) -> None:
-    """Sealed while its only turn was sampled, it waits for that turn, rewarded or not, and no longer than the grace."""
+    """An episode that is sealed during its only turn waits for that turn, at most the grace period."""
     await store.begin(EpisodeSpec("ep_1"), since=0)
 
     sealed = await store.seal("ep_1")
@@ -200,7 +200,7 @@ async def test_turns_on_an_unknown_episode_are_refused(store: Store) -> None:
 async def test_repeating_a_reward_with_its_key_gives_the_same_answer(
     store: Store, clock: Clock
 ) -> None:
-    """Also after the episode was trained; another value under the same key is refused."""
+    """The same key gets the same answer, also after training; another value under that key is refused."""
     await play(store, "ep_1", value=None)
     reward = Reward(0.5, name="win", idempotency_key="k")
     answer = await store.reward("ep_1", reward, complete=True)
@@ -215,7 +215,7 @@ async def test_repeating_a_reward_with_its_key_gives_the_same_answer(
 
 
 async def test_a_new_value_amends_and_history_remembers(store: Store) -> None:
-    """The last value for a turn and name counts; every one is kept."""
+    """The last value for a turn and name counts; the history has every value."""
     await play(store, "ep_1", value=None)
     for value in (1.0, -2.0):
         await store.reward("ep_1", Reward(value))
@@ -273,7 +273,7 @@ async def test_a_reward_comes_too_late_once_the_trainer_has_the_episode(store: S
 
 
 async def test_deleting_takes_the_data_with_it(store: Store) -> None:
-    """The header remains to say so, repeating is harmless, a trained episode is kept."""
+    """The header of a deleted episode stays, deleting again changes nothing, and a trained episode is kept."""
     await play(store, "ep_1")
     await play(store, "ep_2")
     claims = await claim(store, groups=1)
@@ -321,7 +321,7 @@ async def test_projects_do_not_see_each_other(store: Store) -> None:
 
 
 async def test_concurrent_commits_all_land(store: Store) -> None:
-    """A hundred turns at once on one episode are a hundred turns, in some order."""
+    """A hundred concurrent commits on one episode are recorded as a hundred turns."""
     await store.open(EpisodeSpec("ep_1"))
     turns = [turn(f"t{n}", [1, n % 5], output([n])) for n in range(100)]
 
@@ -346,7 +346,7 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(store: Store) ->
 
 
 async def test_a_lock_has_one_holder(store: Store) -> None:
-    """The second asker is told so, and may have it when the first is done."""
+    """A held lock is refused, and is free after its holder's block."""
     async with (
         store.lock("swap", lease_seconds=30) as first,
         store.lock("swap", lease_seconds=30) as second,
@@ -357,7 +357,7 @@ async def test_a_lock_has_one_holder(store: Store) -> None:
 
 
 async def test_a_stored_token_costs_at_most_twelve_bytes(store: Store, redis_url: str) -> None:
-    """Redis memory of a 40-turn agent episode, everything about it included."""
+    """A 40-turn agent episode, with all its keys, stays within its memory budget in Redis."""
     await store.open(EpisodeSpec("ep_1"))
     for n in range(40):
         context = range(6000 if n == 0 else 750)

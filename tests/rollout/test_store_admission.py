@@ -1,4 +1,4 @@
-"""What a harness meets at the door: room is reserved by whole groups, and who is refused is told for how long."""
+"""Admission: places are reserved for whole groups, and a refusal says how long to wait."""
 
 import pytest
 
@@ -31,7 +31,7 @@ async def test_new_groups_wait_at_the_door_and_members_always_enter(store: Store
 async def test_a_refused_caller_does_not_sleep_through_the_next_step(
     store: Store, step_seconds: float, wait: float
 ) -> None:
-    """It is told to wait a tenth of the time between two steps, at least a second and at most five."""
+    """A refused caller waits a tenth of the time between two steps, from one second to five."""
     await store.set_training({"max_live_episodes": 1, "step_seconds": step_seconds})
     await store.open(EpisodeSpec("ep_1"))
     with pytest.raises(Backlogged) as refusal:
@@ -40,7 +40,7 @@ async def test_a_refused_caller_does_not_sleep_through_the_next_step(
 
 
 async def test_a_full_group_is_closed(store: Store) -> None:
-    """The size is the first that was stated."""
+    """The first size that is stated is the group's size."""
     await store.open(EpisodeSpec("ep_1", "g"))
     await store.open(EpisodeSpec("ep_2", "g", 2))
 

@@ -1,4 +1,4 @@
-"""What the trainer relies on: a group is trained once, under a lease, or comes back."""
+"""The store as the trainer uses it: a group is trained once under a lease, or returns to the queue."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ async def test_a_group_is_ready_when_it_is_whole(store: Store) -> None:
 
 
 async def test_an_episode_without_a_group_is_a_group_of_one(store: Store) -> None:
-    """It is ready as soon as it is rewarded."""
+    """A group of one is ready when its episode is rewarded."""
     await play(store, "ep_1")
 
     (claimed,) = await claim(store)
@@ -42,7 +42,7 @@ async def test_an_episode_without_a_group_is_a_group_of_one(store: Store) -> Non
 async def test_at_its_deadline_a_group_trains_with_two_or_expires(
     store: Store, clock: Clock
 ) -> None:
-    """Two rewarded members are enough to compare; one is not."""
+    """At the deadline a group with two rewarded members is ready, one with a single one is discarded."""
     for group, rewarded in (("pair", 2), ("single", 1)):
         for n in range(3):
             await play(
@@ -63,7 +63,7 @@ async def test_at_its_deadline_a_group_trains_with_two_or_expires(
 async def test_an_idle_episode_seals_itself_if_rewarded_and_expires_if_not(
     store: Store, clock: Clock
 ) -> None:
-    """An agent that died does not hold up its group."""
+    """An idle episode expires, so an agent that died does not block its group."""
     for name in ("ep_1", "ep_2"):
         await play(store, name, value=None)
     clock.advance(1799)
@@ -92,7 +92,7 @@ async def test_a_stale_group_is_discarded_on_the_way(store: Store) -> None:
 async def test_an_expired_lease_is_claimed_again_and_the_third_loss_is_the_last(
     store: Store, clock: Clock
 ) -> None:
-    """A trainer that dies loses its groups; a group that outlives three trainers has failed."""
+    """An expired lease returns groups to the queue; after three deliveries a group is discarded as failed."""
     await play(store, "ep_1")
     deliveries = []
     for owner in ("ann", "bob", "cid"):
@@ -106,7 +106,7 @@ async def test_an_expired_lease_is_claimed_again_and_the_third_loss_is_the_last(
 
 
 async def test_renewing_keeps_a_lease(store: Store, clock: Clock) -> None:
-    """A slow step holds its groups; what is already lost is named."""
+    """Renewing extends a lease, and ClaimLost names the groups that are lost."""
     await play(store, "ep_1")
     await claim(store, "ann")
     clock.advance(20)
@@ -121,7 +121,7 @@ async def test_renewing_keeps_a_lease(store: Store, clock: Clock) -> None:
 
 
 async def test_released_groups_come_back_unharmed(store: Store) -> None:
-    """Any number of releases never makes a group fail."""
+    """Releases do not count as deliveries, so a group never fails by them."""
     await play(store, "ep_1")
     for _ in range(5):
         (claimed,) = await claim(store)
@@ -148,7 +148,7 @@ async def test_ack_trains_and_records_the_policy_in_one(store: Store) -> None:
 
 
 async def test_ack_after_a_lost_lease_changes_nothing(store: Store, clock: Clock) -> None:
-    """Neither the groups still held nor the policy move if one group is lost."""
+    """If one group is lost, an ack changes neither the held groups nor the policy."""
     await store.record_policy(policy(1))
     await play(store, "ep_1")
     await play(store, "ep_2")
@@ -166,7 +166,7 @@ async def test_ack_after_a_lost_lease_changes_nothing(store: Store, clock: Clock
 
 
 async def test_discarding_claimed_groups_names_the_reason(store: Store) -> None:
-    """Repeating it is harmless, a group that was never ours is refused."""
+    """Discarding again changes nothing, and a group of another owner is refused."""
     await play(store, "ep_1")
     await claim(store)
 
@@ -195,7 +195,7 @@ async def test_restoring_a_checkpoint_queues_what_it_has_not_seen(store: Store) 
 
 
 async def test_advantages_live_as_long_as_the_training(store: Store) -> None:
-    """They come with the ack, stay with the episode they are of, and go when its training is undone."""
+    """Advantages arrive with the ack, stay with their episode, and are deleted when its training is undone."""
     await play(store, "ep_1", group="g", size=2)
     await play(store, "ep_2", group="g")
     (claimed,) = await claim(store)
@@ -215,7 +215,7 @@ async def test_advantages_live_as_long_as_the_training(store: Store) -> None:
 
 
 async def test_an_episode_left_out_of_its_group_is_discarded(store: Store) -> None:
-    """The group trains, the overlong member does not and says so; undoing the training leaves it discarded."""
+    """The group trains and its overlong member is discarded with that reason, also after the training is undone."""
     await play(store, "ep_1", group="g", size=2)
     await play(store, "ep_2", group="g")
     await claim(store)
@@ -243,7 +243,7 @@ async def test_a_batch_of_thousands_is_acknowledged_at_once(store: Store) -> Non
 
 
 async def test_checkpointed_data_expires_once_the_ledger_knows(store: Store, clock: Clock) -> None:
-    """Nothing is forgotten that the ledger has not heard of, or that a restore might need."""
+    """Data is kept until the ledger has the episode and no restore can need it."""
     await play(store, "ep_1")
     await play(store, "ep_2")
     for version in (2, 3):
@@ -279,7 +279,7 @@ async def test_a_paused_project_claims_nothing(store: Store) -> None:
 
 
 async def test_a_waiting_trainer_wakes_when_a_group_is_ready(store: Store) -> None:
-    """It blocks instead of polling, and gives up when its time is over."""
+    """Waiting for a ready group blocks instead of polling, and ends at its timeout."""
     assert not await store.wait_ready(0.05)
     waiting = asyncio.create_task(store.wait_ready(20))
 
@@ -289,7 +289,7 @@ async def test_a_waiting_trainer_wakes_when_a_group_is_ready(store: Store) -> No
 
 
 async def test_versions_are_never_given_out_twice(store: Store) -> None:
-    """Recording a policy moves the counter past it; concurrent askers get different ones."""
+    """Recording a policy moves the counter beyond it; concurrent calls get different versions."""
     await store.record_policy(policy(0))
     first = await asyncio.gather(*(store.next_version() for _ in range(5)))
     await store.record_policy(policy(9))
@@ -299,7 +299,7 @@ async def test_versions_are_never_given_out_twice(store: Store) -> None:
 
 
 async def test_a_pinned_policy_is_served_until_unpinned(store: Store) -> None:
-    """Training goes on behind it."""
+    """Training records new policies while another one is pinned."""
     await store.record_policy(policy(3))
     await store.pin(policy(1))
     await store.record_policy(policy(4))
@@ -311,7 +311,7 @@ async def test_a_pinned_policy_is_served_until_unpinned(store: Store) -> None:
 
 
 async def test_a_group_shows_its_members(store: Store, clock: Clock) -> None:
-    """Who is in it, what they are, and until when it waits."""
+    """A group shows its members, their statuses and its deadline."""
     await play(store, "ep_1", group="g", size=2)
     await store.open(EpisodeSpec("ep_2", "g"))
     await commit(store, "ep_2", turn("b"))

@@ -46,7 +46,7 @@ versions = st.integers(0, 6)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Does the same to the store and to the model."""
+    """Applies each transition to the store and to the model."""
 
     def __init__(self, redis_url: str) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class StoreMachine(RuleBasedStateMachine):
         version=versions,
     )
     def play(self, group: str | None, size: int | None, played: list[str], version: int) -> None:
-        """What agents do most of the time, so that the rare transitions find something to work on."""
+        """The usual calls of an agent, so that rare transitions have episodes to act on."""
         for fate in played:
             name = self.new()
             if fate == "begun":
@@ -117,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(owner=owners, version=versions)
     def train(self, owner: str, version: int) -> None:
-        """What a trainer does most of the time."""
+        """The usual calls of a trainer."""
         self.claim(owner=owner, groups=2, version=version, staleness=6, judged_by="oldest")
         if any(self.claimed[owner]):
             self.ack(owner=owner, long=0)
@@ -310,7 +310,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def test_any_interleaving_agrees_with_the_model(redis_url: str) -> None:
-    """Statuses, groups, deadlines, the outbox and all totals are the model's after every transition."""
+    """After every transition the store's statuses, groups, deadlines, outbox and totals equal the model's."""
     run_state_machine_as_test(
         lambda: StoreMachine(redis_url),
         settings=settings(examples(0.4), stateful_step_count=40),

@@ -81,7 +81,7 @@ async def test_killing_redis_loses_nothing_that_was_acknowledged(server: Server)
 
 
 async def test_an_unacknowledged_commit_may_be_repeated(server: Server) -> None:
-    """Whether it had happened or not, it has happened once after the repetition."""
+    """A call that is repeated after a broken connection has its effect once."""
     store = Store.connect(server.url)
     await store.open(EpisodeSpec("ep_1"))
     made = turn("t", [1], output([2]))
@@ -167,7 +167,7 @@ def break_disk(admin: redis.Redis, directory: Path) -> None:
 async def test_a_redis_that_is_full_is_unavailable(
     server: Server, fill: Callable[[redis.Redis, Path], None]
 ) -> None:
-    """It refuses every write whole, is read on, and takes the repetition when there is room again."""
+    """A full Redis refuses each write as a whole, answers reads, and accepts the repeated write when there is room."""
     store = Store.connect(server.url)
     await store.open(EpisodeSpec("ep_1"))
     made = turn("t", [1], output([2]))
@@ -184,7 +184,7 @@ async def test_a_redis_that_is_full_is_unavailable(
 
 
 async def test_closing_the_store_fails_what_is_waiting(server: Server) -> None:
-    """No caller waits for ever."""
+    """Closing the store fails the calls that wait."""
     store = Store.connect(server.url)
     await store.ping()
     server.process.send_signal(signal.SIGSTOP)

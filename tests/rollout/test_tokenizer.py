@@ -1,4 +1,4 @@
-"""Text to ids and back: what the fast codec gives is what `tokenizers` gives."""
+"""Text to ids and back: the fast codec agrees with `tokenizers`."""
 
 import itertools
 import json
@@ -42,7 +42,7 @@ TEXTS = st.lists(
 def codecs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, HuggingFaceCodec]:
-    """The fast tokenizer and the reference, for one way of splitting text before merging."""
+    """The fast tokenizer and Hugging Face's, for one way of splitting text before merging."""
     built = byte_level_bpe(pre_tokenizer=PRE_TOKENIZERS[request.param], vocab_size=600)
     directory = write_model_directory(tmp_path_factory.mktemp("bpe"), built)
     return module.Tokenizer.load(directory), HuggingFaceCodec(directory / "tokenizer.json")
@@ -59,7 +59,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> module.Tokenizer:
 def test_encoding_equals_the_reference(
     codecs: tuple[module.Tokenizer, HuggingFaceCodec], text: str
 ) -> None:
-    """Any text, special tokens and unnormalized characters included, gives the ids of `tokenizers`, at its speed or not."""
+    """Any text, special tokens and unnormalized characters included, gives the ids of `tokenizers`."""
     tokenizer, reference = codecs
     assert isinstance(tokenizer.encode.__self__, ByteLevelCodec)
     ids = reference.encode(text)
@@ -70,7 +70,7 @@ def test_encoding_equals_the_reference(
 
 @pytest.mark.parametrize("form", ["NFD", "NFKC", "NFKD", "Sequence"])
 def test_every_normal_form_equals_the_reference(tmp_path: Path, form: str) -> None:
-    """Text is normalized between added tokens as `tokenizers` does it, and nothing else is changed."""
+    """Text between added tokens is normalized as `tokenizers` does it, and nothing else changes."""
     chosen = getattr(normalizers, form)
     normalizer = chosen([normalizers.NFC()]) if form == "Sequence" else chosen()
     directory = write_model_directory(
@@ -90,7 +90,7 @@ def test_every_normal_form_equals_the_reference(tmp_path: Path, form: str) -> No
 
 
 def whole_characters(data: bytes) -> str:
-    """The text without a character at its end that has only begun."""
+    """The text without an incomplete character at its end."""
     for size in (3, 2, 1):
         try:
             data[-size:].decode()
@@ -107,7 +107,7 @@ def whole_characters(data: bytes) -> str:
 def test_streamed_text_is_the_whole_text(
     codecs: tuple[module.Tokenizer, HuggingFaceCodec], ids: list[int], sizes: list[int]
 ) -> None:
-    """Whatever is sampled, in pieces of any size, whole characters are sent at once, and half of one never is."""
+    """For any sampled ids in pieces of any size, complete characters are sent at once and incomplete ones never."""
     tokenizer, reference = codecs
     decoder, slow = tokenizer.stream_decoder(), reference.stream_decoder([])
     sent, sent_slowly, position = "", "", 0
@@ -148,26 +148,26 @@ def test_special_tokens_are_invisible_and_added_ones_are_not(qwen: module.Tokeni
 
 
 def test_padding_rows_of_the_embedding_decode_to_nothing(qwen: module.Tokenizer) -> None:
-    """A model may sample an id that no token has; it must not break the reply."""
+    """A sampled id without a token does not break the reply."""
     assert qwen.decode([qwen.vocab_size - 1]) == ""
     assert qwen.stream_decoder().push([qwen.vocab_size - 1]) == ""
 
 
 def test_token_bytes_join_to_the_text(qwen: module.Tokenizer) -> None:
-    """Bytes of single tokens are exact where their text cannot be."""
+    """The bytes of a single token are exact, also for a part of a character."""
     ids = qwen.encode("na\u00efve 🙂")
     assert b"".join(map(qwen.token_bytes, ids)).decode() == "naïve 🙂"
 
 
 @pytest.mark.parametrize("unit", [" ", "a"])
 def test_endless_repetition_is_encoded(qwen: module.Tokenizer, unit: str) -> None:
-    """A prompt of millions of equal characters takes a moment, not the process."""
+    """A prompt of millions of equal characters is encoded quickly and does not kill the process."""
     text = unit * (3 * LONGEST_PIECE)
     assert qwen.decode(qwen.encode(text)) == text
 
 
 def test_facts_come_from_three_files(tmp_path: Path) -> None:
-    """Every file that names an end of text counts, as in SGLang, and a seeing model's text part speaks for it."""
+    """The eos ids of all files count, as in SGLang, and a vision model's are those of its text part."""
     config = {"vocab_size": None, "max_position_embeddings": None, "eos_token_id": None,
               "text_config": {"vocab_size": 5000, "max_position_embeddings": 77, "eos_token_id": 0}}  # fmt: skip
     write_model_directory(tmp_path, byte_level_bpe(), eos="<|im_end|>", config=config)
@@ -205,7 +205,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path, name: str, text: str, messa
 
 
 def test_a_model_without_an_end_of_text_is_refused(tmp_path: Path) -> None:
-    """Without any eos id a turn could never end."""
+    """A model directory without an eos id is refused: a turn could never end."""
     write_model_directory(tmp_path, byte_level_bpe(), config={"eos_token_id": None})
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(ModelDirectoryError, match="eos_token_id"):
@@ -223,7 +223,7 @@ def trimming() -> Tokenizer:
 
 
 def reordered() -> Tokenizer:
-    """The first merge gets the highest id, so ids say nothing about priority."""
+    """The first merge gets the highest id, so ids are not in merge order."""
     built = byte_level_bpe(vocab_size=300)
     raw = json.loads(built.to_str())
     vocab, merges = raw["model"]["vocab"], raw["model"]["merges"]
@@ -286,7 +286,7 @@ def test_a_token_that_no_merge_makes_is_never_encoded(
 
 
 def test_a_codec_that_differs_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A difference that nothing in the file announces is found by comparing texts at load."""
+    """A difference that the file does not show is found by comparing texts at load."""
     raw = json.loads(byte_level_bpe(vocab_size=400).to_str())
     raw["decoder"] = {
         "type": "Sequence",
@@ -333,9 +333,9 @@ def test_a_damaged_vocabulary_is_named(tmp_path: Path) -> None:
 
 
 def test_neither_torch_nor_transformers_is_loaded() -> None:
-    """The gateway's process stays small."""
+    """Templates, tokenizers, families and parsers import neither torch nor transformers, nor numpy."""
     code = (
-        "import sys, rollout.chat_template.chat_template, gateway.parsing;"
+        "import sys, rollout.chat_template.chat_template, gateway.families.registry;"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )
     root = Path(__file__).parents[2]
@@ -352,7 +352,7 @@ def test_neither_torch_nor_transformers_is_loaded() -> None:
 def test_a_parser_may_ask_for_special_tokens(
     codecs: tuple[module.Tokenizer, HuggingFaceCodec], texts: list[str], shown: set[str]
 ) -> None:
-    """Markup that is a special token is in the stream when asked for, whichever codec decodes."""
+    """With either codec, special tokens that are markup are in the stream if they are asked for."""
     tokenizer, reference = codecs
     visible = "".join(text for text in texts if not text.startswith("<|im_") or text in shown)
     asked = [id_ for text in shown if (id_ := tokenizer.token_id(text)) is not None]

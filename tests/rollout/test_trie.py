@@ -1,4 +1,4 @@
-"""The trie is a fold over the log: the same for any order of commits, each distinct token once."""
+"""The trie is a fold over the log: it is the same for any order of commits, and has each distinct token once."""
 
 from array import array
 
@@ -31,7 +31,7 @@ def test_every_anchor_leads_to_the_tokens_that_were_sent(turns: list[Turn]) -> N
 
 @given(episodes(), st.integers(0, 6))
 def test_what_an_engine_and_a_parser_read_of_a_place(turns: list[Turn], length: int) -> None:
-    """Depth, last tokens and JSON of a place are those of its tokens."""
+    """Depth, last tokens and JSON of a place agree with its tokens."""
     trie = Trie(turns)
 
     for anchor in (Anchor(t.id, 0, t.outputs[0].num_tokens) for t in turns):
@@ -44,7 +44,7 @@ def test_what_an_engine_and_a_parser_read_of_a_place(turns: list[Turn], length: 
 
 @given(episodes())
 def test_what_is_known_behind_a_place_is_not_added_again(turns: list[Turn]) -> None:
-    """The longest known way leads to the same tokens; a turn made of the rest adds no more than that and its outputs."""
+    """The longest known path has the same tokens, and a turn of the remaining tokens adds only these and its outputs."""
     trie = Trie()
 
     for each in turns:
@@ -66,7 +66,7 @@ def test_what_is_known_behind_a_place_is_not_added_again(turns: list[Turn]) -> N
 def test_concurrent_commits_in_any_order_give_the_same_trie(
     orders: tuple[list[Turn], list[Turn]],
 ) -> None:
-    """Folding commutes: only anchors must come before what hangs on them."""
+    """Folding commutes, as long as a turn comes after its anchor's turn."""
     one, other = (Trie(turns) for turns in orders)
 
     assert shape(one) == shape(other)
@@ -87,7 +87,7 @@ def test_the_longest_prefix_is_the_longest(turns: list[Turn], ids: list[int]) ->
 
 @given(episodes())
 def test_folding_a_turn_twice_changes_nothing(turns: list[Turn]) -> None:
-    """A gateway may see a turn in its own memory and again in the log."""
+    """Adding a turn twice changes nothing: a gateway may have it in its cache and read it again."""
     trie = Trie(turns)
     before = shape(trie)
 
@@ -131,7 +131,7 @@ def test_the_ends_of_outputs_are_found_by_their_chains() -> None:
     "anchor", [Anchor("nobody", 0, 0), Anchor("a", 0, 3), Anchor("a", -1, 4), Anchor("a", -1, -1)]
 )
 def test_an_anchor_outside_the_trie_is_an_error(anchor: Anchor) -> None:
-    """A turn that hangs on nothing cannot be folded in."""
+    """A turn whose anchor is unknown is refused."""
     trie = Trie([turn("a", [1, 2, 3], output([5, 6]))])
 
     with pytest.raises(MalformedTurn):

@@ -1,4 +1,4 @@
-"""Placeholders and runs: an engine is sent the one, an episode keeps the other."""
+"""An engine is sent placeholders, an episode stores runs."""
 
 import json
 from pathlib import Path
