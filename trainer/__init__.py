@@ -1,1 +1,1 @@
-"""Episodes in, policies out: the Megatron-Core job that improves the served policy while it is being used."""
+"""Episodes in, policies out: the job that improves the served policy while it is being used."""

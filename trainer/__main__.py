@@ -1,6 +1,6 @@
 """`python -m trainer`, or under torchrun: train the policy that the gateway serves until SIGTERM.
 
-SIGTERM lets the running step end, writes a checkpoint, gives claimed groups back and exits with 0.
+After SIGTERM the running step ends, a checkpoint is written, claimed groups are released and the exit code is 0.
 SIGUSR1 traces the next step into the checkpoint directory's `traces`.
 """
 
@@ -23,7 +23,7 @@ from trainer.telemetry.step_trace import StepTrace
 
 log = logging.getLogger("trainer")
 
-CANNOT_START = 2  # a setting, a model or a checkpoint is wrong; starting again would not help
+CANNOT_START = 2  # a setting, a model or a checkpoint is wrong; a restart does not help
 
 
 def main() -> int:
@@ -39,14 +39,14 @@ def main() -> int:
             log.critical("cannot start", extra={"error": str(error)})
             return CANNOT_START
         except RolloutError as error:
-            log.critical("cannot go on", extra={"error": str(error)})
+            log.critical("cannot continue", extra={"error": str(error)})
             return 1
     return 0
 
 
 @contextmanager
 def stopping_on_signals(bridge: AsyncBridge) -> Iterator[None]:
-    """SIGTERM and SIGINT ask the loop to end; a second one of them kills."""
+    """The first SIGTERM or SIGINT asks the loop to end; a second one kills the process."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)

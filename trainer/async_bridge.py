@@ -1,7 +1,7 @@
 """Where the trainer's synchronous code calls the asynchronous store and engines.
 
-One event loop in one thread; it keeps leases and heartbeats alive while torch is busy. A call rides out an unreachable Redis, because
-repeating a transition is safe, until the process is told to stop.
+One event loop in one thread keeps leases and heartbeats alive while torch is busy. A call is retried while Redis is unreachable,
+which is safe because transitions may be repeated, until the process is asked to stop.
 """
 
 import logging
@@ -25,11 +25,11 @@ LONGEST_WAIT_SECONDS = 10.0
 
 
 class Stopped(Exception):
-    """The process was told to stop while it waited for something outside it."""
+    """The process was asked to stop while it waited for a service or a disk."""
 
 
 class AsyncBridge:
-    """The door; `stop` may be called from a signal handler."""
+    """Runs coroutines for synchronous code; `stop` may be called from a signal handler."""
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
@@ -47,22 +47,22 @@ class AsyncBridge:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """Wake whoever waits; a call to an unreachable store gives up."""
+        """End all waits; calls to an unreachable store are no longer retried."""
         self._stopped.set()
         self._portal.start_task_soon(self._stop_seen.set)
 
     def wait(self, seconds: float) -> None:
-        """Wait, but not beyond the moment the process is told to stop."""
+        """Wait, at most until the process is asked to stop."""
         self._stopped.wait(seconds)
 
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run to the end, again and again while the store is unavailable."""
+        """Run the coroutine to its end; retry while the store is unavailable."""
         retrying = Retrying(
             retry=retry_if_exception_type(StoreUnavailable),
             wait=wait_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS),
             stop=lambda _: self.is_stopping,
             sleep=self.wait,
-            before_sleep=_say_why,
+            before_sleep=_log_retry,
             reraise=True,
         )
 
@@ -73,12 +73,12 @@ class AsyncBridge:
         return result
 
     def close(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Run the end of something that was opened here."""
+        """Run a coroutine that closes something, without retries."""
         self._portal.call(function)
 
     @contextmanager
     def background(self, function: Callable[[], Awaitable[None]]) -> Iterator[None]:
-        """Keep `function` running beside the block and cancel it at the end; its error is the block's."""
+        """Run `function` in the background of the block and cancel it at the end; the block raises its error."""
         future = self._portal.start_task_soon(function)
         try:
             yield
@@ -88,7 +88,7 @@ class AsyncBridge:
             future.cancel()
 
     async def until_stopped(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Await `function`, or give it up as soon as the process is told to stop."""
+        """Await `function`; cancel it as soon as the process is asked to stop."""
 
         async def cancel_when_stopped(scope: anyio.CancelScope) -> None:
             await self._stop_seen.wait()
@@ -100,6 +100,6 @@ class AsyncBridge:
             tasks.cancel_scope.cancel()
 
 
-def _say_why(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
     log.warning("store unavailable", extra={"error": str(error), "attempt": state.attempt_number})

@@ -1,4 +1,4 @@
-"""One training job, put together from its settings, and taken apart again."""
+"""One training job: built from its settings, run, and closed."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ log = logging.getLogger("trainer")
 
 
 class Job:
-    """Open it, then `run` it; closing releases what is still claimed."""
+    """Open it, then `run` it; closing releases the groups that are still claimed."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Job:
             yield cls(settings, bridge, create_learner=create_learner, closing=closing)
 
     def run(self) -> None:
-        """Take up the work where it was left, train until told to stop, leave a checkpoint."""
+        """Resume, train until the process is asked to stop, and write a checkpoint."""
         resumption = Resumption(
             self._store, self._bridge, self._checkpoints, self._settings.model_dir
         )
@@ -108,8 +108,8 @@ class Job:
         with trainer.feed.open(max_live_episodes=self._settings.max_live_episodes):
             progress = trainer.train(progress)
         if learner.steps:
-            trainer.keep(progress)
-            trainer.settle()
+            trainer.begin_checkpoint(progress)
+            trainer.finish_checkpoint()
         log.info("stopped", extra={"step": learner.steps, "version": progress.version})
 
     def _learner(self, resumption: Resumption) -> Learner:
@@ -214,7 +214,7 @@ def optimizer(settings: Settings) -> OptimizerSettings:
 
 
 def critic(settings: Settings) -> OptimizerSettings | None:
-    """As the policy's, at a rate of its own, where the algorithm has one."""
+    """As the policy's, with a learning rate of its own; None if the algorithm has no critic."""
     if not settings.parts.needs_critic:
         return None
     return replace(optimizer(settings), learning_rate=settings.critic_learning_rate)
@@ -243,7 +243,7 @@ def lora(settings: Settings) -> Lora | None:
 
 @contextmanager
 def listening(settings: Settings, registry: CollectorRegistry) -> Iterator[None]:
-    """Serve /metrics, and say in the ready file where."""
+    """Serve /metrics, and write its address to the ready file."""
     host = settings.metrics_host
     try:
         server, thread = start_http_server(settings.metrics_port, addr=host, registry=registry)

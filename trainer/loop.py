@@ -1,6 +1,6 @@
-"""The training loop: asynchronous, one policy per batch, whatever the algorithm is composed of.
+"""The training loop: asynchronous, one policy per batch, for every algorithm and every learner.
 
-A batch whose rewards teach nothing changes no weight and publishes nothing.
+A batch without a signal changes no weight and publishes nothing.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from trainer.telemetry.step_trace import StepTrace
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """Everything one batch passes through, in that order."""
+    """Everything that a batch passes through, in this order."""
 
     feed: Feed
     learner: Learner
     objective: Objective
-    reference: FrozenPolicy | None  # where the algorithm has a KL term
+    reference: FrozenPolicy | None  # if the algorithm has a KL term
     publisher: Publisher
     checkpoints: Checkpoints
     report: Report
@@ -40,12 +40,12 @@ class Trainer:
     token_budget: int
 
     def train(self, progress: Progress) -> Progress:
-        """Train until the feed ends; returns what a checkpoint must remember."""
+        """Train until the feed ends; returns the progress that a checkpoint stores."""
         for claims in self.feed:
             if self.checkpoints.is_written:
-                self.settle()
+                self.finish_checkpoint()
             if self.publisher.is_best(progress.version):
-                self.keep_best(progress)
+                self.checkpoint_best(progress)
             batch = self.prepare(claims, progress)
             if not batch.has_signal:
                 self.feed.discard(claims, DiscardReason.NO_SIGNAL)
@@ -57,8 +57,8 @@ class Trainer:
                 steps = self.step(batch)
             progress = self.conclude(claims, batch, steps, progress)
             if self.checkpoints.is_due(self.learner.steps, before=before):
-                self.keep(progress)
-        self.settle()
+                self.begin_checkpoint(progress)
+        self.finish_checkpoint()
         return progress
 
     def prepare(self, claims: Sequence[Claim], progress: Progress) -> Batch:
@@ -77,7 +77,7 @@ class Trainer:
         return batch
 
     def measure(self, batch: Batch) -> Batch:
-        """What this policy, before it moves, and the reference say about the batch."""
+        """Logprobs and values of the batch under the policy before its first step, the reference and the critic."""
         with self.report.phase("logprobs"):
             return measure(batch, self.learner, self.objective.parts, reference=self.reference)
 
@@ -92,18 +92,20 @@ class Trainer:
     def conclude(
         self, claims: Sequence[Claim], batch: Batch, steps: Steps, progress: Progress
     ) -> Progress:
-        """A policy of what was trained; what was not goes back, and with it rewards that the baseline would see twice."""
+        """Publish a policy if groups were trained, and release the others. The baseline then stays as it was: it would count rewards of
+        released groups twice.
+        """
         trained, untrained = steps.parted(claims)
         if trained:
             policy = self.publish(trained, batch, progress)
             baseline = batch.prior if untrained else batch.baseline
             progress = Progress(version=policy.version, baseline=baseline)
-            self.tell(batch, steps, policy)
+            self.record_step(batch, steps, policy)
         self.feed.refuse(untrained)
         return progress
 
     def publish(self, claims: Sequence[Claim], batch: Batch, progress: Progress) -> Policy:
-        """Write, record together with what it was trained on, serve."""
+        """Write the policy, record it together with the episodes it was trained on, and serve it."""
         with self.report.phase("publish"):
             policy = self.publisher.write(self.learner, parent=progress.version)
             self.feed.ack(claims, policy, credit=batch.credit)
@@ -111,7 +113,7 @@ class Trainer:
             self.publisher.swap()
         return policy
 
-    def tell(self, batch: Batch, steps: Steps, policy: Policy) -> None:
+    def record_step(self, batch: Batch, steps: Steps, policy: Policy) -> None:
         """Metrics, a log line, the ledger."""
         summary = self.report.stepped(batch, steps, step=self.learner.steps, version=policy.version)
         if self.records is not None:
@@ -120,38 +122,39 @@ class Trainer:
             self.write(writer, summary | {"version": policy.version})
 
     def write(self, writer: MetricWriter, values: dict[str, float]) -> None:
-        """A full disk costs a chart, not the training."""
+        """Training continues if a writer fails, for example on a full disk."""
         try:
             writer.write(self.learner.steps, values)
         except OSError as error:
             self.report.alert("writer", error=str(error))
 
-    def keep(self, progress: Progress) -> None:
-        """A checkpoint, written while training goes on; the one before comes first."""
-        self.settle()
+    def begin_checkpoint(self, progress: Progress) -> None:
+        """Start to write a checkpoint in the background, after the previous one is finished."""
+        self.finish_checkpoint()
         with self.report.phase("checkpoint"):
             self.checkpoints.begin(self.learner, progress)
 
-    def keep_best(self, progress: Progress) -> None:
-        """The same of a policy that was evaluated while the trainer waited, unless there is one: its weights are kept
-        anyhow, but training goes on from it only with the optimizer's state. One in the making is waited for: it may fail, and
-        ranks would not know it at the same time.
+    def checkpoint_best(self, progress: Progress) -> None:
+        """Write a checkpoint of the current policy, which evaluation found among the best, unless there is one.
+
+        Its weights are kept in any case, but training can resume from it only with the optimizer's state. An unfinished checkpoint
+        is waited for, because it may fail and the ranks must decide alike.
         """
-        self.settle()
+        self.finish_checkpoint()
         steps = self.learner.steps
         if steps and not self.checkpoints.has(steps):
-            self.keep(progress)
+            self.begin_checkpoint(progress)
 
-    def settle(self) -> None:
-        """Wait for the checkpoint in the making; what it has seen need not be kept for another try. A full disk is tried
-        again at the next one.
+    def finish_checkpoint(self) -> None:
+        """Wait for the checkpoint that was begun, if any. The store may then forget the groups that it has trained. If the disk is
+        full, the next checkpoint is the next attempt.
         """
         if not self.checkpoints.is_begun:
             return
         try:
             with self.report.phase("checkpoint"):
-                kept = self.checkpoints.finish()
-            self.feed.checkpointed(kept.version)
+                finished = self.checkpoints.finish()
+            self.feed.checkpointed(finished.version)
             if self.learner.is_primary:
                 self.checkpoints.prune(self.learner, pinned=self.publisher.pinned())
         except OSError as error:

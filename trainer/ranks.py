@@ -1,4 +1,4 @@
-"""The processes of one training job, as far as they must agree on something that is not a tensor."""
+"""The processes of one training job: how they agree on values that are not tensors."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Rank 0 talks to the world; the others hear of it through `share`."""
+    """Rank 0 talks to services; the others get what it learned through `share`."""
 
     rank: int = 0
     size: int = 1
@@ -18,7 +18,7 @@ class Ranks:
 
     @classmethod
     def join(cls) -> "Ranks":
-        """After the learner has started torch.distributed; every rank calls it."""
+        """Every rank calls it, after the learner has started torch.distributed."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return cls()
         return cls(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))

@@ -1,7 +1,7 @@
 """Supervised warm start: `python -m trainer.sft`, chats in, a Hugging Face model directory out.
 
-The same learner as reinforcement learning and the same loss, with every advantage 1: minus the mean logprob of the tokens that assistants
-wrote, over the batch. A chat is encoded in the pieces in which the gateway would meet it, so that what is learned is what is served.
+It uses the learner and the loss of reinforcement learning with every advantage 1: minus the mean logprob, over the batch, of the tokens
+that assistants wrote. A chat is encoded as the gateway encodes it turn by turn, so training and serving see the same ids.
 """
 
 import itertools
@@ -36,15 +36,13 @@ from trainer.learner.microbatch import Microbatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.publish.weight_files import write_model
 
-MINIMUM_RATIO = (
-    0.01  # of the learning rate, at the last batch: frequencies are learned only as steps get small
-)
+MINIMUM_RATIO = 0.01  # of the learning rate, at the last batch: token frequencies are learned only with small steps
 
 app = typer.Typer(add_completion=False)
 
 
 class ChatError(ValueError):
-    """A line of the data is no chat, or the data hold none; the message names file, line and remedy."""
+    """A line of the data is not a chat, or there is no line; the message names file, line and remedy."""
 
 
 @app.command()
@@ -66,7 +64,7 @@ def main(
         Literal["text", "json"], typer.Option(help="json: a summary on stdout")
     ] = "text",
 ) -> None:
-    """Train on what assistants wrote and write the result as a model directory."""
+    """Train on the messages of assistants and write the result as a model directory."""
     if out.exists():
         raise typer.BadParameter(f"{out} exists; name a new directory", param_hint="--out")
     optimizer = OptimizerSettings(
@@ -94,7 +92,7 @@ def main(
 def fit(
     learner: Learner, groups: Iterator[list[Row]], *, total: int, token_budget: int
 ) -> dict[str, float]:
-    """One optimizer step per group of chats; returns what to say about it."""
+    """One optimizer step per group of chats; returns a summary."""
     started = time.monotonic()
     losses: list[float] = []
     tokens = 0
@@ -123,7 +121,7 @@ def fit(
 def assistant_loss(
     current_logprobs: Tensor, _entropies: Tensor, microbatch: Microbatch
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """-logp of what the assistant wrote, weighted."""
+    """-logp of the assistant's tokens, weighted."""
     return (microbatch.weights * score_function(current_logprobs, microbatch.advantages)).sum(), {}
 
 
@@ -139,7 +137,7 @@ def read_chats(data: Path, model: Path) -> Iterator[Row]:
                     found = True
                     yield _row(line, template, tokenizer, where=f"{data}:{number}")
         if not found:
-            raise ChatError(f"{data} holds no chat; write one JSON object per line")
+            raise ChatError(f"{data} contains no chat; write one JSON object per line")
 
 
 def _row(line: str, template: ChatTemplate, tokenizer: Tokenizer, *, where: str) -> Row:

@@ -24,8 +24,8 @@ from trainer.telemetry.report import Report
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
-DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "turngate.json"
-ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+DASHBOARD = ROOT / "deploy" / "observability" / "grafana" / "dashboards" / "turngate.json"
+ALERTS = ROOT / "deploy" / "observability" / "prometheus" / "alerts.yml"
 CHARTS = [*HEADLINE, *(chart for section in SECTIONS for chart in section.charts)]
 
 

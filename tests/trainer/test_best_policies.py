@@ -242,9 +242,9 @@ def test_the_best_does_not_rely_on_a_checkpoint_in_the_making(place: Place) -> N
         progress = stand.train(rounds=1)
         trainer = stand.trainer()
         place.checkpoint_dir.write_text("")
-        trainer.keep(progress)
-        trainer.keep_best(progress)
-        trainer.settle()
+        trainer.begin_checkpoint(progress)
+        trainer.checkpoint_best(progress)
+        trainer.finish_checkpoint()
         assert stand.metric("turngate_training_alerts_total", kind="checkpoint") == 2
 
 

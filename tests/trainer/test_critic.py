@@ -165,7 +165,7 @@ def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: MegatronLearn
     everything = whole.train.microbatches
     behind = by_token(
         whole.train,
-        learner.values(TrainBatch(tuple(part.behind(part.action_mask) for part in everything))),
+        learner.values(TrainBatch(tuple(part.after(part.action_mask) for part in everything))),
     )
     assert behind[last] != 0
     assert returns(cut, parts)[last] == pytest.approx(2.0 + 0.9 * behind[last], abs=1e-6)

@@ -207,7 +207,7 @@ def test_an_adapter_names_the_weights_that_it_was_trained_on(place: Place) -> No
     policies = PolicyStore(place.weights_dir)
     with Stand(place, lambda t: float(is_even(t))) as stand:
         progress = stand.train(rounds=1)
-        stand.trainer().keep(progress)
+        stand.trainer().begin_checkpoint(progress)
         expected = weights(stand.learner)
     assert adapter_of(Path(policies.policy(2).path))[1] == policies.policy(1).path
     with Stand(place, lambda t: float(is_even(t))) as stand:

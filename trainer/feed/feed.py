@@ -1,7 +1,7 @@
 """The stream of batches: groups claimed under a lease that is renewed while torch trains.
 
-Rank 0 talks to the store; the other ranks receive the same claims. Training never holds up the agents: they keep playing, and what
-they finish meanwhile waits in the store. A group is claimed once a batch is being gathered, so its staleness is judged then.
+Rank 0 talks to the store; the other ranks receive the same claims. Agents continue during training: the groups they finish wait in
+the store. A group is claimed while a batch is gathered, and its staleness is judged at that moment.
 """
 
 import logging
@@ -31,8 +31,8 @@ from trainer.telemetry.report import Report
 
 log = logging.getLogger("trainer.feed")
 
-QUIET_SECONDS = 30.0  # after so long without a batch rank 0 gives the others a sign of life
-MAX_REFUSALS = 3  # a group whose gradient is not finite so often never will be
+QUIET_SECONDS = 30.0  # after this time without a batch rank 0 sends the other ranks an empty one, so that they do not time out
+MAX_REFUSALS = 3  # a gradient that is not finite three times will not become finite
 
 
 class Feed:
@@ -59,7 +59,7 @@ class Feed:
         self._staleness = staleness
         self._buffer = buffer
         self._lease_seconds = lease_seconds
-        self._held: dict[str, Claim] = {}  # under lease: what is buffered and what is being trained
+        self._held: dict[str, Claim] = {}  # under lease: buffered or being trained
         self._refusals: Counter[str] = Counter()
         self._report = report
         self._most_replaced = most_replaced  # groups of equal rewards per batch; a solved task must not stall training
@@ -67,7 +67,7 @@ class Feed:
 
     @contextmanager
     def open(self, *, max_live_episodes: int) -> Iterator["Feed"]:
-        """Renew leases and keep admission informed while the block runs; give back what is still held at its end."""
+        """Renew leases and update admission while the block runs; release what is still held at its end."""
         if not self._ranks.is_primary:
             yield self
             return
@@ -91,33 +91,37 @@ class Feed:
         *,
         credit: Mapping[str, Credit] | None = None,
     ) -> None:
-        """The claims are trained into `policy`, which gave their episodes this, and `policy` is the one to serve: one transaction."""
-        self._settle(claims, lambda ids: self._store.ack(self.owner, ids, policy, credit=credit))
+        """In one transaction: the claims are trained into `policy`, with this credit for their episodes, and `policy` is to be served."""
+        self._end_claims(
+            claims, lambda ids: self._store.ack(self.owner, ids, policy, credit=credit)
+        )
         self.version = policy.version
 
     def discard(self, claims: Sequence[Claim], reason: DiscardReason) -> None:
-        self._settle(claims, lambda ids: self._store.discard(self.owner, ids, reason=reason))
+        self._end_claims(claims, lambda ids: self._store.discard(self.owner, ids, reason=reason))
 
     def checkpointed(self, version: int) -> None:
-        """What was trained up to here need not be kept for another try."""
+        """Groups trained up to this version are in a checkpoint; the store may forget them."""
         if self._ranks.is_primary:
             self._bridge.call(self._store.checkpointed, version)
 
     def refuse(self, claims: Sequence[Claim]) -> None:
-        """Give back what could not be trained on; a group refused three times is discarded as failed."""
+        """Release groups that could not be trained; a group refused three times is discarded as failed."""
         self._refusals.update(claim.group_id for claim in claims)
-        hopeless = [c for c in claims if self._refusals[c.group_id] >= MAX_REFUSALS]
-        self.discard(hopeless, DiscardReason.FAILED)
-        self._settle(
-            [claim for claim in claims if claim not in hopeless],
+        failed = [c for c in claims if self._refusals[c.group_id] >= MAX_REFUSALS]
+        self.discard(failed, DiscardReason.FAILED)
+        self._end_claims(
+            [claim for claim in claims if claim not in failed],
             lambda ids: self._store.release(self.owner, ids),
         )
 
     def release(self) -> None:
-        """Give back everything held, unharmed."""
-        self._settle(list(self._held.values()), lambda ids: self._store.release(self.owner, ids))
+        """Release everything that is held."""
+        self._end_claims(
+            list(self._held.values()), lambda ids: self._store.release(self.owner, ids)
+        )
 
-    def _settle(
+    def _end_claims(
         self, claims: Sequence[Claim], transition: Callable[[list[str]], Awaitable[None]]
     ) -> None:
         ids = [claim.group_id for claim in claims]
@@ -127,20 +131,20 @@ class Feed:
         self._forget(ids)
 
     def _forget(self, group_ids: Sequence[str]) -> None:
-        """These are no longer ours."""
+        """Drop claims that this trainer no longer holds."""
         self._buffer.forget(group_ids)
         for group_id in group_ids:
             self._held.pop(group_id, None)
 
     def _next_batch(self) -> list[Claim] | None:
-        """A whole batch, however many quiet whiles it takes; None when the process is to stop."""
+        """A whole batch, however long it takes; None when the process is asked to stop."""
         with self._report.phase("claim"):
             while (claims := self._ranks.share(self._gather())) == []:
                 pass
         return claims
 
     def _gather(self) -> list[Claim] | None:
-        """A whole batch; nothing after a quiet while; None when the process is to stop."""
+        """A whole batch; an empty one after QUIET_SECONDS; None when the process is asked to stop."""
         return self._bridge.call(self._fill) if self._ranks.is_primary else None
 
     async def _fill(self) -> list[Claim] | None:
@@ -150,7 +154,7 @@ class Feed:
         while not self._bridge.is_stopping:
             remaining = deadline - anyio.current_time()
             if remaining <= 0 or await is_pinned(self._store, self._bridge, remaining):
-                await self._give_back()
+                await self._release_buffer()
                 return []
             await self._claim()
             if len(self._buffer) >= self._groups_per_batch:
@@ -165,12 +169,12 @@ class Feed:
             await self._store.set_training({"closed": 0})
 
     async def _close(self) -> None:
-        """A group that opened from now until the next policy is served would be stale from its first token."""
+        """Synchronous training admits no new group until the next policy is served: it would be stale from its first token."""
         if self._staleness.is_synchronous:
             await self._store.set_training({"closed": 1})
 
     async def _drop_stale(self) -> None:
-        """Judge again what was claimed for an earlier batch, one by one: another lease may be lost."""
+        """Judge again groups that were claimed for an earlier batch, one by one: some leases may be lost."""
         for claim in self._buffer.claims:
             if self._staleness.is_stale(claim, self.version):
                 with suppress(ClaimLost):
@@ -179,15 +183,15 @@ class Feed:
                     )
                 self._forget([claim.group_id])
 
-    async def _give_back(self) -> None:
-        """Hold nothing over a quiet while: training may be paused, and what is claimed cannot be deleted."""
+    async def _release_buffer(self) -> None:
+        """Hold nothing while no batch comes together: training may be paused, and claimed groups cannot be deleted."""
         ids = [claim.group_id for claim in self._buffer.claims]
         if ids:
             await self._store.release(self.owner, ids)
             self._forget(ids)
 
     async def _claim(self) -> None:
-        """Claim what the buffer has room for."""
+        """Claim as many groups as the buffer has room for."""
         claims = await self._store.claim(
             self.owner,
             groups=self._buffer.room,
@@ -206,12 +210,12 @@ class Feed:
         await self._store.discard(self.owner, ids, reason=DiscardReason.NO_SIGNAL)
         self._num_replaced += len(ids)
         self._report.replaced(len(ids))
-        await self._claim()  # others may be ready, of which nobody will tell again
+        await self._claim()  # other ready groups may cause no further signal
 
     async def _keep_alive(self) -> None:
-        """Renew leases three times per lease; show observers that a trainer is here.
+        """Renew leases three times per lease; send a heartbeat.
 
-        A batch still being gathered does without what was lost; one being trained is refused by `ack`.
+        A group with a lost lease is left out of a batch that is still gathered; if it is being trained, `ack` refuses the batch.
         """
         while True:
             try:
@@ -229,7 +233,7 @@ class Feed:
 
 
 async def is_pinned(store: Store, bridge: AsyncBridge, patience_seconds: float) -> bool:
-    """Whether an operator's pin holds training up, after waiting so long for its end.
+    """Whether an operator's pin stops training, after waiting at most `patience_seconds` for its end.
 
     While another policy is served than the one being trained, episodes belong to another lineage.
     """

@@ -1,7 +1,7 @@
 """The replay buffer: groups held under lease until a batch takes them.
 
-Every group trains once, so an order only decides which of them grow stale. Drawing by priority is prioritized experience replay
-(1511.05952) without repetition: it prefers groups whose rewards differ, and weighs what it prefers down again.
+Every group trains once, so the order only decides which groups become stale. Drawing by priority is prioritized experience replay
+(1511.05952) without repetition: groups whose rewards differ are preferred, and get smaller weights to correct for it.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ Order = Literal["oldest", "priority"]
 
 PRIORITY_EXPONENT = 0.6  # 1511.05952, table 3: the proportional variant
 CORRECTION_EXPONENT = 0.4
-LEAST_PRIORITY = 0.1  # of the highest: a group without a signal is drawn too, only later
+LEAST_PRIORITY = 0.1  # of the highest: a group without a signal is drawn too, but later
 
 
 class ReplayBuffer:
@@ -49,7 +49,7 @@ class ReplayBuffer:
             self._claims.pop(group_id, None)
 
     def take(self, count: int) -> list[Claim]:
-        """Remove and return so many groups; those drawn by priority carry the weight that corrects for it."""
+        """Remove and return `count` groups; groups drawn by priority have the weight that corrects for it."""
         waiting = self.claims
         if self._order == "oldest" or count == len(waiting):
             taken = waiting[:count]
@@ -78,14 +78,14 @@ def draw_chances(claims: Sequence[Claim]) -> NDArray[np.float64]:
 
 
 def correction_weights(chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N x P)^-beta, over the largest of them: at most 1, less for what is preferred."""
+    """(N x P)^-beta, divided by the largest: at most 1, smaller for preferred groups."""
     weights = (len(chances) * chances) ** -CORRECTION_EXPONENT
     scaled: NDArray[np.float64] = weights / weights.max()
     return scaled
 
 
 def _spread(claim: Claim) -> float:
-    """A group of one has no mean of its own to differ from; it counts by its reward."""
+    """A group of one has no mean to differ from; its spread is its reward."""
     rewards = np.array([episode.rewards.total for episode in claim.episodes])
     center = rewards.mean() if len(rewards) > 1 else 0.0
     return float(np.abs(rewards - center).mean())

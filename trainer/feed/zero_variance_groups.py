@@ -1,4 +1,4 @@
-"""Dynamic sampling (DAPO 2503.14476): groups that teach nothing make room for others."""
+"""Dynamic sampling (DAPO 2503.14476): groups of equal rewards are replaced by others."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from trainer.algorithms import dynamic_sampling
 
 
 def zero_variance_groups(claims: Sequence[Claim]) -> list[Claim]:
-    """Those of two or more whose rewards all agree, as the environment gave them: shaping would make them look alive.
+    """Groups of two or more whose rewards are equal before shaping, which could make them differ.
 
-    A group of one has no spread to judge; the running baseline may yet make something of it.
+    A group of one has no spread; the running baseline may still give it an advantage.
     """
     return [claim for claim in claims if len(claim.episodes) > 1 and not _has_spread(claim)]
 

@@ -1,12 +1,12 @@
-"""What can be wrong with a learner's inputs; each is raised before a weight is touched.
+"""Errors in the inputs of a learner; each is raised before any weight is changed.
 
 LearnerError
-├── ModelNotSupported   the architecture, or an option of it, has no map
-├── LoraNotSupported    the adapters asked for cannot be had on this model
-├── ImagesNotSupported  a sequence shows images to models that read text
+├── ModelNotSupported   the architecture, or one of its options, is not implemented
+├── LoraNotSupported    this model cannot have the requested adapters
+├── ImagesNotSupported  a sequence contains images, and the learner reads text only
 ├── WeightsMismatch     the weight files and the model disagree
-├── CheckpointError     the checkpoint is unfinished, damaged or of another model
-└── LayoutError         the processes cannot be arranged as asked
+├── CheckpointError     the checkpoint is incomplete, damaged or of another model
+└── LayoutError         the processes cannot be arranged in the requested layout
 """
 
 

@@ -7,7 +7,7 @@ from trainer.learner.errors import LayoutError
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Sizes of the parallel dimensions; data parallelism takes the processes that remain."""
+    """Sizes of the parallel dimensions; data parallelism uses the remaining processes."""
 
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
@@ -17,7 +17,7 @@ class Layout:
     distributed_optimizer: bool = True  # optimizer state is split over the data-parallel ranks
 
     def data_parallel(self, world_size: int) -> int:
-        """How many copies of the model `world_size` processes make; LayoutError if they make none."""
+        """How many copies of the model `world_size` processes hold; LayoutError if they cannot hold whole copies."""
         model_size = self.tensor_parallel * self.pipeline_parallel * self.context_parallel
         if model_size < 1 or world_size % model_size:
             raise LayoutError(
@@ -32,8 +32,8 @@ class Layout:
 
     @property
     def expert_tensor_parallel(self) -> int:
-        """Processes per expert. Experts of one process are split like all layers: Megatron 0.16 sums their gradients wrongly
-        otherwise. Experts spread over processes are whole.
+        """Processes per expert. Without expert parallelism experts are split like all layers, because Megatron 0.16 sums
+        their gradients wrongly otherwise; with it each expert is whole.
         """
         return self.tensor_parallel if self.expert_parallel == 1 else 1
 

@@ -1,8 +1,7 @@
-"""What low-rank adaptation is asked for.
+"""The settings of low-rank adaptation.
 
-The projections have PEFT's names, and each has factors of its own even where Megatron computes several in one product. So
-what trains is exactly what a PEFT adapter of the same rank would, any subset of projections can be chosen, and an export
-changes no number; factors shared within a product would be fewer, and no PEFT adapter could be read back into them.
+The projections have PEFT's names. Each has factors of its own even if a backend computes several projections in one product:
+the same numbers train as in a PEFT adapter of that rank, any subset of projections can be chosen, and an export changes no number.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """LoRA (2106.09685): y = W x + alpha / rank * B A dropout(x), of which only A and B train."""
+    """LoRA (2106.09685): y = W x + alpha / rank * B A dropout(x), only A and B train."""
 
     rank: int
     alpha: float
@@ -27,6 +26,6 @@ class Lora:
 
     @property
     def shape(self) -> dict[str, object]:
-        """What two learners must have in common to continue each other."""
+        """What a checkpoint and the learner that loads it must have in common."""
         targets = sorted(self.target_modules)
         return {"rank": self.rank, "alpha": self.alpha, "target_modules": targets}

@@ -1,7 +1,7 @@
-"""What the learner consumes: packed microbatches, and the batch of one optimizer step.
+"""The learner's input: packed microbatches, and the batch of one optimizer step.
 
-Index t of every per-token tensor speaks about token t itself, never about token t+1.
-A batch is global: every process holds the same one and the learner takes this process's share.
+Index t of every per-token tensor is about token t itself, never about token t+1.
+A batch is global: every process holds the same one and the learner uses this process's share.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from trainer.learner.paths import Path, length, paths
 class Microbatch:
     """Sequences packed end to end; sequence i is tokens[cu_seqlens[i] : cu_seqlens[i + 1]].
 
-    A sequence may continue the beginning of an earlier one instead of repeating it, which makes trees:
+    A sequence may continue the beginning of an earlier one instead of repeating it, which makes a tree:
     [1 2 3 4] and [1 2 5]  ->  tokens [1 2 3 4 5], cu_seqlens [0 4 5], parents [-1 1].
 
     The loss of a step is the sum over its tokens of `weights` times the token's loss, so the
-    weights carry the global denominator and a split into microbatches changes nothing.
+    weights contain the global denominator and the split into microbatches changes nothing.
     """
 
     tokens: Tensor  # int64 [T]
@@ -40,12 +40,16 @@ class Microbatch:
     )
     flags: Tensor | None = None  # int32 [T], OutputFlags of each token; None is none
     staleness: Tensor | None = None  # int32 [T], training version minus the token's own; None is 0
-    reference_logprobs: Tensor | None = None  # float32 [T], where a KL is wanted
+    reference_logprobs: Tensor | None = None  # float32 [T], if the loss has a KL term
     values: Tensor | None = None  # float32 [T], a critic's, of the state before each token
-    returns: Tensor | None = None  # float32 [T], what it should have said
-    kept: Tensor | None = None  # bool [T], what a rule over the whole step lets train; None is all
-    asks_behind: bool = False  # for the states behind the action tokens, not those before them
-    # int64 [S], the token that each sequence continues, -1 where it begins anew; None: all do
+    returns: Tensor | None = None  # float32 [T], the critic's targets
+    kept: Tensor | None = (
+        None  # bool [T], False: a rule over the whole step masks the token; None is all True
+    )
+    reads_after: bool = (
+        False  # outputs are read from the state after each action token, not before it
+    )
+    # int64 [S], the token that each sequence continues, -1 for a root; None: all are roots
     parents: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -60,7 +64,7 @@ class Microbatch:
         ):
             assert getattr(self, field).shape == self.tokens.shape, field
         assert self.parents is None or (self.parents < starts).all()
-        # Nothing comes before the first token of a tree that could have predicted it.
+        # The first token of a tree has no predecessor that could predict it.
         assert not self.action_mask[self.predecessors < 0].any()
 
     @property
@@ -73,11 +77,11 @@ class Microbatch:
 
     @property
     def predecessors(self) -> Tensor:
-        """int64 [T], the token before each, by whose hidden state it is predicted; negative where there is none.
+        """int64 [T], the token whose hidden state the outputs of each token are read from; negative if there is none.
 
-        Of one that asks for what is behind, each token itself.
+        It is the token before, and the token itself with `reads_after`.
         """
-        if self.asks_behind:
+        if self.reads_after:
             return torch.arange(self.num_tokens, device=self.tokens.device)
         before = torch.arange(-1, self.num_tokens - 1, device=self.tokens.device)
         starts = self.cu_seqlens[:-1].long()
@@ -87,7 +91,7 @@ class Microbatch:
 
     @property
     def paths(self) -> list[Path]:
-        """The way from the root to the end of each sequence."""
+        """The path from the root to the end of each sequence."""
         parents = [-1] * self.num_sequences if self.parents is None else self.parents.tolist()
         return paths(self.cu_seqlens.tolist(), parents)
 
@@ -101,9 +105,9 @@ class Microbatch:
             action_mask=torch.zeros_like(self.action_mask), weights=torch.zeros_like(self.weights)
         )
 
-    def behind(self, tokens: Tensor) -> Self:
-        """The same sequences, asked for the states behind these tokens (bool [T]) alone."""
-        return dataclasses.replace(self, action_mask=tokens, asks_behind=True)
+    def after(self, tokens: Tensor) -> Self:
+        """The same sequences, to read the states after these tokens (bool [T]) only."""
+        return dataclasses.replace(self, action_mask=tokens, reads_after=True)
 
     def to(self, device: torch.device) -> Self:
         """The same microbatch with every tensor on the device."""
@@ -116,7 +120,7 @@ class Microbatch:
 
 @dataclass(frozen=True, slots=True)
 class TrainBatch:
-    """The microbatches of one optimizer step, over all data-parallel ranks."""
+    """The microbatches of one optimizer step, for all data-parallel ranks."""
 
     microbatches: tuple[Microbatch, ...]
 
@@ -126,18 +130,18 @@ class TrainBatch:
 
     @property
     def num_row_tokens(self) -> int:
-        """What `num_tokens` would be if every sequence repeated what it continues."""
+        """What `num_tokens` would be if every sequence repeated the tokens that it continues."""
         return sum(length(path) for microbatch in self.microbatches for path in microbatch.paths)
 
     def share(self, rank: int, ranks: int) -> list[Microbatch]:
-        """Every n-th microbatch, filled up with one that trains nothing: all ranks have as many, as their collectives need."""
+        """Every n-th microbatch, padded with blank ones: collectives need the same number on all ranks."""
         assert self.microbatches, "nothing to train on"
         own = self.microbatches[rank::ranks]
         missing = -(-len(self.microbatches) // ranks) - len(own)
         return [*own, *[self.microbatches[0].blank()] * missing]
 
     def with_proximal_logprobs(self, logprobs: Sequence[Tensor]) -> "TrainBatch":
-        """The batch with what `Learner.logprobs` returned for it filled in."""
+        """The batch with the logprobs that `Learner.logprobs` returned for it."""
         return self.replace("proximal_logprobs", logprobs)
 
     def replace(self, field: str, tensors: Sequence[Tensor]) -> "TrainBatch":

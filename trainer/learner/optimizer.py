@@ -10,8 +10,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 class OptimizerSettings:
     """AdamW (1711.05101); norms and biases are not decayed.
 
-    Step k of w warm-up steps has k/w of the learning rate; after them it falls from the whole to
-    `minimum_ratio` of it, reached at step `decay_steps`, unless the schedule is constant.
+    Step k of w warm-up steps has k/w of the learning rate. After the warm-up a constant schedule keeps the full rate; the others
+    decay it to `minimum_ratio` of it at step `decay_steps`.
     """
 
     learning_rate: float

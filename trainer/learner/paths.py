@@ -1,19 +1,19 @@
-"""How the sequences of a microbatch hang together: each is the end of a path from a root."""
+"""The trees of a microbatch: each sequence is the end of a path from a root."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
-# (sequence, how many tokens at its start), from the root on; the last piece is the sequence itself, whole.
+# (sequence, number of tokens from its start) for each part, root first; the last part is the whole sequence itself.
 Path = list[tuple[int, int]]
 
-# How many times larger its rows must be for a tree to be used. A row joins one if it leaves that much of itself to it,
-# so that strangers which share a few tokens stay apart. A tree costs nothing beside its tokens: `tests/bench/trees.py`
-# finds a step 1.1 times as fast where they are 1.1 times fewer.
+# A tree is used if its rows have at least this many times its tokens; a row joins a tree if the shared part saves that
+# much, so unrelated rows with a few common tokens stay apart. A tree costs nothing but its tokens: in
+# `tests/bench/trees.py` a step with 1.1 times fewer tokens is 1.1 times faster.
 MIN_SAVING = 1.1
 
 
 def paths(bounds: Sequence[int], parents: Sequence[int]) -> list[Path]:
-    """The path of every sequence; `parents` are the tokens they continue, -1 where one begins anew.
+    """The path of every sequence; `parents` are the tokens they continue, -1 for a root.
 
     bounds [0 4 6 7], parents [-1 1 5]  ->  [(0, 4)], [(0, 2) (1, 2)], [(0, 2) (1, 2) (2, 1)]
     """
@@ -28,5 +28,5 @@ def paths(bounds: Sequence[int], parents: Sequence[int]) -> list[Path]:
 
 
 def length(path: Path) -> int:
-    """How many tokens a path has."""
+    """The number of tokens on a path."""
     return sum(tokens for _, tokens in path)

@@ -2,6 +2,6 @@
 
 import warnings
 
-# Megatron says at every import, and once per run about its own optimizer, that it goes without Apex and Transformer
-# Engine. `platform.py` chose that; who started the trainer can do nothing about it.
+# Megatron warns at every import, and once about its optimizer, that Apex and TransformerEngine are missing. `platform.py`
+# handles that, and the user can do nothing about it.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"megatron\.")

@@ -1,4 +1,4 @@
-"""What config.json says about a model, read strictly: an option we would get wrong is refused, not ignored."""
+"""A model's config.json, read strictly: an option that is not implemented is refused, not ignored."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from trainer.learner.errors import ModelNotSupported
 
 @dataclass(frozen=True, slots=True)
 class Llama3Rope:
-    """The frequency scaling that Llama 3.1 and later were trained with."""
+    """The frequency scaling of Llama 3.1 and later."""
 
     factor: float
     low_frequency_factor: float
@@ -32,7 +32,7 @@ class Llama3Rope:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """The feed-forward part of every layer, where it is a mixture."""
+    """The mixture of experts in the feed-forward part of every layer."""
 
     count: int
     per_token: int

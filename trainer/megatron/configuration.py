@@ -1,4 +1,4 @@
-"""An architecture and a layout in Megatron's terms: the configuration of its transformer, and whether the two fit."""
+"""Megatron's configuration for an architecture in a layout, and a check that the two fit."""
 
 from typing import Any
 
@@ -56,15 +56,15 @@ def transformer_config(
         **_RECOMPUTE_OPTIONS[recompute],
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
-        # The weights come from files; Megatron marks how they are split while it "initializes" them.
-        init_method=_leave,
-        output_layer_init_method=_leave,
-        embedding_init_method=_leave,
+        # The weights come from files, but Megatron marks how they are split during initialization.
+        init_method=_unchanged,
+        output_layer_init_method=_unchanged,
+        embedding_init_method=_unchanged,
         use_cpu_initialization=not platform.has_cuda(),
         # Packed microbatches differ in length; Megatron ties this to the all-to-all dispatcher, also in a dense model.
         variable_seq_lengths=True,
         moe_token_dispatcher_type="alltoall",  # noqa: S106 - no password
-        # The batch's weights carry the denominator: gradients are sums, and nothing divides them.
+        # The batch's weights contain the denominator: gradients are sums and must not be divided.
         calculate_per_token_loss=True,
         finalize_model_grads_func=lambda model, _num_tokens, **options: finalize_model_grads(
             model, None, **options
@@ -72,7 +72,7 @@ def transformer_config(
         deallocate_pipeline_outputs=True,
         apply_rope_fusion=True,
         bias_activation_fusion=True,
-        # Kernels that only Apex or TransformerEngine has.
+        # Kernels of Apex and TransformerEngine only.
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=False,
         persist_layer_norm=False,
@@ -82,8 +82,8 @@ def transformer_config(
 
 
 def _expert_options(experts: Experts | None, layout: Layout) -> dict[str, Any]:
-    """No loss balances the load of the experts, which would pull the policy away from what it sampled with; the router's
-    logits have the precision of the model, as in SGLang.
+    """There is no load-balancing loss: it would move the policy away from the one that sampled. The router's logits have the
+    precision of the model, as in SGLang.
     """
     if experts is None:
         return {}
@@ -100,15 +100,15 @@ def _expert_options(experts: Experts | None, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _leave(weight: Tensor) -> Tensor:
+def _unchanged(weight: Tensor) -> Tensor:
     return weight
 
 
 def check_fits(architecture: Architecture, layout: Layout) -> None:
-    """Raise LayoutError unless the model can be spread so."""
+    """Raise LayoutError if the model cannot be spread in this layout."""
     if layout.context_parallel > 1 and platform.has_transformer_engine():
         raise LayoutError(
-            "context_parallel shares tokens in a way that TransformerEngine's attention does not know; "
+            "context_parallel splits sequences in a way that TransformerEngine's attention does not support; "
             "leave it at 1, or uninstall transformer_engine"
         )
     experts = architecture.experts

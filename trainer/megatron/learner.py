@@ -76,7 +76,7 @@ class MegatronLearner:
         self.close()
 
     def close(self) -> None:
-        """A process that was in the job before this learner stays in it."""
+        """A process that had joined the job before this learner was made stays in it."""
         self._checkpoint_writer.close()
         self._membership.leave()
 

@@ -1,4 +1,4 @@
-"""What learns together: the policy, and beside it a critic where the algorithm has one."""
+"""The models that train together: the policy, and a critic if the algorithm has one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """What both are made from; they differ in their heads, and in the adapters that only the policy may have."""
+    """How to make both; they differ in their heads, and only the policy may have adapters."""
 
     model_dir: Path
     architecture: Architecture

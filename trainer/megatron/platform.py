@@ -1,8 +1,8 @@
 """The one file that knows whether this machine has a GPU.
 
 With CUDA it picks NCCL and, where installed, TransformerEngine. Without, it picks gloo and replaces the
-few places where Megatron-Core 0.16 names a CUDA device; all else is the GPU code. Each replacement is a
-row of `patches()`, and `install` refuses to run when upstream has moved one.
+few places where Megatron-Core 0.16 names a CUDA device; all other code is the GPU code. Each replacement is a
+row of `patches()`, and `install` raises an error if upstream has moved one.
 """
 
 import importlib
@@ -30,7 +30,7 @@ def has_transformer_engine() -> bool:
 
 
 def can_branch() -> bool:
-    """Whether sequences may continue each other; TransformerEngine's attention has no mask for it."""
+    """Whether sequences may form trees; TransformerEngine's attention has no mask for it."""
     return not has_transformer_engine()
 
 
@@ -52,7 +52,7 @@ def install(local_rank: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One name of torch or Megatron that means CUDA, and what it means here."""
+    """A name of torch or Megatron that assumes CUDA, and its replacement."""
 
     owner: Any
     name: str
@@ -82,7 +82,7 @@ def patches() -> Iterator[Patch]:
 
 
 def _fused_kernels() -> Iterator[Patch]:
-    """Ours take the place of TransformerEngine's, so that Megatron takes the path it takes with them."""
+    """Our kernels replace TransformerEngine's, so that Megatron runs the same code as with them."""
     rope = importlib.import_module("megatron.core.models.common.embeddings.rope_utils")
     optimizer = importlib.import_module("megatron.core.optimizer")
     distributed = importlib.import_module("megatron.core.optimizer.distrib_optimizer")
@@ -107,7 +107,7 @@ def _devices_and_streams() -> Iterator[Patch]:
 
 
 def _random_state() -> Iterator[Patch]:
-    """Megatron's tracker of random states works on the CPU generator instead."""
+    """Megatron's tracker of random states uses the CPU generator."""
     random = importlib.import_module("megatron.core.tensor_parallel.random")
     yield Patch(torch.cuda, "get_rng_state", lambda *_, **__: torch.get_rng_state())
     yield Patch(torch.cuda, "manual_seed", torch.default_generator.manual_seed)
@@ -116,7 +116,7 @@ def _random_state() -> Iterator[Patch]:
 
 
 def _literal_devices() -> Iterator[Patch]:
-    """Modules that spell device="cuda" see a torch whose factories know better."""
+    """Modules with a literal device="cuda" get a torch whose factories replace it by the CPU."""
     replacement = _torch_without_cuda()
     for module in (
         "dist_checkpointing.exchange_utils",
@@ -146,14 +146,14 @@ def _linear() -> Iterator[Patch]:
 
 
 def _activation() -> Iterator[Patch]:
-    """Megatron's own is compiled at first use, which on a CPU takes a C++ compiler."""
+    """Megatron's own is compiled at first use, which needs a C++ compiler on a CPU."""
     mlp = importlib.import_module("megatron.core.transformer.mlp")
     yield Patch(mlp, "bias_swiglu_impl", fused.swiglu)
     yield Patch(mlp, "weighted_bias_swiglu_impl", fused.weighted_swiglu)
 
 
 def _collectives() -> Iterator[Patch]:
-    """Gloo copies a whole buffer onto itself where a process is alone in its group."""
+    """Gloo copies a whole buffer onto itself if a process is alone in its group; skip that."""
     buffers = importlib.import_module("megatron.core.distributed.param_and_grad_buffer")
     gather, scatter = (
         torch.distributed.all_gather_into_tensor,
@@ -167,7 +167,7 @@ def _mixture_of_experts() -> Iterator[Patch]:
     utils = importlib.import_module("megatron.core.transformer.moe.moe_utils")
     dispatcher = importlib.import_module("megatron.core.transformer.moe.token_dispatcher")
     router = importlib.import_module("megatron.core.transformer.moe.router")
-    # Compiled at first use, to balance loads, which we do not.
+    # Compiled at first use, and only needed to balance loads, which we do not.
     yield Patch(router.TopKRouter, "_apply_expert_bias", _ignore)
     yield Patch(utils, "maybe_move_tensor_to_cpu", _to_host)
     yield Patch(dispatcher, "maybe_move_tensor_to_cpu", _to_host)
@@ -185,7 +185,7 @@ def _unless_alone(collective: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _InertStream:
-    """A CUDA stream, event or stream context on a machine where everything is in order anyway."""
+    """A CUDA stream, event or stream context on a CPU, where operations run in order."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -197,7 +197,7 @@ class _InertStream:
         pass
 
     def __getattr__(self, _: str) -> Callable[..., Self]:
-        """Any method; what a stream records is an event, and this is as good a one as any."""
+        """Any method returns the object itself, which also serves as the event that a stream records."""
         return lambda *_, **__: self
 
 

@@ -1,4 +1,4 @@
-"""The processes of one training job: as many as torchrun started, or this one alone."""
+"""The processes of one training job: those that torchrun started, or this one alone."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from trainer.megatron import platform
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What this process opened on its way into the job, and so will close."""
+    """What this process opened when it joined the job, and closes when it leaves."""
 
     joined: bool
     arranged: bool
@@ -27,7 +27,7 @@ class Membership:
 
 
 def enter(layout: Layout, seed: int) -> Membership:
-    """Join the job and arrange its processes, where nobody in this process has done so before."""
+    """Join the job and arrange its processes, unless this process has done so before."""
     platform.install(int(os.environ.get("LOCAL_RANK", "0")))
     layout.data_parallel(int(os.environ.get("WORLD_SIZE", "1")))
     joined = not torch.distributed.is_initialized()
@@ -65,4 +65,4 @@ def _check_arrangement(layout: Layout) -> None:
         "expert": parallel_state.get_expert_model_parallel_world_size(),
     }
     if any(getattr(layout, f"{name}_parallel") != size for name, size in sizes.items()):
-        raise LayoutError(f"this process already works in a layout of {sizes}")
+        raise LayoutError(f"this process already has a layout of {sizes}; use the same one")

@@ -72,7 +72,7 @@ def values_behind(batch: Batch, learner: Learner) -> Tensor | None:
         return None
     is_asked = torch.zeros(len(played.outputs)).index_fill(0, cut, 1.0)
     asking = zip(batch.train.microbatches, batch.of_microbatches(is_asked), strict=True)
-    questions = TrainBatch(tuple(part.behind(asked.bool()) for part, asked in asking))
+    questions = TrainBatch(tuple(part.after(asked.bool()) for part, asked in asking))
     return batch.of_tokens(learner.values(questions))
 
 

@@ -1,7 +1,7 @@
-"""The policies that held-out episodes found best, which are kept however old they are.
+"""The policies with the best held-out rewards, which are kept on disk whatever their age.
 
-The ledger is asked anew each time, so that nothing is forgotten by a crash. Weights that are gone take no place: of those on disk
-the best stay, and a version that was scored only after its age had deleted it stays deleted.
+The ledger is read each time, so a crash loses nothing. Only versions on disk are ranked: a version that was deleted before it was
+evaluated does not come back and uses no place.
 """
 
 import logging
@@ -25,24 +25,24 @@ class BestPolicies:
         self._project = project
         self._kept = kept
         self._min_episodes = min_episodes
-        self._seen = self._look()
+        self._last_known = self._read()
 
     def among(self, versions: Collection[int]) -> frozenset[int]:
-        """Those of these versions to keep."""
+        """The best of these versions, at most `kept`."""
         order = ranked(self._evaluations(), min_episodes=self._min_episodes)
         return frozenset([version for version in order if version in versions][: self._kept])
 
     def evaluated(self) -> frozenset[int]:
-        """Versions that anything was ever heard of; they have been served, whatever Redis remembers."""
+        """All versions with evaluations. They have been served, even if Redis has lost its data."""
         return frozenset(each.version for each in self._evaluations())
 
     def _evaluations(self) -> list[Evaluation]:
-        """Training does not wait for SQL: without it, what it said last."""
+        """Training does not wait for SQL: if it is down, the last known evaluations."""
         try:
-            self._seen = self._look()
+            self._last_known = self._read()
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", extra={"error": str(error)})
-        return self._seen
+        return self._last_known
 
-    def _look(self) -> list[Evaluation]:
+    def _read(self) -> list[Evaluation]:
         return self._bridge.call(self._ledger.evaluations, self._project)

@@ -1,4 +1,4 @@
-"""Checkpoints of the learner: the last few, each whole, each naming the policy version its weights are."""
+"""Checkpoints of the learner: the last few, each complete, each with the policy version of its weights."""
 
 import shutil
 from concurrent.futures import Future
@@ -12,7 +12,7 @@ from trainer.learner.learner import Learner
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the trainer must remember besides the learner's own state."""
+    """The trainer's state in a checkpoint, beside the learner's."""
 
     version: int = 0  # the policy whose weights the learner holds
     baseline: RunningBaseline = field(default_factory=RunningBaseline)
@@ -20,7 +20,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """A checkpoint in the making."""
+    """A checkpoint that is being written."""
 
     written: Future[None]
     steps: int
@@ -28,29 +28,29 @@ class _Writing:
 
 
 class Checkpoints:
-    """`<directory>/step00000020`; a name that is anything else is unfinished and nobody's business."""
+    """`<directory>/step00000020`; other names are unfinished checkpoints and are ignored."""
 
     def __init__(self, directory: Path, *, every_steps: int, keep: int) -> None:
         self._directory = directory
         self._every_steps = every_steps
         self._keep = keep
-        self._steps: int | None = None  # of the last that was written or restored
+        self._steps: int | None = None  # of the last checkpoint that was written or restored
         self._writing: _Writing | None = None
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint, or None."""
+        """The newest complete checkpoint, or None."""
         return max(self._all(), default=None, key=lambda path: path.name)
 
     def is_due(self, steps: int, *, before: int) -> bool:
-        """Whether a batch that took the learner from `before` to `steps` optimizer steps reached another multiple."""
+        """Whether a batch that took the learner from `before` to `steps` optimizer steps passed a multiple of `every_steps`."""
         return steps // self._every_steps > before // self._every_steps
 
     def has(self, steps: int) -> bool:
-        """Whether the last whole one is of so many steps; with none in the making it is the same on every rank."""
+        """Whether the last complete checkpoint is of this step; the same on every rank while none is being written."""
         return steps == self._steps
 
     def begin(self, learner: Learner, progress: Progress) -> None:
-        """Write one while training goes on; every rank calls it, after the `finish` of the one before."""
+        """Write a checkpoint in the background; every rank calls it, after the `finish` of the previous one."""
         assert self._writing is None
         path = self._directory / f"step{learner.steps:08d}"
         written: Future[None] = Future()
@@ -62,16 +62,16 @@ class Checkpoints:
 
     @property
     def is_begun(self) -> bool:
-        """Whether there is something to `finish`."""
+        """Whether a checkpoint waits for `finish`."""
         return self._writing is not None
 
     @property
     def is_written(self) -> bool:
-        """Whether there is, and it need not be waited for."""
+        """Whether `finish` would return at once."""
         return self._writing is not None and self._writing.written.done()
 
     def finish(self) -> Progress:
-        """Wait for what was begun; what it remembers."""
+        """Wait until the checkpoint is written, and return its progress."""
         assert self._writing is not None
         writing, self._writing = self._writing, None
         writing.written.result()
@@ -79,13 +79,13 @@ class Checkpoints:
         return writing.progress
 
     def prune(self, learner: Learner, *, pinned: frozenset[int]) -> None:
-        """Delete the oldest beyond those kept, but none of a pinned policy; for rank 0."""
+        """Delete all but the newest `keep` checkpoints and those of pinned policies; rank 0 calls it."""
         for old in sorted(self._all())[: -self._keep]:
             if _version_of(old, learner) not in pinned:
                 shutil.rmtree(old)
 
     def restore(self, learner: Learner) -> Progress | None:
-        """Bring the learner back to the newest checkpoint; None if there is none."""
+        """Load the newest checkpoint into the learner; None if there is none."""
         path = self.latest()
         if path is None:
             return None
@@ -108,7 +108,7 @@ class Checkpoints:
 
 
 def _version_of(checkpoint: Path, learner: Learner) -> object:
-    """The policy whose weights it holds; None if it is damaged."""
+    """The policy version of its weights; None if the checkpoint is damaged."""
     try:
         return learner.saved_state(checkpoint)["version"]
     except CheckpointError:

@@ -1,11 +1,11 @@
-"""Making a policy exist, and making the engines serve it, in an order that survives death on any line.
+"""Writes, records and serves a policy, in an order that is safe if the process dies on any line.
 
-    write     the directory appears whole under a new version      died after: nobody knows it; removed at the next start
-    ack       trained episodes and policy, one store transaction   died after: engines lag; they are reconciled at the next start
+    write     a complete directory appears under a new version     died after: it is not recorded; removed at the next start
+    ack       trained episodes and policy, one store transaction   died after: engines are behind; reconciled at the next start
     swap      engines that do not serve the recorded policy load it
 
-Recording comes BEFORE the swap, so that no engine ever samples under a version the store has not heard of. A disk that is full
-holds up training, with an alert and growing waits, and nothing else: the engines go on serving what they have.
+Recording comes BEFORE the swap, so that no engine samples under a version that the store does not know. A full disk
+stops training only, with an alert and growing waits: the engines continue to serve their policy.
 """
 
 import itertools
@@ -66,7 +66,7 @@ class Publisher:
         self._policies_kept = policies_kept
 
     def adopt_starter(self, model_dir: Path) -> Policy:
-        """Record the model we start from as version 0."""
+        """Record the model that training starts from as version 0."""
         policy: Policy | None = None
         if self._ranks.is_primary:
             policy = self._policies.adopt(model_dir, created=int(time.time()))
@@ -76,7 +76,7 @@ class Publisher:
         return policy
 
     def write(self, learner: Learner, *, parent: int) -> Policy:
-        """Export the learner's weights under a new version; retried until the disk takes them."""
+        """Export the learner's weights under a new version; retry until the disk has space."""
         version = self._ranks.share(self._new_version(parent) if self._ranks.is_primary else 0)
         wait_seconds = 1.0
         while True:
@@ -89,14 +89,14 @@ class Publisher:
             wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
 
     def record(self, policy: Policy) -> None:
-        """Make it the current policy without having trained anything into it."""
+        """Make it the current policy, with no trained episodes."""
         if self._ranks.is_primary:
             self._bridge.call(self._store.record_policy, policy)
         if self._records is not None:
             self._records.policy(policy)
 
     def swap(self) -> None:
-        """Bring every engine to the policy the store says to serve; one that fails is reported and left behind."""
+        """Load the policy that the store says to serve into every engine; an engine that fails is reported and skipped."""
         if not self._ranks.is_primary:
             return
         swaps = self._bridge.call(self._swap)
@@ -110,20 +110,20 @@ class Publisher:
         self._policies.prune(keep=self._policies_kept, pinned=self.pinned())
 
     def is_best(self, version: int) -> bool:
-        """Whether held-out episodes put it among the best that are kept; the same answer on every rank."""
+        """Whether this version is among the best on held-out episodes; the same on every rank."""
         best = self._best_versions() if self._ranks.is_primary else frozenset()
         return self._ranks.share(version in best)
 
     def pinned(self) -> frozenset[int]:
-        """Versions that stay however old they are, as rank 0 knows: the best ones, and the one to be served."""
+        """Versions that are never deleted, for rank 0: the best ones, and the one to be served."""
         served = self._bridge.call(self._store.policy)
         pinned = frozenset() if served is None else frozenset({served.version})
         return pinned | self._best_versions()
 
     def remove_orphans(self, recorded: Policy) -> None:
-        """Delete what was written and never recorded; only a dead trainer leaves such.
+        """Delete policies that were written and not recorded, because a trainer died in between.
 
-        What was evaluated had been recorded, before Redis was emptied.
+        Evaluated versions are kept: they were recorded before Redis lost its data.
         """
         if not self._ranks.is_primary:
             return
@@ -134,7 +134,7 @@ class Publisher:
                 log.info("orphaned policy removed", extra={"version": version})
 
     def _new_version(self, parent: int) -> int:
-        """From the store's counter, past what an emptied Redis has forgotten: scores must not find another policy."""
+        """From the store's counter, and above all versions on disk and in the ledger, which a Redis without its data does not know."""
         evaluated = frozenset() if self._best is None else self._best.evaluated()
         newest = max([parent, *self._policies.versions(), *evaluated])
         while (version := self._bridge.call(self._store.next_version)) <= newest:
@@ -166,20 +166,20 @@ class Publisher:
         return await waiting(reconcile, self._engines, self._store) or []
 
     def _best_versions(self) -> frozenset[int]:
-        """Of those on disk."""
+        """The best versions on disk."""
         return frozenset() if self._best is None else self._best.among(self._policies.versions())
 
 
 def _write(directory: Path, learner: Learner, tensors: Tensors, factors: Tensors) -> None:
-    """The whole policy, which every engine can load, and beside it the adapter that made it, if one did."""
+    """The whole policy, which every engine can load, and beside it its adapter, if one trains."""
     write_weights(directory, tensors)
     if learner.lora is not None:
-        # In a directory of its own: a reader of the policy would take it for the policy's weights.
+        # In a directory of its own: otherwise a reader would take it for the policy's weights.
         (directory / ADAPTER).mkdir()
         write_adapter(directory / ADAPTER, factors, learner.lora, base_dir=learner.base_dir)
 
 
 def _take_part(*exports: Tensors) -> None:
-    """Every rank makes its share of each tensor, also of those that nobody keeps."""
+    """Consume the tensors: making each one is a collective call, also if it is not written."""
     for _ in itertools.chain(*exports):
         pass

@@ -1,8 +1,8 @@
-"""Where a trainer takes up its work: which weights it holds, and what has to be trained again.
+"""How a trainer resumes: which weights it holds, and which groups have to be trained again.
 
-A checkpoint may be older than the policy recorded last, because policies are published at every step and checkpoints are not. Then
-what was trained since is queued again, and the checkpoint's weights are published under a new version, so that engines serve what
-the next gradient is taken from and `trained` stays true of every episode that says so.
+A checkpoint may be older than the last recorded policy, because policies are published at every step and checkpoints are not. Then
+the groups that were trained since are queued again, and the checkpoint's weights are published under a new version. So engines
+serve the policy that trains next, and every episode with status `trained` is in its lineage.
 """
 
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger("trainer.resume")
 
 
 class Resumption:
-    """What is recorded, what is checkpointed, and how the two are brought together."""
+    """The recorded policy, the newest checkpoint, and which of the two training continues from."""
 
     def __init__(
         self, store: Store, bridge: AsyncBridge, checkpoints: Checkpoints, model_dir: Path
@@ -34,17 +34,19 @@ class Resumption:
             refuse_another_model(self._recorded, model_dir)
 
     def starting_weights(self) -> Path:
-        """What to build the learner from: the recorded policy, unless a checkpoint is about to replace the weights."""
+        """The directory to build the learner from: the recorded policy, or the base model if a checkpoint will replace the weights."""
         if self._recorded is None or self._checkpoints.latest() is not None:
             return self._model_dir
         return Path(self._recorded.path)
 
     def resume(self, learner: Learner, publisher: Publisher, ranks: Ranks) -> Progress:
-        """Bring learner, store and engines to one policy; returns what the loop goes on with."""
+        """Bring learner, store and engines to one policy; returns the progress that the loop starts with."""
         progress = self._checkpoints.restore(learner)
         if self._recorded is not None:
             publisher.remove_orphans(self._recorded)
-            publisher.record(self._recorded)  # a trainer that died after the ack told no ledger
+            publisher.record(
+                self._recorded
+            )  # a trainer that died after the ack has not written it to the ledger
         if progress is None:
             policy = self._recorded or publisher.adopt_starter(self._model_dir)
             progress = Progress(version=policy.version)
@@ -67,8 +69,14 @@ class Resumption:
 
 def refuse_another_model(recorded: Policy, model_dir: Path) -> None:
     """A project trains one model: new weights are published with the configuration of `model_dir`."""
-    ours, theirs = (Path(directory) / "config.json" for directory in (model_dir, recorded.path))
-    if ours.is_file() and theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
+    configured, trained = (
+        Path(directory) / "config.json" for directory in (model_dir, recorded.path)
+    )
+    if (
+        configured.is_file()
+        and trained.is_file()
+        and configured.read_bytes() != trained.read_bytes()
+    ):
         raise SettingsError(
             f"TURNGATE_MODEL_DIR: {model_dir} is another model than {recorded.path}, which this project "
             "trains; name that model, or another TURNGATE_PROJECT"

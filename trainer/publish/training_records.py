@@ -1,6 +1,6 @@
-"""What the trainer leaves for others to read: its state in the store, steps, policies and swaps in the ledger.
+"""What the trainer records: its state in the store; steps, policies and swaps in the ledger.
 
-Training does not wait for SQL: what the ledger would not take is kept, and written before the next thing.
+Training does not wait for SQL: records that could not be written are kept and written before the next one.
 """
 
 import logging
@@ -19,7 +19,9 @@ from trainer.async_bridge import AsyncBridge
 
 log = logging.getLogger("trainer.training_records")
 
-MOST_PENDING = 10_000  # a long outage loses the oldest bookkeeping, never memory
+MOST_PENDING = (
+    10_000  # in a long outage the oldest records are dropped, so that memory stays bounded
+)
 
 
 class TrainingRecords:
@@ -32,11 +34,11 @@ class TrainingRecords:
         self._last_step = time.monotonic()
 
     def policy(self, policy: Policy) -> None:
-        """A policy exists."""
+        """Record a policy."""
         self._write(partial(self._ledger.record_policy, self._project, policy))
 
     def step(self, step: int, policy: Policy, metrics: dict[str, float]) -> None:
-        """The batch that ended with this optimizer step made a policy; refused callers wait by its `step_seconds`."""
+        """Record the batch that ended with this optimizer step. Callers that are refused wait for `step_seconds` of it."""
         now = time.monotonic()
         state: dict[str, str | int | float] = {
             **metrics,
@@ -52,7 +54,7 @@ class TrainingRecords:
         self._write(partial(self._ledger.record_step, self._project, record))
 
     def swaps(self, swaps: Sequence[Swap]) -> None:
-        """Engines changed their policy."""
+        """Record which engines loaded a policy."""
         now = int(time.time())
         records = [
             SwapRecord(s.version, s.engine, s.gap_seconds, s.ok, s.error or "", now) for s in swaps

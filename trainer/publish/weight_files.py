@@ -27,7 +27,7 @@ def write_weights(
 ) -> None:
     """Write tensors as they come, in shards, so that no second copy of the model exists.
 
-    Takes all of them even when it fails, because every rank takes part in making each. Raises OSError.
+    All tensors are consumed even after an error, because making each one is a collective call. Raises OSError.
     """
     remaining = iter(tensors)
     try:
@@ -45,7 +45,9 @@ def _write_shards(directory: Path, tensors: Iterator[tuple[str, Tensor]], shard_
     for number, shard in enumerate(_shards(tensors, shard_bytes), start=1):
         name = f"model-{number:05d}.safetensors"
         save_file(shard, directory / name, metadata={"format": "pt"})
-        (directory / name).chmod(0o644)  # safetensors writes it for its owner only; engines read it
+        (directory / name).chmod(
+            0o644
+        )  # safetensors makes it readable for its owner only; engines read it
         index |= dict.fromkeys(shard, name)
         total += sum(tensor.nbytes for tensor in shard.values())
     if len(set(index.values())) == 1:

@@ -1,7 +1,7 @@
-"""Where else the numbers of a step go: TensorBoard's event files, Weights & Biases's offline runs.
+"""Other outputs for the numbers of a step: TensorBoard's event files, Weights & Biases's offline runs.
 
-Each is an optional extra, imported only where its setting names a directory. Neither opens a connection or wants an account;
-`wandb sync` uploads an offline run when its owner says so.
+Each is an optional extra, imported only if its setting names a directory. Neither opens a connection or needs an account;
+`wandb sync` uploads an offline run later.
 """
 
 import importlib.util
@@ -16,15 +16,15 @@ SECTION = "training"  # groups the charts
 
 class MetricWriter(Protocol):
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """The batch that ended with this optimizer step."""
+        """Write the numbers of the batch that ended with this optimizer step."""
 
     def close(self) -> None:
-        """Nothing follows."""
+        """Complete the files."""
 
 
 class TensorBoardWriter:
     def __init__(self, directory: Path, *, after_step: int = 0) -> None:
-        """What an earlier life wrote beyond `after_step`, where this one resumes, is taken back."""
+        """Training resumes at `after_step`: numbers of later steps, which an earlier process wrote, are hidden."""
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional extra
 
         self._events = SummaryWriter(str(directory), purge_step=after_step + 1)
@@ -39,7 +39,7 @@ class TensorBoardWriter:
 
 
 class WandbWriter:
-    """One offline run per life of the trainer; the group is what they share."""
+    """One offline run per trainer process; the runs of a project share a group."""
 
     def __init__(self, directory: Path, *, project: str) -> None:
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # read when it is imported
@@ -59,12 +59,12 @@ class WandbWriter:
         self._run.log({f"{SECTION}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
-        """The file is whole once the process that writes it has ended."""
+        """The file is complete when the process that writes it has ended."""
         self._run.finish()
         self._end_process()
 
 
 def ensure_installed(package: str) -> None:
-    """ValueError with the remedy where an optional extra, named like its package, is missing."""
+    """ValueError with the remedy if an optional extra, named like its package, is missing."""
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"{package} is not installed; pip install 'turngate[{package}]'")

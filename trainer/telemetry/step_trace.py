@@ -1,6 +1,6 @@
-"""What a step spends its time on: on SIGUSR1 the next batch is traced from its first forward pass to its last optimizer step.
+"""Profiling: after SIGUSR1 the next batch is traced from its first forward pass to its last optimizer step.
 
-The process that was asked writes its own trace, for Perfetto or chrome://tracing; one that was not asked pays nothing.
+A process that got the signal writes its own trace, for Perfetto or chrome://tracing; there is no cost without the signal.
 """
 
 import logging
@@ -24,7 +24,7 @@ class StepTrace:
 
     @contextmanager
     def of(self, step: int) -> Iterator[None]:
-        """Around the passes of a batch whose first step this is."""
+        """Trace the block if it was requested; `step` is the first optimizer step in it."""
         if not self._is_requested:
             yield
             return
@@ -35,7 +35,7 @@ class StepTrace:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             profiler.export_chrome_trace(str(path))
-        except OSError as error:  # the step is worth more than its trace
+        except OSError as error:  # training continues without the trace
             log.error("not traced", extra={"step": step, "error": str(error)})
         else:
             log.info("traced", extra={"step": step, "path": str(path)})

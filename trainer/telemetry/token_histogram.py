@@ -1,4 +1,4 @@
-"""A Prometheus histogram of tokens, told of a whole batch of them at once; the library's own takes one value per call."""
+"""A Prometheus histogram that observes all tokens of a batch at once; the library's own takes one value per call."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ class TokenHistogram(Collector):
         self, name: str, text: str, *, registry: CollectorRegistry, bounds: Sequence[float]
     ) -> None:
         self._name, self._text = name, text
-        self._bounds = torch.tensor(bounds, dtype=torch.float64)  # each belongs to what is below
+        self._bounds = torch.tensor(bounds, dtype=torch.float64)  # upper bounds, inclusive
         self._counts = torch.zeros(len(bounds) + 1, dtype=torch.int64)
         self._sum = 0.0
         registry.register(self)

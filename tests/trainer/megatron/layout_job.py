@@ -74,7 +74,7 @@ def create(model_dir: Path, layout: Layout, rank: int = 0, critics: int = 0) -> 
 def run(model_dir: Path, layout: Layout, extras: tuple[int, int], target: Path) -> None:
     with create(model_dir, layout, *extras) as learner:
         first = train(learner, steps=2)
-        learner.save(target.with_suffix(".checkpoint"), {"cursor": 7})
+        learner.begin_save(target.with_suffix(".checkpoint"), {"cursor": 7}).result()
         second = train(learner, steps=2)
         if learner.is_primary:
             torch.save((first, second), target.with_suffix(".pt"))
@@ -121,7 +121,7 @@ def fail_to_save(model_dir: Path, out_dir: Path) -> None:
     (way := out_dir / f"way{processes}").touch()
     with create(model_dir, Layout()) as learner:
         try:
-            learner.save(way / "checkpoint", {})
+            learner.begin_save(way / "checkpoint", {}).result()
         except OSError as error:
             (out_dir / f"error{processes}.{rank}").write_text(str(error))
 

@@ -32,7 +32,7 @@ def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(
     unbroken = create(qwen3.directory, **settings)
     for _ in range(3):
         unbroken.step(batch, score_function)
-    unbroken.save(tmp_path / "three", {"version": 3, "seen": ["a", "b"]})
+    unbroken.begin_save(tmp_path / "three", {"version": 3, "seen": ["a", "b"]}).result()
     expected = [unbroken.step(batch, score_function) for _ in range(3)]
     draw = torch.rand(4)
 
@@ -52,7 +52,7 @@ def test_a_resumed_run_goes_by_its_own_settings(
     batch = TrainBatch((one_pack,))
     first = create(qwen3.directory, learning_rate=1e-2, epsilon=1e-8)
     first.step(batch, score_function)
-    first.save(tmp_path / "one", {})
+    first.begin_save(tmp_path / "one", {}).result()
     second = create(qwen3.directory, learning_rate=5e-3, epsilon=1e6)
     second.load(tmp_path / "one")
     before = dict(second.export())
@@ -88,7 +88,7 @@ def test_a_fresh_process_resumes_and_dies_while_saving(
     learner = create(qwen3.directory)
     for steps in range(4):
         if steps == 2:
-            learner.save(tmp_path / "two", {})
+            learner.begin_save(tmp_path / "two", {}).result()
         learner.step(TrainBatch((one_pack,)), score_function)
     torch.save(one_pack, tmp_path / "pack.pt")
 
@@ -112,7 +112,7 @@ def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
     leftover.mkdir()
     (leftover / "common.pt").write_bytes(b"half")
     learner = create(qwen3.directory)
-    learner.save(tmp_path / "one", {})
+    learner.begin_save(tmp_path / "one", {}).result()
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
     assert learner.load(tmp_path / "one") == {}
 
@@ -126,12 +126,12 @@ def test_a_full_disk_costs_the_checkpoint_and_nothing_else(
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(OSError, match="cannot write"):
-            learner.save(tmp_path / "one", {})
+            learner.begin_save(tmp_path / "one", {}).result()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
     assert not learner.step(TrainBatch((one_pack,)), score_function).skipped
-    learner.save(tmp_path / "one", {})
+    learner.begin_save(tmp_path / "one", {}).result()
     assert learner.load(tmp_path / "one") == {}
 
 
@@ -168,7 +168,7 @@ def write_another_format(checkpoint: Path) -> None:
     [
         (truncate, "is missing or not"),
         (lose_a_file, "is missing or not"),
-        (lose_the_manifest, "no finished checkpoint"),
+        (lose_the_manifest, "not a complete checkpoint"),
         (cut_the_manifest, "is damaged"),
         (write_another_format, "has format 99"),
     ],
@@ -181,7 +181,7 @@ def test_a_damaged_checkpoint_is_refused_before_a_weight_is_touched(
     message: str,
 ) -> None:
     """The error names what is wrong and the learner stays as it was."""
-    learner.save(tmp_path / "one", {})
+    learner.begin_save(tmp_path / "one", {}).result()
     learner.step(TrainBatch((one_pack,)), score_function)
     before = dict(learner.export())
     damage(tmp_path / "one")
@@ -195,7 +195,7 @@ def test_a_checkpoint_of_another_model_is_refused(
     qwen3: Reference, create: Create, tmp_path: Path
 ) -> None:
     """The error names the first difference between the models."""
-    create(qwen3.directory).save(tmp_path / "one", {})
+    create(qwen3.directory).begin_save(tmp_path / "one", {}).result()
     other = create(random_reference("qwen2", tmp_path / "qwen2").directory)
     with pytest.raises(CheckpointError, match="another model: name is 'Qwen3ForCausalLM'"):
         other.load(tmp_path / "one")
@@ -206,8 +206,8 @@ def test_a_checkpoint_is_never_overwritten(
 ) -> None:
     """Saving under a taken name is refused, and so is loading a directory that is none."""
     learner = create(qwen3.directory)
-    learner.save(tmp_path / "one", {})
+    learner.begin_save(tmp_path / "one", {}).result()
     with pytest.raises(CheckpointError, match="never overwritten"):
-        learner.save(tmp_path / "one", {})
-    with pytest.raises(CheckpointError, match="no finished checkpoint"):
+        learner.begin_save(tmp_path / "one", {}).result()
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         learner.load(tmp_path / "two")

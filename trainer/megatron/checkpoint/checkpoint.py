@@ -1,7 +1,7 @@
-"""Checkpoints: models, optimizers, schedules, random state and the caller's own, in Megatron's distributed format.
+"""Checkpoints: models, optimizers, schedules, random state and the caller's state, in Megatron's distributed format.
 
-A directory appears under its name only when it is whole: it is written under another name, listed in
-`manifest.json` file by file, and renamed. Loading compares the list before it touches a weight.
+A directory appears under its name when it is complete: it is written under another name, its files are
+listed in `manifest.json`, and it is renamed. Loading compares the list before any weight is changed.
 """
 
 import json
@@ -36,7 +36,7 @@ CRITIC = "critic"
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A checkpoint that is not written yet; what training does meanwhile is not in it."""
+    """A checkpoint that is not written yet; later training steps do not change it."""
 
     path: Path
     manifest: dict[str, Any]
@@ -48,7 +48,7 @@ class Draft:
         return cls(path, manifest(networks, state), snapshot)
 
     def write(self, group: ProcessGroup) -> None:
-        """All ranks write to one directory, which they must share; OSError on all of them if it cannot be written."""
+        """All ranks write to one shared directory; OSError on all of them if it cannot be written."""
         try:
             _on_primary(self._start, group)
             self.snapshot.write_shards(self._partial, group)
@@ -69,7 +69,7 @@ class Draft:
         self.snapshot.write_common(self._partial)
 
     def _finish(self) -> None:
-        """Put everything on the disk with the list of it beside it, and give it its name."""
+        """Flush all files and their list to the disk, then rename the directory."""
         files = list(self._partial.iterdir())
         sizes = {file.name: file.stat().st_size for file in files}
         listing = self._partial / MANIFEST
@@ -81,7 +81,7 @@ class Draft:
 
 
 def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:
-    """Rank 0 acts; what stops it is raised on every rank, none of which then waits for it."""
+    """Rank 0 runs the action; its error is raised on every rank, so that no rank waits for it."""
     outcome: list[Exception | None] = [None]
     if torch.distributed.get_rank() == 0:
         try:
@@ -94,19 +94,19 @@ def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:
 
 
 def load(path: Path, networks: Networks) -> dict[str, object]:
-    said = read_manifest(path, networks)
+    saved = read_manifest(path, networks)
     sharded = _sharded_state(networks, loading=True)
-    if said["arrangement"] != arrangement():
-        del sharded["random"]  # each rank's own; it means nothing under another layout
+    if saved["arrangement"] != arrangement():
+        del sharded["random"]  # it belongs to one rank and has no meaning in another layout
     loaded = dist_checkpointing.load(sharded, str(path))
     model = networks.policy.model
-    model.base_dir = Path(said.get("base", model.base_dir))  # whose frozen weights these are
-    _resume(networks.policy, loaded, steps=said["steps"])
+    model.base_dir = Path(saved.get("base", model.base_dir))  # whose frozen weights these are
+    _resume(networks.policy, loaded, steps=saved["steps"])
     if networks.critic is not None:
-        _resume(networks.critic, loaded[CRITIC], steps=said["critic_steps"])
+        _resume(networks.critic, loaded[CRITIC], steps=saved["critic_steps"])
     if "random" in loaded:
         _set_random_state(loaded["random"])
-    state: dict[str, object] = said["state"]
+    state: dict[str, object] = saved["state"]
     return state
 
 
@@ -119,7 +119,7 @@ def _sharded_state(networks: Networks, *, loading: bool) -> dict[str, Any]:
     state = _sharded(networks.policy, loading=loading)
     if networks.critic is not None:
         state[CRITIC] = _sharded(networks.critic, loading=loading)
-        # Its tensors are called like the policy's, and all lie in one directory.
+        # Its tensors have the names of the policy's, and are in the same directory.
         add_prefix_for_sharding(state[CRITIC], f"{CRITIC}.")
     return state | {"random": _random_state()}
 

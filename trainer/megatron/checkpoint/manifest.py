@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself beside its tensors: which learner it is of, and which files it has."""
+"""The manifest of a checkpoint: which learner it belongs to, and which files it has."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 def manifest(networks: Networks, state: Mapping[str, object]) -> dict[str, Any]:
-    """Of a learner as it is; the list of files follows."""
+    """The manifest of the learner's present state, without the list of files."""
     policy, critic = networks.policy, networks.critic
     content = {
         "format": FORMAT,
@@ -34,13 +34,13 @@ def manifest(networks: Networks, state: Mapping[str, object]) -> dict[str, Any]:
 
 
 def saved_state(path: Path) -> dict[str, Any]:
-    """What the caller put beside the learner's own."""
+    """The caller's part of the state."""
     state: dict[str, Any] = _parsed(path)["state"]
     return state
 
 
 def read_manifest(path: Path, networks: Networks) -> dict[str, Any]:
-    """That of a whole checkpoint of such a learner; CheckpointError says what it is otherwise."""
+    """The manifest of a complete checkpoint of such a learner; otherwise CheckpointError."""
     content = _parsed(path)
     for name, size in content["files"].items():
         file = path / name
@@ -60,7 +60,9 @@ def _parsed(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((path / MANIFEST).read_text())
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{path} is no finished checkpoint: it has no {MANIFEST}") from None
+        raise CheckpointError(
+            f"{path} is not a complete checkpoint: it has no {MANIFEST}"
+        ) from None
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
     if content.get("format") != FORMAT:
@@ -79,14 +81,14 @@ def _compare(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
 def _compare_extras(
     path: Path, *, saved: tuple[dict[str, Any], bool], own: tuple[dict[str, Any], bool]
 ) -> None:
-    """What a run has beside the weights is continued or refused, never made anew without a word."""
+    """Adapters and critic must be continued: a difference is an error, because the missing part would start anew."""
     if saved != own:
         theirs, ours = (
             f"{_named(adapters)} and {'a critic' if has_critic else 'no critic'}"
             for adapters, has_critic in (saved, own)
         )
         raise CheckpointError(
-            f"{path} is a checkpoint with {theirs}, and this learner has {ours}; set them alike, or start anew"
+            f"{path} is a checkpoint with {theirs}, and this learner has {ours}; use the settings of the checkpoint, or another TURNGATE_TRAINER_CHECKPOINT_DIR"
         )
 
 
@@ -100,7 +102,7 @@ def _named(adapters: dict[str, Any]) -> str:
 
 
 def arrangement() -> list[int]:
-    """What ranks must have in common with those that saved, for their random states to mean anything."""
+    """Random states can be loaded only if this is the same as when they were saved."""
     return [*grid(), parallel_state.get_expert_model_parallel_world_size()]
 
 

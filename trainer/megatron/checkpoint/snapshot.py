@@ -1,4 +1,4 @@
-"""What one rank has to write of a checkpoint, copied, so that training can go on while it is written.
+"""A copy of what one rank writes to a checkpoint, so that training can continue while it is written.
 
 Megatron's own strategies write from forked children, start a manager process that imports the main module again, and fork a
 process that has threads. Here a thread of this process writes the same format.
@@ -29,14 +29,14 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Costs as much memory on the CPU as it will take on the disk."""
+    """Takes as much CPU memory as the checkpoint takes on the disk."""
 
     shards: dict[str, Any]  # what this rank writes, in torch's distributed form
     common: bytes  # what rank 0 writes beside it
 
     @classmethod
     def take(cls, sharded_state: dict[str, Any]) -> Self:
-        """Every rank must take its own, at the same time."""
+        """Collective: every rank takes its own."""
         sharded, common = save_preprocess(sharded_state)
         renamed, _, _ = _replace_state_dict_keys_with_sharded_keys(
             sharded, keep_only_main_replica=True
@@ -55,7 +55,7 @@ class Snapshot:
         (directory / CONFIG_FNAME).write_text(json.dumps(config))
 
     def write_shards(self, directory: Path, group: ProcessGroup) -> None:
-        """Every rank writes one file and rank 0 the index; OSError on all of them if one cannot."""
+        """Every rank writes one file and rank 0 the index; OSError on all ranks if one of them cannot write."""
         try:
             state_dict_saver.save(
                 self.shards,

@@ -1,7 +1,7 @@
 """The fused kernels that Megatron takes from TransformerEngine and from its own compiler, written in torch.
 
-Each has the signature Megatron calls it by. What they save is passes over memory: the backward passes
-write where autograd would compute parts and concatenate them.
+Each has the signature that Megatron calls. They save passes over memory: the backward passes write in place,
+where autograd would compute parts and concatenate them.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ def rotations(
     angles: Tensor,  # float32 [longest, 1, 1, D], both halves of D the same
     positions: Tensor,  # int64 [T]
 ) -> Tensor:
-    """What `rotate_packed` turns tokens at these positions by: [T, 1, 1, 2 D], cosines, then sines, negative in the first half."""
+    """The rotations that `rotate_packed` applies at these positions: [T, 1, 1, 2 D], cosines, then sines, negative in the first half."""
     half = angles.chunk(2, dim=-1)[0]
     cos, sin = half.cos(), half.sin()
     return torch.cat((cos, cos, -sin, sin), dim=-1).index_select(0, positions)
@@ -26,11 +26,11 @@ def rotations(
 def rotate_packed(
     x: Tensor,  # [T, heads, D]
     cu_seqlens: Tensor,
-    turns: Tensor,  # [T, 1, 1, 2 D], the tokens' `rotations`, in the place of Megatron's table of angles
+    turns: Tensor,  # [T, 1, 1, 2 D], the tokens' `rotations`, instead of Megatron's table of angles
     cp_size: int = 1,
     cp_rank: int = 0,
 ) -> Tensor:
-    """Rotary embedding of packed tokens, wherever in their sequences they stand."""
+    """Rotary embedding of packed tokens at any positions."""
     del cu_seqlens, cp_size, cp_rank
     cos, sin = turns.squeeze(2).chunk(2, dim=-1)
     rotated: Tensor = _Rotate.apply(x, cos, sin)  # type: ignore[no-untyped-call]
@@ -51,7 +51,7 @@ class _Rotate(torch.autograd.Function):
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """In float32 or better inside: a head is too narrow for torch's vectors of bfloat16, and halves of it for any."""
+    """Computes in float32 or better: a head is too narrow for torch's bfloat16 vectors, and half a head for any vectors."""
     wide = exact(x)
     first, second = wide.chunk(2, dim=-1)
     crossed = torch.cat((second, first), dim=-1)
@@ -75,7 +75,7 @@ def swiglu(
 def weighted_swiglu(
     x: Tensor,  # [T, 2 F]
     bias: Tensor | None,
-    weights: Tensor,  # [T, 1], how much of each token is this expert's
+    weights: Tensor,  # [T, 1], this expert's share of each token
     fp8_input_store: bool = False,
 ) -> Tensor:
     """silu(gate) * up * weight."""
@@ -97,7 +97,7 @@ class _SwiGLU(torch.autograd.Function):
         gate, up = x.chunk(2, dim=-1)
         x_grad = torch.empty_like(x)
         gate_grad, up_grad = x_grad.chunk(2, dim=-1)
-        torch.mul(grad, up, out=up_grad)  # for a moment what silu's gradient is made of
+        torch.mul(grad, up, out=up_grad)  # temporarily, the input of silu's gradient
         torch.ops.aten.silu_backward.grad_input(up_grad, gate, grad_input=gate_grad)
         torch.mul(grad, activated, out=up_grad)
         return x_grad
@@ -109,6 +109,6 @@ def router_logits(
     bias: Tensor | None,
     router_dtype: torch.dtype,
 ) -> Tensor:
-    """How much each expert is wanted for each token, [..., experts] in the router's precision."""
+    """The router's logits, [..., experts] in its precision."""
     bias = None if bias is None else bias.to(router_dtype)
     return torch.nn.functional.linear(hidden.to(router_dtype), weight.to(router_dtype), bias)

@@ -1,7 +1,7 @@
 """A linear layer on a CPU, with the signature of Megatron's.
 
-torch multiplies float32 matrices by MKL, which on an AMD EPYC makes 80 GFLOP a second where oneDNN makes 95; bfloat16
-ones it gives to oneDNN itself.
+torch multiplies float32 matrices with MKL, which reaches 80 GFLOP/s on an AMD EPYC, and oneDNN 95; for bfloat16 torch uses
+oneDNN itself.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def linear(
     tp_group: ProcessGroup | None,
     **_: Any,
 ) -> Tensor:
-    """[..., out]; by Megatron where ranks share the input."""
+    """[..., out]; by Megatron's own function if ranks share the input."""
     output: Tensor
     if allreduce_dgrad or sequence_parallel:
         output = LinearWithGradAccumulationAndAsyncCommunication.apply(

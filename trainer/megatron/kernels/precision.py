@@ -1,4 +1,4 @@
-"""The precision of reductions: float32, or the tensor's own where that is better."""
+"""The precision of reductions: float32, or the tensor's own if it is higher."""
 
 import torch
 from torch import Tensor

@@ -1,7 +1,7 @@
 """Linear layers of Megatron with low-rank adapters beside their frozen weights.
 
-A factor lies on a tensor-parallel rank as the weight's own side of it does: B with the rows of a column-parallel weight, A
-with the columns of a row-parallel one, the other factor whole on every rank. What crosses ranks is `rank` channels wide.
+One factor is split over tensor-parallel ranks like the weight: B with the rows of a column-parallel weight, A with the columns
+of a row-parallel one. The other factor is whole on every rank. Ranks exchange `rank` channels only.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ SPLIT_AXES = {"a": 1, "b": 0}
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How a column-parallel product holds several projections: in groups, each with so many channels of each, in order."""
+    """How a column-parallel product holds several projections: in groups, each with `widths` channels of each one, in order."""
 
     groups: int
     widths: Mapping[str, int]
@@ -64,7 +64,7 @@ class Fusion:
 
 
 class Adapter(torch.nn.Module):
-    """One projection's factors, or this rank's shares of them."""
+    """The factors of one projection, or this rank's shares of them."""
 
     def __init__(
         self, input_size: int, output_size: int, *, split: str, rank: int, config: TransformerConfig
@@ -77,7 +77,7 @@ class Adapter(torch.nn.Module):
             if name == split:
                 set_tensor_model_parallel_attributes(factor, True, SPLIT_AXES[name], 1)
             else:
-                # Each rank saw a part of the tokens only; Megatron adds their gradients up.
+                # Each rank has a part of the tokens only; Megatron sums their gradients.
                 factor.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
 
     @property
@@ -87,7 +87,7 @@ class Adapter(torch.nn.Module):
 
 
 class AdaptedColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
-    """Several projections in one product, those among the targets with an adapter."""
+    """Several projections in one product, with adapters for the targets among them."""
 
     def __init__(
         self, input_size: int, output_size: int, *, lora: Lora, fusion: Fusion, **options: Any
@@ -115,10 +115,10 @@ class AdaptedColumnLinear(ColumnParallelLinear):  # type: ignore[misc]
     def _adapted(self, input_: Tensor) -> Tensor:
         down = torch.cat([adapter.a for adapter in by_projection(self).values()])
         if self.sequence_parallel:
-            hidden = linear(_drop_of_share(input_, self), down)
+            hidden = linear(_drop_split(input_, self), down)
             hidden = gather_from_sequence_parallel_region(hidden, group=self.tp_group)
         else:
-            hidden = linear(_drop_alike(input_, self), down)
+            hidden = linear(_drop_shared(input_, self), down)
             hidden = copy_to_tensor_model_parallel_region(hidden, group=self.tp_group)
         parts = hidden.split(self.lora.rank, dim=-1)
         return self._fusion.join(
@@ -157,7 +157,7 @@ class AdaptedRowLinear(RowParallelLinear):  # type: ignore[misc]
 
     def _adapted(self, input_: Tensor) -> Tensor:
         (adapter,) = by_projection(self).values()
-        part = linear(_drop_of_share(input_, self), adapter.a)
+        part = linear(_drop_split(input_, self), adapter.a)
         if self.sequence_parallel:
             hidden = reduce_scatter_to_sequence_parallel_region(part, group=self.tp_group)
         else:
@@ -182,14 +182,14 @@ def by_projection(layer: AdaptedLinear) -> dict[str, Adapter]:
     return cast("dict[str, Adapter]", dict(layer.adapters.items()))
 
 
-def _drop_alike(input_: Tensor, layer: AdaptedLinear) -> Tensor:
-    """What every tensor-parallel rank has, it loses the same of."""
+def _drop_shared(input_: Tensor, layer: AdaptedLinear) -> Tensor:
+    """Dropout of an input that all tensor-parallel ranks have: all drop the same."""
     name = get_data_parallel_rng_tracker_name()
     return _drop(input_, layer, get_cuda_rng_tracker().fork(name))
 
 
-def _drop_of_share(input_: Tensor, layer: AdaptedLinear) -> Tensor:
-    """Of what it alone has, each tensor-parallel rank loses its own."""
+def _drop_split(input_: Tensor, layer: AdaptedLinear) -> Tensor:
+    """Dropout of an input that is split over tensor-parallel ranks: each drops its own."""
     return _drop(input_, layer, get_cuda_rng_tracker().fork())
 
 

@@ -1,6 +1,6 @@
-"""The adapters of a model: which it can have, how they start, and where they are.
+"""The adapters of a model: which ones are supported, their initial values, and where they are.
 
-They lie in the layers of `adapted_linear.py`, which `layer_spec.py` puts in the place of Megatron's.
+They are in the layers of `adapted_linear.py`, by which `layer_spec.py` replaces Megatron's.
 """
 
 import math
@@ -23,7 +23,7 @@ IN_EXPERTS = frozenset({"gate_proj", "up_proj", "down_proj"})
 
 
 def check_supported(lora: Lora, architecture: Architecture) -> None:
-    """Raise LoraNotSupported unless every projection asked for is there and can be adapted."""
+    """Raise LoraNotSupported unless the model has every target projection and it can have an adapter."""
     known = ", ".join(PROJECTIONS)
     unknown = [name for name in lora.target_modules if name not in PROJECTIONS]
     if unknown:
@@ -40,12 +40,12 @@ def check_supported(lora: Lora, architecture: Architecture) -> None:
         )
     if platform.has_transformer_engine():
         raise LoraNotSupported(
-            "TransformerEngine's layers hide the input of their projections; train adapters without it"
+            "adapters are not supported with TransformerEngine, whose layers hide the input of projections; uninstall transformer_engine"
         )
 
 
 def freeze_all_else(model: GPTModel) -> None:
-    """Leave the adapters alone with a gradient, and so with room in gradient buffers and optimizer."""
+    """Give only the adapters a gradient, and so memory in gradient buffers and optimizer."""
     model.requires_grad_(False)
     for _, adapter in adapters(model):
         adapter.requires_grad_(True)
@@ -64,9 +64,9 @@ def adapters(model: GPTModel) -> Iterator[tuple[str, Adapter]]:
 
 @torch.no_grad()
 def initialize(model: GPTModel, *, seed: int) -> None:
-    """A as PEFT draws it, uniform within 1 / sqrt(inputs), B zero: the adapters add nothing yet.
+    """A as in PEFT, uniform within 1 / sqrt(inputs), and B zero: the adapters add nothing at first.
 
-    Each is drawn whole from its own name, so that it is the same under every layout.
+    Each is drawn whole, seeded by its name, so that it is the same in every layout.
     """
     group = parallel_state.get_tensor_model_parallel_group()
     for name, adapter in adapters(model):
@@ -81,14 +81,14 @@ def initialize(model: GPTModel, *, seed: int) -> None:
 
 
 @torch.no_grad()
-def silence(model: GPTModel) -> None:
-    """Make the model compute what its frozen weights alone do."""
+def set_to_zero(model: GPTModel) -> None:
+    """Make the model compute what its weights compute without adapters."""
     for _, adapter in adapters(model):
         adapter.b.zero_()
 
 
 def merged_weights(model: GPTModel) -> dict[Tensor, AdaptedLinear]:
-    """Whom to ask for the merged weight in the place of these."""
+    """The layer of each adapted weight, which computes the merged weight."""
     return {
         module.weight: module for module in model.modules() if isinstance(module, AdaptedLinear)
     }

@@ -1,9 +1,9 @@
 """Causal attention over packed sequences and trees on torch's SDPA, where TransformerEngine is not installed.
 
-It takes the constructor and call of Megatron's `DotProductAttention`, which knows neither packing nor a
-flash kernel. Whole sequences are asked one by one: one dense block mask costs seven times as much. A branch
-asks the keys of its path in chunks of queries: all work is of use, and no mask has a row for every token. So
-does a piece of a sequence whose tokens context-parallel ranks share; they give each other all keys and values.
+It has the constructor and call of Megatron's `DotProductAttention`, which supports neither packing nor a
+flash kernel. Whole sequences are computed one by one: one dense block mask costs seven times as much. A branch,
+or a shard of a sequence under context parallelism, attends to the keys of its path in chunks of queries, so that
+no mask has a row for every token. Context-parallel ranks gather all keys and values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
     ) -> Tensor:
         assert attention_mask is None, "sequences are separated by cu_seqlens"
         packing = packed_seq_params
-        if packing.horizon is None and parallel_state.get_context_parallel_world_size() == 1:
+        if packing.branch_mask is None and parallel_state.get_context_parallel_world_size() == 1:
             padding = query.size(0) - sum(packing.lengths)
             lengths = [*packing.lengths, padding] if padding else packing.lengths
             return causal_attention(query, key, value, lengths, scale=self.scale)
@@ -58,23 +58,23 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
             if shard.is_whole:
                 yield causal_attention(own, *seen, [shard.tokens], scale=self.scale)
             else:
-                assert packing.horizon is not None
-                yield from self._attend_beyond(own, *seen, packing.horizon)
+                assert packing.branch_mask is not None
+                yield from self._attend_to_path(own, *seen, packing.branch_mask)
         if padding:
             yield _first_value(values, query.size(1)).expand(padding, -1)
 
-    def _attend_beyond(
-        self, query: Tensor, key: Tensor, value: Tensor, horizon: Tensor
+    def _attend_to_path(
+        self, query: Tensor, key: Tensor, value: Tensor, branch_mask: Tensor
     ) -> Iterator[Tensor]:
         """The last L tokens of a path of K: [L, heads, D] in chunks of [n, heads x D].
 
-        Heads that share a key ask it side by side, so that keys need no copy per head.
+        Heads that share a key are computed side by side, so that keys need no copy per head.
         """
         num_keys, shared, channels = key.shape
         heads = query.size(1) // shared
         key, value = key.transpose(0, 1), value.transpose(0, 1)
         end = num_keys - query.size(0)
-        for chunk in torch.split(query, horizon.size(0) // heads):
+        for chunk in torch.split(query, branch_mask.size(0) // heads):
             rows = chunk.size(0) * heads
             end += chunk.size(0)
             output = torch.nn.functional.scaled_dot_product_attention(
@@ -83,7 +83,7 @@ class PackedAttention(MegatronModule):  # type: ignore[misc]
                 .reshape(1, shared, rows, channels),
                 key[None, :, :end],
                 value[None, :, :end],
-                attn_mask=horizon[-rows:, horizon.size(1) - end :],
+                attn_mask=branch_mask[-rows:, branch_mask.size(1) - end :],
                 scale=self.scale,
             )
             yield output.view(shared, -1, heads, channels).transpose(0, 1).flatten(1)
@@ -102,7 +102,7 @@ def _sequences(
 
 
 def _first_value(values: Sequence[Tensor], heads: int) -> Tensor:
-    """What padding sees, [1, heads x D]: it ties a rank that has nothing else to the backward pass of the others."""
+    """The output of padding, [1, heads x D]: a rank that has padding only must still take part in the backward pass."""
     first = values[0][:1]
     return first.repeat_interleave(heads // first.size(1), dim=1).flatten(1)
 

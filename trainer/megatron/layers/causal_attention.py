@@ -1,9 +1,8 @@
 """Causal attention over whole sequences packed end to end.
 
-On CPU the kernel below torch's SDPA is called for one sequence after another, which keeps them in the cache, and what
-it gives is written where it belongs: autograd would concatenate the gradients of 64 views, at a fifth of all attention
-costs. Its forward pass is no faster in bfloat16 than in float32, and of short sequences its backward pass takes up to
-three times as long.
+On CPU the kernel under torch's SDPA is called for one sequence after another, which keeps each in the cache. Results are
+written in place: with autograd, concatenating the gradients of 64 views takes a fifth of the time of attention. The
+forward pass is no faster in bfloat16 than in float32; for short sequences the backward pass takes up to three times as long.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from trainer.megatron import platform
 from trainer.megatron.kernels.precision import exact
 
-# From about as many tokens on, the kernel's backward pass is faster in bfloat16 than in float32.
+# From about this many tokens on, the kernel's backward pass is faster in bfloat16 than in float32.
 LONG = 512
 
 
@@ -28,7 +27,7 @@ def causal_attention(
     *,
     scale: float,
 ) -> Tensor:
-    """[T, heads x D], each token of what comes before it in its sequence, and itself."""
+    """[T, heads x D], each token attends to itself and the tokens before it in its sequence."""
     if platform.has_cuda():
         return _on_cuda(query, key, value, lengths, scale=scale)
     output: Tensor = _OnCPU.apply(query, key, value, lengths, scale)  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""What a context-parallel rank works on: of every sequence one piece from the beginning and one from the end.
+"""How context-parallel ranks split sequences: each has one piece near the beginning and one near the end of every sequence.
 
-A query costs as many keys as come before it, so an early and a late piece together cost every rank the same.
+A query attends to all keys before it, so an early and a late piece together cost every rank the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ class ContextShard:
 
     @property
     def is_whole(self) -> bool:
-        """The path from its root on, so that each query sees exactly the keys before it."""
+        """Whether it is a whole sequence without parent, so that each query attends to all keys before it in the shard."""
         return len(self.path) == 1 and self.path[0][1] == self.tokens
 
 
@@ -35,7 +35,7 @@ def share(paths: Sequence[Path], *, rank: int, ranks: int) -> list[ContextShard]
 
 
 def _pieces(length: int, rank: int, ranks: int) -> Iterator[tuple[int, int]]:
-    """Pieces `rank` and, from behind, `rank` of twice as many as there are ranks; one where they touch."""
+    """Of 2 * ranks pieces, number `rank` from the start and number `rank` from the end; one piece if they touch."""
     bounds = [length * piece // (2 * ranks) for piece in range(2 * ranks + 1)]
     start, early, late, end = (bounds[i] for i in (rank, rank + 1, -rank - 2, -rank - 1))
     pieces = [(start, end)] if early == late else [(start, early), (late, end)]

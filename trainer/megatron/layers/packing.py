@@ -1,4 +1,4 @@
-"""What the layers of the model must know about a packed microbatch beside its hidden states."""
+"""What the layers of the model need about a packed microbatch beside its hidden states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,26 +13,24 @@ from trainer.learner.paths import Path, length
 from trainer.megatron.layers.context_shards import ContextShard, share
 
 # Rows of attention scores computed at once for a branch. On CPU 128 to 1024 differ by less than the noise;
-# the mask is this many rows of the longest path.
+# the mask has this many rows, as long as the longest path.
 BRANCH_ROWS = 512
 
 
 @dataclass(kw_only=True)
 class Packing(PackedSeqParams):  # type: ignore[misc]
-    """Megatron's record of where sequences begin, the trees they form, and which of their tokens are here.
+    """Megatron's record of where sequences begin, with the trees they form and this rank's tokens.
 
-    Of R context-parallel ranks each has N tokens, padding included; together they have all T and some padding.
+    Each of R context-parallel ranks has N tokens, padding included; together they have all T tokens and some padding.
     """
 
     rank: int
     lengths: list[int]  # of the sequences, whole
     shards: list[ContextShard]  # this rank's
-    tokens: (
-        Tensor  # int64 [N], which of the microbatch's tokens are here; padding repeats the first
-    )
+    tokens: Tensor  # int64 [N], which of the microbatch's tokens are on this rank; padding repeats the first
     positions: Tensor  # int64 [N], how many tokens come before each on its path
     order: Tensor  # int64 [T], where each token is among the R x N of all ranks
-    horizon: Tensor | None  # [BRANCH_ROWS, longest path], None if every shard is whole
+    branch_mask: Tensor | None  # [BRANCH_ROWS, longest path], None if every shard is whole
 
     @classmethod
     def of(
@@ -45,7 +43,7 @@ class Packing(PackedSeqParams):  # type: ignore[misc]
         rank: int = 0,
         ranks: int = 1,
     ) -> Self:
-        """`multiple` pads each rank's tokens."""
+        """Each rank's tokens are padded to a multiple of `multiple`."""
         paths, device = microbatch.paths, microbatch.tokens.device
         shares = [share(paths, rank=r, ranks=ranks) for r in range(ranks)]
         held = [_tokens(shards, microbatch.cu_seqlens) for shards in shares]
@@ -64,7 +62,7 @@ class Packing(PackedSeqParams):  # type: ignore[misc]
             tokens=tokens,
             positions=_positions(microbatch.cu_seqlens, paths).index_select(0, tokens),
             order=_order(held, size),
-            horizon=_horizon(
+            branch_mask=_branch_mask(
                 [shard for shards in shares for shard in shards],
                 queries_per_key=queries_per_key,
                 dtype=dtype,
@@ -99,7 +97,7 @@ def _order(held: Sequence[Tensor], size: int) -> Tensor:
 
 
 def _with_padding(microbatch: Microbatch, size: int) -> Tensor:
-    """Where sequences begin, for TransformerEngine, which has all tokens on one rank; the padding is a sequence of its own."""
+    """Where sequences begin, with the padding as one more sequence; for TransformerEngine, where one rank has all tokens."""
     bounds = microbatch.cu_seqlens
     padding = size - microbatch.num_tokens
     return torch.cat((bounds, bounds[-1:] + padding)) if padding > 0 else bounds
@@ -111,17 +109,17 @@ def _positions(bounds: Tensor, paths: list[Path]) -> Tensor:
     return tokens + (depths - bounds[:-1]).repeat_interleave(bounds.diff(), output_size=len(tokens))
 
 
-def _horizon(
+def _branch_mask(
     shards: Sequence[ContextShard],
     *,
     queries_per_key: int,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor | None:
-    """What may be added to the scores of the last queries of any path, for all shards, chunks and layers alike.
+    """The mask to add to the scores of the last queries of a path; one mask serves all shards, chunks and layers.
 
-    Its last n rows and m columns are for n queries that are the last of m keys: each sees what comes before it. Queries of
-    heads that share a key lie together, so 3 queries of 2 heads each over 4 keys (0 is seen, - not):
+    Its last n rows and m columns are for the last n queries of a path of m keys: each attends to itself and the keys before. Queries of
+    heads that share a key are adjacent; so for 3 queries of 2 heads each over 4 keys (0 is visible, - is not):
 
         0 0 - -
         0 0 - -
@@ -134,7 +132,7 @@ def _horizon(
     if not partial:
         return None
     queries = min(max(1, BRANCH_ROWS // queries_per_key), max(shard.tokens for shard in partial))
-    # CUDA's kernel reads a view of the mask in place if it starts at a multiple of 16, and copies it otherwise.
+    # CUDA's kernel reads a view of the mask in place if it starts at a multiple of 16; otherwise it copies the mask.
     keys = -(-max(length(shard.path) for shard in partial) // 16) * 16
     unseen = torch.full((queries, keys), -torch.inf, dtype=dtype, device=device)
     return unseen.triu(keys - queries + 1).repeat_interleave(queries_per_key, dim=0)

@@ -1,6 +1,6 @@
-"""The critic: a `PackedGpt` started from the policy's weights, which answers with values instead of logprobs.
+"""The critic: a `PackedGpt` that starts from the policy's weights and whose head gives values.
 
-The value of a token is that of the state it was sampled in, before it is known. The head starts at zero, so every value does.
+The value of a token is that of the state before it. The head starts at zero, so every value does.
 """
 
 from typing import Any, ClassVar
@@ -17,20 +17,20 @@ HEAD = "output_layer"
 
 
 class CriticModel(PackedGpt):
-    """One pipeline stage of the critic. Of each token it answers a value."""
+    """One pipeline stage of the critic."""
 
     ends_in_vocabulary: ClassVar[bool] = False
 
     def __init__(self, *, config: TransformerConfig, **options: Any) -> None:
         super().__init__(config=config, **options)
         if self.post_process:
-            # In the place of the vocabulary's, which Megatron cannot be told to leave out.
+            # Replaces the vocabulary's head, which Megatron always makes.
             self.output_layer = ValueHead(config.hidden_size)
 
     def is_from_files(self, parameter: str) -> bool:
         return not parameter.startswith(f"{HEAD}.")
 
-    def answers(self, hidden: Tensor, actions: Tensor, microbatch: Microbatch) -> Tensor:
+    def head(self, hidden: Tensor, actions: Tensor, microbatch: Microbatch) -> Tensor:
         """[1, A]."""
         del actions, microbatch
         values: Tensor = self.output_layer(hidden)
@@ -38,7 +38,7 @@ class CriticModel(PackedGpt):
 
 
 class ValueHead(nn.Module):
-    """Whole on every tensor-parallel rank, which all compute the same from whole states, and so the same gradient."""
+    """The same on every tensor-parallel rank: all compute the same values and gradients from the same states."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which modules a transformer layer is made of on this machine."""
+"""The modules of a transformer layer on this machine."""
 
 from megatron.core.extensions import transformer_engine
 from megatron.core.models.gpt.gpt_layer_specs import (
@@ -20,7 +20,7 @@ from trainer.megatron.layers.attention import PackedAttention
 
 
 def local_block(config: TransformerConfig, lora: Lora | None) -> TransformerBlockSubmodules:
-    """Megatron's own layers, with a norm and an attention that know packing."""
+    """Megatron's own layers, with a norm and an attention that support packing."""
     layer = get_gpt_layer_local_spec(
         num_experts=config.num_moe_experts,
         moe_grouped_gemm=config.moe_grouped_gemm,
@@ -52,7 +52,7 @@ def transformer_engine_block(
 
 
 def _adapt(layer: ModuleSpec, config: TransformerConfig, lora: Lora) -> None:
-    """Put adapted layers in the place of those that compute a projection to adapt."""
+    """Replace the layers that compute a target projection by adapted ones."""
     attention, feed_forward = layer.submodules.self_attention, layer.submodules.mlp
     _adapt_columns(attention, "linear_qkv", Fusion.of_attention(config), lora)
     _adapt_rows(attention, "linear_proj", "o_proj", lora)

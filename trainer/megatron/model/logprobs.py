@@ -1,7 +1,7 @@
 """Logprobs and entropies of given tokens under softmax(hidden @ weight.T / temperature).
 
-The vocabulary may be split over tensor-parallel ranks. Tokens go through in chunks of bounded size and
-the backward pass makes each chunk's logits again, so no [tokens, vocabulary] tensor ever exists.
+The vocabulary may be split over tensor-parallel ranks. Tokens are computed in chunks of bounded size and
+the backward pass computes each chunk's logits again, so a whole [tokens, vocabulary] tensor never exists.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """(logprobs [T], entropies [T]) in float32 or better, the same on every rank of the group.
 
-    Each rank's gradient of `hidden` covers its own rows only; the caller adds them up.
+    Each rank's gradient of `hidden` covers its own rows only; the caller sums them.
     """
     rows = targets - first_row
     measured: tuple[Tensor, Tensor] = _TokenLogprobs.apply(  # type: ignore[no-untyped-call]
@@ -56,7 +56,7 @@ class _TokenLogprobs(torch.autograd.Function):
                 head.logits(chunk), group
             )
             logprobs[chunk] = _add_up(head.pick(log_softmax, chunk), group)
-        # What a single chunk made is small enough to keep.
+        # The result of a single chunk is small enough to keep.
         kept = log_softmax if len(ctx.chunks) == 1 else None
         ctx.save_for_backward(hidden, weight, rows, temperatures, normalizers, entropies, kept)
         ctx.set_materialize_grads(False)
@@ -88,7 +88,7 @@ class _TokenLogprobs(torch.autograd.Function):
 
 
 class _Head:
-    """This rank's rows of the output layer, asked about chunks of tokens."""
+    """This rank's rows of the output layer, for chunks of tokens."""
 
     def __init__(
         self, hidden: Tensor, weight: Tensor, rows: Tensor, temperatures: Tensor | None
@@ -123,7 +123,7 @@ class _Head:
         logits_grad.scatter_add_(1, row, grad.where(here, 0.0)[:, None])
 
     def _target(self, chunk: slice) -> tuple[Tensor, Tensor]:
-        """The target's row clamped to ours [T, 1], and whether it is ours [T]."""
+        """The target's row clamped to this rank's [T, 1], and whether it is on this rank [T]."""
         rows = self.rows[chunk]
         last = self.weight.size(0) - 1
         return rows.clamp(0, last)[:, None], (rows >= 0) & (rows <= last)

@@ -1,4 +1,4 @@
-"""A model that learns: its part on this process, its optimizer, and Megatron's schedule over the microbatches of a batch.
+"""A model that trains: its part on this process, its optimizer, and Megatron's schedule over the microbatches of a batch.
 
 Every process of the job calls the same methods with the same arguments in the same order.
 """
@@ -22,25 +22,23 @@ from trainer.megatron import platform
 from trainer.megatron.model.packed_gpt import PackedGpt
 from trainer.megatron.model.stepper import Stepper
 
-LossFunction = Callable[
-    ..., Loss
-]  # a PolicyLoss or a ValueLoss, which differ in what the model gives them
+LossFunction = Callable[..., Loss]  # a PolicyLoss or a ValueLoss
 Model = TypeVar("Model", bound=PackedGpt)
 
 
 class Network(Generic[Model]):
-    """The policy, and the critic."""
+    """The policy or the critic."""
 
     def __init__(self, model: Model, settings: OptimizerSettings, *, distributed: bool) -> None:
-        """The weights are loaded already: the optimizer copies them."""
+        """The model's weights must be loaded: the optimizer copies them."""
         self.model = model
         self.stepper = Stepper(model, settings, distributed=distributed)
 
     @torch.no_grad()
     def measure(self, batch: TrainBatch) -> list[Tensor]:
-        """The first answer about each action token; float32 [T] on the CPU for each microbatch."""
+        """The first output of each action token; float32 [T] on the CPU for each microbatch."""
         share = _own_share(batch)
-        self.model.eval()  # nothing is dropped from what is only measured
+        self.model.eval()  # no dropout
         measured = self._run(share, _keep_first, forward_only=True)
         sizes = [microbatch.num_tokens for microbatch in batch.microbatches]
         merged = torch.zeros(sum(sizes), device=platform.device())
@@ -63,7 +61,7 @@ class Network(Generic[Model]):
     def _run(
         self, share: Sequence[Microbatch], finish: Callable[..., Any], *, forward_only: bool
     ) -> list[Any]:
-        """Megatron's schedule over this process's microbatches; what `finish` gave, on the last stage."""
+        """Run Megatron's schedule over this process's microbatches; returns the results of `finish`, on the last stage."""
 
         def forward(microbatches: Iterator[Microbatch], wrapped: Any) -> tuple[Tensor, Any]:
             microbatch = next(microbatches).to(platform.device())
@@ -74,7 +72,7 @@ class Network(Generic[Model]):
             data_iterator=iter(share),
             model=[self.stepper.wrapped_model],
             num_microbatches=len(share),
-            seq_length=1,  # unused: each microbatch states its own length
+            seq_length=1,  # unused: each microbatch has its own length
             micro_batch_size=1,
             forward_only=forward_only,
             collect_non_loss_data=forward_only,
@@ -84,7 +82,7 @@ class Network(Generic[Model]):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What the loss function said about one microbatch."""
+    """The results of the loss function for one microbatch."""
 
     loss: Tensor
     sums: dict[str, Tensor]
@@ -99,7 +97,7 @@ def _keep_first(measured: Tensor, *, microbatch: Microbatch, non_loss_data: bool
 def _apply_loss(
     loss: LossFunction, measured: Tensor, *, microbatch: Microbatch
 ) -> tuple[Tensor, Tensor, _Outcome]:
-    """Megatron's triple: the loss, a token count that we do not use, what to collect."""
+    """Megatron's triple: the loss, an unused token count, and the results to collect."""
     value, sums = loss(*measured, microbatch)
     reported = {name: tensor.detach().double() for name, tensor in sums.items()}
     outcome = _Outcome(value.detach().double(), reported)
@@ -143,7 +141,7 @@ def _total(outcomes: list[_Outcome]) -> tuple[float, dict[str, float], dict[str,
 
 
 def _over_job(value: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
-    """Reduce what the data-parallel copies of the last stage have, and tell the other stages."""
+    """Reduce over the data-parallel copies of the last stage, and broadcast to the other stages."""
     dist.all_reduce(value, operation, group=parallel_state.get_data_parallel_group())
     dist.broadcast(
         value,

@@ -1,6 +1,6 @@
-"""A packed Megatron `GPTModel` up to its last hidden state, of which each kind of model reads what it answers about a token.
+"""A Megatron `GPTModel` over packed sequences. It ends in its last hidden states; each kind of model has its own head on them.
 
-Nothing is computed for tokens that were not sampled: an answer about a token is read where it is predicted, at its predecessor.
+Heads run for sampled tokens only: the outputs of a token are computed from the hidden state of its predecessor.
 """
 
 from typing import Any, ClassVar, Self
@@ -35,10 +35,10 @@ from trainer.megatron.model import layer_spec
 class PackedGpt(GPTModel):  # type: ignore[misc]
     """One pipeline stage of a model."""
 
-    # Whether it answers over the vocabulary, whose rows tensor-parallel ranks share; then each has a part of the gradient.
+    # Whether the head is the vocabulary's, whose rows are split over tensor-parallel ranks: each then has a part of the gradient.
     ends_in_vocabulary: ClassVar[bool]
     num_tokens_in_vocabulary: int
-    lora: Lora | None  # the adapters that train in the place of the weights
+    lora: Lora | None  # the adapters that train instead of the weights
 
     @classmethod
     def build(
@@ -50,7 +50,7 @@ class PackedGpt(GPTModel):  # type: ignore[misc]
         *,
         recompute: Recompute = "none",
     ) -> Self:
-        """This rank's part of the model, its weights not yet loaded."""
+        """This rank's part of the model, without its weights."""
         check_fits(architecture, layout)
         config = transformer_config(architecture, layout, dtype, recompute)
         with_engine = platform.has_transformer_engine()
@@ -76,15 +76,15 @@ class PackedGpt(GPTModel):  # type: ignore[misc]
         return model
 
     def is_from_files(self, parameter: str) -> bool:
-        """Whether a Hugging Face directory has what a parameter of this name holds."""
+        """Whether the parameter of this name is loaded from a Hugging Face directory."""
         return ".adapters." not in parameter
 
-    def answers(self, hidden: Tensor, actions: Tensor, microbatch: Microbatch) -> Tensor:
-        """[kinds, A] in float32 or better, about these tokens of the microbatch, from the states [A, H] before them."""
+    def head(self, hidden: Tensor, actions: Tensor, microbatch: Microbatch) -> Tensor:
+        """[outputs, A] in float32 or better, for these tokens of the microbatch, from the states [A, H] of their predecessors."""
         raise NotImplementedError
 
     def forward(self, microbatch: Microbatch) -> Tensor:
-        """The next stage's input; from the last stage [kinds, T], 0 where `action_mask` is False."""
+        """The next stage's input; from the last stage [outputs, T], 0 where `action_mask` is False."""
         packing = self._packing(microbatch)
         hidden: Tensor = super().forward(
             input_ids=microbatch.tokens.index_select(0, packing.tokens).unsqueeze(0),
@@ -95,7 +95,7 @@ class PackedGpt(GPTModel):  # type: ignore[misc]
         if not self.post_process:
             return hidden
         measured = self._measure_actions(hidden, microbatch, packing)
-        # Every rank needs all of a sequence for its loss, and has the gradient of its own tokens.
+        # Every rank needs all tokens of a sequence for its loss, and gets the gradient of its own tokens.
         everywhere: Tensor = reduce_from_tensor_model_parallel_region(
             measured, group=parallel_state.get_context_parallel_group()
         )
@@ -110,39 +110,41 @@ class PackedGpt(GPTModel):  # type: ignore[misc]
             rank=parallel_state.get_context_parallel_rank(),
             ranks=parallel_state.get_context_parallel_world_size(),
         )
-        assert packing.horizon is None or platform.can_branch(), "TransformerEngine knows no trees"
+        assert packing.branch_mask is None or platform.can_branch(), (
+            "TransformerEngine supports no trees"
+        )
         return packing
 
     def _preprocess(
         self, *args: Any, packed_seq_params: Packing, **options: Any
     ) -> tuple[Any, ...]:
-        """Gives our rotary kernel each token's rotation, where Megatron has a table for positions from 0 on."""
+        """Give our rotary kernel the rotation of each token; Megatron's table assumes positions from 0 on."""
         embedded, angles, *rest = super()._preprocess(
             *args, packed_seq_params=packed_seq_params, **options
         )
         if not platform.has_transformer_engine():
             angles = fused.rotations(angles, packed_seq_params.positions)
         if embedded is not None and self.config.recompute_granularity == "full":
-            # Megatron computes a layer again only for the gradient of its input, which beside frozen embeddings has none.
+            # Megatron recomputes a layer only if its input needs a gradient, which is not so with frozen embeddings.
             embedded.requires_grad_()
         return embedded, angles, *rest
 
     def _postprocess(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Ends `GPTModel.forward` before it would make logits of every token."""
+        """End `GPTModel.forward` before it computes logits of every token."""
         return hidden_states
 
     def _measure_actions(self, hidden: Tensor, microbatch: Microbatch, packing: Packing) -> Tensor:
-        """[kinds, T], 0 too where another context-parallel rank has the token that predicts."""
+        """[outputs, T], also 0 where another context-parallel rank has the predecessor."""
         actions = microbatch.action_mask.nonzero().squeeze(1)  # [A]
         here, predecessors = packing.here(microbatch.predecessors.index_select(0, actions))
         actions = actions.index_select(0, here)
-        before = self._whole(hidden).squeeze(1).index_select(0, predecessors)
-        answers = self.answers(before, actions, microbatch)
-        whole = answers.new_zeros(answers.size(0), microbatch.num_tokens)
-        return whole.index_copy(1, actions, answers)
+        states = self._gathered(hidden).squeeze(1).index_select(0, predecessors)
+        outputs = self.head(states, actions, microbatch)
+        whole = outputs.new_zeros(outputs.size(0), microbatch.num_tokens)
+        return whole.index_copy(1, actions, outputs)
 
-    def _whole(self, hidden: Tensor) -> Tensor:
-        """The states of all tokens here on every tensor-parallel rank; parts of their gradient are added up on the way back."""
+    def _gathered(self, hidden: Tensor) -> Tensor:
+        """The states of all tokens of this rank's share, on every tensor-parallel rank; the backward pass sums their gradients."""
         if self.config.sequence_parallel:
             hidden = gather_from_sequence_parallel_region(
                 hidden, tensor_parallel_output_grad=self.ends_in_vocabulary
@@ -152,9 +154,9 @@ class PackedGpt(GPTModel):  # type: ignore[misc]
         return hidden
 
     def _mark_experts(self) -> None:
-        """Give experts an optimizer of their own under every layout, so that a checkpoint of one fits all others.
+        """Give experts an optimizer of their own in every layout, so that a checkpoint of one layout fits all others.
 
-        Megatron does so only where they are spread over processes.
+        Megatron does so only if they are spread over processes.
         """
         for name, parameter in self.named_parameters():
             if ".local_experts." in name:

@@ -1,4 +1,4 @@
-"""The policy: a `PackedGpt` in the shape of a Hugging Face model, which answers with logprobs instead of logits."""
+"""The policy: a `PackedGpt` whose head gives logprobs and entropies of the given tokens instead of logits."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -13,13 +13,13 @@ from trainer.megatron.model.packed_gpt import PackedGpt
 
 
 class PolicyModel(PackedGpt):
-    """One pipeline stage of the policy. Of each token it answers logprob and entropy."""
+    """One pipeline stage of the policy."""
 
     ends_in_vocabulary: ClassVar[bool] = True
-    base_dir: Path  # where its weights came from
+    base_dir: Path  # the directory of its first weights
 
-    def answers(self, hidden: Tensor, actions: Tensor, microbatch: Microbatch) -> Tensor:
-        """[2, A], logprobs above entropies."""
+    def head(self, hidden: Tensor, actions: Tensor, microbatch: Microbatch) -> Tensor:
+        """[2, A]: logprobs, entropies."""
         temperatures = microbatch.temperatures
         measured = token_logprobs(
             hidden,

@@ -1,6 +1,6 @@
-"""One optimizer step on Megatron's gradient buffers: finite or not at all, clipped, on schedule.
+"""One optimizer step on Megatron's gradient buffers: skipped if not finite, clipped, on schedule.
 
-The optimizer copies the weights into float32 masters when it is made, so the weights are loaded first.
+The optimizer copies the weights into float32 masters when it is made, so the weights must be loaded before.
 """
 
 import math
@@ -62,11 +62,11 @@ class Stepper:
 
     @property
     def learning_rate(self) -> float:
-        """Of the last step taken."""
+        """The rate of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def resume(self, optimizer_state: dict[str, Any], *, steps: int) -> None:
-        """Moments and counts of a checkpoint; what the settings say stays as they say it."""
+        """Load moments and counts of a checkpoint; the settings stay those of this learner."""
         own = {name: self.optimizer.param_groups[0][name] for name in _FROM_SETTINGS}
         with torch.no_grad():  # the float32 masters are views of leaves
             self.optimizer.load_state_dict(optimizer_state)
@@ -81,7 +81,7 @@ class Stepper:
 
     @torch.no_grad()
     def step(self, *, loss: float) -> tuple[float, bool]:
-        """(gradient norm, whether the weights moved); they stay if the loss or the norm is not finite."""
+        """(gradient norm, whether the weights changed); they do not if the loss or the norm is not finite."""
         self.optimizer.prepare_grads()
         norm = float(self.optimizer.get_grad_norm())
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -91,7 +91,7 @@ class Stepper:
         return norm, bool(self.optimizer.step_with_ready_grads())
 
     def _clip(self, norm: float) -> None:
-        """What the optimizer's own `step` does after it has prepared and measured the gradients a second time."""
+        """Clip as the optimizer's own `step` does, which would prepare and measure the gradients a second time."""
         for part in self.optimizer.chained_optimizers:
             parameters = part.get_parameters()
             if parameters and part.config.clip_grad > 0:
@@ -99,10 +99,10 @@ class Stepper:
 
 
 def _count_padding(wrapped_model: DistributedDataParallel) -> None:
-    """Have the distributed optimizer save the padding between its buckets too.
+    """Make the distributed optimizer save the padding between its buckets too.
 
-    It looks for a parameter's moments where the parameter lies in the padded buffer, in a copy that has
-    no padding: with more than one bucket (tied embeddings over pipeline stages) they would be shifted.
+    It reads a parameter's moments at the parameter's place in the padded buffer, but from a copy without
+    padding: with more than one bucket (tied embeddings over pipeline stages) they would be shifted.
     """
     for buffer in wrapped_model.buffers:
         buffer.numel_unpadded = buffer.numel

@@ -1,4 +1,4 @@
-"""The adapters of a model under the names that PEFT gives them, whole and in its shapes.
+"""The adapters of a model under PEFT's names, whole and in PEFT's shapes.
 
 base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight  [rank, inputs]
 base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight  [outputs, rank]
@@ -16,13 +16,13 @@ from trainer.megatron.layers.adapted_linear import SPLIT_AXES, Adapter
 from trainer.megatron.layers.adapters import adapters
 from trainer.megatron.model.policy_model import PolicyModel
 from trainer.megatron.weights.gather import all_gather, over_stages
-from trainer.megatron.weights.weights import hf_shapes
+from trainer.megatron.weights.hf_tensors import hf_shapes
 
 
 def export(
     model: PolicyModel, architecture: Architecture, lora: Lora
 ) -> Iterator[tuple[str, Tensor]]:
-    """(PEFT's name, whole tensor on the CPU); every rank must run it to the end."""
+    """(PEFT's name, whole tensor on the CPU); every rank must consume it to the end."""
     return over_stages(
         _export_stage(model),
         names=[name for projection, _ in adapters(model) for name in names(projection)],
@@ -32,13 +32,13 @@ def export(
 
 
 def names(projection: str) -> tuple[str, str]:
-    """PEFT's of A and B."""
+    """PEFT's names of A and B."""
     prefix = f"base_model.model.{projection}"
     return f"{prefix}.lora_A.weight", f"{prefix}.lora_B.weight"
 
 
 def _shapes(architecture: Architecture, lora: Lora) -> dict[str, tuple[int, ...]]:
-    """Every tensor that an adapter of this architecture holds."""
+    """Every tensor of an adapter of this architecture."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in hf_shapes(architecture).items():
         projection = name.removesuffix(".weight")

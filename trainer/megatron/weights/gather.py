@@ -1,4 +1,4 @@
-"""Whole tensors out of what the ranks of a job hold of them."""
+"""Whole tensors from the parts that the ranks of a job hold."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -23,11 +23,11 @@ def all_gather(part: Tensor, group: ProcessGroup) -> list[Tensor]:
 def over_stages(
     own: Iterator[tuple[str, Tensor]],
     *,
-    names: Sequence[str],  # what `own` yields, in its order
-    shapes: Mapping[str, tuple[int, ...]],  # what any stage may yield
+    names: Sequence[str],  # those that `own` yields, in its order
+    shapes: Mapping[str, tuple[int, ...]],  # of all tensors of all stages
     dtype: torch.dtype,
 ) -> Iterator[tuple[str, Tensor]]:
-    """What each pipeline stage has, on the CPU of every rank, stage by stage; every rank must run it to the end."""
+    """The tensors of each pipeline stage, on the CPU of every rank, stage by stage; every rank must consume it to the end."""
     group = parallel_state.get_pipeline_model_parallel_group()
     for stage in range(group.size()):
         source = torch.distributed.get_global_rank(group, stage)
@@ -39,5 +39,5 @@ def over_stages(
             else:
                 tensor = torch.empty(shapes[name], dtype=dtype, device=platform.device())
             torch.distributed.broadcast(tensor, src=source, group=group)
-            # A copy, so that what was exported does not move with the next step.
+            # A copy, so that the next step does not change the exported tensor.
             yield name, tensor.to("cpu", copy=True).contiguous()
