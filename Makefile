@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 TURNGATE := $(BIN)/turngate
 PACKAGES := gateway rollout trainer deploy
-SOURCES := $(PACKAGES) clients tests
+SOURCES := $(PACKAGES) clients docs tests
 # One thread per kernel: for small models more of them cost more than they gain.
 export OMP_NUM_THREADS ?= 1
 # Tests wait for servers about as long as they compute. The tests of a file share its fixtures and stay together.
@@ -14,7 +14,10 @@ WORKERS ?= 2
 
 PYTEST = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-.PHONY: help setup product engine demo up down status test test-nightly coverage bench study lint format
+# Its plug-ins advertise other site generators otherwise.
+MKDOCS = NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs
+
+.PHONY: help setup product engine demo up down status test test-nightly coverage bench study docs docs-serve lint format
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -59,6 +62,12 @@ bench: setup ## what a turn and a training step cost
 
 study: product ## what stale data costs, by algorithm; an hour or more on one core
 	@$(BIN)/python -W ignore -m tests.study $(ARGS)
+
+docs: product ## build the manual into site/
+	@$(MKDOCS) build --strict --quiet $(ARGS)
+
+docs-serve: product ## show the manual on this machine; built again as it changes
+	@$(MKDOCS) serve --strict --dev-addr 127.0.0.1:8800 $(ARGS)
 
 lint: product ## ruff, mypy strict, import arrows
 	@$(BIN)/ruff check $(SOURCES)

@@ -1,4 +1,4 @@
-"""The table of families: loads their templates and attaches dialogues, and shows the results."""
+"""The table of model families in the manual: each template is loaded and a dialogue attached, and a row says what came of it."""
 
 import tempfile
 from collections.abc import Iterator

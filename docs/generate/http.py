@@ -1,0 +1,224 @@
+"""Every call of the gateway: FastAPI's own OpenAPI document, and the model endpoints that it cannot see."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+from fastapi.routing import APIRoute
+
+from docs.generate.chat_fields import MEANINGS
+from docs.generate.markdown import code, table
+from gateway.api import (
+    administration,
+    episodes,
+    health,
+    models,
+    policies,
+    requests,
+    responses,
+    rewards,
+)
+from gateway.api.dependencies import Admin, Inferrer, Opener, Rewarder, Viewer
+from gateway.app import create_app
+from gateway.dialects.chat import parse
+
+Json = dict[str, Any]
+CONTROL = (episodes, rewards, models, policies, administration, health)
+SCOPES = {Opener: "infer", Inferrer: "infer", Rewarder: "reward", Viewer: "read", Admin: "admin"}
+BODIES: Mapping[str, type] = {"/v1/chat/completions": parse._ChatBody}  # noqa: SLF001
+COMMENT = re.compile(r"^    (\w+):.*?  # (.*)$", re.MULTILINE)
+INTRO = """\
+# HTTP calls
+
+Keys and scopes, how a call names its episode, streams, retries and errors are the same everywhere: see [calling the gateway](calling.md). The whole interface as one document:
+[`openapi.json`](openapi.json). This page is generated from the code.
+"""
+ANSWER = "OpenAI's `chat.completion`, or its chunks as server-sent events with `stream`: [what the gateway adds](calling.md#what-a-reply-carries)."
+
+
+@cache
+def openapi() -> Json:
+    """The document with every call in it, and errors in the shape that they have."""
+    services: Any = None  # nothing is called
+    found: Json = create_app(services, {}).openapi()
+    schemas = found["components"]["schemas"]
+    for path, body in BODIES.items():
+        (reference,), parts = msgspec.json.schema_components(
+            [body], ref_template="#/components/schemas/{name}"
+        )
+        schemas.update(parts)
+        content = {"application/json": {"schema": reference}}
+        operation = {
+            "summary": "Take a turn in OpenAI's chat format",
+            "requestBody": {"content": content},
+            "responses": {"200": {"description": ANSWER}},
+        }
+        found["paths"] = {path: {"post": operation}} | found["paths"]
+    for operation in operations(found):
+        operation[2]["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name)
+    return found
+
+
+def document() -> str:
+    return json.dumps(openapi(), indent=1)
+
+
+def page() -> str:
+    return "\n".join(
+        [
+            INTRO,
+            table(("call", "scope", "meaning"), summary()),
+            "",
+            *calls(),
+            "## Records\n",
+            *records(),
+        ]
+    )
+
+
+def summary() -> Iterator[tuple[str, str, str]]:
+    scopes = scope_of()
+    for method, path, operation in operations(openapi()):
+        yield (
+            f"[`{method} {path}`](#{anchor(method, path)})",
+            scopes.get((method, path), ""),
+            meaning(operation),
+        )
+    yield "`HEAD /`", "", "Answer runtimes that ask whether the server is there"
+    yield "`GET /metrics`", "", "What Prometheus reads, [on a listener of its own](metrics.md)"
+
+
+def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def scope_of() -> dict[tuple[str, str], str]:
+    """The scope that a call's key must have, by method and path."""
+    scopes = {("POST", path): "infer" for path in BODIES}
+    for route in (
+        route for part in CONTROL for route in part.router.routes if isinstance(route, APIRoute)
+    ):
+        caller = inspect.signature(route.endpoint).parameters.get("caller")
+        if caller is not None:
+            scopes |= {(method, route.path): SCOPES[caller.annotation] for method in route.methods}
+    return scopes
+
+
+def meaning(operation: Json) -> str:
+    text = str(operation.get("description") or operation["summary"])
+    return text.split("\n\n", maxsplit=1)[0].replace("\n", " ").rstrip(".")
+
+
+def anchor(method: str, path: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", f"{method} {path}".lower()).strip("-")
+
+
+def calls() -> Iterator[str]:
+    scopes = scope_of()
+    for method, path, operation in operations(openapi()):
+        yield f"## {method} {path} {{ #{anchor(method, path)} }}\n"
+        yield str(operation.get("description") or operation["summary"]) + "\n"
+        if scope := scopes.get((method, path)):
+            yield f"Needs a key with the scope `{scope}`.\n"
+        if parameters := operation.get("parameters"):
+            yield table(("parameter", "in", "type", "default"), map(parameter, parameters)) + "\n"
+        if "requestBody" in operation:
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            yield f"Body: {kind(schema)}\n"
+        yield from map(answer, operation["responses"].items())
+
+
+def parameter(given: Json) -> tuple[str, str, str, str]:
+    schema = given["schema"]
+    return code(given["name"]), given["in"], kind(schema), default(schema)
+
+
+def answer(response: tuple[str, Json]) -> str:
+    status, content = response
+    schema = content.get("content", {}).get("application/json", {}).get("schema")
+    return f"Answers {status}: {kind(schema) if schema else content['description']}\n"
+
+
+def records() -> Iterator[str]:
+    """Every record that a call takes or gives, field by field."""
+    for name, schema in sorted(openapi()["components"]["schemas"].items()):
+        yield f"### {shown(name)} {{ #record-{shown(name).lower()} }}\n"
+        yield f"{description}\n" if (description := schema.get("description", "")) else ""
+        if "enum" in schema:
+            yield "One of " + ", ".join(map(code, schema["enum"])) + ".\n"
+        elif "properties" in schema:
+            required = set(schema.get("required", ()))
+            meanings = comments(name)
+            yield (
+                table(
+                    ("field", "type", "default", "meaning"),
+                    (
+                        (
+                            code(field),
+                            kind(its),
+                            default(its) or ("required" if field in required else ""),
+                            meanings.get(field, ""),
+                        )
+                        for field, its in schema["properties"].items()
+                    ),
+                )
+                + "\n"
+            )
+
+
+def shown(name: str) -> str:
+    return name.lstrip("_")
+
+
+def comments(name: str) -> Mapping[str, str]:
+    """What the source says beside each field."""
+    if name == "_ChatBody":
+        return MEANINGS
+    for module in (requests, responses, parse):
+        if isinstance(record := getattr(module, name, None), type):
+            return dict(COMMENT.findall(inspect.getsource(record)))
+    return {}
+
+
+def kind(schema: Json) -> str:
+    """A type in words."""
+    if "$ref" in schema:
+        name = shown(schema["$ref"].rsplit("/", 1)[1])
+        return f"[{name}](#record-{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(kind(each) for each in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(code(value) for value in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        items = schema.get("items", {})
+        return f"list of {kind(items)}" if items else "list"
+    if schema.get("type") == "object":
+        return "object"
+    return str(schema.get("type", "any")) + bounds(schema)
+
+
+def bounds(schema: Json) -> str:
+    """The limits of a number or a text."""
+    signs = {
+        "minimum": "≥",
+        "exclusiveMinimum": ">",
+        "maximum": "≤",
+        "exclusiveMaximum": "<",
+        "maxLength": "length ≤",
+    }
+    found = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
+    pattern = [f"matches `{schema['pattern']}`"] if "pattern" in schema else []
+    return f" ({', '.join(found + pattern)})" if found + pattern else ""
+
+
+def default(schema: Json) -> str:
+    given = schema.get("default")
+    return "" if given is None else code(json.dumps(given))
