@@ -110,7 +110,8 @@ class Child:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if ready.done() and not ended.done():
-                return ready.result()
+                ready.result()
+                return
             self._last_exit = self._process.returncode
             raise StartFailed(self._failure(ended=ended.done()))
         finally:

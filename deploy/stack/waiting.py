@@ -1,18 +1,17 @@
-"""The two things that waiting for other programs needs: a poll, and the first error among those of a task group."""
+"""What waiting for other programs needs: a poll, and the first error among those of a task group."""
 
 from collections.abc import Awaitable, Callable
+from operator import not_
 
-from tenacity import AsyncRetrying, retry_if_result, wait_fixed
+from tenacity import retry, retry_if_result, wait_fixed
 
 POLL_SECONDS = 0.05
 
 
-async def poll_until(condition: Callable[[], Awaitable[bool]]) -> None:
+@retry(retry=retry_if_result(not_), wait=wait_fixed(POLL_SECONDS))
+async def poll_until(condition: Callable[[], Awaitable[bool]]) -> bool:
     """Wait for a state that another program reaches and does not announce; the caller sets the deadline."""
-    polling = AsyncRetrying(
-        retry=retry_if_result(lambda holds: not holds), wait=wait_fixed(POLL_SECONDS)
-    )
-    await polling(condition)
+    return await condition()
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

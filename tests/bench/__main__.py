@@ -1,4 +1,4 @@
-"""`python -m tests.bench [PART ...] [json]`: every figure the README quotes, all parts but the long ones or those named."""
+"""`python -m tests.bench [PART ...] [json]`: every figure that docs/benchmarks.md quotes, all parts but the long ones or those named."""
 
 import dataclasses
 import json

@@ -115,7 +115,7 @@ ROUTE = "/v1/chat/completions"
 
 
 def run() -> list[Figure]:
-    starter = ensure_starter(CACHE, 0, lambda line: sys.stderr.write(f"{line}\n"))
+    starter = ensure_starter(CACHE, 0, progress=lambda line: sys.stderr.write(f"{line}\n"))
     runs = [asyncio.run(measured(starter, max_staleness)) for max_staleness in (0, 1)]
     predicted = [simulate(r.workload, max_staleness=r.max_staleness, steps=400) for r in runs]
     batch = GROUP_SIZE * GROUPS_PER_BATCH

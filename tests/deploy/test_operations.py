@@ -14,8 +14,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.observability.grafana.charts import HEADLINE, SECTIONS
 from deploy.observability.grafana.dashboard import render
+from deploy.observability.grafana.rows.headline import HEADLINE
+from deploy.observability.grafana.rows.registry import ROWS
 from gateway.metrics import EngineReading, EvaluationReading, Metrics, Snapshot
 from gateway.settings import Settings as GatewaySettings
 from rollout.store.totals import parse_totals
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 DASHBOARD = ROOT / "deploy" / "observability" / "grafana" / "dashboards" / "turngate.json"
 ALERTS = ROOT / "deploy" / "observability" / "prometheus" / "alerts.yml"
-CHARTS = [*HEADLINE, *(chart for section in SECTIONS for chart in section.charts)]
+CHARTS = [*HEADLINE, *(chart for row in ROWS for chart in row.charts)]
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -111,9 +112,9 @@ def test_compose_file_sets_only_names_that_the_processes_read() -> None:
 
 
 def test_compose_file_has_no_default_secret() -> None:
-    """A key or password that is not set stops `docker compose`; the README's loop makes every one of them."""
+    """A key or password that is not set stops `docker compose`; the loop in the manual makes every one of them."""
     uses = re.findall(r"\$\{TURNGATE_([A-Z_]+_(?:KEY|PASSWORD))([^}]*)\}", COMPOSE.read_text())
-    (loop,) = re.findall(r"for name in (.*); do", (ROOT / "README.md").read_text())
+    (loop,) = re.findall(r"for name in (.*); do", (ROOT / "docs/operations/compose.md").read_text())
 
     assert all(rest.startswith(":?") for _, rest in uses)
     assert {f"TURNGATE_{name}" for name, _ in uses} == set(loop.split())

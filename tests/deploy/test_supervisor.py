@@ -14,6 +14,7 @@ import pytest
 from deploy.errors import StartFailed
 from deploy.stack.process import Launch, ProcessSpec, ProcessState
 from deploy.stack.supervisor import Backoff, Supervisor
+from deploy.stack.waiting import poll_until
 from tests.deploy.stage import Stage, ends
 
 
@@ -166,3 +167,11 @@ def test_the_wait_before_a_restart_doubles_up_to_a_limit() -> None:
 
 async def never() -> None:
     raise AssertionError("announced a stack that is not ready")
+
+
+async def test_a_poll_waits_until_the_condition_holds() -> None:
+    """A plain function that returns an awaitable is polled too."""
+    answers = iter([False, False, True])
+
+    assert await poll_until(lambda: asyncio.sleep(0, next(answers)))
+    assert next(answers, None) is None

@@ -1,9 +1,11 @@
 """The metric door: a number of a step, in one record with its panel, reaches Prometheus, the writers and the dashboard."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.observability.grafana.charts import step_charts
+from deploy.observability.grafana.dashboard import render
+from deploy.observability.grafana.rows.training import training_row
 from tests.trainer.bandit import is_even
 from tests.trainer.stand import GROUPS, Place, Stand
 from trainer.telemetry.step_metrics import STEP_METRICS, Panel, StepMetric
@@ -44,6 +46,9 @@ def test_a_metric_and_its_panel_are_one_record(
     (values,) = recorder.values
     assert values["groups"] == GROUPS
     assert {"loss", "reward_mean"} <= values.keys()
-    charts = {chart.title: chart.queries for chart in step_charts(metrics)}
-    assert charts["Groups per batch"] == {"groups": "max(turngate_training_groups)"}
-    assert "Loss" in charts
+    panels = {
+        panel["title"]: panel for panel in json.loads(render([training_row(metrics)]))["panels"]
+    }
+    (target,) = panels["Groups per batch"]["targets"]
+    assert target["expr"] == "max(turngate_training_groups)"
+    assert "Loss" in panels

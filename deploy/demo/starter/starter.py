@@ -1,7 +1,7 @@
 """The demo's starter policy: a Qwen3-shaped model small enough to be made from nothing in about a minute on one core.
 
 `create_untrained` writes a complete Hugging Face model directory with random weights and loads no torch; `ensure_starter`
-warms it up in a process of the trainer's and keeps the result.
+trains it on demonstrations in a process of the trainer's and keeps the result.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -32,35 +33,46 @@ HEADS, KEY_VALUE_HEADS = 4, 2
 CONTEXT_LENGTH = 4096
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
-# Measured: clean chats buy the ceiling (97 % on held-out tasks), sloppy ones then bring it down to about 30 %.
-CLEAN_BATCHES, SLOPPY_BATCHES, BATCH_SIZE = 450, 150, 16
+BATCH_SIZE = 16
 # Seconds the warm start may take; it takes 60 on one busy core.
 WARM_START_SECONDS = 900
 
 Weights = Iterator[tuple[str, NDArray[np.float32]]]
 
 
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """How long to imitate. Measured: clean chats raise held-out success to 97 %, sloppy ones then lower it to about 30 %."""
+
+    clean_batches: int = 450
+    sloppy_batches: int = 150
+
+
 def ensure_starter(
-    cache_dir: Path, seed: int = 0, progress: Callable[[str], object] | None = None
+    cache_dir: Path,
+    seed: int = 0,
+    *,
+    warm_start: WarmStart = WarmStart(),
+    progress: Callable[[str], object] | None = None,
 ) -> Path:
-    """The warmed-up starter of this seed, made once; the name of its directory is a digest of all that goes into it."""
+    """The starter of this seed, made once; the name of its directory is a digest of everything it is made from."""
     progress = progress or (lambda text: sys.stderr.write(text + "\n"))
-    starter = cache_dir.resolve() / f"starter-{recipe_digest(seed)}"
+    starter = cache_dir.resolve() / f"starter-{recipe_digest(seed, warm_start)}"
     if starter.exists():
         progress(f"starter policy: {starter}")
         return starter
     starter.parent.mkdir(parents=True, exist_ok=True)
     progress("starter policy: making it from nothing, once; about a minute")
     with tempfile.TemporaryDirectory(dir=starter.parent, prefix="starting-") as workplace:
-        made = warm_start(Path(workplace), seed)
-        if not starter.exists():  # somebody else may have been faster
+        made = warm_up(Path(workplace), seed, warm_start)
+        if not starter.exists():  # another process may have been faster
             made.rename(starter)
     return starter
 
 
-def recipe_digest(seed: int) -> str:
-    """Names what a starter is made from: the sources that say it, and the seed."""
-    digest = hashlib.sha256(str(seed).encode())
+def recipe_digest(seed: int, warm_start: WarmStart) -> str:
+    """A name for the sources, the seed and the length of the warm start."""
+    digest = hashlib.sha256(f"{seed} {warm_start}".encode())
     for module in (shop, task, demonstrations, vocabulary):
         digest.update(inspect.getsource(module).encode())
     digest.update(Path(__file__).read_bytes())
@@ -68,22 +80,22 @@ def recipe_digest(seed: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def warm_start(workplace: Path, seed: int) -> Path:
+def warm_up(workplace: Path, seed: int, warm_start: WarmStart) -> Path:
     """Imitate the demonstrations, in a process of the trainer's; returns the finished model directory."""
     untrained, data, out = workplace / "untrained", workplace / "chats.jsonl", workplace / "starter"
     create_untrained(untrained, seed)
     with data.open("w") as file:
-        file.writelines(json.dumps(chat) + "\n" for chat in chats(seed))
+        file.writelines(json.dumps(chat) + "\n" for chat in chats(seed, warm_start))
     options = {
         "--model": untrained,
         "--data": data,
         "--out": out,
-        "--batches": CLEAN_BATCHES + SLOPPY_BATCHES,
+        "--batches": warm_start.clean_batches + warm_start.sloppy_batches,
         "--batch-size": BATCH_SIZE,
         "--seed": seed,
     }
     words = [str(word) for option in options.items() for word in option]
-    # Its progress bar and its complaints belong to whoever watches us; our standard output stays ours.
+    # Its progress bar and its warnings go to standard error; standard output carries our result only.
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "trainer.sft", *words],
         stdout=sys.stderr,
@@ -95,13 +107,13 @@ def warm_start(workplace: Path, seed: int) -> Path:
     return out
 
 
-def chats(seed: int) -> Iterator[Chat]:
+def chats(seed: int, warm_start: WarmStart) -> Iterator[Chat]:
     """In the order in which they are learned."""
     random = Random(f"demonstrations {seed}")  # noqa: S311 - repeatable on purpose
     tasks = training_tasks(f"demonstrations-{seed}")
-    for clean in islice(tasks, CLEAN_BATCHES * BATCH_SIZE):
+    for clean in islice(tasks, warm_start.clean_batches * BATCH_SIZE):
         yield clean_chat(clean)
-    for sloppy in islice(tasks, SLOPPY_BATCHES * BATCH_SIZE):
+    for sloppy in islice(tasks, warm_start.sloppy_batches * BATCH_SIZE):
         yield sloppy_chat(sloppy, random)
 
 

@@ -1,15 +1,19 @@
-"""Renders the table of panels to the JSON that Grafana provisions.
+"""Renders the rows of panels as the JSON that Grafana provisions.
 
-`python -m deploy.observability.grafana.dashboard > deploy/observability/grafana/dashboards/turngate.json` after a change; a test compares
-the two, parses every query and looks each metric up in what the processes really export.
+After a change, run `python -m deploy.observability.grafana.dashboard > deploy/observability/grafana/dashboards/turngate.json`. A test
+compares the two, parses every query and finds each metric in what the processes really export.
 """
+
+from collections.abc import Sequence
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, GridPos
 
-from deploy.observability.grafana.charts import HEADLINE, SECTIONS, Chart
+from deploy.observability.grafana.chart import Chart, Row
+from deploy.observability.grafana.rows.headline import HEADLINE
+from deploy.observability.grafana.rows.registry import ROWS
 
 COLUMNS = 24  # Grafana's grid
 HEADLINE_HEIGHT = 4
@@ -42,8 +46,8 @@ def time_panel(chart: Chart, position: GridPos) -> timeseries.Panel:
     return panel.line_width(2).fill_opacity(8).legend(legend)
 
 
-def build() -> dashboard.Dashboard:
-    """The whole dashboard: four headline numbers, then one row of charts per section."""
+def build(rows: Sequence[Row] = ROWS) -> dashboard.Dashboard:
+    """The whole dashboard: the headline numbers, then the rows of charts."""
     board = dashboard.Dashboard("Turngate").uid("turngate").tags(["turngate"]).refresh("5s")
     board = board.time("now-30m", "now").timezone("browser").readonly()
     width = COLUMNS // len(HEADLINE)
@@ -52,22 +56,22 @@ def build() -> dashboard.Dashboard:
             stat_panel(chart, GridPos(h=HEADLINE_HEIGHT, w=width, x=place * width, y=0))
         )
     top = HEADLINE_HEIGHT
-    for section in SECTIONS:
+    for row in rows:
         board = board.with_row(
-            dashboard.Row(section.title).grid_pos(GridPos(h=1, w=COLUMNS, x=0, y=top))
+            dashboard.Row(row.title).grid_pos(GridPos(h=1, w=COLUMNS, x=0, y=top))
         )
         top += 1
-        for place, chart in enumerate(section.charts):
-            row, column = divmod(place, COLUMNS // CHART_WIDTH)
-            left, upper = column * CHART_WIDTH, top + row * CHART_HEIGHT
+        for place, chart in enumerate(row.charts):
+            line, column = divmod(place, COLUMNS // CHART_WIDTH)
+            left, upper = column * CHART_WIDTH, top + line * CHART_HEIGHT
             position = GridPos(h=CHART_HEIGHT, w=CHART_WIDTH, x=left, y=upper)
             board = board.with_panel(time_panel(chart, position))
-        top += (row + 1) * CHART_HEIGHT
+        top += (line + 1) * CHART_HEIGHT
     return board
 
 
-def render() -> str:
-    return JSONEncoder(sort_keys=True, indent=2).encode(build().build()) + "\n"
+def render(rows: Sequence[Row] = ROWS) -> str:
+    return JSONEncoder(sort_keys=True, indent=2).encode(build(rows).build()) + "\n"
 
 
 if __name__ == "__main__":
