@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from rollout.engine.generation import SamplingParameters
+
 # Content is a string, or parts where there are images; a tool call's arguments are what the client sent (the template's
 # edge parses them).
 ChatMessage = Mapping[str, object]
@@ -23,28 +25,6 @@ class ToolChoice(msgspec.Struct, frozen=True):
         return self.mode == "required"
 
 
-class SamplingOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the caller asked of the sampler; None is the engine's default."""
-
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    min_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    stop_token_ids: tuple[int, ...] = ()
-    ignore_eos: bool = False
-    seed: int | None = None
-    regex: str | None = None
-    ebnf: str | None = None
-    json_schema: str | None = None
-
-
 class Image(msgspec.Struct, frozen=True):
     digest: str  # SHA-256 of its bytes
     url: str  # data:, as the client sent it
@@ -55,7 +35,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: Sequence[ChatMessage]
     prints: Sequence[bytes]  # what each message is recognised by
-    sampling: SamplingOptions
+    sampling: SamplingParameters  # as asked: what is missing is decided when the turn is planned
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True

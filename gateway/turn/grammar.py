@@ -3,7 +3,7 @@
 A call is constrained token by token to its family's tags and the function's JSON schema, so it cannot fail to parse.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 import orjson
 
@@ -20,31 +20,34 @@ from rollout.engine.grammar import (
 )
 
 
-def grammar(request: Request, call_format: CallFormat | None) -> Grammar | None:
-    """The request's grammar, if it asks for one."""
-    kinds: Mapping[str, Callable[[str], Grammar]] = {
-        "regex": Regex,
-        "ebnf": Ebnf,
-        "json_schema": JsonSchema,
-    }
-    given = {
-        name: kind(text)
-        for name, kind in kinds.items()
-        if (text := getattr(request.sampling, name)) is not None
-    }
+def given_grammar(regex: str | None, ebnf: str | None, json_schema: str | None) -> Grammar | None:
+    """The one of these that a caller gave."""
+    given: dict[str, Grammar] = {}
+    if regex is not None:
+        given["regex"] = Regex(regex)
+    if ebnf is not None:
+        given["ebnf"] = Ebnf(ebnf)
+    if json_schema is not None:
+        given["json_schema"] = JsonSchema(json_schema)
     if len(given) > 1:
         raise BadRequest(f"only one of {', '.join(given)} can be set", code="invalid_value")
+    return next(iter(given.values()), None)
+
+
+def grammar(request: Request, call_format: CallFormat | None) -> Grammar | None:
+    """The request's grammar, if it asks for one."""
+    given = request.sampling.grammar
     if request.tool_choice.is_forced:
-        if given:
+        if given is not None:
             raise BadRequest(
-                f"tool_choice forces a call, which cannot also satisfy {next(iter(given))}",
+                "tool_choice forces a call, which cannot also satisfy a grammar or a response_format",
                 param="tool_choice",
                 code="invalid_value",
             )
         return _calls(request, call_format)
-    if "json_schema" in given and request.offered_tools and call_format is not None:
-        return _calls(request, call_format, answer_schema=request.sampling.json_schema)
-    return next(iter(given.values()), None)
+    if isinstance(given, JsonSchema) and request.offered_tools and call_format is not None:
+        return _calls(request, call_format, answer_schema=given.schema)
+    return given
 
 
 def _calls(

@@ -7,12 +7,13 @@ import numpy as np
 from gateway.attach.attachment import Attachment
 from gateway.errors import BadRequest, ContextOverflow
 from gateway.parsing.call_format import CallFormat
-from gateway.request.request import Request, SamplingOptions
+from gateway.request.request import Request
 from gateway.turn.grammar import grammar
 from gateway.turn.running_turn import Call, new_turn_id
 from gateway.turn.sampler import Job
-from gateway.turn.sampling_parameters import engine_parameters, is_truncated, request_flags
+from gateway.turn.sampling_parameters import engine_parameters, request_flags
 from rollout.engine.engine import Capabilities
+from rollout.engine.generation import SamplingParameters
 from rollout.engine.grammar import Grammar
 from rollout.episode.turn import FLAGGED
 from rollout.settings import FlaggedTokens
@@ -49,6 +50,7 @@ class Planner:
             images=tuple(image.url for image in request.images),
             expanded_prompt=attachment.prompt.ids.tolist() if request.images else None,
             num_prompt_tokens=attachment.prompt.num_tokens,
+            max_tokens=max_tokens,
             parameters=engine_parameters(
                 request.sampling,
                 max_tokens=max_tokens,
@@ -56,9 +58,8 @@ class Planner:
                 grammar=rules,
             ),
             top_logprobs=request.top_logprobs,
-            sampling_logprobs=is_truncated(request.sampling),
+            sampling_logprobs=request.sampling.is_truncated,
             flags=request_flags(request, rules, num_forced=attachment.forced),
-            is_constrained=rules is not None,
             stop_ids=self._stop_ids(request.sampling),
         )
 
@@ -81,19 +82,19 @@ class Planner:
             )
         return rules
 
-    def _stop_ids(self, options: SamplingOptions) -> frozenset[int]:
-        ends = frozenset() if options.ignore_eos else self._tokenizer.eos_ids
-        return ends | frozenset(options.stop_token_ids)
+    def _stop_ids(self, asked: SamplingParameters) -> frozenset[int]:
+        ends = frozenset() if asked.ignore_eos else self._tokenizer.eos_ids
+        return ends | frozenset(asked.stop_token_ids)
 
-    def _check_ids(self, options: SamplingOptions, attachment: Attachment) -> None:
+    def _check_ids(self, asked: SamplingParameters, attachment: Attachment) -> None:
         """An id outside the vocabulary kills the engine for everybody."""
         limit = self._tokenizer.vocab_size
         biased = [
-            int(key) if re.fullmatch("[0-9]{1,9}", key) else -1 for key in options.logit_bias or ()
+            int(key) if re.fullmatch("[0-9]{1,9}", key) else -1 for key in asked.logit_bias or ()
         ]
         for name, ids in (
             ("messages", attachment.context),
-            ("stop_token_ids", np.array(options.stop_token_ids, dtype=object)),
+            ("stop_token_ids", np.array(asked.stop_token_ids, dtype=object)),
             ("logit_bias", np.array(biased, dtype=object)),
         ):
             if len(ids) and not (ids.min() >= 0 and ids.max() < limit):
@@ -103,12 +104,12 @@ class Planner:
                     code="invalid_token_ids",
                 )
 
-    def _max_tokens(self, options: SamplingOptions, num_prompt_tokens: int) -> int:
-        context, asked = self._tokenizer.context_length, options.max_tokens
+    def _max_tokens(self, asked: SamplingParameters, num_prompt_tokens: int) -> int:
+        context, wanted = self._tokenizer.context_length, asked.max_tokens or 0
         room = context - num_prompt_tokens
-        if room >= max(1, asked or 0):
-            return asked or min(room, self._max_output_tokens)
-        completion = f" and {asked} for the completion" if asked else ""
+        if room >= max(1, wanted):
+            return wanted or min(room, self._max_output_tokens)
+        completion = f" and {wanted} for the completion" if wanted else ""
         raise ContextOverflow(
             f"this model's context length is {context} tokens; the call needs {num_prompt_tokens} "
             f"in the messages{completion}: shorten the messages or lower max_tokens",

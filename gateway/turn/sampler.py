@@ -43,19 +43,24 @@ class Job:
     images: tuple[str, ...]  # one for each placeholder in it, as data: URLs
     expanded_prompt: list[int] | None  # what an engine makes of the two, if there are images
     num_prompt_tokens: int
+    max_tokens: int
     parameters: SamplingParameters
     top_logprobs: int
     sampling_logprobs: bool  # those of the truncated distribution that it samples from
     flags: OutputFlags
-    is_constrained: bool  # a grammar starts at its beginning, so such an output cannot be continued
     stop_ids: frozenset[int]
+
+    @property
+    def is_continuable(self) -> bool:
+        """Whether another engine can go on after some tokens; a grammar only starts at its beginning."""
+        return self.parameters.grammar is None
 
     def request(self, builder: OutputBuilder, attempt: int) -> GenerateRequest:
         """Ask for what is missing of an output."""
         asked, num_sampled = self.parameters, len(builder.ids)
         parameters = replace(
             asked,
-            max_tokens=asked.max_tokens - num_sampled,
+            max_tokens=self.max_tokens - num_sampled,
             seed=None if asked.seed is None else asked.seed + builder.index,
             min_tokens=None if asked.min_tokens is None else max(0, asked.min_tokens - num_sampled),
         )
@@ -127,7 +132,7 @@ class Sampler:
         if ending is not None:
             last = Chunk(ids=[], logprobs=[], finish=ending)
             await emit(builder.add(last), last)
-        elif attempt + 1 == MAX_ENGINES or (job.is_constrained and builder.ids):
+        elif attempt + 1 == MAX_ENGINES or (not job.is_continuable and builder.ids):
             raise fault
 
 
@@ -145,6 +150,6 @@ def _ending(job: Job, builder: OutputBuilder) -> Finish | None:
         return Finish("stop", builder.ids[-1])
     if builder.is_stopped:
         return Finish("stop")
-    if len(builder.ids) >= job.parameters.max_tokens:
+    if len(builder.ids) >= job.max_tokens:
         return Finish("length")
     return None

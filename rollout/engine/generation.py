@@ -12,7 +12,7 @@ from rollout.episode.turn import VersionInterval
 class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How to sample; None is the engine's own default."""
 
-    max_tokens: int
+    max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -27,6 +27,15 @@ class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True, omit_default
     ignore_eos: bool = False
     seed: int | None = None
     grammar: Grammar | None = None
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether a token's probability is relative to the tokens that truncation left."""
+        return (
+            self.top_p not in (None, 1.0)
+            or self.top_k not in (None, -1)
+            or self.min_p not in (None, 0.0)
+        )
 
 
 class GenerateRequest(msgspec.Struct, frozen=True):

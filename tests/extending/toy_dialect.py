@@ -6,9 +6,10 @@ from gateway.errors import ApiError, BadRequest
 from gateway.parsing.deltas import ContentDelta
 from gateway.request.conversation_hash import print_of
 from gateway.request.model_name import ALIAS
-from gateway.request.request import ChatMessage, Reply, ReplyHead, Request, SamplingOptions
+from gateway.request.request import ChatMessage, Reply, ReplyHead, Request
 from gateway.turn.event_stream import EventStream
 from gateway.turn.output_builder import Piece
+from rollout.engine.generation import SamplingParameters
 
 ASK, FOLLOW = "/toy/ask", "/toy/ask/follow"  # the second is streamed
 
@@ -25,7 +26,7 @@ class ToyDialect:
             model=ALIAS,
             messages=[message],
             prints=[print_of(message)],
-            sampling=SamplingOptions(),
+            sampling=SamplingParameters(),
             stream=path == FOLLOW,
         )
 

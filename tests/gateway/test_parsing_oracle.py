@@ -10,7 +10,7 @@ import pytest
 
 from gateway.families.registry import call_formats
 from gateway.parsing.deltas import Message, fold
-from gateway.request.request import Request, SamplingOptions, ToolChoice
+from gateway.request.request import Request, ToolChoice
 from gateway.turn.grammar import grammar
 from rollout.engine.generation import SamplingParameters
 from rollout.engine.sglang.sampling import sampling_params
@@ -129,7 +129,7 @@ def forced(family: str, name: str) -> str:
         model="policy",
         messages=(),
         prints=(),
-        sampling=SamplingOptions(),
+        sampling=SamplingParameters(),
         tools=tuple(TOOLS),
         tool_choice=ToolChoice(mode="required", name=name),
     )

@@ -34,7 +34,9 @@ async def test_a_failed_load_keeps_the_old_weights(engine: str, tmp_path: Path) 
     async with connected(engine) as control:
         before = await control.checksums()
         with pytest.raises(EngineRejected, match="nothing-here"):
-            await control.load(str(tmp_path / "nothing-here"), 99, timeout=60)
+            await control.load(
+                str(tmp_path / "nothing-here"), ServedModel("default", 99), timeout=60
+            )
 
         assert await control.checksums() == before
         assert (await control.served_model()).version == 0

@@ -17,7 +17,9 @@ from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader, Messages
 from gateway.request.model_name import ALIAS
-from gateway.request.request import ChatMessage, Image, Request, SamplingOptions, ToolChoice
+from gateway.request.request import ChatMessage, Image, Request, ToolChoice
+from gateway.turn.grammar import given_grammar
+from rollout.engine.generation import SamplingParameters
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
 _NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -142,9 +144,9 @@ def invalid_body(error: msgspec.ValidationError, where: str = "") -> BadRequest:
     return BadRequest(f"{param}: {text}" if param else text, param=param, code="invalid_value")
 
 
-def _sampling(chat: _ChatBody) -> SamplingOptions:
+def _sampling(chat: _ChatBody) -> SamplingParameters:
     stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
-    return SamplingOptions(
+    return SamplingParameters(
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         temperature=chat.temperature,
         top_p=chat.top_p,
@@ -154,14 +156,12 @@ def _sampling(chat: _ChatBody) -> SamplingOptions:
         presence_penalty=chat.presence_penalty,
         repetition_penalty=chat.repetition_penalty,
         logit_bias=chat.logit_bias or None,
-        min_tokens=chat.min_tokens,
+        min_tokens=chat.min_tokens or None,
         stop=tuple(text for text in stop if text),
         stop_token_ids=tuple(chat.stop_token_ids or ()),
         ignore_eos=bool(chat.ignore_eos),
         seed=chat.seed,
-        regex=chat.regex,
-        ebnf=chat.ebnf,
-        json_schema=_schema_text(chat.response_format),
+        grammar=given_grammar(chat.regex, chat.ebnf, _schema_text(chat.response_format)),
     )
 
 
