@@ -1,4 +1,4 @@
-"""What a gateway does between requests: watch the engines, and keep every project's deadlines."""
+"""What a gateway does between requests: watch the engines, and apply every project's deadlines."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,15 +11,15 @@ from rollout.store.store import Store
 
 @asynccontextmanager
 async def in_background(services: Services) -> AsyncIterator[None]:
-    """Work until the block ends; a task that fails takes the process down with it."""
+    """Run the tasks until the block ends; if one fails, the process ends."""
     await services.pool.probe()
     async with asyncio.TaskGroup() as tasks:
         running = {tasks.create_task(services.pool.monitor())}
 
-        def keep_house(store: Store) -> None:
+        def start_settler(store: Store) -> None:
             running.add(tasks.create_task(Settler(store, services.ledger).run()))
 
-        services.stores.on_each(keep_house)
+        services.stores.on_each(start_settler)
         for project in await services.ledger.projects():
             services.stores.of(project.name)
         try:

@@ -27,7 +27,7 @@ class EngineReading:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReading:
-    """What held-out episodes say of a policy."""
+    """What a policy earned on held-out episodes."""
 
     version: int
     mean_reward: float
@@ -37,7 +37,7 @@ class EvaluationReading:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """State that lives elsewhere, as last read; without totals the store did not answer."""
+    """State of the store, the pool and the ledger as last read; `totals` is None if the store did not answer."""
 
     engines: tuple[EngineReading, ...] = ()
     policy_version: int | None = None
@@ -59,7 +59,9 @@ class Metrics:
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens in prompts")
         self.cached_tokens = self._counter("cached_tokens", "Prompt tokens found in a prefix cache")
         self.output_tokens = self._counter("output_tokens", "Tokens sampled")
-        self.calls_attached = self._counter("calls_attached", "How calls met their trie", "how")
+        self.calls_attached = self._counter(
+            "calls_attached", "Calls by how they were attached to their trie", "how"
+        )
         self.breaks = self._counter(
             "breaks", "Calls that continue no output of their episode", "class", "client"
         )
@@ -78,7 +80,7 @@ class Metrics:
         self._request_seconds.labels(route).observe(seconds)
 
     def observe_record(self, turn: Turn) -> None:
-        """Count what was sampled in a recorded turn and will never train."""
+        """Count the outputs of a recorded turn that will never train."""
         for output in turn.outputs:
             reason = "abandoned" if output.is_abandoned else turn.kind
             if output.num_tokens and reason in ORPHANS:
@@ -119,7 +121,7 @@ def _store_families(totals: Totals | None) -> Iterable[Metric]:
     yield _labeled(CounterMetricFamily, "episodes", "disposition", totals.dispositions)
     live = {status.value: count for status, count in totals.live.items()}
     yield _labeled(GaugeMetricFamily, "episodes_live", "status", live)
-    # A sum of rewards can fall, so it is no counter, whatever its name ends in.
+    # A sum of rewards can fall, so it is a gauge, although its name ends like a counter's.
     yield GaugeMetricFamily(
         "turngate_episode_reward_sum_total", "Sum of settled rewards", totals.reward_sum
     )

@@ -21,7 +21,7 @@ _REQUEST_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 
 
 class Edge:
-    """The outermost layer. Model endpoints are called from here, past the application's dozen layers."""
+    """The outermost layer. It calls model endpoints directly, without the application's dozen layers."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Edge:
 
 
 def take_episode_from_path(scope: Scope) -> None:
-    """`/e/{episode}/v1/…` is `/v1/…` with the episode set aside."""
+    """Move the episode from the path to the scope: `/e/{episode}/v1/…` becomes `/v1/…`."""
     match = _EPISODE_PATH.match(scope["path"])
     if match is not None:
         scope[PATH_EPISODE] = match[1]

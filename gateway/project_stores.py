@@ -1,4 +1,4 @@
-"""The store of each project, made once; whoever keeps house hears of new ones."""
+"""One store for each project, made at its first use. Listeners are called for each new one."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ class Stores:
         return store
 
     def on_each(self, listener: Callable[[Store], None]) -> None:
-        """Call this for every store there is, and for each that is made later."""
+        """Call `listener` for every store there is, and for each that is made later."""
         self._listeners.append(listener)
         for store in self._by_project.values():
             listener(store)

@@ -1,4 +1,4 @@
-"""What lives as long as the process: built by the factory, closed by the lifespan, handed to whoever needs it."""
+"""The objects that live as long as the process: opened together, closed in reverse order."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -47,7 +47,7 @@ class Services:
     metrics: Metrics
 
     async def reconcile(self, engines: list[Engine]) -> list[Swap]:
-        """Make engines serve the policy they should, unless another process is doing it already."""
+        """Make engines serve the recorded policy, unless another process is doing it."""
         return await reconcile(engines, self.store) or []
 
 
@@ -60,7 +60,7 @@ async def open_services(
     families: Sequence[ModelFamily] = FAMILIES,
     engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
 ) -> AsyncIterator[Services]:
-    """Connect to everything; what was opened is closed, whatever happens."""
+    """Connect to everything; what was opened is closed, also after an error."""
     tokenizer = Tokenizer.load(settings.model_dir)
     template = ChatTemplate.load(settings.model_dir, tokenizer)
     reader = output_reader(

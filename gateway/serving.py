@@ -33,13 +33,14 @@ from rollout.ready_file import ReadyFile
 
 log = logging.getLogger("gateway")
 
-# Tokenizer and template are millions of objects that never die: collecting around them costs a third of a turn.
+# The tokenizer and the template are millions of objects that live as long as the process: scanning them in every garbage
+# collection costs a third of a turn.
 GC_THRESHOLDS = (50_000, 20, 50)
 BACKLOG = 2048  # connections waiting to be accepted
-# Longer than clients and load balancers keep an idle connection (httpx 5 s, most balancers 60 s): the side that may send next
-# closes first, or a call would meet a connection that is just being closed.
+# Longer than clients (httpx 5 s) and most load balancers (60 s) keep an idle connection: if the server closed first, a call
+# could be sent on a connection that is being closed.
 KEEP_ALIVE_SECONDS = 75
-DATE_SECONDS = 1.0  # as fine as an HTTP date can be
+DATE_SECONDS = 1.0  # the resolution of an HTTP date
 
 
 class Address(NamedTuple):
@@ -62,7 +63,7 @@ async def serve(settings: Settings) -> None:
             log.info("ready on %s:%d, metrics on %d", *running.address)
             if settings.ready_file is not None:
                 ReadyFile(settings.ready_file).write(**running.address._asdict())
-            settle_collector()
+            freeze_collector()
             await running.api.closed.wait()
 
 
@@ -102,7 +103,7 @@ async def gateway(
 
 
 class Server(uvicorn.Server):
-    """One listener; signals and logging are the process's business."""
+    """One listener. The process handles signals and logging, not uvicorn."""
 
     def __init__(self, app: ASGIApp, *, shutdown_seconds: float) -> None:
         config = uvicorn.Config(
@@ -124,7 +125,7 @@ class Server(uvicorn.Server):
 
     @asynccontextmanager
     async def listening(self, listener: socket.socket) -> AsyncIterator[None]:
-        """Accept connections while the block runs; leaving it waits for requests under way."""
+        """Accept connections while the block runs; leaving the block waits for running requests."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._run(listener))
             await self.opened.wait()
@@ -135,7 +136,7 @@ class Server(uvicorn.Server):
                 await self.closed.wait()  # in order, also when the block fails
 
     def stop(self) -> None:
-        """Take no more requests; those under way may finish."""
+        """Accept no more requests; running ones may finish."""
         self.should_exit = True
         self._stopping.set()
 
@@ -146,7 +147,7 @@ class Server(uvicorn.Server):
             self.closed.set()
 
     async def main_loop(self) -> None:
-        """Uvicorn looks ten times a second whether it should stop; this one is told, and wakes to set the date header."""
+        """Wait for `stop`, and wake once a second to set the date header; uvicorn's own loop polls ten times a second."""
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(DATE_SECONDS):
@@ -162,7 +163,7 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take a port, or say which one is in use."""
+    """Listen on a port. Raises OSError that names the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,7 +172,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        why = f"cannot listen on {host}:{port} ({error.strerror}); stop who does or choose another"
+        why = f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there, or choose another port"
         raise OSError(why) from error
     return listener
 
@@ -193,8 +194,8 @@ def _stopping_on_signals(server: Server) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def settle_collector() -> None:
-    """What lives now lives as long as the process: leave it out of every collection."""
+def freeze_collector() -> None:
+    """Leave all objects made so far, which live as long as the process, out of every collection."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

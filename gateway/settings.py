@@ -15,27 +15,30 @@ class Settings(SharedSettings):
 
     host: str = Field(default="127.0.0.1", description="where the endpoints and /metrics listen")
     port: int = Field(
-        default=8000, ge=0, le=65535, description="0 takes a free one, named in the ready file"
+        default=8000, ge=0, le=65535, description="0 takes a free port, which the ready file names"
     )
     metrics_port: int = Field(default=9100, ge=0, le=65535, description="the same, for /metrics")
     admin_key: SecretStr = Field(
-        min_length=8, description="a key with every scope, to make others with"
+        min_length=8, description="a key with every scope, which can create other keys"
     )
     ready_file: Path | None = Field(
-        default=None, description="gets host and ports when the gateway serves"
+        default=None, description="the gateway writes its host and ports here when it serves"
     )
     base_url: str | None = Field(
-        default=None, description="what clients are told; the listener's own address by default"
+        default=None,
+        description="base URL in answers to clients; by default the listener's own address",
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, gt=0, description="a larger body is 413")
     max_output_tokens: int = Field(
-        default=16_384, gt=0, description="of a call that names no max_tokens"
+        default=16_384, gt=0, description="limit for a call without max_tokens"
     )
     tool_format: str | None = Field(
         default=None, description="read off the chat template by default"
     )
     reasoning_format: str | None = Field(default=None, description="the same, for reasoning")
-    shutdown_seconds: float = Field(default=60.0, gt=0, description="for running turns to finish")
+    shutdown_seconds: float = Field(
+        default=60.0, gt=0, description="time for running turns to finish at shutdown"
+    )
 
     @field_validator("engines")
     @classmethod

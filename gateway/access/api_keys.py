@@ -15,7 +15,7 @@ _SIGNATURE_BYTES = 16
 
 
 class EpisodeClaim(NamedTuple):
-    """What an episode key says, before its signature is checked."""
+    """The content of an episode key, before its signature is checked."""
 
     project: str
     episode_id: str
@@ -33,7 +33,7 @@ def episode_key(project: str, episode_id: str, secret: str) -> str:
 
 
 def read_episode_key(key: str) -> EpisodeClaim | None:
-    """Take a key apart; None if it is not one."""
+    """Parse an episode key; None if it is not one."""
     claim, _, signature = key.removeprefix(EPISODE_PREFIX).partition(".")
     try:
         project, _, episode_id = _decode(claim).decode().partition("/")

@@ -1,5 +1,5 @@
-"""Who is calling. Keys are looked up by their hash and remembered for a short while; a deleted key is dropped at once
-here, and elsewhere when that while is over.
+"""Finds the caller of a request by its key. Keys are looked up by their hash and remembered for REMEMBER_SECONDS; a deleted
+key is forgotten at once by the gateway that deletes it, and by others when that time is over.
 """
 
 import hmac
@@ -27,7 +27,7 @@ class Caller(msgspec.Struct, frozen=True):
     key_id: str
     project: str
     scopes: frozenset[str]
-    episode_id: str | None = None  # an episode key speaks for this episode only
+    episode_id: str | None = None  # an episode key is valid for this episode only
     requests_per_minute: int | None = None
     max_concurrent: int | None = None
 
@@ -93,7 +93,7 @@ class Authenticator:
             del self._remembered[next(iter(self._remembered))]
 
     async def _look_up(self, key: str, remembered: tuple[Caller, float] | None) -> Caller | None:
-        """Ask the ledger; while it is down, who was known stays known."""
+        """Ask the ledger; while it is down, a remembered caller stays valid."""
         try:
             if key.startswith(EPISODE_PREFIX):
                 return await self._episode_caller(key)

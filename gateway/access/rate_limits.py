@@ -1,4 +1,4 @@
-"""A key's limits, kept per gateway: requests a minute as a bucket that refills, and requests at the same time."""
+"""A key's limits, kept per gateway: requests a minute, as a token bucket, and requests at the same time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ _CONCURRENCY_RETRY_SECONDS = 1.0
 
 
 class _Use:
-    """What one key is doing."""
+    """The running requests of one key, and how many more it may start now."""
 
     __slots__ = ("allowance", "num_running", "refilled_at")
 

@@ -1,4 +1,4 @@
-"""Keys and projects, for the admin (`api.md` §5). A key is shown once, when it is made."""
+"""Keys and projects, for the admin. A key's secret is shown once, when the key is made."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 from gateway.access.api_keys import new_project_key
 from gateway.api.dependencies import Admin, ServicesDep
 from gateway.api.requests import KeyBody, ProjectBody
-from gateway.api.responses import Deleted, KeyList, KeyObject, NewKey, ProjectList, ProjectObject
+from gateway.api.responses import Deleted, KeyObject, ListObject, NewKey, ProjectObject
 from gateway.errors import NotFound
 from gateway.services import Services
 from rollout.ledger.records import Key, Project
@@ -37,9 +37,11 @@ async def create_key(body: KeyBody, services: ServicesDep, caller: Admin) -> New
 
 
 @router.get("/keys")
-async def list_keys(services: ServicesDep, caller: Admin, project: str | None = None) -> KeyList:
+async def list_keys(
+    services: ServicesDep, caller: Admin, project: str | None = None
+) -> ListObject[KeyObject]:
     """List keys without their secrets, oldest first."""
-    return KeyList(data=[_key(key) for key in await services.ledger.keys(project)])
+    return ListObject(data=[_key(key) for key in await services.ledger.keys(project)])
 
 
 @router.delete("/keys/{id}")
@@ -63,9 +65,9 @@ async def create_project(body: ProjectBody, services: ServicesDep, caller: Admin
 
 
 @router.get("/projects")
-async def list_projects(services: ServicesDep, caller: Admin) -> ProjectList:
+async def list_projects(services: ServicesDep, caller: Admin) -> ListObject[ProjectObject]:
     """List all projects."""
-    return ProjectList(data=[await _project(p, services) for p in await services.ledger.projects()])
+    return ListObject(data=[await _project(p, services) for p in await services.ledger.projects()])
 
 
 def _key(key: Key) -> KeyObject:

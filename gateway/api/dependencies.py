@@ -1,4 +1,4 @@
-"""What control-plane routes ask for: the services, and a caller with a scope."""
+"""The arguments that control-plane routes declare: the services, and a caller with a scope."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated

@@ -30,7 +30,7 @@ from rollout.tokenizer.tokenizer import Tokenizer
 
 
 def episode_fields(header: EpisodeHeader | LedgerEpisode) -> dict[str, Any]:
-    """What every view of an episode says first."""
+    """The fields that every view of an episode has."""
     return {
         "id": header.id,
         "status": header.status.value,
@@ -65,14 +65,14 @@ def summary(episode: ListedEpisode) -> EpisodeSummary:
 
 
 def remembered(episode: LedgerEpisode) -> EpisodeDetail:
-    """An episode of which only the end is known."""
+    """An episode whose data has expired: the ledger knows only how it ended."""
     return EpisodeDetail(
         **episode_fields(episode), turns=[], rewards=[], reward=episode.reward, history=None
     )
 
 
 def sequences(episode: EpisodeView, tokenizer: Tokenizer) -> SequencesView:
-    """What a trainer would receive if the episode were claimed now; of a trained one, with the credit its tokens got."""
+    """What a trainer would receive if the episode were claimed now; for a trained one, with its tokens' advantages."""
     rows = linearize(episode.trie(), episode.header.id)
     text = TokenText(tokenizer)
     packed = episode.advantages
@@ -85,17 +85,17 @@ def sequences(episode: EpisodeView, tokenizer: Tokenizer) -> SequencesView:
             versions=row.versions.tolist(),
             turns=row.turns.tolist(),
             flags=row.flags.tolist(),
-            advantages=None if credit is None else credit.tolist(),
+            advantages=None if each is None else each.tolist(),
             segments=list(_segments(row, text)),
             media=[MediaObject.model_validate(image) for image in row.media],
         )
-        for row, credit in zip(rows, advantages, strict=True)
+        for row, each in zip(rows, advantages, strict=True)
     ]
     return SequencesView(id=episode.header.id, data=shown)
 
 
 def _segments(row: TokenSequence, text: TokenText) -> Iterator[SegmentObject]:
-    """Tokens that follow each other and train for the same turn, or for none."""
+    """Runs of tokens that train for the same turn, or for none."""
     ids, turns = row.tokens.tolist(), row.turns.tolist()
     end = 0
     for turn, run in groupby(turns):

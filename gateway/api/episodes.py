@@ -1,4 +1,4 @@
-"""Episodes over HTTP: opening, watching, sealing, deleting; and the groups they are compared in (`api.md` §3)."""
+"""Episodes over HTTP: open, show, seal, delete; and the groups that they are compared in."""
 
 from typing import Annotated, Literal
 
@@ -12,8 +12,8 @@ from gateway.api.requests import Completion, EpisodeBody
 from gateway.api.responses import (
     Deleted,
     EpisodeDetail,
-    EpisodeList,
     EpisodeObject,
+    EpisodePage,
     GroupObject,
     OpenedEpisode,
     SequencesView,
@@ -71,12 +71,12 @@ async def list_episodes(
     task_id: str = "",
     after: str = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-) -> EpisodeList:
+) -> EpisodePage:
     """List the newest first; `after` is the last id of the page before."""
     listed, has_more = await services.stores.of(caller.project).episodes(
         status=status, group_id=group_id, task_id=task_id, after=after, limit=limit
     )
-    return EpisodeList(
+    return EpisodePage(
         data=[episode_views.summary(episode) for episode in listed], has_more=has_more
     )
 
@@ -90,7 +90,7 @@ async def get_episode(
 ) -> EpisodeDetail | TokensView | SequencesView:
     """Show the turns and rewards, the tree of token spans, or the sequences a trainer would receive now.
 
-    Of an episode whose data has expired, what the ledger remembers: how it ended.
+    Once the episode's data has expired, show how it ended, from the ledger.
     """
     episode = await services.stores.of(caller.project).episode(checked_id(episode_id, "episode"))
     if episode is None:
@@ -143,5 +143,4 @@ async def get_group(
 
 
 def _base_url(request: Request, services: Services) -> str:
-    told = services.settings.base_url
-    return (told or str(request.base_url)).rstrip("/")
+    return (services.settings.base_url or str(request.base_url)).rstrip("/")

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can serve, and what it measured."""
+"""Whether the process runs, whether it can serve, and the state that a scrape of its metrics reads."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ async def _missing(services: Services) -> dict[str, str]:
 
 
 async def read_snapshot(services: Services) -> Snapshot:
-    """Read what lives outside this process, for one scrape; a store that is down is itself a reading."""
+    """Read the state of the store, the pool and the ledger for one scrape; without totals if the store is down."""
     engines = tuple(
         EngineReading(s.url, s.is_up, s.in_flight, s.policy_version)
         for s in services.pool.snapshot()
@@ -62,7 +62,7 @@ async def read_snapshot(services: Services) -> Snapshot:
 
 
 async def _evaluations(services: Services) -> tuple[EvaluationReading, ...]:
-    """Of policies on disk, which are few however long the run; a ledger that is down has none."""
+    """Only of policies on disk, which stay few in a long run. Empty while the ledger is down."""
     try:
         standing = await Standing.read(services)
     except LedgerUnavailable:

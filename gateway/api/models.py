@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from gateway.api.dependencies import Inferrer, ServicesDep
-from gateway.api.responses import ModelList, ModelObject
+from gateway.api.responses import ListObject, ModelObject
 from gateway.errors import NotFound
 from gateway.request.model_name import ALIAS, pinned
 from gateway.services import Services
@@ -12,9 +12,9 @@ router = APIRouter(tags=["models"])
 
 
 @router.get("/v1/models")
-async def list_models(services: ServicesDep, caller: Inferrer) -> ModelList:
+async def list_models(services: ServicesDep, caller: Inferrer) -> ListObject[ModelObject]:
     """List the alias and the served versions, newest first."""
-    return ModelList(data=await _models(services))
+    return ListObject(data=await _models(services))
 
 
 @router.get("/v1/models/{model}")

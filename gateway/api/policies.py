@@ -1,4 +1,4 @@
-"""Policies and training, for the admin (`api.md` §5)."""
+"""Policies and training, for the admin."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from gateway.api.dependencies import Admin, ServicesDep
 from gateway.api.policy_ranking import Standing
-from gateway.api.responses import Activation, PolicyList, PolicyObject, SwapObject, TrainingObject
+from gateway.api.responses import Activation, ListObject, PolicyObject, SwapObject, TrainingObject
 from gateway.errors import NotFound
 from gateway.services import Services
 from rollout.policies import Policy, verify
@@ -15,11 +15,11 @@ router = APIRouter(prefix="/v1", tags=["policies"])
 
 
 @router.get("/policies")
-async def list_policies(services: ServicesDep, caller: Admin) -> PolicyList:
+async def list_policies(services: ServicesDep, caller: Admin) -> ListObject[PolicyObject]:
     """List every published policy, newest first, with what its held-out episodes earned."""
     active = await services.store.policy()
     policies, standing = await _policies(services, active), await Standing.read(services)
-    return PolicyList(data=[_policy(p, active, standing) for p in reversed(policies)])
+    return ListObject(data=[_policy(p, active, standing) for p in reversed(policies)])
 
 
 @router.get("/policies/{version}")
@@ -33,7 +33,7 @@ async def get_policy(version: int, services: ServicesDep, caller: Admin) -> Poli
 async def activate_policy(version: int, services: ServicesDep, caller: Admin) -> Activation:
     """Serve this version, back or forward, whatever is trained, until released."""
     policy = await _find(services, version)
-    await asyncio.to_thread(verify, policy)  # before it is pinned: a damaged one would stay so
+    await asyncio.to_thread(verify, policy)  # before pinning: a damaged policy would stay pinned
     await services.store.pin(policy)
     return await _activation(services, version, pinned=True)
 
@@ -67,7 +67,7 @@ async def resume_training(services: ServicesDep, caller: Admin) -> TrainingObjec
 
 
 async def _policies(services: Services, active: Policy | None) -> list[Policy]:
-    """Policies of the ledger, and the active one, which it may not have heard of yet."""
+    """Policies of the ledger, and the active one, which may not be in the ledger yet."""
     known = await services.ledger.policies(services.store.project)
     missing = active is not None and all(p.version != active.version for p in known)
     return sorted([*known, active] if active and missing else known, key=lambda p: p.version)
@@ -94,13 +94,17 @@ async def _training(services: Services) -> TrainingObject:
     state = await services.store.training()
     policy = await services.store.policy()
     totals = await services.store.totals()
+    step = _number(state.get("step"))
     return TrainingObject(
-        step=_integer(state.get("step")),
+        step=None if step is None else int(step),
         policy_version=policy.version if policy else None,
         paused=state.get("paused") == "1",
         backlog=dict(totals.groups),
         staleness=_number(state.get("staleness")),
-        metrics={name: _number(text) if _is_number(text) else text for name, text in state.items()},
+        metrics={
+            name: text if (number := _number(text)) is None else number
+            for name, text in state.items()
+        },
     )
 
 
@@ -118,18 +122,9 @@ def _policy(policy: Policy, active: Policy | None, standing: Standing) -> Policy
     )
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _number(text: str | None) -> float | None:
-    return float(text) if text is not None and _is_number(text) else None
-
-
-def _integer(text: str | None) -> int | None:
-    number = _number(text)
-    return None if number is None else int(number)
+    """None if there is no text or it is not a number."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return None

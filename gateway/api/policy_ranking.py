@@ -1,4 +1,4 @@
-"""Where the policies stand: what held-out episodes say of each, which weights are on disk, and which of those are best."""
+"""Ranks the policies by their held-out episodes, and says whose weights are on disk."""
 
 import asyncio
 from dataclasses import dataclass
@@ -26,6 +26,6 @@ class Standing:
         return cls({each.version: each for each in evaluations}, on_disk, best)
 
     def evaluation(self, version: int) -> EvaluationObject | None:
-        """What to show of one version; None before any of its held-out episodes was rewarded."""
+        """The evaluation of one version; None before any of its held-out episodes was rewarded."""
         found = self.evaluations.get(version)
         return None if found is None else EvaluationObject.model_validate(found)

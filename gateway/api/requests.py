@@ -1,4 +1,4 @@
-"""Bodies that the control plane takes, checked at the edge. Unknown fields are ignored, wrong ones are refused by name."""
+"""Bodies of control-plane calls. Unknown fields are ignored; an error names the wrong one."""
 
 from typing import Annotated, Literal
 
@@ -20,13 +20,13 @@ RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15,
 RewardName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^|]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}$")]
-# As long as the ledger's column, and without the control characters that PostgreSQL and our own errors refuse.
+# At most the length of the ledger's column, and no control characters, which PostgreSQL refuses.
 TaskId = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Scope = Literal["infer", "reward", "read", "admin"]
 
 
 def writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Refuse what can be read from JSON but not be written: huge integers, half of a surrogate pair."""
+    """Refuse what JSON can be read to but not written from: huge integers, half of a surrogate pair."""
     try:
         orjson.dumps(value)
     except TypeError as error:

@@ -1,11 +1,13 @@
-"""What the control plane answers with. Times are integer seconds; every resource says its `object`; lists have `data`."""
+"""Answers of the control plane. Times are integer seconds; `object` names the kind of a resource; lists have `data`."""
 
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from gateway.families.model_facts import ModelFacts
 from rollout.episode.episode_records import HistoryPolicy
+
+Listed = TypeVar("Listed")
 
 
 class OpenedEpisode(BaseModel):
@@ -35,7 +37,7 @@ class TurnObject(BaseModel):
     created: int
     kind: str
     policy_versions: list[int]
-    context_tokens: int  # new in this turn; the rest of its prompt is in earlier turns
+    context_tokens: int  # new in this turn; earlier turns have the rest of its prompt
     output_tokens: list[int]
     finish_reasons: list[str]
     flags: list[list[str]]
@@ -60,7 +62,7 @@ class EpisodeObject(BaseModel):
 
 
 class EpisodeSummary(EpisodeObject):
-    reward: float | None  # all of them, weighted and added up
+    reward: float | None  # the weighted sum of all its rewards
 
 
 class EpisodeDetail(EpisodeSummary):
@@ -93,7 +95,7 @@ class SpanObject(BaseModel):
     versions: list[tuple[int, int, int]]
     flags: list[str]
     trains: bool
-    orphaned: Literal["abandoned", "side", "passed_over"] | None  # why what was sampled does not
+    orphaned: Literal["abandoned", "side", "passed_over"] | None  # why a sampled span never trains
     action_mask: list[bool]
     rows: list[tuple[int, int, int]]  # tokens [start, end) train in that row of `?view=sequences`
     media: list[MediaObject]
@@ -130,15 +132,13 @@ class SequencesView(BaseModel):
     data: list[SequenceObject]
 
 
-class EpisodeList(BaseModel):
+class ListObject(BaseModel, Generic[Listed]):
     object: Literal["list"] = "list"
-    data: list[EpisodeSummary]
+    data: list[Listed]
+
+
+class EpisodePage(ListObject[EpisodeSummary]):
     has_more: bool
-
-
-class RewardList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[RewardObject]
 
 
 class GroupMember(BaseModel):
@@ -177,12 +177,7 @@ class KeyObject(BaseModel):
 
 
 class NewKey(KeyObject):
-    key: str  # shown this once
-
-
-class KeyList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[KeyObject]
+    key: str  # shown only in this answer
 
 
 class ProjectObject(BaseModel):
@@ -190,12 +185,7 @@ class ProjectObject(BaseModel):
     id: str
     name: str
     created: int
-    history: HistoryPolicy  # of episodes that name none
-
-
-class ProjectList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ProjectObject]
+    history: HistoryPolicy  # for episodes that name none
 
 
 class EvaluationObject(BaseModel):
@@ -219,11 +209,6 @@ class PolicyObject(BaseModel):
     is_on_disk: bool
     is_best: bool  # of those on disk with enough held-out episodes
     evaluation: EvaluationObject | None
-
-
-class PolicyList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[PolicyObject]
 
 
 class SwapObject(BaseModel):
@@ -258,8 +243,3 @@ class ModelObject(BaseModel):
     created: int
     owned_by: str = "turngate"
     rendering: ModelFacts  # how the model's messages become tokens and its tokens messages
-
-
-class ModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ModelObject]

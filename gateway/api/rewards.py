@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Path
 
 from gateway.api.dependencies import Rewarder, ServicesDep
 from gateway.api.requests import AddressedReward, RewardBody
-from gateway.api.responses import RewardList, RewardObject
+from gateway.api.responses import ListObject, RewardObject
 from gateway.errors import BadRequest, NotFound
 from gateway.request.episode_address import checked_id
 from gateway.services import Services
@@ -38,7 +38,7 @@ async def reward(
     body: Annotated[AddressedReward | list[AddressedReward], Body()],
     services: ServicesDep,
     caller: Rewarder,
-) -> RewardObject | RewardList:
+) -> RewardObject | ListObject[RewardObject]:
     """Reward by completion id or episode id, one or many; all addresses are checked before any is rewarded."""
     store = services.stores.of(caller.project)
     if isinstance(body, AddressedReward):
@@ -47,7 +47,7 @@ async def reward(
     rewarded = [
         await _reward(store, address, each) for address, each in zip(addresses, body, strict=True)
     ]
-    return RewardList(data=rewarded)
+    return ListObject(data=rewarded)
 
 
 async def _address(services: Services, store: Store, body: AddressedReward) -> Address:

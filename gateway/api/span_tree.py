@@ -1,7 +1,7 @@
 """The tree of an episode's tokens as the control plane shows it: each distinct token once, below the tokens it follows.
 
-Text is a view: a character whose bytes lie in two spans is told by the one that completes it. A context that ends in tokens
-which were forced on the model is shown as two spans, because they are of two kinds.
+A character whose bytes lie in two spans is in the text of the second. A context that ends in tokens forced on the model is
+shown as two spans, because they are of two kinds.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from rollout.tokenizer.tokenizer import Tokenizer
 
 Kind = Literal["context", "sampled", "forced"]
 Orphaned = Literal["abandoned", "side", "passed_over"]
-Part = tuple[int, int, int]  # row, start, end
+TrainedRun = tuple[int, int, int]  # row, start, end
 
 
-class Piece(NamedTuple):
+class SpanPart(NamedTuple):
     """Tokens [start, end) of a span, all of one kind."""
 
     span: Span
@@ -46,18 +46,18 @@ class SpanTree:
     def view(self) -> TokensView:
         return TokensView(id=self._episode_id, data=[self._object(piece) for piece in self._ids])
 
-    def _cut(self, span: Span) -> Iterator[Piece]:
+    def _cut(self, span: Span) -> Iterator[SpanPart]:
         if not span.is_context:
-            yield Piece(span, 0, len(span), "sampled")
+            yield SpanPart(span, 0, len(span), "sampled")
             return
         turn = self._trie.turn_at(span.turn)
         cut = min(max(len(turn.context_ids) - turn.forced - span.start, 0), len(span))
         if cut:
-            yield Piece(span, 0, cut, "context")
+            yield SpanPart(span, 0, cut, "context")
         if cut < len(span):
-            yield Piece(span, cut, len(span), "forced")
+            yield SpanPart(span, cut, len(span), "forced")
 
-    def _object(self, piece: Piece) -> SpanObject:
+    def _object(self, piece: SpanPart) -> SpanObject:
         span, start, end, kind = piece
         output = None if span.is_context else self._trie.sampled(span)
         parent, offset = self._parent(piece)
@@ -88,7 +88,7 @@ class SpanTree:
             ],
         )
 
-    def _closes_cut(self, piece: Piece) -> OutputFlags:
+    def _closes_cut(self, piece: SpanPart) -> OutputFlags:
         """Whether a context begins with the end token of the output before it, which was cut."""
         span, parent = piece.span, piece.span.parent
         if piece.start or parent is None or parent.is_context or span.offset < len(parent):
@@ -97,8 +97,8 @@ class SpanTree:
         is_end = int(span.tokens[0]) in self._eos_ids
         return OutputFlags.INJECTED_EOS if is_cut and is_end else OutputFlags.NONE
 
-    def _parent(self, piece: Piece) -> tuple[Piece | None, int]:
-        """The piece it continues, and how many of that one's tokens come before."""
+    def _parent(self, piece: SpanPart) -> tuple[SpanPart | None, int]:
+        """The part that it continues, and how many tokens of that part come before it."""
         span = piece.span
         place = Place(span, piece.start) if piece.start else Place(span.parent, span.offset)
         if place.span is None:
@@ -106,7 +106,7 @@ class SpanTree:
         *_, parent = (p for p in self._pieces[place.span] if p.start < place.offset or not p.start)
         return parent, place.offset - parent.start
 
-    def _text_of(self, piece: Piece) -> str:
+    def _text_of(self, piece: SpanPart) -> str:
         span, start, end, _ = piece
         return self._text.of(
             span.tokens[start:end].tolist(),
@@ -115,7 +115,7 @@ class SpanTree:
         )
 
     def _before(self, place: Place) -> list[int]:
-        """The tokens in which a character may have begun that is not complete here."""
+        """The last tokens before this place, in which an incomplete character may have begun."""
         found: list[int] = []
         while place.span is not None and len(found) < LONGEST_CHARACTER:
             span, end = place.span, place.offset
@@ -124,9 +124,9 @@ class SpanTree:
         return found
 
 
-def trained_parts(trie: Trie) -> dict[Span, list[Part]]:
+def trained_parts(trie: Trie) -> dict[Span, list[TrainedRun]]:
     """Where each sampled token trains: tokens [start, end) of a span, in that row of `linearize`."""
-    parts: dict[Span, list[Part]] = {}
+    parts: dict[Span, list[TrainedRun]] = {}
     for row, (leaf, sequence) in enumerate(zip(leaves(trie), linearize(trie), strict=True)):
         for span, end in path(Place(leaf, len(leaf))):
             trains = sequence.action_mask[span.depth : span.depth + end].nonzero()[0]

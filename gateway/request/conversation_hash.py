@@ -1,7 +1,7 @@
-"""A conversation's identity: a hash after each message, over what is left when clients' rewriting is taken away.
+"""Identifies a conversation: a hash after each message, over the parts that clients do not rewrite.
 
-The hash is only an index to where a call attaches; the tokens decide (`attacher.py`). What clients and SDKs change on the
-way (tool-call ids, `index`, null or empty content, whitespace at the ends, how JSON is spelt, reasoning left out) is not in it.
+The hash only finds candidates for where a call attaches; the tokens decide (`attacher.py`). It leaves out what clients and
+SDKs change: tool-call ids, `index`, null or empty content, whitespace at the ends, the spelling of JSON, reasoning.
 """
 
 import json
@@ -18,15 +18,15 @@ _DIGEST_BYTES = 12
 
 
 class Chain(NamedTuple):
-    """A conversation by the print of each message; `start` stands for what comes before the first."""
+    """A conversation as the hash of each message; `start` is the hash of what comes before the first."""
 
     start: str
     prints: Sequence[bytes]
 
     def after(self, num_messages: int) -> str:
-        """The hash after so many messages."""
-        said = b"".join(self.prints[:num_messages])
-        return blake2b(self.start.encode() + said, digest_size=_DIGEST_BYTES).hexdigest()
+        """The hash after the first `num_messages` messages."""
+        prints = b"".join(self.prints[:num_messages])
+        return blake2b(self.start.encode() + prints, digest_size=_DIGEST_BYTES).hexdigest()
 
     @property
     def end(self) -> str:
@@ -38,7 +38,7 @@ class Chain(NamedTuple):
 
 
 def seed(*parts: bytes) -> str:
-    """What comes before the first message: template, tools, template arguments."""
+    """The hash of what comes before the first message: template, tools, template arguments."""
     digest = blake2b(digest_size=_DIGEST_BYTES)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -52,7 +52,7 @@ def print_of(message: ChatMessage) -> bytes:
 
 
 def projection(message: ChatMessage) -> bytes:
-    """What two messages must agree in to be the same message."""
+    """The parts that are equal in two messages that count as the same."""
     text = _content(message.get("content"))
     calls = message.get("tool_calls")
     called = [_call(call) for call in calls] if isinstance(calls, list) else []
@@ -72,7 +72,7 @@ def _content(content: object) -> object:
 def assistant_message(
     content: str | None, reasoning: str | None, tool_calls: Iterable[ToolCall]
 ) -> ChatMessage:
-    """The message that a client would send back for an output."""
+    """The message that a client sends back for an output."""
     message: dict[str, object] = {"role": "assistant", "content": content or ""}
     if reasoning:
         message["reasoning_content"] = reasoning
@@ -96,7 +96,7 @@ def _call(call: object) -> list[object]:
 
 
 def _integral(value: object) -> object:
-    """The same with whole numbers as integers: JavaScript sends 2.0 back as 2."""
+    """The value with whole numbers as integers, because JavaScript sends 2.0 back as 2."""
     match value:
         case float() if value.is_integer():
             return int(value)

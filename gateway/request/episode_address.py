@@ -1,6 +1,6 @@
-"""Which episode a call belongs to: every carrier that names one must name the same (`api.md` §2).
+"""Which episode a call belongs to. Key, path, headers and body may each name it, and must not name two.
 
-A call without a carrier opens an episode of its own, which a repeat of the call finds by its key (`idempotency.py`).
+A call that names none opens a new episode, which a repeat of the call finds by its idempotency key (`idempotency.py`).
 """
 
 import re
@@ -17,7 +17,7 @@ _MAX_GROUP_SIZE = 65_536
 
 
 class EpisodeAddress(msgspec.Struct, frozen=True):
-    """The episode of a call, and what opening it would say about it."""
+    """The episode of a call, and the fields it gets if the call opens it."""
 
     episode_id: str
     group_id: str | None = None
@@ -44,8 +44,8 @@ def address(
     named.update({f"the body ({i})": episode for i, episode in enumerate(body_episodes)})
     ids = {carrier: episode for carrier, episode in named.items() if episode}
     if len(set(ids.values())) > 1:
-        said = ", ".join(f"{carrier} says {episode}" for carrier, episode in ids.items())
-        raise BadRequest(f"the call names more than one episode: {said}", code="episode_conflict")
+        listed = ", ".join(f"{carrier} names {episode}" for carrier, episode in ids.items())
+        raise BadRequest(f"the call names more than one episode: {listed}", code="episode_conflict")
     return EpisodeAddress(
         episode_id=checked_id(next(iter(ids.values())), "episode") if ids else otherwise,
         group_id=_group_id(headers),
@@ -60,7 +60,7 @@ def new_episode_id() -> str:
 
 
 def checked_id(value: str, what: str) -> str:
-    """Ids become keys and paths, so their alphabet is small."""
+    """Ids become Redis keys and URL paths, so only a few characters are allowed. Raises BadRequest."""
     if _ID.fullmatch(value) is None:
         raise BadRequest(
             f"{what} id {value[:64]!r} is not valid: use 1 to 128 letters, digits and . _ : -",

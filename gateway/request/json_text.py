@@ -1,4 +1,4 @@
-"""JSON a caller sent, written again. Numbers beyond 64 bits and the deepest nesting can be read but not written."""
+"""Writes JSON values that a caller sent. Integers beyond 64 bits and very deep nesting can be read but not written."""
 
 import orjson
 
@@ -6,7 +6,7 @@ from gateway.errors import BadRequest
 
 
 def json_text(value: object, param: str) -> bytes:
-    """The value as compact JSON, or a refusal that names where it came from."""
+    """The value as compact JSON. Raises BadRequest that names the field."""
     try:
         return orjson.dumps(value)
     except TypeError as error:

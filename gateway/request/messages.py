@@ -1,7 +1,7 @@
-"""The messages of a request: checked and hashed when they are first met, read again only where somebody looks.
+"""The messages of a request: parsed, checked and hashed at their first call, in later calls parsed only if they are used.
 
-A chat client sends its whole conversation again with every turn. Of a message that was met before only the hash is needed;
-the message itself is read from its JSON if it lies in what the template is shown.
+A chat client sends its whole conversation again with every turn. A message that was in an earlier call is known by its hash;
+it is parsed again only if it is in the part that the template renders.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ Read = Callable[[msgspec.Raw, str], ChatMessage]
 
 
 class Unread(Mapping[str, object]):
-    """A message that tells its role, which is what most are asked for, and is made when it is asked for more."""
+    """A message with a known role, which is often enough; the rest is parsed at its first use."""
 
     __slots__ = ("_made", "_make", "_role")
 
@@ -46,7 +46,7 @@ class Unread(Mapping[str, object]):
 
 
 class Messages(Sequence[ChatMessage]):
-    """So many messages, each made when it is looked at."""
+    """A list of messages, each made when it is first indexed."""
 
     def __init__(self, num_messages: int, make: Callable[[int], ChatMessage]) -> None:
         self._num_messages = num_messages
@@ -70,7 +70,7 @@ class Messages(Sequence[ChatMessage]):
 
 
 class MessageReader:
-    """Recognises messages by their bytes. `read` gives a message from its JSON, or refuses it."""
+    """Recognizes messages by their bytes. `read` parses and checks one message."""
 
     def __init__(self, read: Read, *, capacity: int = MAX_REMEMBERED) -> None:
         self._read = read
@@ -78,15 +78,15 @@ class MessageReader:
         self._known: dict[bytes, tuple[str, bytes]] = {}  # role and print
 
     def read(self, raws: Sequence[msgspec.Raw]) -> tuple[Messages, list[bytes]]:
-        """The messages, and the hash of each. Those that are new are read, and so checked, at once."""
-        known = [self._recognise(raw, place) for place, raw in enumerate(raws)]
+        """The messages, and the hash of each. New ones are parsed, and so checked, at once."""
+        known = [self._recognize(raw, place) for place, raw in enumerate(raws)]
 
         def unread(place: int) -> ChatMessage:
             return Unread(known[place][0], partial(self._read, raws[place], _where(place)))
 
         return Messages(len(raws), unread), [print_ for _, print_ in known]
 
-    def _recognise(self, raw: msgspec.Raw, place: int) -> tuple[str, bytes]:
+    def _recognize(self, raw: msgspec.Raw, place: int) -> tuple[str, bytes]:
         digest = sha256(raw).digest()
         found = self._known.get(digest)
         if found is None:

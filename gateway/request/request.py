@@ -1,4 +1,4 @@
-"""One model call after its dialect is gone.
+"""One model call, the same whatever its dialect.
 
 Every dialect builds a `Request` and renders a `Reply`; nothing between the two knows which dialect it was.
 """
@@ -10,8 +10,8 @@ import msgspec
 
 from rollout.engine.generation import SamplingParameters
 
-# Content is a string, or parts where there are images; a tool call's arguments are what the client sent (the template's
-# edge parses them).
+# Content is a string, or a list of parts if there are images. A tool call's arguments are what the client sent; they are
+# parsed for the template.
 ChatMessage = Mapping[str, object]
 Tool = dict[str, object]
 
@@ -34,8 +34,8 @@ class Image(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: Sequence[ChatMessage]
-    prints: Sequence[bytes]  # what each message is recognised by
-    sampling: SamplingParameters  # as asked: what is missing is decided when the turn is planned
+    prints: Sequence[bytes]  # the hash of each message
+    sampling: SamplingParameters  # as asked; the planner completes them
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True

@@ -1,8 +1,8 @@
-"""Calls that are repeated: the same key and body get the recorded reply or the one being made, never a second sample.
+"""Repeated calls: the same key and body get the recorded reply, or the one that is being sampled, never a second sample.
 
-SDKs repeat a call without a key of their own but count the repeats in a header, so there the body is the key. Such a key
-names no caller: of two agents that start alike it cannot tell one's repeat from the other's first call, so only a key that
-the caller chose finds the episode of a call that names none.
+A caller may send an `idempotency-key`. SDKs send none but count their retries in a header, so the body's digest is then the
+key. It does not identify the caller: two agents can send the same first call. So a call that names no episode finds the
+episode of its first try only by a key that the caller chose.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ Place = tuple[str, str, str]  # project, episode, retry key
 
 
 class Retry(msgspec.Struct, frozen=True):
-    key: str  # "" if the call cannot be told from a new one
+    key: str  # "" if a repeat of the call could not be recognized
     body_digest: str
-    is_repeat: bool  # it may have been answered before
+    is_repeat: bool  # the call may have been answered before
 
     @classmethod
     def none(cls) -> "Retry":
@@ -39,7 +39,7 @@ class Retry(msgspec.Struct, frozen=True):
         return cls("", digest, is_repeat=False)
 
     def episode_id(self, key_id: str) -> str | None:
-        """The episode of a call that names none, the same for every repeat; None if repeats cannot be told."""
+        """The episode of a call that names none, the same for every repeat; None without a key that the caller chose."""
         if not self.key.startswith("key:"):
             return None
         digest = blake2b(self.key.encode(), key=key_id.encode()[:64], digest_size=12)
@@ -47,7 +47,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class SharedTurn:
-    """A turn that several calls wait for; it is given up when the last of them has left."""
+    """A turn that several calls wait for; it is cancelled when the last of them has left."""
 
     def __init__(self, work: Work, *, body_digest: str) -> None:
         self.body_digest = body_digest
@@ -63,10 +63,12 @@ class SharedTurn:
             self._num_waiting -= 1
             if self._num_waiting == 0 and not self.task.done():
                 self.task.cancel()
-                await asyncio.wait([self.task])  # the engine is told, and the record written
+                await asyncio.wait(
+                    [self.task]
+                )  # the engine's call is aborted and the record written
 
     def reply(self) -> Reply:
-        """Its reply, or raise what it failed with."""
+        """The turn's reply, or raise its error."""
         return self.task.result()
 
     @property
@@ -75,7 +77,7 @@ class SharedTurn:
 
 
 class RunningTurns:
-    """The turns of this gateway that a repeated call may still join."""
+    """The running turns of this gateway, which a repeated call may join."""
 
     def __init__(self) -> None:
         self._turns: dict[Place, SharedTurn] = {}
@@ -83,7 +85,7 @@ class RunningTurns:
     async def take(
         self, project: str, episode_id: str, retry: Retry, run: Callable[[], Work]
     ) -> Reply:
-        """Wait for the same call if it is running; otherwise be the one that runs. Raises RetryMismatch."""
+        """Wait for the same call if it is running; otherwise run it. Raises RetryMismatch."""
         place = (project, episode_id, retry.key)
         while retry.is_repeat and (turn := self._turns.get(place)) is not None:
             if turn.body_digest != retry.body_digest:
@@ -97,6 +99,6 @@ class RunningTurns:
         return turn.reply()
 
     def _forget(self, place: Place, turn: SharedTurn) -> None:
-        """An equal call that is no repeat may have taken its place."""
+        """Unless an equal call that is no repeat has taken its place."""
         if self._turns.get(place) is turn:
             del self._turns[place]

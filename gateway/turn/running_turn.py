@@ -32,7 +32,7 @@ class Call:
     key_id: str
     address: EpisodeAddress
     retry: Retry
-    client: str  # its product, as breaks are counted
+    client: str  # the name of its product, a label of the metric for breaks
 
 
 def new_turn_id() -> str:
@@ -100,7 +100,7 @@ class RunningTurn:
         )
 
     def reply(self) -> Reply:
-        """What the caller gets, and what a retried call gets again."""
+        """What the caller gets, and a repeated call gets again."""
         versions = [interval.version for b in self.builders for interval in b.versions]
         return Reply(
             turn_id=self.job.turn_id,
@@ -126,7 +126,7 @@ class RunningTurn:
         )
 
     def abandoned_record(self) -> Turn:
-        """What the episode keeps of a turn that nobody received: no chain continues it, no retry gets it."""
+        """The record of a turn that nobody received: no later call continues it, no repeated call gets it."""
         return self._record(flags=OutputFlags.ABANDONED, output_chains=(), retry=Retry.none())
 
     def _record(self, *, flags: OutputFlags, output_chains: tuple[str, ...], retry: Retry) -> Turn:

@@ -1,7 +1,7 @@
-"""One turn: begin, attach, sample, commit (`architecture.md`, "One agent turn").
+"""One turn: begin, attach, sample, commit.
 
-A turn exists when its commit does. Before that a crash or an error leaves nothing to train on; a client that leaves, or a
-turn that no engine could finish, leaves an `abandoned` record for the audit.
+A turn exists once it is committed. Before that a crash or an error leaves nothing to train on. If the client leaves, or no
+engine can finish the turn, what was sampled is kept as an `abandoned` record.
 """
 
 import secrets
@@ -33,12 +33,12 @@ from rollout.store.store import Store
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage
 
-ABANDON_SECONDS = 5.0  # for what the store is told of a turn that failed
-COMMIT_SECONDS = 15.0  # a Redis that restarts is back sooner; sampled tokens are worth the wait
+ABANDON_SECONDS = 5.0  # to record in the store that a turn failed
+COMMIT_SECONDS = 15.0  # longer than Redis takes to restart
 
 
 class Turns:
-    """Takes turns; long-lived, shared by all endpoints and dialects."""
+    """Takes turns. One lives as long as the gateway and serves all endpoints."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Turns:
         self._running = RunningTurns()
 
     async def take(self, call: Call, sink: Sink | None) -> Reply:
-        """Run a turn to its commit, telling `sink` as it goes; a retried call gets the reply it missed."""
+        """Run a turn to its commit and pass its pieces to `sink`; a repeated call gets the first one's reply."""
         self._images.check(call.request.images)
         if not call.retry.key:
             return await self._take(call, sink)
@@ -97,10 +97,10 @@ class Turns:
             )
             if history is not None:
                 return history, _recorded(began, call, history)
-            since = 0  # what was remembered is gone, or belongs to an episode that is
+            since = 0  # this gateway no longer remembers the turns, or the episode was deleted and opened again
 
     async def _sampled(self, call: Call, history: EpisodeHistory, sink: Sink | None) -> RunningTurn:
-        """The turn with its outputs; a failed one that leaves nothing to commit is withdrawn."""
+        """Sample the outputs of a turn; one that fails before its first token is withdrawn."""
         turn: RunningTurn | None = None
         is_whole = False
         try:
@@ -116,7 +116,7 @@ class Turns:
         return turn
 
     async def _withdraw(self, call: Call) -> None:
-        """Otherwise an episode that is sealed now waits for the turn until the grace is over."""
+        """Take the turn back, or an episode that is being sealed would wait for it until its grace time is over."""
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
             await call.store.withdraw(call.address.episode_id, attempt=secrets.token_hex(8))
 
@@ -165,26 +165,26 @@ class Turns:
             raise
 
     async def _commit(self, turn: RunningTurn, reply: Reply, history: EpisodeHistory) -> None:
-        """Make the turn exist, and with it what a retry will be told."""
+        """Commit the turn, and with it the reply for repeated calls."""
         record = turn.record()
-        told = encode_reply(reply) if record.retry_key else b""
-        await self._keep(turn, record, told, history)
+        encoded = encode_reply(reply) if record.retry_key else b""
+        await self._store(turn, record, encoded, history)
         for choice, output in zip(reply.choices, record.outputs, strict=True):
             end = Anchor(record.id, choice.index, output.num_tokens)
             history.reasoning[end] = choice.reasoning or ""
 
     async def _record_abandoned(self, turn: RunningTurn, history: EpisodeHistory) -> None:
-        """Keep what was sampled for nobody, out of reach of training and of retries."""
+        """Record the tokens of a turn that nobody received, so that they neither train nor answer a repeated call."""
         if not turn.has_tokens:
             return
         record = turn.abandoned_record()
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
-            await self._keep(turn, record, b"", history)
+            await self._store(turn, record, b"", history)
 
-    async def _keep(
-        self, turn: RunningTurn, record: Turn, told: bytes, history: EpisodeHistory
+    async def _store(
+        self, turn: RunningTurn, record: Turn, reply: bytes, history: EpisodeHistory
     ) -> None:
-        ordinal = await _commit(turn.call.store, turn.episode_id, record, told)
+        ordinal = await _commit(turn.call.store, turn.episode_id, record, reply)
         history.add(record, ordinal)
         self._metrics.observe_record(record)
 
@@ -195,13 +195,13 @@ class Turns:
         self._metrics.output_tokens.inc(reply.usage.output_tokens)
 
 
-async def _commit(store: Store, episode_id: str, record: Turn, told: bytes) -> int:
-    """Commit, and while Redis is away try again; the first try is spared what retrying costs."""
+async def _commit(store: Store, episode_id: str, record: Turn, reply: bytes) -> int:
+    """Commit, and try again while Redis is away; the usual first try does without the cost of `retry`."""
     encoded = encode_turn(record)
     try:
-        return await store.commit(episode_id, record, encoded=encoded, reply=told)
+        return await store.commit(episode_id, record, encoded=encoded, reply=reply)
     except StoreUnavailable:
-        return await _commit_again(store, episode_id, record, encoded, told)
+        return await _commit_again(store, episode_id, record, encoded, reply)
 
 
 @retry(
@@ -211,14 +211,14 @@ async def _commit(store: Store, episode_id: str, record: Turn, told: bytes) -> i
     reraise=True,
 )
 async def _commit_again(
-    store: Store, episode_id: str, record: Turn, encoded: bytes, told: bytes
+    store: Store, episode_id: str, record: Turn, encoded: bytes, reply: bytes
 ) -> int:
-    """Committing a turn twice is committing it once, so it may be tried until Redis answers."""
-    return await store.commit(episode_id, record, encoded=encoded, reply=told)
+    """A second commit of the same turn changes nothing, so it is safe to try until Redis answers."""
+    return await store.commit(episode_id, record, encoded=encoded, reply=reply)
 
 
 def _recorded(began: BegunTurn, call: Call, history: EpisodeHistory) -> Reply | None:
-    """The reply that a repeated call was given the first time."""
+    """The reply that the call got the first time, if it is a repeated one."""
     if not began.reply:
         return None
     return decode_reply(began.reply, history.trie, with_ids=call.request.return_token_ids)

@@ -1,6 +1,6 @@
-"""Content parts that hold an image: read from where they stand, never fetched.
+"""Images in content parts, read from their `data:` URLs.
 
-An episode records what its images are, so their bytes have to be in the call.
+Nothing is fetched: an episode records which images it saw, so their bytes have to be in the call.
 """
 
 import binascii

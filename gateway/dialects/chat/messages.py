@@ -1,4 +1,4 @@
-"""Chat messages as clients send them, brought to the one form that templates and the trie's index read."""
+"""Chat messages as clients send them, converted to the one form that templates and the trie's index read."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ _SEEING_ROLES = ("user", "tool")
 
 
 def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
-    """Give one message with a role that templates know, and nothing that they do not read."""
+    """Convert one message: to a role that templates know, and to the fields that they read."""
     given = raw.get("role")
     role = _ROLES.get(given) if isinstance(given, str) else None
     if role is None:

@@ -1,7 +1,7 @@
 """The OpenAI chat dialect on its way in: a body becomes a `Request`.
 
-Unknown fields are accepted and ignored, as every runtime sends some. Known ones are checked, because a wrong one would
-otherwise reach the engine as a different request from the one that was meant.
+Unknown fields are accepted and ignored, because every runtime sends some. Known fields are checked, because a wrong value
+would reach the engine as a different request from the one that was meant.
 """
 
 from collections.abc import Iterator
@@ -116,7 +116,7 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
 
 
 def _images(raws: list[msgspec.Raw], messages: Messages) -> tuple[Image, ...]:
-    """The images of all messages; those without any stay unread."""
+    """The images of all messages; a message without one is not parsed for it."""
     contents = [
         messages[place].get("content") for place, raw in enumerate(raws) if IMAGE_MARK in bytes(raw)
     ]
@@ -126,7 +126,7 @@ def _images(raws: list[msgspec.Raw], messages: Messages) -> tuple[Image, ...]:
 
 @contextmanager
 def _refusing(where: str = "") -> Iterator[None]:
-    """What cannot be decoded is the caller's mistake."""
+    """Raise BadRequest for what cannot be decoded."""
     try:
         yield
     except msgspec.ValidationError as error:
