@@ -23,7 +23,7 @@ OPENED = ("<think>\n", "<think>")
 
 
 class Dialogue:
-    """The agent sends back what it was told; the model writes its family's format and ends with the family's tokens."""
+    """The agent sends back each reply; the model writes its family's format and ends with the family's tokens."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Dialogue:
         return attachment
 
     def begin(self, words: str) -> str:
-        """The model goes on with a message that the agent began; gives the prompt."""
+        """The model continues a message that the agent began; returns the prompt."""
         begun = {"role": "assistant", "content": words}
         request = self._request([*self.messages, begun], continue_final_message=True)
         attachment = self._attacher.attach(request, self._history)
@@ -124,7 +124,7 @@ class Dialogue:
         self._outputs[turn.id] = len(self.messages), [*forced.tolist(), *builder.ids]
 
     def _check_prompt(self, attachment: Attachment) -> None:
-        """The prompt is the template's text encoded, or decodes to it where outputs are spelled as they were sampled."""
+        """The prompt is the encoded text of the template, or decodes to it, with outputs spelled as they were sampled."""
         tools = list(self._tools) or None
         rendered = self._template.render(self.messages, tools, extra=self._kwargs)
         ids = attachment.prompt.ids.tolist()

@@ -1,4 +1,4 @@
-"""How each family writes a message, as its chat template does: the inverse of what the parsers read."""
+"""Writes messages as each family's chat template does: the inverse of the parsers."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def shown_formats(template_source: str) -> tuple[str | None, str | None]:
 
 
 def spelled(value: object) -> str:
-    """A parameter's value where values are text."""
+    """A parameter's value in a format that writes values as text."""
     return value if isinstance(value, str) else dumps(value)
 
 
@@ -154,7 +154,7 @@ MARKUP = re.compile(r"<[^<>\s]*>|\[/?[A-Z_]+\]|◁/?think▷|```|[{}\[\]\"\\;,:\
 
 
 def harmony(thought: str, content: str, calls: Sequence[Call]) -> str:
-    """gpt-oss: what is said before a call is a preamble in commentary."""
+    """gpt-oss: content before a call is written in the commentary channel."""
     channel, end = ("commentary", "end") if calls else ("final", "return")
     messages = [f"<|channel|>analysis<|message|>{thought}<|end|>"] if thought else []
     messages += [f"<|channel|>{channel}<|message|>{content}<|{end}|>"] if content else []

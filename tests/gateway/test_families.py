@@ -1,4 +1,4 @@
-"""Every family's tool loop with reasoning, through attaching: continued where its template keeps history, else a branch."""
+"""Every family's tool loop with reasoning, through attaching: continued if its template keeps history, else a branch."""
 
 import logging
 
@@ -38,14 +38,14 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> shipped_templates.Shipp
     ],
 )
 def test_a_family_is_known_by_its_template(template: str, family: str | None) -> None:
-    """A template shows its family, and one of no family that was tried is told apart."""
+    """A template shows its family; a template of another family gives None."""
     assert family_of(shipped_templates.source(template)) == family
 
 
 def test_a_model_of_no_known_family_is_introduced_as_such(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The line at start says that the generic rule applies, and how calls will attach under it."""
+    """The log line at start names the generic rule, and how calls attach under it."""
     facts = ModelFacts(None, None, None, "tokenizers", "branches", "bridged")
     with caplog.at_level(logging.INFO):
         facts.log_at_start()
@@ -54,7 +54,7 @@ def test_a_model_of_no_known_family_is_introduced_as_such(
     assert "generic rule" in record.message
 
 
-# A new question leaves what was said as it was: every call is continued.
+# A new question changes no earlier message: every call is continued.
 KEEPS = ("qwen2_5", "qwen3_instruct_2507", "qwen3_vl", "qwen3_8", "llama3_1", "llama3_2")
 KEEPS_TOO = ("hermes", "kimi_k2", "ministral", "deepseek_v31")
 
@@ -63,23 +63,23 @@ KEEPS_TOO = ("hermes", "kimi_k2", "ministral", "deepseek_v31")
 def test_all_is_continued_where_the_template_keeps_history(
     shipped: shipped_templates.ShippedTemplates, name: str
 ) -> None:
-    """Results and questions alike go on from the stored ids."""
+    """After results and after questions, a call continues the stored ids."""
     assert set(attached(shipped, name).values()) == {"bridged"}
 
 
 @pytest.mark.parametrize(
     ("name", "branching"),
     [
-        ("qwen3", {"after a thought"}),  # earlier thoughts are dropped
+        ("qwen3", {"after a thought"}),  # earlier reasoning is dropped
         ("glm4moe", {"after a thought"}),
         ("kimi_k2_thinking", {"after a thought"}),
-        # The prompt opens a thought, which history does not show when it is over.
+        # The prompt opens reasoning, which history does not show.
         ("qwen3_5_think", {"after a thought", "after text", "without tools"}),
         ("minimax_m2", {"after a thought", "after text", "without tools"}),
-        # The same, within a tool loop too.
+        # The same, also within a tool loop.
         ("deepseekv3", {"after a result", "after a thought", "after text", "without tools"}),
         ("deepseek_r1_distill", {"after a result", "after a thought", "after text", "without tools"}),
-        # History says <|end|> where the model said <|return|>.
+        # History has <|end|> where the model sampled <|return|>.
         ("gptoss", {"after a thought", "after text", "without tools"}),
         # The list of tools moves to the last question.
         ("mistral", {"after a thought", "after text"}),
@@ -88,7 +88,7 @@ def test_all_is_continued_where_the_template_keeps_history(
 def test_a_branch_is_where_the_template_rewrites(
     shipped: shipped_templates.ShippedTemplates, name: str, branching: set[str]
 ) -> None:
-    """What a template tells differently is a branch, and nothing else is."""
+    """A call branches exactly if the template rewrites history."""
     outcome = attached(shipped, name)
     assert {case for case, how in outcome.items() if how != "bridged"} == branching
 
@@ -107,7 +107,7 @@ def test_a_branch_is_where_the_template_rewrites(
 def test_any_other_model_follows_the_generic_rule(
     shipped: shipped_templates.ShippedTemplates, name: str, how: str
 ) -> None:
-    """A template that nobody tried is continued where it keeps history, and its prompts are its own texts."""
+    """A template of no known family is continued if it keeps history, and its prompts are its own texts."""
     talk = dialogue(shipped, name, with_tools=False)
     talk.hear("Hello")
     talk.turn("", "Hi.")
@@ -120,7 +120,7 @@ def test_any_other_model_follows_the_generic_rule(
 def test_a_question_asked_again_shows_the_tools_again(
     shipped: shipped_templates.ShippedTemplates,
 ) -> None:
-    """Mistral's template puts the tools before each question that equals the last one: these tools, and no stand-in."""
+    """Mistral's template puts the tools before each question that equals the last one: the real tools, not the stand-in."""
     loop = dialogue(shipped, "mistral", with_tools=True)
     loop.hear("What does it cost?")
     loop.turn("", "Four.")
@@ -147,7 +147,7 @@ def test_reasoning_can_be_set_by_the_call(
     kwargs: dict[str, object],
     hows: list[str],
 ) -> None:
-    """The template's own variables change the prompt, and what follows goes on from it or branches where it rewrites."""
+    """The template's own variables change the prompt, and the next call continues it, or branches if history is rewritten."""
     template, _ = shipped.load(name)
     question = [{"role": "user", "content": "What?"}]
     assert template.render(question, extra=kwargs) != template.render(question)
@@ -177,10 +177,10 @@ def test_reasoning_can_be_set_by_the_call(
         ("minimax_m2", "]~b]ai\n"),
     ],
 )
-def test_given_words_are_said_and_not_thought(
+def test_a_prefill_is_content_and_not_reasoning(
     shipped: shipped_templates.ShippedTemplates, name: str, opened: str
 ) -> None:
-    """A final message is continued where the template says what was said, whatever its prompts open."""
+    """A prefill is content: reasoning that the prompt opens is closed before it."""
     talk = dialogue(shipped, name, with_tools=False)
     talk.hear("Count.")
     begun = talk.begin("One, two")

@@ -63,7 +63,7 @@ async def test_a_turn_goes_on_with_its_images_where_an_engine_gave_up(
 
 
 def expanding(tokenizer: Tokenizer, *, length: int) -> Callable[[list[int]], list[int]]:
-    """Gives every image so many tokens."""
+    """Gives every image `length` tokens."""
     (placeholder,) = tokenizer.encode("<|image_pad|>")
 
     def expand(ids: list[int]) -> list[int]:

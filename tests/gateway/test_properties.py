@@ -70,7 +70,7 @@ def test_a_chain_depends_on_everything_before_it(messages: list[tuple[str, str]]
 def test_a_message_met_before_is_read_only_where_somebody_looks(
     contents: list[str], window: slice, capacity: int
 ) -> None:
-    """The second request's prints are the first one's, and of its messages those of the window are read, once each."""
+    """The second request has the prints of the first, and of its messages only those in the window are read, once each."""
     raws = [msgspec.Raw(json.dumps({"role": "user", "content": text})) for text in contents]
     read: list[str] = []
 
@@ -92,7 +92,7 @@ def test_a_message_met_before_is_read_only_where_somebody_looks(
 
 
 def test_a_history_that_lost_its_beginning_is_read_again() -> None:
-    """Turns are added only behind those they follow, whatever was dropped or read in between."""
+    """Turns are added only after those they follow, whatever was dropped or read in between."""
     log = [encode_turn(turn(f"t{n}", [n], output([n]))) for n in range(6)]
     histories = EpisodeHistories(capacity=1)
     read = partial(histories.bring_up_to_date, "project", opened("ep_1", created_ms=1))
@@ -109,7 +109,7 @@ def test_a_history_that_lost_its_beginning_is_read_again() -> None:
 
 
 def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
-    """Cut after its end-of-turn tokens, a prompt has the ids it has whole, the second time as the first."""
+    """A prompt that is cut after its end-of-turn tokens has the ids of the whole, from the cache too."""
     end = "<|im_end|>"
     encoder = PromptEncoder(tokenizer, end)
     body = "  A sentence that is long enough to be remembered, naïve 🙂 \n\n and so on. " * 2

@@ -420,7 +420,7 @@ NAMED_RESULTS = (
 def test_the_template_may_stand_in_the_tokenizer_config(
     tokenizer_dir: Path, tmp_path: Path, chat_template: Any
 ) -> None:
-    """Older models keep it there, as a string or as a list of named ones of which the default counts."""
+    """Older models keep the template there, as a string or as a list of named ones with a default."""
     for path in tokenizer_dir.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = {"eos_token": {"content": "<|im_end|>"}, "chat_template": chat_template}
