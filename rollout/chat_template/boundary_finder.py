@@ -21,7 +21,7 @@ Sample = tuple[Sequence[Message], Sequence[Tool] | None, int]
 
 
 class Window(Enum):
-    """How much of the history the rendering after an output depends on, besides a leading system message."""
+    """The history that the text after an output depends on, besides a leading system message."""
 
     LAST_OUTPUT = "the last user message and the output"
     SINCE_USER = "everything from the last user message on"

@@ -8,10 +8,10 @@ key                    type    meaning                                          
 ep:<id>                hash    header: status, group, counts, versions (ms times)     sweep, after retention
 ep:<id>:turns          list    the log: one msgpack Turn per commit                   sweep, delete
 ep:<id>:turn_ids       list    ids of the turns in the log                            sweep, delete
-ep:<id>:rewards        hash    "<turn, turn#choice or *>|<name>" -> value            sweep, delete
+ep:<id>:rewards        hash    "<turn, turn#choice or *>|<name>" -> value             sweep, delete
 ep:<id>:reward_log     list    every reward ever recorded                             sweep, delete
 ep:<id>:reward_keys    hash    idempotency key -> the recorded answer                 sweep, delete
-ep:<id>:advantages     string float32 per trained token, or one for all              restore, sweep
+ep:<id>:advantages     string float32 per trained token, or one for all               restore, sweep
 ep:<id>:replies        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
 ep:<id>:reply_keys     list    retry keys in the order they came                      sweep, delete
 ep:<id>:withdrawn      set     attempts at turns that began and failed                sweep, delete
@@ -30,7 +30,7 @@ settled                zset    episode -> sequence: outbox for the ledger       
 totals                 hash    counts by status and disposition, tokens, reward sums  never
 training               hash    state that the trainer reports, admission limit        never
 policy, pinned         hash    the policy recorded last, the pinned one               never, unpin
-version                string  the newest policy version                              never
+version                string  the policy version that was reserved last              never
 reward_weights         hash    reward name -> weight                                  weigh_rewards
 history                string  the history policy of episodes that name none          never
 alarm                  string  when the next sweep is due                             sweep
