@@ -24,7 +24,7 @@ LONGEST_FIRST = (
     "test_megatron_layouts.py",
     "test_stack.py",
     "test_process.py",
-    "test_template.py",
+    "test_chat_template.py",
     "test_training.py",
 )
 
