@@ -68,7 +68,7 @@ class EpisodeClaimed(StoreError):
 
 
 class EpisodeSettled(StoreError):
-    """The episode was trained or discarded; its reward is history."""
+    """The episode was trained or discarded; its reward can no longer change."""
 
     def __init__(self, episode_id: str, disposition: str) -> None:
         super().__init__(f"episode {episode_id} is settled ({disposition}); open a new one")
@@ -122,7 +122,7 @@ class PolicyError(RolloutError):
 
 
 class PolicyDamaged(PolicyError):
-    """A policy's files are missing, cut short or changed; its manifest says so."""
+    """A policy's files are missing, cut short or changed, compared with its manifest."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"policy {path} is damaged ({why}); publish it again")

@@ -2,8 +2,8 @@
 
     weights/v00000012/config.json tokenizer.json ... model.safetensors manifest.json [adapter/...]
 
-A directory appears under its name only when all of it is on disk. Versions are never reused, so that a directory that
-exists is never written again.
+A directory gets its name only when all of it is on disk. Versions are never reused, so an existing directory is never
+written again.
 """
 
 import hashlib
@@ -67,11 +67,11 @@ class PolicyStore:
         write_weights: WriteWeights,
         created: int,
     ) -> Policy:
-        """Publish a version: everything but the weights comes from `base_dir`, the weights from the caller."""
+        """Publish a version: the caller writes the weights, everything else comes from `base_dir`."""
         path = self._path(version)
         if path.exists():
             raise PolicyNotWritten(str(path), "the version exists, and versions are never reused")
-        with self._whole(path) as partial:
+        with self._complete(path) as partial:
             for file in _files_beside_weights(base_dir):
                 shutil.copyfile(file, partial / file.name)
             write_weights(partial)
@@ -104,17 +104,17 @@ class PolicyStore:
         return sorted(int(p.name[1:]) for p in names if re.fullmatch(r"v\d{8,}", p.name))
 
     def prune(self, *, keep: int, pinned: frozenset[int] = frozenset()) -> list[int]:
-        """Delete all but the newest `keep` versions and the pinned ones, and what a crash left half written."""
+        """Delete all but the newest `keep` versions and the pinned ones, and the unfinished directories of a crash."""
         versions = self.versions()
-        doomed = [version for version in versions[:-keep] if version not in pinned]
-        for version in doomed:
-            # Renamed first: a reader finds a version whole or not at all.
-            condemned = self._path(version).rename(self._partial(self._path(version)))
-            shutil.rmtree(condemned)
+        outdated = [version for version in versions[:-keep] if version not in pinned]
+        for version in outdated:
+            # Renamed first, so that a reader finds either the complete version or none.
+            removed = self._path(version).rename(self._partial(self._path(version)))
+            shutil.rmtree(removed)
         for leftover in self._directory.glob(".partial-v*"):
             if versions and leftover.name < self._partial(self._path(versions[-1])).name:
                 shutil.rmtree(leftover)
-        return doomed
+        return outdated
 
     def _path(self, version: int) -> Path:
         return self._directory / f"v{version:08d}"
@@ -123,8 +123,8 @@ class PolicyStore:
         return path.with_name(f".partial-{path.name}")
 
     @contextmanager
-    def _whole(self, path: Path) -> Iterator[Path]:
-        """A directory to fill; it takes its name when the block succeeds and is gone when it fails."""
+    def _complete(self, path: Path) -> Iterator[Path]:
+        """A directory to fill; it gets its name when the block succeeds, and is deleted when it fails."""
         partial = self._partial(path)
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -197,7 +197,7 @@ def _files_beside_weights(directory: Path) -> list[Path]:
 
 
 def _flush(directory: Path) -> None:
-    """Until then a power cut may leave the name and lose the content."""
+    """Write to disk; without this a power cut may keep the name and lose the content."""
     for entry in directory.rglob("*"):
         _flush_entry(entry)
     _flush_entry(directory)

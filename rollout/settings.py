@@ -1,7 +1,7 @@
 """The settings that the gateway and the trainer share, and how either reads its own.
 
-Shared names are `TURNGATE_…`, a process's own `TURNGATE_<PROCESS>_…`. A name that nobody reads is refused instead of
-ignored: a misspelt limit is worse than none.
+Shared names are `TURNGATE_…`, a process's own `TURNGATE_<PROCESS>_…`. A name that no process reads is refused,
+because a misspelt limit would not hold.
 """
 
 import os
@@ -22,7 +22,7 @@ PROCESS_PREFIXES = ("TURNGATE_GATEWAY_", "TURNGATE_TRAINER_", "TURNGATE_ENGINE_"
 
 
 class SettingsError(ValueError):
-    """The environment does not describe this process; the message names each variable and the remedy."""
+    """The environment is wrong or incomplete; the message names each variable and the remedy."""
 
 
 class SharedSettings(BaseSettings):
@@ -53,7 +53,7 @@ class SharedSettings(BaseSettings):
         default=(),
         validate_default=True,
         validation_alias="TURNGATE_ENGINES",
-        description="URLs of the SGLang servers, comma separated",
+        description="URLs of the engines, comma separated; http:// is SGLang, other kinds are kind+http://",
     )
     engine_admin_key: SecretStr | None = Field(
         default=None,
@@ -82,15 +82,15 @@ class SharedSettings(BaseSettings):
 
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings, or raise SettingsError that says, per variable, what is wrong and what to do about it."""
+        """Read the settings; SettingsError names, for each wrong variable, the problem and the remedy."""
         known = {cls.variable(name) for name in cls.model_fields}
-        unknown = [name for name in environment if cls._is_ours(name) and name not in known]
+        unknown = [name for name in environment if cls._is_own(name) and name not in known]
         if unknown:
             raise SettingsError("; ".join(_remedy(name, known) for name in sorted(unknown)))
         try:
             return cls()
         except ValidationError as error:
-            problems = (f"{cls.variable(str(e['loc'][0]))}: {_said(e)}" for e in error.errors())
+            problems = (f"{cls.variable(str(e['loc'][0]))}: {_problem(e)}" for e in error.errors())
             raise SettingsError("; ".join(problems)) from None
 
     @classmethod
@@ -101,13 +101,13 @@ class SharedSettings(BaseSettings):
         return alias if isinstance(alias, str) else cls.model_config["env_prefix"] + name.upper()
 
     @classmethod
-    def _is_ours(cls, name: str) -> bool:
+    def _is_own(cls, name: str) -> bool:
         others = (prefix for prefix in PROCESS_PREFIXES if prefix != cls.model_config["env_prefix"])
         return name.startswith(PREFIX) and not name.startswith(tuple(others))
 
 
-def _said(error: ErrorDetails) -> str:
-    """What is wrong with a value; of a choice that does not exist, also the nearest that does."""
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with a value, and the most similar choice if it had to be one of several."""
     choices = re.findall(r"'([^']+)'", str(error.get("ctx", {}).get("expected", "")))
     near = nearest(str(error["input"]), choices)
     problem = error["msg"].removeprefix("Value error, ")

@@ -1,13 +1,14 @@
-"""Housekeeping of one project: deadlines are kept, and settled episodes reach the ledger.
+"""Housekeeping of one project: act on deadlines, and move settled episodes to the ledger.
 
-Any number of gateways may do this at once: a sweep is one atomic script, and the ledger may hear of an episode twice.
+Any number of gateways may do this at once: a sweep is one atomic script, and the ledger accepts an episode twice.
 Between two rounds the settler sleeps until the next deadline or until the store announces a change; it never polls.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
+
+from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_fixed
 
 from rollout.errors import LedgerUnavailable, StoreUnavailable
 from rollout.ledger.ledger import Ledger
@@ -30,7 +31,7 @@ async def settle(store: Store, ledger: Ledger) -> int:
 
 
 class Settler:
-    """Keeps a project's deadlines and drains its outbox until cancelled."""
+    """Acts on a project's deadlines and empties its outbox until cancelled."""
 
     def __init__(
         self, store: Store, ledger: Ledger, *, clock: Callable[[], float] = time.time
@@ -39,19 +40,19 @@ class Settler:
         self._ledger = ledger
         self._clock = clock
 
+    @retry(
+        retry=retry_if_exception_type(StoreUnavailable),
+        wait=wait_fixed(RETRY_SECONDS),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+    )
     async def run(self) -> None:
         """Work until cancelled, through outages of Redis and of the database."""
-        while True:
-            try:
-                async with self._store.signals() as signals:
-                    while True:
-                        await signals.wait(await self._round())
-            except StoreUnavailable as error:
-                log.warning("store unavailable", extra={"error": str(error)})
-                await asyncio.sleep(RETRY_SECONDS)
+        async with self._store.signals() as signals:
+            while True:
+                await signals.wait(await self._round())
 
     async def _round(self) -> float | None:
-        """Do what is due; how long nothing will be, None for until something changes."""
+        """Do what is due. Returns the seconds until the next deadline, None if there is none."""
         deadline = await self._store.sweep()
         try:
             await settle(self._store, self._ledger)

@@ -1,4 +1,4 @@
-"""How many tokens each image is: asked of an engine, whose image processor decides, and remembered.
+"""How many tokens each image takes. An engine's image processor decides this; the answer is remembered.
 
 Known before the prompt is attached, so that a prompt with images is compared, recorded and measured against the context
 length like any other. What the engine reports for the turn itself has to agree, or its answer is refused.
@@ -38,7 +38,7 @@ class Images:
     async def sized(
         self, images: Sequence[Image], *, model: AskedModel, affinity: str
     ) -> list[SizedImage]:
-        """The images with their lengths; an engine refuses what is no image."""
+        """The images with their lengths; an engine refuses bytes that are no image."""
         return [SizedImage(i.digest, await self._length(i, model, affinity)) for i in images]
 
     async def _length(self, image: Image, model: AskedModel, affinity: str) -> int:

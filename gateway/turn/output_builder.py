@@ -48,7 +48,9 @@ class OutputBuilder:
         self._logprobs: list[float] = []
         self._engine_start = 0  # the first token of the engine that samples now
         self._earlier_versions: list[VersionInterval] = []
-        self._versions: Sequence[VersionInterval] = ()  # as this engine reports: from its own start
+        self._versions: Sequence[
+            VersionInterval
+        ] = ()  # as this engine reports them, counted from its first token
         self._shown_logprobs: list[TokenLogprob] = []
         self._deltas: list[Delta] = []
 
@@ -69,7 +71,7 @@ class OutputBuilder:
         return Piece(self.index, deltas, shown, ids)
 
     def missing(self, partial: Chunk) -> Chunk:
-        """What of an engine's partial answer did not arrive as a chunk."""
+        """The part of an engine's partial answer that did not arrive as a chunk."""
         start = len(self.ids) - self._engine_start
         sampling, top = partial.sampling_logprobs, partial.top_logprobs
         return Chunk(
@@ -90,7 +92,7 @@ class OutputBuilder:
 
     @property
     def versions(self) -> list[VersionInterval]:
-        """Who sampled what; neighbors of one version are one interval."""
+        """The version that sampled each token; neighboring intervals of one version are joined."""
         joined = list(self._earlier_versions)
         for reported in self._versions:
             start, end = reported.start + self._engine_start, reported.end + self._engine_start

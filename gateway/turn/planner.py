@@ -64,11 +64,11 @@ class Planner:
         )
 
     def check_trainable(self, job: Job) -> None:
-        """Raises BadRequest for sampling that this deployment does not train on; a side call may sample as it likes."""
+        """Raises BadRequest for sampling that this deployment does not train on; a side call may use any sampling."""
         flags = [str(flag.name).lower() for flag in job.flags & FLAGGED]
         if self._refuses_flagged and flags:
             raise BadRequest(
-                f"tokens sampled so are not trained here ({', '.join(flags)}): leave out grammars, penalties, "
+                f"tokens sampled this way are not trained here ({', '.join(flags)}): leave out grammars, penalties, "
                 "top_p, top_k, min_p and temperature 0, or mark the call with X-Turngate-Turn-Kind: side",
                 code="sampling_not_trainable",
             )
@@ -87,7 +87,7 @@ class Planner:
         return ends | frozenset(asked.stop_token_ids)
 
     def _check_ids(self, asked: SamplingParameters, attachment: Attachment) -> None:
-        """An id outside the vocabulary kills the engine for everybody."""
+        """An id outside the vocabulary stops the engine for every caller."""
         limit = self._tokenizer.vocab_size
         biased = [
             int(key) if re.fullmatch("[0-9]{1,9}", key) else -1 for key in asked.logit_bias or ()

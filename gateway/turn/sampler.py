@@ -1,6 +1,7 @@
 """Sampling one output, on one engine or, when engines die, on several one after the other.
 
-A successor gets the prompt and every token so far, so the caller sees a pause and the version intervals say who sampled what.
+The next engine gets the prompt and every token so far: the caller sees a pause, and the version intervals record which
+policy sampled each token.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -24,7 +25,7 @@ from rollout.engine.pool import Pool
 from rollout.episode.turn import OutputFlags
 from rollout.served_model import AskedModel
 
-# One engine may die under a turn, and its successor too; a third time it is the turn that kills them.
+# Two engines may fail by themselves during a turn; after a third the turn itself is the likely cause.
 MAX_ENGINES = 3
 _ENGINE_FAULTS = (EngineUnreachable, EngineTimeout, EngineGarbled, EngineAborted)
 
@@ -46,7 +47,7 @@ class Job:
     max_tokens: int
     parameters: SamplingParameters
     top_logprobs: int
-    sampling_logprobs: bool  # those of the truncated distribution that it samples from
+    sampling_logprobs: bool  # of the truncated distribution that the engine samples from
     flags: OutputFlags
     stop_ids: frozenset[int]
 
@@ -145,7 +146,7 @@ async def _whole(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chu
 
 
 def _ending(job: Job, builder: OutputBuilder) -> Finish | None:
-    """How an output ended whose engine died before it could say so."""
+    """The ending of an output whose engine died before it reported one."""
     if builder.ids and builder.ids[-1] in job.stop_ids:
         return Finish("stop", builder.ids[-1])
     if builder.is_stopped:

@@ -11,7 +11,7 @@ from rollout.episode.turn import OutputFlags, Sampling
 def engine_parameters(
     asked: SamplingParameters, *, max_tokens: int, max_top_k: int | None, grammar: Grammar | None
 ) -> SamplingParameters:
-    """What the engine is asked for: the temperature is 1 unless the caller said otherwise."""
+    """What the engine is asked for: the temperature is 1 unless the caller chose another."""
     return replace(
         asked,
         max_tokens=max_tokens,

@@ -1,4 +1,4 @@
-"""What can go wrong with an engine. Each error carries what the engine had sampled by then.
+"""What can go wrong with an engine. Each error carries what the engine sampled before it.
 
 EngineError
 ├── EngineUnreachable, EngineTimeout
@@ -13,7 +13,7 @@ from rollout.errors import RolloutError
 
 
 class EngineError(RolloutError):
-    """An engine did not do what it was asked; `partial` is what it had sampled by then."""
+    """An engine did not do what it was asked; `partial` is what it sampled before."""
 
     def __init__(self, engine: str, why: str, partial: Chunk | None = None) -> None:
         super().__init__(f"engine {engine}: {why}")
@@ -23,27 +23,27 @@ class EngineError(RolloutError):
 
 
 class EngineUnreachable(EngineError):
-    """The engine refused the connection, broke it, or failed inside; another one may do better."""
+    """The engine refused the connection, broke it, or failed inside; another engine may answer."""
 
 
 class EngineFailed(EngineUnreachable):
-    """The engine answered that it failed inside; what it was asked may be the reason."""
+    """The engine answered with an internal error; the request may be its cause."""
 
 
 class EngineTimeout(EngineError):
-    """The engine let a deadline pass."""
+    """The engine did not answer before the deadline."""
 
 
 class EngineRejected(EngineError):
-    """The engine finds the request at fault; no other engine will take it."""
+    """The engine refuses the request; every other engine would refuse it too."""
 
 
 class EngineGarbled(EngineError):
-    """The engine's answer is not what it should be, or contradicts itself."""
+    """The engine's answer cannot be decoded, or contradicts itself."""
 
 
 class EngineAborted(EngineError):
-    """The engine gave the request up, or was told to."""
+    """The engine stopped the request, by itself or because of an abort call."""
 
 
 class NoEngine(EngineError):

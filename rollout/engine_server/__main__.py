@@ -12,7 +12,7 @@ LAUNCHERS = {"sglang": "rollout.engine.sglang.server.launcher"}
 
 
 def main() -> int:
-    """Serve until told to stop; return the exit status."""
+    """Serve until a signal stops it; return the exit status."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--kind", choices=LAUNCHERS, default="sglang")
     chosen, arguments = parser.parse_known_args()

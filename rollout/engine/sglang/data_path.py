@@ -27,7 +27,7 @@ from rollout.engine.generation import Chunk, GenerateRequest
 from rollout.engine.sglang.reply import Reply
 from rollout.engine.sglang.sampling import sampling_params
 
-# SGLang drops the connection on which it failed, as it does on some images, and the next call would be lost with it.
+# SGLang closes a connection after a failure on it, which some images cause; the next call on it would be lost.
 ONE_CALL = {"connection": "close"}
 
 
@@ -117,7 +117,9 @@ class DataPath:
                         await response.read()
         except TimeoutError as error:
             await self._abandon(request.call_id, reply)
-            raise EngineTimeout(self.url, "let a deadline pass", reply.partial) from error
+            raise EngineTimeout(
+                self.url, "did not answer before the deadline", reply.partial
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(self.url, _why(error), reply.partial) from error
         except (asyncio.CancelledError, GeneratorExit, EngineGarbled):
@@ -142,7 +144,7 @@ class DataPath:
         )
 
     def _check_ids(self, ids: list[int]) -> None:
-        """One id outside the vocabulary would bring the whole server down."""
+        """One id outside the vocabulary stops the whole server."""
         if not ids:
             raise EngineRejected(self.url, "the prompt has no tokens")
         limit = self._vocab_size

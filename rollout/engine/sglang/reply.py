@@ -1,7 +1,7 @@
 """An engine's answer as it arrives, decoded and checked.
 
 SGLang streams either the new tokens or all tokens so far, depending on how it was started, and repeats the last token
-when it aborts a waiting request. `completion_tokens` tells which of an event's tokens are new, so nothing has to know.
+when it aborts a waiting request. `completion_tokens` tells which of an event's tokens are new, so this module does not depend on that.
 """
 
 import msgspec
@@ -127,7 +127,7 @@ class Reply:
         )
 
     def _extend(self, ids: list[int], meta: _Meta) -> None:
-        """`ids` end at token number `completion_tokens`; those that arrived before are passed over."""
+        """`ids` end at token number `completion_tokens`; those that arrived before are skipped."""
         total = meta.completion_tokens
         start = total - len(ids)
         if not 0 <= start <= len(self._ids) <= total:
@@ -156,7 +156,7 @@ class Reply:
             raise self.garbled(f"a sampled id is outside the vocabulary of {limit}")
 
     def _check_details(self, meta: _Meta, new: int) -> None:
-        """Every token has what was asked for, and what the first one has."""
+        """Every token has the details that were asked for, and the same ones as the first token."""
         if self._needs_sampling_logprobs and meta.output_token_sampling_logprobs is None:
             raise self.garbled(
                 "no sampling logprobs, and under truncation the others are of another distribution"
@@ -181,7 +181,7 @@ class Reply:
             self._sampling_logprobs = (self._sampling_logprobs or []) + values
 
     def _extend_versions(self, version: int) -> None:
-        """What the events name holds until the last one gives the exact intervals."""
+        """Each event names one version; the last event gives the exact intervals."""
         end = len(self._ids)
         if not self._versions:
             self._versions = [VersionInterval(version, 0, end)]
@@ -219,5 +219,5 @@ class Reply:
 
 
 def policy_version(name: str) -> int:
-    """SGLang's name of the weights as a policy version; weights nobody named are the starter's."""
+    """SGLang's name of the weights as a policy version; a name that is no number means the starter's."""
     return int(name) if name.isdecimal() else 0

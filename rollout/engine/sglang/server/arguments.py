@@ -1,4 +1,4 @@
-"""The server's command line, and what it means in SGLang's."""
+"""The server's command line, and its translation into SGLang's."""
 
 import argparse
 import os
@@ -33,7 +33,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def sglang_arguments(
     arguments: argparse.Namespace, *, port: int, device: Sequence[str]
 ) -> list[str]:
-    """The same in SGLang's words, where the last of two equal options wins."""
+    """These options under SGLang's names; SGLang takes the last of two equal options."""
     translated = [
         *("--model-path", str(arguments.model), "--host", arguments.host, "--port", str(port)),
         *("--weight-version", str(arguments.weight_version)),
@@ -47,5 +47,7 @@ def sglang_arguments(
         translated += ["--max-total-tokens", str(arguments.max_total_tokens)]
     if arguments.admin_key_env:
         key = os.environ[arguments.admin_key_env]
-        translated.append(f"--admin-api-key={key}")  # in one word: a key may begin with a dash
+        translated.append(
+            f"--admin-api-key={key}"
+        )  # one argument, because a key may begin with a dash
     return [*translated, *arguments.extra]

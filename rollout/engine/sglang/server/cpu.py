@@ -1,7 +1,7 @@
 """What SGLang 0.5.23 lacks on a machine without a GPU, put in place before it is imported.
 
-The wheel has plain-PyTorch fallbacks for everything it needs to serve a dense model, but imports CUDA-only packages on
-its way there.
+The wheel has plain-PyTorch fallbacks for everything it needs to serve a dense model, but it imports CUDA-only packages
+first.
 """
 
 import os
@@ -18,7 +18,7 @@ ARGUMENTS = (
     *("--device", "cpu", "--attention-backend", "torch_native"),
     # SGLang's own choice for a float32 model is float16, 1e-3 off the trainer.
     *("--dtype", "float32"),
-    "--sleep-on-idle",  # the scheduler would spin on a whole core, which others here need
+    "--sleep-on-idle",  # without it the waiting scheduler keeps a whole core busy
     *("--max-total-tokens", "32768"),  # SGLang would take 71 % of the memory for its cache
 )
 
@@ -28,7 +28,7 @@ def install() -> None:
     os.environ["SGLANG_USE_CPU_ENGINE"] = "1"
     # SGLang threads each kernel over all cores otherwise, which for small models costs more than it gains.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # torch.compile would need a C++ compiler, and asks our triton for its back ends without end.
+    # torch.compile would need a C++ compiler, and asks our triton for its back ends in an endless loop.
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     triton_stub.install()
     _unpin_memory()
@@ -38,7 +38,7 @@ def install() -> None:
 
 
 def _unpin_memory() -> None:
-    """SGLang's adapters ask for memory that a GPU can copy from, which torch refuses to look for without one."""
+    """SGLang's adapters ask for pinned memory, which torch refuses without a GPU."""
     torch.Tensor.pin_memory = lambda tensor, *_: tensor  # type: ignore[method-assign]
     for name in ("empty", "tensor", "zeros"):
         setattr(torch, name, _without_pinning(getattr(torch, name)))
@@ -53,7 +53,7 @@ def _without_pinning(factory: Callable[..., torch.Tensor]) -> Callable[..., torc
 
 
 def _declare_torchvision_operators() -> None:
-    """PyPI's torchvision cannot load its CUDA library, then fails to attach to operators nobody declared."""
+    """PyPI's torchvision cannot load its CUDA library, then fails on operators that are not declared."""
     for name in ("nms", "qnms"):
         torch.library.define(
             f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -61,7 +61,7 @@ def _declare_torchvision_operators() -> None:
 
 
 def _declare_sgl_kernel_operators() -> None:
-    """SGLang looks these up while it imports Qwen3.5, and where that fails it knows no Qwen that reads images."""
+    """SGLang looks these up when it imports Qwen3.5; without them it has none of the Qwen models that read images."""
     for name in (
         "fused_sigmoid_mul_cpu",
         "fused_qk_gemma_rmsnorm_cpu",

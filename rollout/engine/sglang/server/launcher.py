@@ -1,8 +1,8 @@
-"""Refuse what cannot work, start SGLang, and end all of its processes.
+"""Check the arguments, start SGLang, and end all of its processes.
 
-SGLang's own way to end is to drain: it polls every five seconds and never ends while a request is paused. So it runs in
-a session of its own, which this process ends at once. Exit codes: 0 told to stop, 1 SGLang failed (its log says how),
-2 refused.
+A signal makes SGLang wait for its requests: it polls every five seconds and never ends while a request is paused. So it
+runs in a session of its own, which this process ends at once. Exit codes: 0 stopped by a signal, 1 SGLang failed (its
+log has the reason), 2 the arguments were refused.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ class StartRefused(Exception):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve until told to stop."""
+    """Serve until a signal stops it."""
     logs.configure()
     arguments = command_line.parse(argv)
     try:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     except (StartRefused, loadable_model.ModelUnusable) as refusal:
         log.error("%s", refusal)
         return 2
-    # SGLang leaves its sockets behind in the temporary directory.
+    # SGLang does not delete its sockets in the temporary directory.
     directory = tempfile.mkdtemp(prefix="turngate-engine-")
     try:
         return _run(directory, argv)
@@ -71,13 +71,13 @@ def _run(directory: str, argv: Sequence[str]) -> int:
 
 
 def _die_with_parent() -> None:
-    """In the child: SIGKILL when this process is gone, however it went; SGLang does the same for its workers."""
+    """In the child: SIGKILL when this process has ended for any reason; SGLang does the same for its workers."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
 
 
 def _wait(server: subprocess.Popen[bytes]) -> int:
-    """Until the server ends by itself, which is a failure, or a signal ends it."""
+    """Return when the server ends by itself, which is a failure, or when a signal arrives."""
     while server.poll() is None:
         received = signal.Signals(signal.sigwait(AWAITED))
         if received is not signal.SIGCHLD:

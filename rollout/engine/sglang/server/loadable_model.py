@@ -1,6 +1,6 @@
-"""Is this directory a model that SGLang can load? Asked before the slow part of the start.
+"""Whether a directory holds a model that SGLang can load, checked before the slow part of the start.
 
-SGLang finds out in a child process, which then kills its parent; a half-written checkpoint deserves a sentence instead.
+SGLang finds a defect in a child process, which then kills its parent; here the file and the defect are named.
 """
 
 import json
@@ -39,7 +39,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_safetensors(file: Path) -> None:
-    """A safetensors file is an 8-byte length, that much JSON, and the tensors at the offsets it gives."""
+    """A safetensors file is an 8-byte length, JSON of this length, and the tensors at the offsets that the JSON gives."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         prefix = stream.read(8)

@@ -1,6 +1,6 @@
 """SGLang in this process and its workers, which are spawned: each imports this module again before anything else.
 
-Started by `launcher.py`; multiprocessing does not re-import a package's `__main__`, and the shim has to be everywhere.
+Started by `launcher.py`; multiprocessing does not re-import a package's `__main__`, and every process needs the shim.
 """
 
 import logging

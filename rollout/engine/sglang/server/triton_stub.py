@@ -1,7 +1,7 @@
-"""A `triton` that imports and cannot run.
+"""A `triton` module that can be imported and cannot run.
 
-SGLang defines its kernels with triton at import time and never calls one on a CPU. The real package would do, for 1 GB
-of disk and 100 MB of memory in each process.
+SGLang defines its kernels with triton at import time and never calls one on a CPU. The real package works too, but takes
+1 GB of disk and 100 MB of memory in each process.
 """
 
 import sys
