@@ -32,7 +32,6 @@ class NoSuchEpisode(StoreError):
 
     def __init__(self, episode_id: str) -> None:
         super().__init__(f"no episode {episode_id}; it was never opened, or its data has expired")
-        self.episode_id = episode_id
 
 
 class NoSuchTurn(StoreError):
@@ -40,7 +39,6 @@ class NoSuchTurn(StoreError):
 
     def __init__(self, turn_id: str) -> None:
         super().__init__(f"no turn {turn_id} in this episode; use an id that a reply carried")
-        self.turn_id = turn_id
 
 
 class NoSuchGroup(StoreError):
@@ -48,7 +46,6 @@ class NoSuchGroup(StoreError):
 
     def __init__(self, group_id: str) -> None:
         super().__init__(f"no group {group_id}; open an episode in it first")
-        self.group_id = group_id
 
 
 class EpisodeSealed(StoreError):
@@ -56,7 +53,6 @@ class EpisodeSealed(StoreError):
 
     def __init__(self, episode_id: str) -> None:
         super().__init__(f"episode {episode_id} is sealed; open a new one")
-        self.episode_id = episode_id
 
 
 class EpisodeClaimed(StoreError):
@@ -64,7 +60,6 @@ class EpisodeClaimed(StoreError):
 
     def __init__(self, episode_id: str) -> None:
         super().__init__(f"episode {episode_id} is being trained; post rewards earlier")
-        self.episode_id = episode_id
 
 
 class EpisodeSettled(StoreError):
@@ -72,8 +67,6 @@ class EpisodeSettled(StoreError):
 
     def __init__(self, episode_id: str, disposition: str) -> None:
         super().__init__(f"episode {episode_id} is settled ({disposition}); open a new one")
-        self.episode_id = episode_id
-        self.disposition = disposition
 
 
 class GroupClosed(StoreError):
@@ -81,7 +74,6 @@ class GroupClosed(StoreError):
 
     def __init__(self, group_id: str) -> None:
         super().__init__(f"group {group_id} takes no more episodes; open one in a new group")
-        self.group_id = group_id
 
 
 class Backlogged(StoreError):
@@ -99,7 +91,6 @@ class RetryMismatch(StoreError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"key {key} was used before with other content; choose a new key")
-        self.key = key
 
 
 class ClaimLost(StoreError):
@@ -126,7 +117,6 @@ class PolicyDamaged(PolicyError):
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"policy {path} is damaged ({why}); publish it again")
-        self.path = path
 
 
 class PolicyNotWritten(PolicyError):
@@ -134,7 +124,6 @@ class PolicyNotWritten(PolicyError):
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"policy {path} was not written ({why}); nothing of it was kept")
-        self.path = path
 
 
 class LedgerError(RolloutError):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from rollout.engine.engine import Engine, EngineOptions
 from rollout.engine.factory import EngineFactory
 from rollout.engine.swap import swap
@@ -109,6 +111,26 @@ async def borrowed(url: str, starter: Policy) -> AsyncIterator[Engine]:
             yield engine
         finally:
             assert all(result.ok for result in await swap([engine], starter))
+
+
+async def num_calls(url: str) -> int:
+    """How many calls the engine has taken and not finished; those that arrived during a pause are not counted."""
+    async with _client(url) as client:
+        ranks = (await client.get("/v1/loads")).raise_for_status().json()["loads"]
+    return sum(rank["num_running_reqs"] + rank["num_waiting_reqs"] for rank in ranks)
+
+
+async def checksums(url: str) -> dict[str, str]:
+    """A hash for every tensor of an engine with one rank."""
+    async with _client(url) as client:
+        answer = await client.post("/weights_checker", json={"action": "checksum"}, timeout=60)
+    (rank,) = answer.raise_for_status().json()["ranks"]
+    return rank["checksums"]
+
+
+def _client(url: str) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:

@@ -39,14 +39,6 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int | None = None  # None: ids are not checked
 
 
-class Loads(msgspec.Struct, frozen=True):
-    """How busy an engine is, over all of its data-parallel ranks."""
-
-    running: int
-    waiting: int
-    token_usage: float
-
-
 class Engine(Protocol):
     """One server. Opening it connects to nothing; every failure of a method is an EngineError."""
 
@@ -71,10 +63,6 @@ class Engine(Protocol):
         """What it serves; answers while paused."""
         ...
 
-    async def loads(self) -> Loads:
-        """How busy it is."""
-        ...
-
     async def pause(self) -> None:
         """Sample nothing until resumed; running calls keep the tokens they have."""
         ...
@@ -85,10 +73,6 @@ class Engine(Protocol):
 
     async def load(self, path: str, model: ServedModel, *, timeout: float) -> None:
         """Replace the weights and drop the cache computed with the old ones; on failure the old ones stay."""
-        ...
-
-    async def checksums(self) -> list[dict[str, str]]:
-        """A hash for every tensor, one mapping per rank."""
         ...
 
     async def close(self) -> None:

@@ -51,11 +51,7 @@ class Swap(msgspec.Struct, frozen=True):
 
 
 async def swap(
-    engines: Iterable[Engine],
-    policy: Policy,
-    *,
-    project: str = "default",
-    load_seconds: float = LOAD_SECONDS,
+    engines: Iterable[Engine], policy: Policy, *, project: str = "default"
 ) -> list[Swap]:
     """Make every engine serve this policy, all at the same time; one that fails does not stop the others.
 
@@ -64,10 +60,7 @@ async def swap(
     await asyncio.to_thread(verify, policy)
     model = ServedModel(project, policy.version)
     async with asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(_swap_one(engine, model, policy.path, load_seconds))
-            for engine in engines
-        ]
+        running = [tasks.create_task(_swap_one(e, model, policy.path)) for e in engines]
     return [task.result() for task in running]
 
 
@@ -92,13 +85,13 @@ async def _serves_another(engine: Engine, model: ServedModel) -> bool:
         return False
 
 
-async def _swap_one(engine: Engine, model: ServedModel, path: str, load_seconds: float) -> Swap:
+async def _swap_one(engine: Engine, model: ServedModel, path: str) -> Swap:
     started = time.monotonic()
     error = None
     try:
         try:
             await engine.pause()
-            await engine.load(path, model, timeout=load_seconds)
+            await engine.load(path, model, timeout=LOAD_SECONDS)
         finally:
             with anyio.CancelScope(shield=True):
                 await _resume(engine)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from rollout.engine.engine import CONTROL_SECONDS, Capabilities, EngineOptions, Loads
+from rollout.engine.engine import CONTROL_SECONDS, Capabilities, EngineOptions
 from rollout.engine.generation import Chunk, Finish, GenerateRequest
 from rollout.episode.turn import VersionInterval
 from rollout.served_model import ServedModel
@@ -44,9 +44,6 @@ class ToyEngine:
     async def served_model(self, *, timeout: float = CONTROL_SECONDS) -> ServedModel:
         return self._served
 
-    async def loads(self) -> Loads:
-        return Loads(running=0, waiting=0, token_usage=0.0)
-
     async def pause(self) -> None:
         self._may_sample.clear()
 
@@ -55,8 +52,5 @@ class ToyEngine:
 
     async def load(self, path: str, model: ServedModel, *, timeout: float) -> None:
         self._served = model
-
-    async def checksums(self) -> list[dict[str, str]]:
-        return []
 
     async def close(self) -> None: ...

@@ -10,7 +10,7 @@ import pytest
 from rollout.engine.engine import Engine
 from rollout.engine.errors import EngineAborted, EngineRejected
 from rollout.engine.generation import Chunk, GenerateRequest, SamplingParameters
-from tests.engines import connected
+from tests.engines import connected, num_calls
 
 pytestmark = pytest.mark.engine
 
@@ -31,8 +31,8 @@ async def _streamed(client: Engine, request: GenerateRequest) -> list[Chunk]:
 
 
 async def _wait_until_idle(engine: str) -> None:
-    async with connected(engine) as control, asyncio.timeout(5):
-        while (loads := await control.loads()).running + loads.waiting:
+    async with asyncio.timeout(5):
+        while await num_calls(engine):
             await asyncio.sleep(0.05)
 
 
@@ -138,8 +138,8 @@ async def test_leaving_a_stream_stops_the_engine(engine: str, client: Engine) ->
 async def test_cancelling_an_unstreamed_call_stops_the_engine(engine: str, client: Engine) -> None:
     """SGLang would notice a lost unstreamed caller only seconds later."""
     call = asyncio.create_task(client.generate(GenerateRequest("cancelled", PROMPT, LONG)))
-    async with connected(engine) as control, asyncio.timeout(5):
-        while not (await control.loads()).running:
+    async with asyncio.timeout(5):
+        while not await num_calls(engine):
             await asyncio.sleep(0.01)
     call.cancel()
 

@@ -1,4 +1,4 @@
-"""The control path to one SGLang server: what it serves, how busy it is, pause, load, resume.
+"""The control path to one SGLang server: what it serves, pause, load, resume.
 
 These calls are rare, so they use httpx. SGLang's `weight_version` is a string that means nothing to it; here and in
 `reply.py` it becomes the policy version.
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from rollout.engine.engine import CONTROL_SECONDS, EngineOptions, Loads
+from rollout.engine.engine import CONTROL_SECONDS, EngineOptions
 from rollout.engine.errors import EngineGarbled, EngineRejected, EngineTimeout, EngineUnreachable
 from rollout.engine.sglang.reply import policy_version
 from rollout.served_model import ServedModel
@@ -36,15 +36,6 @@ class ControlPath:
         version = policy_version(self._decoded(content, _ModelInfo).weight_version)
         return ServedModel(self._project, version)
 
-    async def loads(self) -> Loads:
-        """Requests that arrived during a pause are not counted."""
-        reply = self._decoded(await self._ask("GET", "/v1/loads"), _LoadsReply)
-        return Loads(
-            running=sum(rank.num_running_reqs for rank in reply.loads),
-            waiting=sum(rank.num_waiting_reqs for rank in reply.loads),
-            token_usage=max((rank.token_usage for rank in reply.loads), default=0.0),
-        )
-
     async def pause(self) -> None:
         """Running requests go back to the queue with the tokens they have."""
         await self._ask("POST", "/pause_generation", {"mode": "retract"})
@@ -56,10 +47,6 @@ class ControlPath:
         assert model.adapter is None, "adapters are not served yet"
         body = {"model_path": path, "weight_version": str(model.version), "flush_cache": True}
         await self._ask("POST", "/update_weights_from_disk", body, timeout=timeout)
-
-    async def checksums(self) -> list[dict[str, str]]:
-        reply = await self._ask("POST", "/weights_checker", {"action": "checksum"}, timeout=60.0)
-        return [rank.checksums for rank in self._decoded(reply, _ChecksumsReply).ranks]
 
     async def _ask(
         self,
@@ -91,21 +78,3 @@ class ControlPath:
 
 class _ModelInfo(msgspec.Struct):
     weight_version: str = ""
-
-
-class _RankLoads(msgspec.Struct):
-    num_running_reqs: int = 0
-    num_waiting_reqs: int = 0
-    token_usage: float = 0.0
-
-
-class _LoadsReply(msgspec.Struct):
-    loads: list[_RankLoads]
-
-
-class _RankChecksums(msgspec.Struct):
-    checksums: dict[str, str]
-
-
-class _ChecksumsReply(msgspec.Struct):
-    ranks: list[_RankChecksums]

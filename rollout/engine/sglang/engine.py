@@ -1,7 +1,5 @@
 """One SGLang server as an Engine: its data path and its control path."""
 
-from typing import Self
-
 from rollout.engine.engine import Capabilities, EngineOptions
 from rollout.engine.grammar import Ebnf, JsonSchema, Regex, ToolCalls
 from rollout.engine.sglang.control_path import ControlPath
@@ -18,12 +16,6 @@ class SglangEngine(DataPath, ControlPath):
     def __init__(self, url: str, options: EngineOptions | None = None) -> None:
         for half in (DataPath, ControlPath):
             half.__init__(self, url.rstrip("/"), options or EngineOptions())
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.close()
 
     async def close(self) -> None:
         await DataPath.close(self)
