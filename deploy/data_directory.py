@@ -1,11 +1,11 @@
-"""The directory in which one machine's stack keeps everything: `./.turngate` unless told otherwise.
+"""The directory in which the stack of one machine keeps everything; `./.turngate` by default.
 
 lock            held by the `turngate up` that owns the directory, with its pid inside
 state.json      what runs: the supervisor's processes, for `status` and for the next `up` after a kill
 secrets.json    generated at first start, readable by the owner only
-stack.json      the model the directory belongs to, and the port it was last served on
-redis/ weights/ checkpoints/ turngate.db    what must survive
-logs/ run/      what need not
+stack.json      the model of this directory, and the last port of its gateway
+redis/ weights/ checkpoints/ turngate.db    must survive a restart
+logs/ run/      may be deleted while nothing runs
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from typing import Any
 from deploy.errors import DataDirectoryInUse
 
 OWNER_ONLY = 0o700
-SUPERVISOR_LOG = "supervisor.log"  # of a detached `up`, which is being written
+SUPERVISOR_LOG = "supervisor.log"  # of a detached `up`, which still writes to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class DataDirectory:
         return remembered if (remembered / "config.json").exists() else None
 
     def fresh_logs(self) -> Path:
-        """The log directory, last time's logs renamed to `….log.1`."""
+        """The log directory; logs of the last run are renamed to `….log.1`."""
         for log in self.logs.glob("*.log"):
             if log.name != SUPERVISOR_LOG:
                 log.replace(log.with_name(f"{log.name}.1"))
@@ -87,7 +87,7 @@ class DataDirectory:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the directory's lock; the kernel lets go of it however this process ends."""
+        """Hold the directory's lock; the kernel releases it when this process ends, also by a kill."""
         with (self.root / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,7 +126,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, content: object) -> None:
-    """Whole or not at all, and readable by the owner only."""
+    """Replace the file in one step; only the owner may read it."""
     partial = file.with_name(f"{file.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as stream:

@@ -1,4 +1,4 @@
-"""What `turngate` can fail with; the command prints the message and ends with code 1.
+"""The errors of `turngate`; the command prints the message and exits with code 1.
 
 DeployError
 ├── SettingsInvalid
@@ -18,11 +18,11 @@ class DeployError(Exception):
 
 
 class SettingsInvalid(DeployError):
-    """A `TURNGATE_…` variable or option that nobody reads, or with a value that cannot be."""
+    """A `TURNGATE_…` variable or option is unknown, or has an impossible value."""
 
 
 class PortInUse(DeployError):
-    """Somebody else listens where we were told to."""
+    """Another program listens on the port."""
 
 
 class DataDirectoryInUse(DeployError):
@@ -30,7 +30,7 @@ class DataDirectoryInUse(DeployError):
 
 
 class NotRunning(DeployError):
-    """There is no `turngate up` on this data directory to talk to."""
+    """No `turngate up` runs on this data directory."""
 
 
 class StartFailed(DeployError):
@@ -38,7 +38,7 @@ class StartFailed(DeployError):
 
 
 class StopFailed(DeployError):
-    """A supervisor was told to stop and did not."""
+    """A supervisor did not stop in time."""
 
 
 class EnvironmentMissing(DeployError):
@@ -46,7 +46,7 @@ class EnvironmentMissing(DeployError):
 
 
 class PolicyUnavailable(DeployError):
-    """There is no such policy, or none whose files are here and whole."""
+    """There is no such policy, or its files are missing or damaged."""
 
 
 class GatewayRefused(DeployError):

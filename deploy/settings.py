@@ -1,7 +1,7 @@
-"""What `turngate` reads from its environment: where things are on this machine.
+"""The settings of the command itself: where things are on this machine.
 
 The processes it starts read settings of their own, `TURNGATE_GATEWAY_…` and `TURNGATE_TRAINER_…`, which pass through.
-A `TURNGATE_…` name that nobody reads is refused.
+An unknown `TURNGATE_…` name is refused.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from deploy.errors import SettingsInvalid
 
 PREFIX = "TURNGATE_"
 PROCESS_PREFIXES = ("TURNGATE_GATEWAY_", "TURNGATE_TRAINER_", "TURNGATE_DEMO_")
-# A name not under a process's prefix that every process reads; the command line or the data directory says it here.
+# Every process reads these names; in a stack their values come from the command line or the data directory.
 SHARED = (
     "TURNGATE_REDIS_URL",
     "TURNGATE_MODEL_DIR",
     "TURNGATE_ENGINES",
     "TURNGATE_ENGINE_ADMIN_KEY",
 )
-# What gateway and trainer read alike, and nobody but the user says.
+# Gateway and trainer both read these; only the user sets them.
 PASSED_ON = ("TURNGATE_BEST_MIN_EPISODES", "TURNGATE_FLAGGED_TOKENS")
 
 
@@ -77,7 +77,7 @@ def override(environment: Mapping[str, str], assignments: list[str]) -> dict[str
 
 
 def passed_on(environment: Mapping[str, str], own_prefix: str | None) -> dict[str, str]:
-    """What a process gets of our environment: all that is not Turngate's, and of that only what it reads."""
+    """The environment of a process: every variable that is not Turngate's, and those of Turngate's that it reads."""
     return {
         name: value
         for name, value in environment.items()

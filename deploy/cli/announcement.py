@@ -1,4 +1,4 @@
-"""How a ready gateway is announced: one JSON object, or a panel with the two settings that an agent needs on top."""
+"""What is printed when the gateway is ready: one JSON object, or a panel with the two settings that an agent needs."""
 
 from dataclasses import asdict
 
@@ -10,7 +10,7 @@ from deploy.terminal import Output
 
 
 def show(output: Output, ready: Announcement) -> None:
-    """Long values stand outside the panel, where no line is broken that somebody wants to copy."""
+    """Long values are outside the panel, where lines are not broken and can be copied."""
     two = f"base_url  {ready.base_url}\napi_key   {ready.project_key}"
     panel = Panel(two, title="Turngate is ready: an agent needs these two", expand=False)
     rest = {

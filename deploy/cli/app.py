@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, and the two options that are understood anywhere on it."""
+"""The whole command line: its commands, and the two options that may stand anywhere in it."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from deploy.terminal import Format, Output
 
 app = typer.Typer(
     name="turngate",
-    help="Reinforcement learning as a service: agents use the endpoint, rewards make the model behind it better.",
+    help="Reinforcement learning as a service: agents use the endpoint, rewards improve the model that it serves.",
     epilog="--plain and --output text|json may also be written after the command.",
     no_args_is_help=True,
     add_completion=False,
@@ -44,13 +44,13 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         app(hoisted(given))
-    except (DeployError, OSError) as error:  # OSError: a full disk, a directory of somebody else's
+    except (DeployError, OSError) as error:  # OSError: a full disk, no permission
         Output(plain="--plain" in given).error(str(error))
         sys.exit(1)
 
 
 def hoisted(arguments: list[str]) -> list[str]:
-    """Move the global options before the command; what follows a bare `--` belongs to somebody else.
+    """Move the global options before the command; what follows a bare `--` is passed to SGLang.
 
     ["up", "--output", "json", "--port", "0"]  ->  ["--output", "json", "up", "--port", "0"]
     """

@@ -1,4 +1,4 @@
-"""How a command reaches a gateway: as told, or as the running stack wrote down."""
+"""How a command reaches a gateway: by its options, or by what the running stack wrote into its data directory."""
 
 import asyncio
 import os
@@ -17,18 +17,18 @@ from deploy.stack.state import State
 
 DataDir = Annotated[Path | None, typer.Option(help="default: ./.turngate")]
 Gateway = Annotated[
-    str | None, typer.Option(help="its address; that of the running stack by default")
+    str | None, typer.Option(help="address of a gateway; default: the one of the running stack")
 ]
 AdminKey = Annotated[
     str | None,
-    typer.Option(envvar=ADMIN_KEY, help="that of the running stack by default"),
+    typer.Option(envvar=ADMIN_KEY, help="default: the one of the running stack"),
 ]
 ReadKey = Annotated[
     str | None,
     typer.Option(
         "--key",
         envvar=ADMIN_KEY,
-        help="with the scope read; the admin key of the running stack by default",
+        help="a key with the scope read; default: the admin key of the running stack",
     ),
 ]
 
@@ -40,7 +40,7 @@ def ask(
     gateway: str | None,
     key: str | None,
 ) -> dict[str, Any]:
-    """Put a question to the gateway."""
+    """Send one question to the gateway and return its answer."""
 
     async def answer() -> dict[str, Any]:
         async with GatewayClient(*_address(data_dir, gateway, key)) as client:
@@ -56,8 +56,6 @@ def _address(data_dir: Path | None, gateway: str | None, key: str | None) -> tup
             raise NotRunning(f"nothing runs on {directory.root}; start it, or name a --gateway")
         gateway = State.parse(read_json(directory.state)).gateway
     if key is None and not directory.secrets.exists():
-        raise NotRunning(
-            f"no stack of {directory.root} made a key; name one that the gateway knows"
-        )
+        raise NotRunning(f"{directory.root} holds no key; pass one that the gateway accepts")
     root = gateway.removesuffix("/").removesuffix("/v1")
     return root, key or Secrets.load(directory).admin_key

@@ -1,4 +1,4 @@
-"""`turngate demo`: hands over to the demo, which starts the stack as any user would."""
+"""`turngate demo`: replaces this process by the demo, which starts the stack as a user does."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""`turngate down`: stops what `turngate up` started, and returns when it is gone."""
+"""`turngate down`: stops the processes of `turngate up`, and returns when they have ended."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from deploy.settings import load_settings
 from deploy.stack import orphans
 from deploy.terminal import Output
 
-# Turns, a training step and a checkpoint may end first.
+# Running turns, a training step and a checkpoint are finished first.
 DEFAULT_TIMEOUT_SECONDS = 180.0
 
 
@@ -31,7 +31,7 @@ def down(
 
 
 def stop(directory: DataDirectory, timeout: float) -> int | None:
-    """Return the pid of the supervisor that was stopped, if one ran; end what a killed one left behind."""
+    """Return the pid of the supervisor that was stopped, if one ran; else stop processes that outlived a killed one."""
     pid = directory.owner()
     if pid is None:
         orphans.stop_orphans(orphans.find_orphans(read_json(directory.state)))

@@ -1,4 +1,4 @@
-"""`turngate episode`: what was recorded, what trains of it and what became of it."""
+"""`turngate episode`: what was recorded, which tokens train, and how it ended."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from deploy.cli.connection import DataDir, Gateway, ReadKey, ask
 from deploy.cli.episode_picture import Picture
-from deploy.gateway_api.episode import Episode, Summary
+from deploy.gateway_api.episode import Episode, EpisodeSummary
 from deploy.gateway_api.gateway_client import GatewayClient
 from deploy.terminal import Output
 
@@ -45,7 +45,9 @@ def list_episodes(
     status: Annotated[str, typer.Option(help="open, sealed, rewarded, claimed, trained, …")] = "",
     group: Annotated[str, typer.Option(metavar="ID")] = "",
     task: Annotated[str, typer.Option(metavar="ID")] = "",
-    after: Annotated[str, typer.Option(metavar="ID", help="the last one of the page before")] = "",
+    after: Annotated[
+        str, typer.Option(metavar="ID", help="the last episode of the previous page")
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
     data_dir: DataDir = None,
     gateway: Gateway = None,
@@ -60,15 +62,15 @@ def list_episodes(
         gateway=gateway,
         key=key,
     )
-    episodes = msgspec.convert(page["data"], list[Summary])
+    episodes = msgspec.convert(page["data"], list[EpisodeSummary])
     output: Output = context.obj
     output.result(page, _table(episodes, now=time.time()))
     if page["has_more"]:
-        output.note(f"there are more; go on with --after {episodes[-1].id}")
+        output.note(f"there are more; continue with --after {episodes[-1].id}")
 
 
 async def _read(http: GatewayClient, episode_id: str) -> dict[str, Any]:
-    """The three views in one; only the first where the tokens have expired."""
+    """The three views as one object; only the first if the tokens have expired."""
     episode = await http.episode(episode_id)
     if episode["num_turns"] > len(episode["turns"]):
         return episode
@@ -78,7 +80,7 @@ async def _read(http: GatewayClient, episode_id: str) -> dict[str, Any]:
     return {**episode, "tokens": tokens, "sequences": sequences}
 
 
-def _table(episodes: list[Summary], *, now: float) -> Table:
+def _table(episodes: list[EpisodeSummary], *, now: float) -> Table:
     table = Table("episode", "status", box=box.SIMPLE_HEAD)
     for name in ("turns", "reward"):
         table.add_column(name, justify="right")

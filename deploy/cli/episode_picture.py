@@ -1,6 +1,6 @@
-"""An episode drawn for a terminal: what is known about it, then its tree of spans or the rows that train.
+"""An episode drawn for a terminal: the facts about it, then its tree of spans or the rows that train.
 
-Each span has a sign, so that the picture can be read without colors; a branch is indented below the span it leaves.
+Each span has a sign, so that the picture can be read without colors; a branch is indented under the span at which it starts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ MEANINGS = {
     "context": "context",
     "forced": "forced on the model",
 }
-DEEPEST = 4  # branches of branches beside each other; each takes eight columns
+DEEPEST = 4  # levels of branches drawn in place; each takes eight columns
 NOTES = """\
 row: the sequence it trains in (--sequences); logprob: mean; v: policy version
 ⏎ line break   ⇥ tab   · space at the end of a line   ⟨U+…⟩ other invisible"""
@@ -54,7 +54,7 @@ class Picture:
         for number, root in enumerate(roots, start=1):
             title = Text(f"conversation {number} of {len(roots)}", "bold")
             self._hang(root, drawn[0] if len(roots) == 1 else drawn[0].add(title), deep=deep)
-        for number, branch in enumerate(deep, start=1):  # more of them may be found on the way
+        for number, branch in enumerate(deep, start=1):  # drawing one may add more
             drawn.append(Tree(Text(f"\nBranch {number}", "bold"), guide_style="dim"))
             self._hang(branch, drawn[-1], deep=deep)
         return Group(self.facts(), "", *drawn, "", legend())
@@ -78,7 +78,7 @@ class Picture:
         )
 
     def _hang(self, branch: Branch, below: Tree, *, deep: list[Branch], depth: int = 0) -> None:
-        """Draw a branch and what leaves it; what would leave no room for text is put off to `deep`."""
+        """Draw a branch and the branches that start on it; those too deep for the width are collected in `deep`."""
         for span in branch.spans:
             node = below.add(self._span(span))
             for leaving in branch.leaving[span.id]:
@@ -90,18 +90,18 @@ class Picture:
 
     def _span(self, span: Span) -> RenderableType:
         kind = span.kind if span.kind != "sampled" else "trained" if span.trains else "untrained"
-        return self._block(kind, len(span.tokens), span.text, self._said_of(span))
+        return self._block(kind, len(span.tokens), span.text, self._facts_of(span))
 
-    def _said_of(self, span: Span) -> Iterator[str | Text]:
+    def _facts_of(self, span: Span) -> Iterator[str | Text]:
         if span.kind == "sampled":
-            yield from self._said_of_output(span)
+            yield from self._facts_of_output(span)
         if span.media:
             yield f"{len(span.media)} image{'s' * (len(span.media) != 1)}"
         for flag in span.flags:
             if flag != span.orphaned:
                 yield Text(flag.replace("_", " "), "yellow")
 
-    def _said_of_output(self, span: Span) -> Iterator[str | Text]:
+    def _facts_of_output(self, span: Span) -> Iterator[str | Text]:
         episode = self._episode
         yield from _rows_of(span, len(episode.sequences))
         yield episode.name_of(span)
@@ -117,18 +117,20 @@ class Picture:
         yield Text(f"\n{title} · {len(row.ids):,} tokens, {sum(row.action_mask):,} train", "bold")
         for segment in row.segments:
             kind = "context" if segment.turn is None else "trained"
-            said = _said_of_segment(row, segment)
+            facts = _facts_of_segment(row, segment)
             size = segment.end - segment.start
-            yield Padding(self._block(kind, size, segment.text, said), (0, 0, 0, 2))
+            yield Padding(self._block(kind, size, segment.text, facts), (0, 0, 0, 2))
 
-    def _block(self, kind: str, size: int, text: str, said: Iterator[str | Text]) -> RenderableType:
+    def _block(
+        self, kind: str, size: int, text: str, facts: Iterator[str | Text]
+    ) -> RenderableType:
         sign, style = SIGNS[kind]
         name = kind if kind in ("context", "forced") else "sampled"
         unit = "token" if size == 1 else "tokens"
         heading = Text.assemble(
             (f"{sign} {name}", style), f" {size:,} {unit}", overflow="fold", no_wrap=False
         )
-        for fact in said:
+        for fact in facts:
             heading.append(" · ", "dim").append(fact)
         body = shown(text, style=TEXTS[kind], whole=self._whole)
         return Group(heading, Padding(body, (0, 0, 0, 2), expand=False)) if size else heading
@@ -210,7 +212,7 @@ def _rows_of(span: Span, num_rows: int) -> Iterator[str | Text]:
         )
 
 
-def _said_of_segment(row: Row, segment: Segment) -> Iterator[str | Text]:
+def _facts_of_segment(row: Row, segment: Segment) -> Iterator[str | Text]:
     if segment.turn is None:
         return
     here = segment.tokens

@@ -1,4 +1,4 @@
-"""`turngate keys`: who may use the gateway."""
+"""`turngate keys`: the API keys of the gateway."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ def create(
     name: str = "agent",
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="infer, reward, read, admin; repeatable; all but admin by default"),
+        typer.Option(help="infer, reward, read, admin; repeatable; default: all but admin"),
     ] = None,
     data_dir: DataDir = None,
     gateway: Gateway = None,

@@ -1,4 +1,4 @@
-"""`turngate policy`: the published policies, how held-out episodes score them, and their weights to take away."""
+"""`turngate policy`: the published policies, their scores on held-out episodes, and export of their weights."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,10 +27,10 @@ def list_policies(
     output: Output = context.obj
     content = _ask(data_dir, gateway, admin_key)
     policies = parse_policies(content)
-    told = [policy for policy in policies if policy.is_on_disk or policy.evaluation]
-    output.result(content, _table(told))
-    if len(told) < len(policies):
-        output.note(f"gone and never evaluated: {len(policies) - len(told)}")
+    listed = [policy for policy in policies if policy.is_on_disk or policy.evaluation]
+    output.result(content, _table(listed))
+    if len(listed) < len(policies):
+        output.note(f"gone and never evaluated: {len(policies) - len(listed)}")
 
 
 @app.command()
@@ -49,14 +49,14 @@ def best(
 @app.command("export")
 def export_policy(
     context: typer.Context,
-    out: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="to make; it must not exist")],
+    out: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="to create; it must not exist")],
     *,
     version: Annotated[int | None, typer.Option(min=0, help="the best by default")] = None,
     data_dir: DataDir = None,
     gateway: Gateway = None,
     admin_key: AdminKey = None,
 ) -> None:
-    """Copy a policy out as a Hugging Face directory, which `turngate up --model` starts another run from."""
+    """Copy a policy to a Hugging Face directory, from which `turngate up --model` can start another run."""
     output: Output = context.obj
     content = _ask(data_dir, gateway, admin_key)
     policies = parse_policies(content)
@@ -83,11 +83,11 @@ def _show(output: Output, content: dict[str, Any], policy: Policy) -> None:
 
 
 def _table(policies: list[Policy]) -> Table:
-    path = Column("path", overflow="fold")  # cut, it would lose the version
+    path = Column("path", overflow="fold")  # its end is the version
     table = Table("policy", "held-out reward", "is", path, box=box.SIMPLE_HEAD)
     for policy in policies:
         score = policy.evaluation.score if policy.evaluation else ""
         marks = {"best": policy.is_best, "served": policy.is_active, "gone": not policy.is_on_disk}
-        said = ", ".join(mark for mark, holds in marks.items() if holds)
-        table.add_row(f"v{policy.version}", score, said, policy.path)
+        state = ", ".join(mark for mark, holds in marks.items() if holds)
+        table.add_row(f"v{policy.version}", score, state, policy.path)
     return table

@@ -99,7 +99,8 @@ def engine(
     version: Annotated[int, typer.Option(min=0, help="policy version of the model")] = 0,
     engine_admin_key: EngineKey = None,
     extra: Annotated[
-        list[str] | None, typer.Argument(metavar="-- SGLANG_ARGUMENT", help="passed on as they are")
+        list[str] | None,
+        typer.Argument(metavar="-- SGLANG_ARGUMENT", help="passed to SGLang unchanged"),
     ] = None,
 ) -> None:
     """Run one SGLang server, on a GPU if there is one."""
@@ -191,7 +192,7 @@ def _shared(
 def _run(
     spec: Callable[[Path], ProcessSpec], announce: Callable[[dict[str, Any]], Awaitable[None]]
 ) -> None:
-    """Run the process; `announce` gets what it wrote into its ready file."""
+    """Run the process; `announce` gets the content of its ready file."""
     with tempfile.TemporaryDirectory(prefix="turngate-") as directory:
         run = Path(directory)
         process = replace(spec(run), after=())

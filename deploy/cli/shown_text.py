@@ -1,11 +1,11 @@
-"""Text of tokens for a terminal: what cannot be seen is shown, markup stands back, the middle of long texts is left out."""
+"""Text of tokens for a terminal: invisible characters get a sign, markup is dim, the middle of long texts is left out."""
 
 import re
 import unicodedata
 
 from rich.text import Text
 
-LINES = 6  # of a folded text, without the one that says what is left out
+LINES = 6  # of a shortened text, without the line that counts what is left out
 LONGEST_LINE = 240
 MARKUP = re.compile(r"<[|｜]?/?[\w▁ ]+[|｜]?>")  # special tokens and tags of chat templates
 REPEATED = re.compile(rf"({MARKUP.pattern})\1{{3,}}")  # an image is a thousand placeholders
@@ -13,7 +13,7 @@ PICTURES = {"\t": "⇥", "\r": "␍", "\x7f": "␡"}
 
 
 def shown(text: str, *, style: str = "", whole: bool = False) -> Text:
-    """Every character visible, on as many lines as the text has; a few of them unless it is to be whole."""
+    """The text with every character visible, line by line; without its middle unless `whole`."""
     if not whole:
         text = REPEATED.sub(lambda run: f"{run[1]} × {len(run[0]) // len(run[1])}", text)
     lines = text.split("\n")
@@ -22,7 +22,7 @@ def shown(text: str, *, style: str = "", whole: bool = False) -> Text:
         row.append("⏎", "cyan dim")
     if not lines[-1]:
         rows.pop()
-    if not whole and len(rows) > LINES + 2:  # less is not worth a line that says so
+    if not whole and len(rows) > LINES + 2:  # fewer would not pay for the line that counts them
         head, tail = rows[: LINES // 2], rows[-LINES // 2 :]
         left_out = lines[len(head) : len(rows) - len(tail)]
         characters = sum(len(line) + 1 for line in left_out)

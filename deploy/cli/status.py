@@ -42,7 +42,7 @@ def status(
 
 
 async def training_of(state: State, directory: DataDirectory) -> dict[str, Any] | None:
-    """None while the gateway does not answer, which is when one asks for the status."""
+    """None while the gateway does not answer: a status is most useful then."""
     try:
         async with GatewayClient(state.gateway, Secrets.load(directory).admin_key) as gateway:
             return await gateway.training()

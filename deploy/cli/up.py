@@ -108,7 +108,7 @@ async def supervise(
 
 
 def start_detached(directory: DataDirectory, output: Output) -> Announcement:
-    """Run this same command in the background, and wait for its one line."""
+    """Run this same command in the background, and wait for its line of JSON."""
     if (pid := directory.owner()) is not None:
         raise DataDirectoryInUse(
             f"{directory.root} is in use by turngate up, pid {pid}; stop it with `turngate down`"

@@ -1,4 +1,4 @@
-"""The demo's picture: success by policy version with its interval, held-out success before and after, and how the agents got there."""
+"""The demo's picture: success by policy version with its interval, held-out success before and after, and tokens per episode."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def draw_held_out(axes: Axes, history: History) -> None:
 
 
 def draw_length(axes: Axes, history: History) -> None:
-    """Length rising is the tools being used: an agent that guesses is short."""
+    """Longer episodes mean that the agent uses its tools; one that guesses is short."""
     windows = history.windows()
     means = [sum(p.output_tokens for p in played) / len(played) for played in windows.values()]
     axes.plot(list(windows), means, color=LENGTH, linewidth=2)

@@ -1,6 +1,6 @@
-"""What stands around the agents: opens their episodes, hands each its two strings, and posts its reward.
+"""Runs the agents: opens their episodes, gives each its base URL and key, and posts its reward.
 
-The agent itself is `clients.examples.shop_clerk.clerk`; everything that knows of Turngate is here.
+The agent itself is `clients.examples.shop_clerk.clerk`; only this file knows of Turngate.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Opened:
 
 
 class Harness:
-    """`note` is told of every episode that ends with a reward."""
+    """`note` is called with every episode that ends with a reward."""
 
     def __init__(
         self, root: str, project_key: str, traffic: Traffic, *, group_size: int = GROUP_SIZE
@@ -78,7 +78,7 @@ class Harness:
     async def _play_group(
         self, task: Task, judge: Judge, closing: asyncio.Event, note: Note
     ) -> None:
-        """The first member is admitted for the whole group; the others then open at once."""
+        """The first member is admitted for the whole group; the others open right after it."""
         group_id = f"grp_{uuid4().hex}"
         body = {"task_id": task.id, "group_id": group_id, "group_size": self._group_size}
         opened = await self._open(body, closing=closing)
@@ -99,13 +99,13 @@ class Harness:
         note: Note,
         headers: dict[str, str] | None = None,
     ) -> None:
-        """One agent, from its two strings to its reward."""
+        """One agent, from its base URL and key to its reward."""
         client = self._openai.with_options(
             api_key=opened.api_key, base_url=opened.base_url, default_headers=headers
         )
         try:
             attempted = await attempt(client, task.question, task.shop)
-        except openai.APIError:  # counted as failed by the traffic; the others play on
+        except openai.APIError:  # counted as failed by the traffic; the other agents continue
             await self._post(f"/v1/episodes/{opened.id}/complete", {"status": "aborted"})
             return
         reward = judge(task, attempted.answer)
@@ -122,7 +122,7 @@ class Harness:
         closing: asyncio.Event,
         headers: dict[str, str] | None = None,
     ) -> Opened | None:
-        """Wait for admission as long as the gateway asks to; None once `closing` is set."""
+        """Wait for admission as long as `retry-after` says; None if `closing` is set first."""
         while not closing.is_set():
             reply = await self._http.post("/v1/episodes", json=body, headers=headers)
             if reply.status_code != 429:

@@ -1,4 +1,4 @@
-"""What the demo has seen so far: held-out success before and after, and training success by policy version."""
+"""The episodes of the demo so far: held-out ones before and after, and training ones by policy version."""
 
 import math
 from collections import defaultdict
@@ -52,14 +52,14 @@ class History:
         return sum(played.output_tokens for played in self.everything)
 
     def by_version(self) -> dict[int, list[Played]]:
-        """Training episodes by the policy version that ended them, in its order."""
+        """Training episodes by the policy version of their last reply, in ascending order."""
         versions: dict[int, list[Played]] = defaultdict(list)
         for played in self.trained:
             versions[played.version].append(played)
         return dict(sorted(versions.items()))
 
     def windows(self) -> dict[int, list[Played]]:
-        """The same, each version with its neighbors within WINDOW_VERSIONS // 2."""
+        """The same, each version together with those at most WINDOW_VERSIONS // 2 away."""
         reach = WINDOW_VERSIONS // 2
         versions = self.by_version()
         return {

@@ -1,6 +1,6 @@
-"""What the running stack says of itself: the metrics of gateway and trainer, read twice a second.
+"""The metrics of the running gateway and trainer, read twice a second.
 
-A metric's text is all this knows of them; the names are those of the dashboards.
+The names are those on the dashboard.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at all metrics."""
+    """All metrics, read once."""
 
     samples: Sequence[Sample] = ()
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum over every sample of that name which carries these labels; 0 if there is none."""
+        """The sum of the samples with this name and these labels; 0 if there is none."""
         return sum(sample.value for sample in self._named(name, labels))
 
     def by(self, name: str, label: str) -> dict[str, int]:
         return {sample.labels[label]: int(sample.value) for sample in self._named(name, {})}
 
     def quantile(self, histogram: str, fraction: float) -> float:
-        """The upper bound of the bucket it falls into: exact where a bucket holds one integer."""
+        """The upper bound of the bucket that holds it; exact if each bucket holds one integer."""
         count = self.total(f"{histogram}_count")
         for sample in self._named(f"{histogram}_bucket", {}):
             if count and sample.value >= fraction * count:
@@ -60,12 +60,12 @@ class Observation:
 
     @property
     def is_still(self) -> bool:
-        """Whether nothing is being trained and every engine serves the recorded policy."""
+        """Whether no batch is being trained and every engine serves the recorded policy."""
         serving = self.by("turngate_engine_policy_version", "engine").values()
         return self.claimed_episodes == 0 and set(serving) == {self.policy_version}
 
     def evaluation_episodes(self, version: int) -> int:
-        """Held-out episodes of a policy that the ledger has heard of."""
+        """Held-out episodes of a policy that are in the ledger."""
         return int(self.total("turngate_evaluation_episodes", version=str(version)))
 
     def _named(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
@@ -75,7 +75,7 @@ class Observation:
 
 
 class Observer:
-    """`latest` is the last look; `gaps` are the seconds that each engine paused for each swap."""
+    """`latest` is the last observation; `gaps` are the seconds that each engine paused for each swap."""
 
     def __init__(self, metrics_urls: Sequence[str]) -> None:
         self.latest = Observation()
@@ -84,7 +84,7 @@ class Observer:
         self._looked = asyncio.Condition()
 
     async def watch(self) -> None:
-        """Look again and again, until cancelled."""
+        """Read the metrics every PERIOD_SECONDS, until cancelled."""
         async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as http:
             while True:
                 await self._look(http)
@@ -105,7 +105,7 @@ class Observer:
     async def _look(self, http: httpx.AsyncClient) -> None:
         try:
             replies = [await http.get(url) for url in self._metrics_urls]
-        except httpx.TransportError:  # a process is being restarted; a later look sees it again
+        except httpx.TransportError:  # a process is being restarted; a later reading succeeds
             replies = []
         families = [
             family
@@ -118,7 +118,7 @@ class Observer:
             self._looked.notify_all()
 
     def _advance(self, seen: Observation) -> None:
-        """A histogram keeps no single values, but between two looks there is seldom more than one swap."""
+        """A histogram keeps no single values, but between two readings there is seldom more than one swap."""
         name = "turngate_swap_gap_seconds"
         swaps = seen.total(f"{name}_count") - self.latest.total(f"{name}_count")
         seconds = seen.total(f"{name}_sum") - self.latest.total(f"{name}_sum")

@@ -20,7 +20,7 @@ STOP_SECONDS = 60.0
 async def own_stack(
     model: Path, data_dir: Path, *, seed: int, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Announcement]:
-    """Run it until the block ends; `settings` are variables of its processes."""
+    """Run it until the block ends; `settings` are environment variables of its processes."""
     log = data_dir / "up.log"
     arguments = [
         "up",
@@ -54,7 +54,7 @@ async def own_stack(
 
 
 def announcement(log: Path) -> Announcement | None:
-    """The one line of JSON among what `up` wrote, once it is there as a whole."""
+    """The line of JSON in the output of `up`, or None while it is not complete."""
     for line in log.read_text().splitlines(keepends=True):
         if line.startswith("{") and line.endswith("}\n"):
             return Announcement(**json.loads(line))

@@ -1,7 +1,7 @@
-"""The demo: an agent that uses a small model through Turngate, and a model that gets better from it.
+"""The demo: an agent uses a small model through Turngate, and the model learns from it.
 
 Makes the starter, starts a stack of its own, measures held-out tasks, lets agents play while the trainer trains, measures again, and
-takes away the policy that did best.
+exports the best policy.
 Nothing is simulated: engine, gateway, store and trainer are those of `turngate up`.
 """
 
@@ -55,7 +55,7 @@ class DemoOptions:
 
 
 async def run_demo(options: DemoOptions, console: Console, judge: Judge = Task.reward) -> Summary:
-    """Everything people read goes to `console`; the summary is the result."""
+    """Text for people goes to `console`; the summary is the result."""
     started = time.monotonic()
     starter = await asyncio.to_thread(
         ensure_starter,
@@ -86,7 +86,7 @@ async def run_demo(options: DemoOptions, console: Console, judge: Judge = Task.r
 
 @contextmanager
 def fresh_directory(options: DemoOptions) -> Iterator[Path]:
-    """A data directory that held nothing before; it stays if asked to, or if the demo fails."""
+    """An empty data directory; it is kept if `options.keep` is set or the demo fails."""
     options.directory.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="stack-", dir=options.directory.resolve()))
     yield directory
@@ -95,7 +95,7 @@ def fresh_directory(options: DemoOptions) -> Iterator[Path]:
 
 
 class Lesson:
-    """One stack's way from the starter to a better policy."""
+    """The course of the demo on one running stack."""
 
     def __init__(
         self, stack: Announcement, options: DemoOptions, console: Console, judge: Judge
@@ -142,7 +142,7 @@ class Lesson:
             await self._steps_taken()
             await gateway.pause_training()
             closing.set()
-        # What is measured must not change: a batch that was claimed already is trained and swapped in first.
+        # The measured policy must not change: a batch that is already claimed is trained and swapped in first.
         await self.observer.until(lambda seen: seen.is_still, stalled=SETTLING_SECONDS)
 
     async def _steps_taken(self) -> None:
@@ -157,14 +157,14 @@ class Lesson:
             ) from None
 
     async def _settle(self, gateway: GatewayClient) -> None:
-        """Delete what was played too late to be trained on, so that every episode has an end."""
+        """Delete the episodes that came too late to be trained, so that every episode has a disposition."""
         await self.observer.until(lambda seen: seen.claimed_episodes == 0, stalled=SETTLING_SECONDS)
         for episode_id in await gateway.live_episodes():
             await gateway.delete_episode(episode_id)
         await self.observer.until(lambda seen: seen.live_episodes == 0, stalled=SETTLING_SECONDS)
 
     async def _take_best(self, gateway: GatewayClient) -> Best:
-        """Copy out what did best on the held-out tasks, once the ledger has heard of all of them."""
+        """Export the best policy, after the ledger has all held-out episodes."""
         version = self.observer.latest.policy_version
         played = sum(played.version == version for played in self.history.after)
         await self.observer.until(

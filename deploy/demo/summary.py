@@ -1,4 +1,4 @@
-"""The demo's outcome as one object, for people and for `--output json`."""
+"""The result of the demo as one object, for a table and for `--output json`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from deploy.gateway_api.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The policy that did best on the held-out tasks, taken out of the stack."""
+    """The policy with the best held-out success, exported from the stack."""
 
     version: int
     mean_reward: float
@@ -22,7 +22,6 @@ class Best:
     directory: str
 
     def __str__(self) -> str:
-        """What people are told."""
         return (
             f"v{self.version}, mean reward {self.mean_reward:g} of {self.episodes} held-out episodes, "
             f"in {self.directory}"

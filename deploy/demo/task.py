@@ -1,4 +1,4 @@
-"""The demo's tasks: which orders may be trained on, which are held out, all drawn from a seed.
+"""The demo's tasks: which orders are trained on and which are held out, all drawn from a seed.
 
 Held out is a property of the ordered pair of items, so that a held-out question shares no pair with any demonstration or
 training episode. Prices are drawn anew for every task.

@@ -1,7 +1,7 @@
-"""The one connection pool of all agents, and what was seen on it.
+"""The connection pool that all agents share, with counts of requests and failures.
 
-Failures are counted here, below the SDK, so that one which the SDK's retry hides is still a failure. A 429 with
-`retry-after` for opening an episode is back-pressure, not a failure: it is how the gateway says "later".
+Failures are counted here, below the SDK, so that a failure which the SDK retries is counted too. A 429 with
+`retry-after` for opening an episode is back-pressure, not a failure.
 """
 
 from collections import Counter

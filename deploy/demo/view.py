@@ -1,4 +1,4 @@
-"""What people see while the demo runs: a live panel on a terminal, a line now and then elsewhere."""
+"""The output while the demo runs: a live panel on a terminal, else a line every few seconds."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ PLAIN_SECONDS = 10.0
 
 
 class View:
-    """Reads what the others record; owns nothing but the screen."""
+    """Draws the state of history, traffic and observer, and changes none of them."""
 
     def __init__(
         self, console: Console, history: History, traffic: Traffic, observer: Observer
@@ -36,7 +36,7 @@ class View:
     def enter(self, phase: str) -> None:
         self._phase = phase
         if not self._is_live:
-            self._say(phase)
+            self._print(phase)
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
@@ -49,7 +49,7 @@ class View:
                     yield
                 live.update(self.panel(), refresh=True)
         else:
-            async with alongside(repeat(PLAIN_SECONDS, lambda: self._say(self.line()))):
+            async with alongside(repeat(PLAIN_SECONDS, lambda: self._print(self.line()))):
                 yield
 
     def panel(self) -> Panel:
@@ -88,7 +88,7 @@ class View:
         rates = [Success.of(played).rate for played in self._history.windows().values()]
         return "".join(BARS[round(rate * (len(BARS) - 1))] for rate in rates)
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @property

@@ -1,6 +1,6 @@
 """An episode as the gateway shows it, in the parts that the command line draws.
 
-Read from three views of `GET /v1/episodes/{id}`; what is not drawn is not read.
+Parsed from three views of `GET /v1/episodes/{id}`, without the fields that are not drawn.
 """
 
 from collections import Counter, deque
@@ -23,8 +23,8 @@ class Reward(msgspec.Struct, frozen=True):
     choice_index: int | None = None
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """What a list of episodes shows of each."""
+class EpisodeSummary(msgspec.Struct, frozen=True):
+    """One entry of a list of episodes."""
 
     id: str
     status: str
@@ -37,7 +37,7 @@ class Summary(msgspec.Struct, frozen=True):
 
     @property
     def ending(self) -> str:
-        """What became of it: trained into a policy, or why it was not; empty while it is live."""
+        """How it ended: trained into a policy, or why it was discarded; empty while it is live."""
         if self.policy_version is not None:
             return f"trained into v{self.policy_version}"
         return self.disposition or ""
@@ -90,8 +90,8 @@ class Row(msgspec.Struct, frozen=True):
     segments: list[Segment]
 
 
-class Episode(Summary, frozen=True, dict=True):
-    """One reading; without spans and rows when its tokens have expired."""
+class Episode(EpisodeSummary, frozen=True, dict=True):
+    """One episode as last read; without spans and rows if its tokens have expired."""
 
     group_id: str
     sealed: int | None
@@ -131,7 +131,7 @@ class Episode(Summary, frozen=True, dict=True):
         return f"turn {number}" if is_only else f"turn {number} choice {span.choice_index}"
 
     def rewards_of(self, span: Span) -> list[Reward]:
-        """What was given to the turn or to this choice of it."""
+        """The rewards of the turn, or of this choice of it."""
         return [
             reward
             for reward in self.rewards
@@ -139,7 +139,7 @@ class Episode(Summary, frozen=True, dict=True):
         ]
 
     def advantages(self, span: Span) -> list[float]:
-        """Of the tokens of a span that were trained; none before they were."""
+        """Advantages of the trained tokens of a span; empty until they are trained."""
         depth = self.depths[span.id]
         return [
             value
@@ -160,10 +160,10 @@ class Episode(Summary, frozen=True, dict=True):
 
 
 class Branch(msgspec.Struct, frozen=True):
-    """Spans that follow each other to the end, and the branches that leave them on the way."""
+    """Spans that follow each other to the end, and the branches that start on them."""
 
     spans: list[Span]
-    leaving: dict[str, list["Branch"]]  # by span, in the order in which they leave it
+    leaving: dict[str, list["Branch"]]  # by span, in the order of their offsets
 
     @property
     def offset(self) -> int:
@@ -171,7 +171,7 @@ class Branch(msgspec.Struct, frozen=True):
 
 
 def branches(spans: Sequence[Span]) -> list[Branch]:
-    """The spans below the root as branches; at a fork the one with most tokens below goes on."""
+    """The spans as branches; at a fork, the child with most tokens below it continues the branch."""
     children: dict[str | None, list[Span]] = {}
     for span in spans:
         children.setdefault(span.parent, []).append(span)
@@ -182,7 +182,7 @@ def branches(spans: Sequence[Span]) -> list[Branch]:
 
     roots: list[Branch] = []
     waiting = deque((root, roots) for root in children.get(None, ()))
-    while waiting:  # not by recursion: a branch may leave a branch a thousand times
+    while waiting:  # no recursion: branches can nest a thousand deep
         first, siblings = waiting.popleft()
         way = [first]
         branch = Branch(way, {})

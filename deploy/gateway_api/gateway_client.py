@@ -1,4 +1,4 @@
-"""The gateway's control routes, as the command line uses them."""
+"""The control routes of the gateway that the command line uses."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,7 @@ class GatewayClient:
             base_url=root,
             headers={"Authorization": f"Bearer {key}"},
             timeout=TIMEOUT_SECONDS,
-            trust_env=False,  # a proxy has no business between us and loopback
+            trust_env=False,  # requests to loopback must not go through a proxy
         )
 
     async def __aenter__(self) -> Self:
@@ -64,7 +64,7 @@ class GatewayClient:
         await self._json("POST", "/v1/training/resume")
 
     async def live_episodes(self) -> list[str]:
-        """Ids of the episodes that nobody trains on or has trained on yet."""
+        """Ids of the episodes that are neither claimed nor settled."""
         return [id_ for status in WAITING for id_ in await self._episodes(status)]
 
     async def episode(self, episode_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A policy as the gateway shows it, and how its weights leave the weights directory for another run."""
+"""A policy as the gateway shows it, and how its weights are copied for another run."""
 
 import hashlib
 import shutil
@@ -37,7 +37,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def parse_policies(content: dict[str, Any]) -> list[Policy]:
-    """Of `GET /v1/policies`, in its order: the newest first."""
+    """The policies of `GET /v1/policies`, the newest first."""
     return msgspec.convert(content["data"], list[Policy])
 
 
@@ -52,7 +52,7 @@ def best_of(policies: list[Policy]) -> Policy:
 
 
 def export(policy: Policy, out: Path) -> None:
-    """Copy it to a new directory: whole and as it was published, or not at all."""
+    """Copy it to a new directory, which appears only if every file has its published checksum."""
     source = Path(policy.path)
     if out.exists():
         raise PolicyUnavailable(f"{out} exists; name a new directory")
@@ -65,7 +65,7 @@ def export(policy: Policy, out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PolicyUnavailable(
-            f"{out} cannot be made: {error.strerror}: {error.filename}; name another directory"
+            f"{out} cannot be created: {error.strerror}: {error.filename}; name another directory"
         ) from error
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as partial:
         whole = Path(partial) / "policy"

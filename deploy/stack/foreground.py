@@ -1,4 +1,4 @@
-"""One process in the foreground: its output on our standard error, its end is ours, a crash is not hidden by a restart."""
+"""One process in the foreground: it writes to our standard error, and we exit when it does; a crash is not restarted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from deploy.stack.signals import call_on_stop
 
 
 async def run_alone(spec: ProcessSpec, announce: Callable[[], Awaitable[None]]) -> int:
-    """Return the exit code of the process, 0 if it was we who were told to end it."""
+    """Return the exit code of the process, or 0 after SIGTERM or Ctrl-C."""
     stopping = asyncio.Event()
     call_on_stop(stopping.set)
     child = Child(spec, log=None)

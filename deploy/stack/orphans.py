@@ -1,4 +1,4 @@
-"""Processes that a killed supervisor left behind, known by their pid and start time, so that no stranger is ever stopped."""
+"""Processes that outlived a killed supervisor, identified by pid and start time, so that no other process is stopped."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-# A child that hears of its parent's death ends by itself; this is how long it may take.
+# A child ends by itself when its parent dies; this is how long it may take.
 GRACE_SECONDS = 15.0
 # The kernel's start time is exact; its conversion to seconds since 1970 is not.
 CLOCK_SECONDS = 2.0

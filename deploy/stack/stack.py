@@ -29,7 +29,7 @@ SERVING_SECONDS = 60.0  # from ready processes to a gateway that has seen its en
 class StackOptions:
     model: Path
     host: str = LOOPBACK
-    port: int | None = None  # None: the one of last time, else a free one
+    port: int | None = None  # None: the port of the last start, else a free one
     engines: int = 1
     with_trainer: bool = True
 
@@ -45,7 +45,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What `up` says once it serves."""
+    """What `up` prints when the stack serves."""
 
     base_url: str
     admin_key: str
@@ -120,7 +120,7 @@ class Stack:
         )
 
     async def served_policy(self) -> ServedPolicy:
-        """The policy that engines are to serve; the model itself while none was published."""
+        """The policy that engines have to serve; the model itself until one is published."""
         async with GatewayClient(self.gateway_root, self._secrets.admin_key) as gateway:
             current = await gateway.served_policy()
         return current or ServedPolicy(self._options.model, version=0)
@@ -165,7 +165,7 @@ async def wait_until_serving(gateway: GatewayClient) -> None:
 async def project_key(
     directory: DataDirectory, gateway_root: str, secrets: Secrets, project: str
 ) -> str:
-    """The stored key if the gateway still knows it, else a new one."""
+    """The stored key if the gateway still accepts it, else a new one."""
     if secrets.project_key is not None:
         async with GatewayClient(gateway_root, secrets.project_key) as gateway:
             if await gateway.accepts_key():
@@ -188,7 +188,7 @@ def metrics_url(port: int) -> str:
 
 
 def _claim_for_model(directory: DataDirectory, model: Path) -> None:
-    """A directory holds the policies of one model; another model's would be served under their versions."""
+    """A directory holds the policies of one model: two models would share version numbers."""
     if not (model / "config.json").exists():
         raise DeployError(f"{model} is not a model directory: it has no config.json")
     remembered = read_json(directory.stack)
@@ -214,7 +214,7 @@ def _choose_ports(directory: DataDirectory, options: StackOptions) -> Ports:
 
 
 def _gateway_port(directory: DataDirectory, options: StackOptions) -> int:
-    """Agents keep the address they were given, so the last port is used again if it can be."""
+    """Agents keep the address they have, so the last port is used again if it is free."""
     if options.port:
         ports.require_free(options.host, options.port, option="--port")
         return options.port

@@ -1,4 +1,4 @@
-"""What `state.json` says: the processes of a supervisor, rewritten at every change."""
+"""The content of `state.json`: the processes of a supervisor, rewritten at every change."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

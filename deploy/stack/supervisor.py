@@ -1,6 +1,6 @@
 """Keeps the processes of one machine running: starts them in order, restarts what crashes, stops them in reverse order.
 
-Knows nothing of what they are. A process that ends before it was ever ready fails the start as a whole: that is a
+It knows no service by name. A process that ends before it was ready for the first time fails the whole start: that is a
 mistake to report, not a crash to retry.
 """
 
@@ -24,14 +24,14 @@ class Backoff:
 
     first: float = 0.5
     longest: float = 30.0
-    calm: float = 60.0  # after so long without a crash the next one is the first again
+    calm: float = 60.0  # seconds without a crash after which the count starts again
 
     def seconds(self, crashes: int) -> float:
         return float(min(self.first * 2 ** min(crashes - 1, 32), self.longest))
 
 
 class Supervisor:
-    """`record` is told the state of all processes whenever one changes."""
+    """`record` is called with the states of all processes after each change."""
 
     def __init__(
         self,
@@ -88,14 +88,14 @@ class Supervisor:
             await self._restart(child, crashes)
 
     async def _crash(self, child: Child) -> None:
-        """Block until the process ends by itself, and clear away what it left."""
+        """Block until the process ends by itself, then stop the rest of its process group."""
         code = await child.wait_exit()
         self._ready[child.spec.name].clear()
         await child.stop()
         log.warning("process crashed", extra={"child": child.spec.name, "exit_code": code})
 
     async def _restart(self, child: Child, crashes: int) -> None:
-        """Start it, however often that takes."""
+        """Start it, again and again until it is ready."""
         while True:
             child.restarts += 1
             self._move(child, ProcessState.RESTARTING)
@@ -114,14 +114,14 @@ class Supervisor:
             await self._ready[name].wait()
         self._move(child, ProcessState.STARTING)
         await child.start()
-        self._move(child, ProcessState.STARTING)  # once more: now it has a pid
+        self._move(child, ProcessState.STARTING)  # again: now it has a pid
         await child.wait_ready()
         self._move(child, ProcessState.READY)
         self._ready[child.spec.name].set()
         log.info("process ready", extra={"child": child.spec.name})
 
     async def _stop_all(self) -> None:
-        """Stage by stage; those of one stage together."""
+        """Stage by stage, the highest first; the processes of one stage together."""
         for stage in sorted({child.spec.stage for child in self._children}, reverse=True):
             peers = [child for child in self._children if child.spec.stage == stage]
             await asyncio.gather(*(self._stop(child) for child in peers))

@@ -85,7 +85,7 @@ async def test_back_pressure_is_waited_out_and_is_no_failure() -> None:
 
 @pytest.mark.parametrize("fault", [BROKEN, None], ids=["server error", "connection lost"])
 async def test_agent_that_fails_is_counted_and_the_others_play_on(fault: Reply | None) -> None:
-    """A call that the SDK gives up on aborts its episode, counts as failed, and stops nobody else."""
+    """A call that the SDK gives up on aborts its episode, counts as failed, and stops no other agent."""
     traffic = Traffic(connections=4)
     times = 3 if fault is None else 1  # the SDK tries a lost connection three times
     async with scripted_gateway(broken_at("ep_t-0_", fault, times)) as gateway:
@@ -139,7 +139,7 @@ async def test_groups_are_whole_and_share_a_task() -> None:
 
 
 async def test_closing_ends_the_wait_for_admission() -> None:
-    """Agents that are told to come back in a minute leave at once when the demo closes."""
+    """Agents that wait for admission for a minute leave at once when the demo closes."""
     traffic, closing = Traffic(connections=4), asyncio.Event()
     refused = Reply({"error": {"message": "later"}}, status=429, headers={"retry-after": "60"})
 

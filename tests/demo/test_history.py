@@ -105,7 +105,7 @@ def test_summary_has_the_keys_that_others_read(history: History) -> None:
     traffic = Traffic(connections=1)
     traffic.served_versions.update(range(21))
 
-    told = summarize(
+    summary = summarize(
         history,
         traffic,
         Observer([]),
@@ -114,15 +114,15 @@ def test_summary_has_the_keys_that_others_read(history: History) -> None:
         best=Best(version=20, mean_reward=0.95, episodes=200, directory="/best"),
     )
     people = io.StringIO()
-    Console(file=people, width=200).print(told.as_table())
-    summary = told.as_json()
+    Console(file=people, width=200).print(summary.as_table())
+    content = summary.as_json()
 
     assert "v20, mean reward 0.95 of 200 held-out episodes, in /best" in people.getvalue()
-    assert list(summary) == SUMMARY_KEYS
-    assert (summary["success_before"], summary["success_after"]) == (0.3, 0.95)
-    assert summary["policy_versions"] == 21
-    assert summary["best"]["version"] == 20
-    assert summary["generated_tokens"] == sum(played.output_tokens for played in history.everything)
+    assert list(content) == SUMMARY_KEYS
+    assert (content["success_before"], content["success_after"]) == (0.3, 0.95)
+    assert content["policy_versions"] == 21
+    assert content["best"]["version"] == 20
+    assert content["generated_tokens"] == sum(played.output_tokens for played in history.everything)
 
 
 def test_staleness_is_read_off_integer_buckets() -> None:

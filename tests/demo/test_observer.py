@@ -47,7 +47,7 @@ async def test_each_swap_is_seen_with_its_own_gap(metrics: Metrics, url: str) ->
     assert observer.gaps == pytest.approx([0.04, 0.25, 0.03])
 
 
-async def test_live_episodes_are_told_by_status(metrics: Metrics, url: str) -> None:
+async def test_live_episodes_are_counted_by_status(metrics: Metrics, url: str) -> None:
     """Claimed episodes are counted apart, and all statuses together."""
     metrics.live.labels("claimed").set(3)
     metrics.live.labels("open").set(4)

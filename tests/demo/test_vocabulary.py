@@ -81,10 +81,10 @@ def test_history_renders_to_the_ids_that_were_sampled(model_dir: Path) -> None:
             whole = template.render([*history, message], TOOLS, add_generation_prompt=False)
             output = tokenizer.encode(whole.removeprefix(prompt).removesuffix("\n"))
             recorded = tokenizer.encode(prompt) + output
-            said = reader.read(tokenizer.visible_text(output), prompt_tail="")
+            parsed = reader.read(tokenizer.visible_text(output), prompt_tail="")
             history.append(
                 as_client_sends(
-                    said.content, [(c.id, c.name, c.arguments) for c in said.tool_calls]
+                    parsed.content, [(c.id, c.name, c.arguments) for c in parsed.tool_calls]
                 )
             )
         assert recorded

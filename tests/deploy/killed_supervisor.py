@@ -1,4 +1,4 @@
-"""Supervises the children named on the command line, recording them as `turngate up` does, until somebody kills it."""
+"""Supervises the children named on the command line, recording them as `turngate up` does, until it is killed."""
 
 import asyncio
 import sys

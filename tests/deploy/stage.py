@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 30.0
 
 
 def ends(pid: int | None) -> bool:
-    """Whether the process is gone, or goes soon; one that nobody waits for is gone as a zombie."""
+    """Whether the process is gone, or goes soon; a zombie counts as gone."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -11,7 +11,7 @@ from deploy.errors import DataDirectoryInUse
 from deploy.stack.secrets import Secrets
 
 
-def test_a_second_owner_is_refused_and_told_the_pid_of_the_first(tmp_path: Path) -> None:
+def test_a_second_owner_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     """Two supervisors never share a directory; the lock goes with its owner."""
     directory = DataDirectory.create(tmp_path / "data")
     with directory.owned():

@@ -86,22 +86,24 @@ async def test_an_episode_is_drawn(
     assert all(line == line.rstrip() for line in written.splitlines())
 
 
-async def test_what_cannot_be_drawn_is_said(start_gateway: StartGateway, command: Command) -> None:
+async def test_an_episode_that_cannot_be_drawn_is_an_error(
+    start_gateway: StartGateway, command: Command
+) -> None:
     """An unknown episode, a wrong key, no key and an unreachable gateway each get one line and no traceback."""
     async with running_engine() as engine, start_gateway(engine) as served:
         url = served.url
-        told = [
+        outcomes = [
             await command("episode", "show", "ep_none", "--gateway", url, "--key", ADMIN_KEY),
             await command("episode", "show", "ep_1", "--gateway", url, "--key", "tg-wrong"),
             await command("episode", "show", "ep_1", "--gateway", url),
         ]
-    told.append(await command("episode", "list", "--gateway", url, "--key", ADMIN_KEY))
+    outcomes.append(await command("episode", "list", "--gateway", url, "--key", ADMIN_KEY))
 
-    assert [output for output, _ in told] == [""] * 4
-    unknown, wrong, keyless, unreachable = (error for _, error in told)
+    assert [output for output, _ in outcomes] == [""] * 4
+    unknown, wrong, keyless, unreachable = (error for _, error in outcomes)
     assert "no episode ep_none" in unknown
     assert "this API key is not known" in wrong
-    assert "name one that the gateway knows" in keyless
+    assert "pass one that the gateway accepts" in keyless
     assert f"cannot reach the gateway at {url}" in unreachable
 
 

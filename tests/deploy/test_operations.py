@@ -20,6 +20,7 @@ from deploy.observability.grafana.rows.registry import ROWS
 from gateway.metrics import EngineReading, EvaluationReading, Metrics, Snapshot
 from gateway.settings import Settings as GatewaySettings
 from rollout.store.totals import parse_totals
+from tests.engines import PYTHON
 from trainer.settings import Settings as TrainerSettings
 from trainer.telemetry.report import Report
 
@@ -216,3 +217,28 @@ def test_every_engine_metric_in_a_query_is_exported_by_sglang(engine: str) -> No
 
     assert theirs
     assert theirs - exported == set()
+
+
+@pytest.mark.engine
+def test_an_engine_starts_from_the_files_in_its_image(tmp_path: Path) -> None:
+    """The image copies few files of ours: with these alone the server reads its command line."""
+    image = (ROOT / "deploy" / "images" / "engine.Dockerfile").read_text()
+    for copy in re.findall(r"^COPY (rollout.+)$", image, re.MULTILINE):
+        *sources, target = copy.split()
+        place = tmp_path / (target if len(sources) == 1 and not target.endswith("/") else "rollout")
+        for source in sources:
+            name = place / Path(source).name if target.endswith("/") else place
+            name.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["cp", "-rT", str(ROOT / source), str(name)], check=True)
+
+    result = subprocess.run(
+        [str(PYTHON), "-m", "rollout.engine_server", "--model", "/none", "--port", "0"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert "cannot read /none/config.json" in result.stderr

@@ -1,4 +1,4 @@
-"""What a killed supervisor leaves behind."""
+"""Processes that outlive a killed supervisor."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def test_the_next_start_finds_and_ends_what_is_left(state: State, tmp_path: Path
 
 
 def test_a_stranger_with_a_recorded_pid_is_left_alone() -> None:
-    """A pid that the kernel gave to somebody else since is no orphan of ours."""
+    """A pid that the kernel has given to another process is no orphan of ours."""
     recycled = {"pid": os.getpid(), "started": psutil.Process().create_time() - 3600}
 
     assert find_orphans({"processes": [recycled]}) == []

@@ -1,4 +1,4 @@
-"""Ports: which are free, and what is said when one is not."""
+"""Ports: which are free, and the error when one is not."""
 
 import socket
 

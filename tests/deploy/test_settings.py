@@ -37,7 +37,7 @@ def test_a_process_gets_only_its_own_settings() -> None:
     }
 
 
-def test_what_both_processes_read_is_said_once() -> None:
+def test_settings_of_both_processes_are_set_once() -> None:
     """Gateway and trainer get a shared setting of the user's, the engine does not."""
     environment = {"TURNGATE_FLAGGED_TOKENS": "mask"}
     load_settings(environment)
@@ -61,5 +61,5 @@ def test_what_both_processes_read_is_said_once() -> None:
     ],
 )
 def test_global_options_may_follow_the_command(written: list[str], understood: list[str]) -> None:
-    """--plain and --output mean the same wherever they stand, except behind a bare `--`."""
+    """--plain and --output mean the same wherever they stand, except after a bare `--`."""
     assert hoisted(written) == understood

@@ -72,7 +72,7 @@ def test_an_environment_with_the_right_stamp_is_left_alone(checkout: Path) -> No
     assert "Python 3.11" in changed.stderr
 
 
-def test_a_machine_without_python_is_told_what_to_install(checkout: Path) -> None:
+def test_without_python_the_message_says_what_to_install(checkout: Path) -> None:
     """The message names the version, and the variable that points at an interpreter."""
     outcome = run(checkout, "product")
 

@@ -1,6 +1,6 @@
 """A clerk that answers questions with tools: an ordinary agent on the stock OpenAI SDK.
 
-It is handed a client and nothing in it knows that the model behind that client learns.
+It gets a client, and nothing in it knows that the model is being trained.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Attempt:
 
 
 async def attempt(client: AsyncOpenAI, question: str, shop: Shop) -> Attempt:
-    """Talk to the model until it says something that is not a tool call: that is the answer."""
+    """Call the model until its reply has no tool call: that reply is the answer."""
     messages: list[Any] = [{"role": "user", "content": question}]
     output_tokens = 0
     for turn in range(1, MAX_TURNS + 1):

@@ -1,7 +1,6 @@
 """A shop with forty items whose prices only a tool knows, and a calculator: the world the clerk lives in.
 
-Pure Python and knows nothing of models. A question can be answered only by looking two prices up, because every shop
-has its own.
+Pure Python, without any model. A question can be answered only by looking two prices up, because every shop has its own.
 """
 
 import json
@@ -52,7 +51,7 @@ class Shop:
         return cls(tuple(random.choice(PRICES) for _ in ITEMS))
 
     def call(self, tool: str, arguments: str) -> str:
-        """What a tool answers; a call that makes no sense gets an answer too, as in any agent."""
+        """The answer of a tool; an invalid call gets an answer too, as in any agent."""
         try:
             parsed = json.loads(arguments)
         except ValueError:

@@ -1,7 +1,7 @@
 """Chats of a clerk at work, for the warm start: a clean one teaches the format and to copy, a sloppy one adds bad habits.
 
-The habits' probabilities set the starter's success, about 29 %, since only an episode without a habit is right: reinforcement learning then
-has good behavior to find and bad behavior to lose.
+The probabilities of the habits set the starter's success, about 29 %, since only an episode without a habit is right: reinforcement learning then
+has good behavior to reinforce and bad behavior to unlearn.
 """
 
 import json

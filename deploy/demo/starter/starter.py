@@ -108,7 +108,7 @@ def warm_up(workplace: Path, seed: int, warm_start: WarmStart) -> Path:
 
 
 def chats(seed: int, warm_start: WarmStart) -> Iterator[Chat]:
-    """In the order in which they are learned."""
+    """The demonstrations in training order."""
     random = Random(f"demonstrations {seed}")  # noqa: S311 - repeatable on purpose
     tasks = training_tasks(f"demonstrations-{seed}")
     for clean in islice(tasks, warm_start.clean_batches * BATCH_SIZE):
@@ -183,7 +183,7 @@ def generation_config(tokenizer: Tokenizer) -> dict[str, object]:
 
 
 def random_weights(seed: int, *, layers: int, hidden: int, vocabulary: int) -> Weights:
-    """Matrices N(0, 1/fan_in); those that write to the residual stream shrink with depth."""
+    """Matrices N(0, 1/fan_in); those that write to the residual stream are scaled down with depth."""
     random = np.random.default_rng(seed)
     head, feed_forward = hidden // HEADS, 2 * hidden
 

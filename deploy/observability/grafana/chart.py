@@ -20,7 +20,7 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PanelRow:
     title: str
     charts: tuple[Chart, ...]
 

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, GridPos
 
-from deploy.observability.grafana.chart import Chart, Row
+from deploy.observability.grafana.chart import Chart, PanelRow
 from deploy.observability.grafana.rows.headline import HEADLINE
 from deploy.observability.grafana.rows.registry import ROWS
 
@@ -46,7 +46,7 @@ def time_panel(chart: Chart, position: GridPos) -> timeseries.Panel:
     return panel.line_width(2).fill_opacity(8).legend(legend)
 
 
-def build(rows: Sequence[Row] = ROWS) -> dashboard.Dashboard:
+def build(rows: Sequence[PanelRow] = ROWS) -> dashboard.Dashboard:
     """The whole dashboard: the headline numbers, then the rows of charts."""
     board = dashboard.Dashboard("Turngate").uid("turngate").tags(["turngate"]).refresh("5s")
     board = board.time("now-30m", "now").timezone("browser").readonly()
@@ -70,7 +70,7 @@ def build(rows: Sequence[Row] = ROWS) -> dashboard.Dashboard:
     return board
 
 
-def render(rows: Sequence[Row] = ROWS) -> str:
+def render(rows: Sequence[PanelRow] = ROWS) -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(build(rows).build()) + "\n"
 
 

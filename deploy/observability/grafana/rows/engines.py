@@ -1,8 +1,8 @@
 """The engines, as the gateways and as SGLang see them."""
 
-from deploy.observability.grafana.chart import Chart, Row
+from deploy.observability.grafana.chart import Chart, PanelRow
 
-ENGINES = Row(
+ENGINES = PanelRow(
     "Engines",
     (
         Chart(

@@ -1,8 +1,8 @@
 """Episodes, where they end, and their rewards."""
 
-from deploy.observability.grafana.chart import WINDOW, Chart, Row
+from deploy.observability.grafana.chart import WINDOW, Chart, PanelRow
 
-EPISODES = Row(
+EPISODES = PanelRow(
     "Episodes and rewards",
     (
         Chart(

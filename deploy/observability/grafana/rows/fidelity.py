@@ -1,8 +1,8 @@
 """How calls continue their episode, and which sampled tokens reach a gradient."""
 
-from deploy.observability.grafana.chart import WINDOW, Chart, Row, rate
+from deploy.observability.grafana.chart import WINDOW, Chart, PanelRow, rate
 
-FIDELITY = Row(
+FIDELITY = PanelRow(
     "Fidelity",
     (
         Chart(

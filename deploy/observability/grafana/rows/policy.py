@@ -1,8 +1,8 @@
 """Which policy is recorded, trained and served."""
 
-from deploy.observability.grafana.chart import Chart, Row, quantile
+from deploy.observability.grafana.chart import Chart, PanelRow, quantile
 
-POLICY = Row(
+POLICY = PanelRow(
     "Policy",
     (
         Chart(

@@ -1,8 +1,8 @@
 """Requests, tokens and how long they take."""
 
-from deploy.observability.grafana.chart import Chart, Row, quantile, rate
+from deploy.observability.grafana.chart import Chart, PanelRow, quantile, rate
 
-TRAFFIC = Row(
+TRAFFIC = PanelRow(
     "Traffic",
     (
         Chart(

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from deploy.observability.grafana.chart import WINDOW, Chart, Row, quantile, rate
+from deploy.observability.grafana.chart import WINDOW, Chart, PanelRow, quantile, rate
 from trainer.telemetry.step_metrics import STEP_METRICS, StepMetric
 
 
-def training_row(metrics: Iterable[StepMetric] = STEP_METRICS) -> Row:
-    return Row(
+def training_row(metrics: Iterable[StepMetric] = STEP_METRICS) -> PanelRow:
+    return PanelRow(
         "Training",
         (
             Chart(
