@@ -1,13 +1,12 @@
 """Reads sampled text as a message (reasoning, content and tool calls) in the formats of the served model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.parsing.call_format import CallFormat
+from gateway.parsing.call_parser import Tools
 from gateway.parsing.deltas import Message, fold
 from gateway.parsing.output_parser import OutputParser, markers_of
 from gateway.parsing.reasoning_format import ReasoningFormat
-from gateway.request.request import Tool
 from rollout.chat_template.openai_messages import parsed_arguments
 
 
@@ -26,7 +25,7 @@ class OutputReader:
     def markers(self) -> frozenset[str]:
         return markers_of(self.call_format, self.reasoning_format)
 
-    def parser(self, *, tools: Sequence[Tool], prompt_tail: str) -> OutputParser:
+    def parser(self, *, tools: Tools, prompt_tail: str) -> OutputParser:
         """A parser for one output; the end of its prompt may have opened the reasoning."""
         call_format = self.call_format if tools else None
         return OutputParser(
