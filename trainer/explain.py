@@ -1,6 +1,6 @@
-"""`python -m trainer.explain`: the algorithm that these settings make, with formulas, sources and where each value comes from.
+"""`python -m trainer.explain`: the algorithm of these settings, with formulas, sources and where each value comes from.
 
-Nothing is started and nothing but the environment is read; findings are shown as the trainer would meet them at its start.
+Nothing is started and only the environment and plug-ins are read; findings are those of the trainer at its start.
 """
 
 import json
@@ -22,7 +22,7 @@ from trainer.settings import Settings
 
 app = typer.Typer(add_completion=False)
 
-# What only a trainer that runs needs to know.
+# Required settings that only a running trainer uses.
 UNUSED = {"TURNGATE_REDIS_URL": "redis://unused", "TURNGATE_MODEL_DIR": "unused"}
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 CHANGED = "bold cyan"
@@ -38,7 +38,7 @@ def main(
     output: Annotated[Literal["text", "json"], typer.Option(help="json: one object")] = "text",
     plain: Annotated[bool, typer.Option("--plain", help="no color")] = False,
 ) -> None:
-    """Print the composition of the algorithm that the environment names."""
+    """Print the algorithm that the environment names."""
     os.environ.update(UNUSED | os.environ)
     try:
         settings = Settings.load()
@@ -53,7 +53,7 @@ def main(
 
 
 def shown(explanation: Explanation, presets: Iterable[str]) -> Group:
-    """Title, the loss in one line, the parts, what is wrong."""
+    """Title, the loss in one line, the parts, the findings."""
     title = Text.assemble(
         (explanation.algorithm, "bold"),
         f"  {explanation.preset.idea} ",
@@ -92,7 +92,7 @@ def _chosen(line: Line, explanation: Explanation) -> Text:
 
 
 def _value(value: float | str, origin: str, explanation: Explanation) -> Text:
-    """What does not come from the preset says where it comes from."""
+    """A value that is not the preset's is followed by where it comes from."""
     text = value if isinstance(value, str) else f"{value:g}"
     if origin == explanation.algorithm:
         return Text(text, style="bold")

@@ -1,6 +1,6 @@
-"""What `python -m trainer` reads from its environment, once, at start.
+"""The settings of `python -m trainer`, read from its environment once, at start.
 
-The defaults of the learner are the demo's, which trains 0.35 M parameters.
+The defaults of the learner are for the demo, which trains 0.35 M parameters.
 """
 
 import os
@@ -35,57 +35,65 @@ class Settings(Composition, SharedSettings):
         default=9102, ge=0, le=65535, description="0 takes a free one, named in the ready file"
     )
     ready_file: Path | None = Field(
-        default=None, description="gets host and port when training can start"
+        default=None, description="written with host and port when training can start"
     )
     checkpoint_dir: Path = Field(
-        default=Path("checkpoints"), description="where training resumes from"
+        default=Path("checkpoints"), description="training resumes from here"
     )
-    checkpoint_every_steps: int = Field(default=20, ge=1, description="and at every shutdown")
+    checkpoint_every_steps: int = Field(
+        default=20,
+        ge=1,
+        description="a checkpoint is written after this number of steps, and at every shutdown",
+    )
     checkpoints_kept: int = Field(default=2, ge=1, description="older ones are deleted")
     policies_kept: int = Field(
-        default=8, ge=2, description="published directories; an engine may still be loading one"
+        default=8,
+        ge=2,
+        description="published directories that are kept; an engine may still load one",
     )
     best_kept: int = Field(
         default=1,
         ge=0,
-        description="the best on held-out episodes, kept however old, with their checkpoints",
+        description="policies that are best on held-out episodes and are kept, with their checkpoints, however old they are",
     )
     tensorboard_dir: Path | None = Field(
-        default=None, description="gets the numbers of every step as TensorBoard events"
+        default=None, description="the numbers of every step are written here as TensorBoard events"
     )
     wandb_dir: Path | None = Field(
         default=None, description="the same, as offline runs of Weights & Biases"
     )
-    seed: int = Field(default=0, description="of dropout and initialization")
+    seed: int = Field(default=0, description="seed of dropout and initialization")
 
-    groups_per_batch: int = Field(default=8, ge=1, description="groups that make one policy")
+    groups_per_batch: int = Field(
+        default=8, ge=1, description="groups that one policy is trained on"
+    )
     group_size: int = Field(
-        default=8, ge=1, description="expected episodes per group; it sizes admission"
+        default=8, ge=1, description="expected episodes per group; admission depends on it"
     )
     max_staleness: int = Field(
-        default=4, ge=0, description="policy versions; it sizes admission, and 0 is synchronous"
+        default=4, ge=0, description="in policy versions; admission depends on it, 0 is synchronous"
     )
     stale_tokens: Beyond = Field(
         default="drop",
-        description="beyond max_staleness: drop the group, mask its stale tokens, or down_weight them",
+        description="if a token is older than max_staleness: drop its group, mask stale tokens, or down_weight them",
     )
     buffer_groups: int = Field(
-        default=0, ge=0, description="held for the next batches; 0: those of one batch"
+        default=0, ge=0, description="groups held for the next batches; 0: those of one batch"
     )
     batch_order: Order = Field(
         default="oldest",
-        description="of a buffer larger than a batch: oldest first, or by priority, groups whose rewards differ before others",
+        description="order in a buffer larger than a batch: oldest first, or by priority, groups whose rewards differ before others",
     )
     lease_seconds: float = Field(
-        default=60.0, gt=0, description="of a claim; renewed while training"
+        default=60.0, gt=0, description="lease of a claim; it is renewed while training"
     )
 
     dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of the model's weights"
+        default="float32", description="dtype of the model's weights"
     )
     tensor_parallel: int = Field(default=1, ge=1, description="processes per layer")
-    pipeline_parallel: int = Field(default=1, ge=1, description="stages")
-    sequence_parallel: bool = Field(default=False, description="with tensor_parallel of 2 or more")
+    pipeline_parallel: int = Field(default=1, ge=1, description="pipeline stages")
+    sequence_parallel: bool = Field(default=False, description="needs tensor_parallel of 2 or more")
     expert_parallel: int = Field(
         default=1, ge=1, description="processes that share a layer's experts"
     )
@@ -94,25 +102,27 @@ class Settings(Composition, SharedSettings):
     )
     recompute: Literal["none", "selective", "full"] = Field(
         default="none",
-        description="activations that the backward pass makes again to save memory: selective those of attention, full all",
+        description="activations that the backward pass computes again to save memory: selective those of attention, full all",
     )
     lora_rank: int = Field(
-        default=0, ge=0, description="of adapters that train in the place of the weights; 0: none"
+        default=0,
+        ge=0,
+        description="rank of adapters that are trained instead of the weights; 0: none",
     )
     lora_alpha: float = Field(
-        default=32.0, gt=0, description="an adapter's product counts alpha / rank times"
+        default=32.0, gt=0, description="an adapter's product is scaled by alpha / rank"
     )
     lora_target_modules: Annotated[tuple[Projection, ...], NoDecode] = Field(
         default=PROJECTIONS, description="projections with an adapter, comma separated"
     )
     lora_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="of an adapter's input, in optimizer steps"
+        default=0.0, ge=0, lt=1, description="dropout of an adapter's input, in optimizer steps"
     )
     tokens_per_microbatch: int = Field(
         default=8192, ge=1, description="packed tokens per forward-backward"
     )
     learning_rate: float = Field(
-        default=3e-4, gt=0, description="billions of parameters want about 1e-6"
+        default=3e-4, gt=0, description="use about 1e-6 for models over 1B parameters"
     )
     schedule: Schedule = Field(
         default="constant", description="of the learning rate, after the warm-up"
@@ -121,10 +131,15 @@ class Settings(Composition, SharedSettings):
         default=0, ge=0, description="optimizer steps in which the learning rate grows from 0"
     )
     decay_steps: int = Field(
-        default=0, ge=0, description="the step, warm-up included, at which it stops falling"
+        default=0,
+        ge=0,
+        description="the step, warm-up included, after which the learning rate is at its minimum",
     )
     minimum_learning_rate_ratio: float = Field(
-        default=0.0, ge=0, le=1, description="of learning_rate: what it falls to"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="the minimum of the learning rate, as a fraction of learning_rate",
     )
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="Adam")
@@ -132,7 +147,7 @@ class Settings(Composition, SharedSettings):
     weight_decay: float = Field(
         default=0.0, ge=0, description="decoupled, as in AdamW; norms and biases do not decay"
     )
-    clip_gradient_norm: float = Field(default=1.0, ge=0, description="0 switches clipping off")
+    clip_gradient_norm: float = Field(default=1.0, ge=0, description="0 does not clip")
 
     plugins: str = Field(
         default="",
@@ -143,7 +158,7 @@ class Settings(Composition, SharedSettings):
     )
     reference_dir: Path | None = Field(
         default=None,
-        description="Hugging Face directory of the policy that a KL term holds on to; the starting policy by default",
+        description="Hugging Face directory of the reference policy of a KL term; the starting policy by default",
     )
 
     @classmethod
@@ -190,10 +205,10 @@ class Settings(Composition, SharedSettings):
     def _fits_the_schedule(cls, steps: int, info: ValidationInfo) -> int:
         schedule, warmup = info.data.get("schedule", "constant"), info.data.get("warmup_steps", 0)
         if schedule == "constant" and steps > 0:
-            raise ValueError("a constant schedule never falls; set schedule to linear or cosine")
+            raise ValueError("a constant schedule never decays; set schedule to linear or cosine")
         if schedule != "constant" and steps <= warmup:
             raise ValueError(
-                f"a {schedule} schedule needs its last step, after the {warmup} of the warm-up"
+                f"a {schedule} schedule needs decay_steps above the {warmup} steps of the warm-up"
             )
         return steps
 
@@ -201,7 +216,7 @@ class Settings(Composition, SharedSettings):
     @classmethod
     def _is_reached(cls, ratio: float, info: ValidationInfo) -> float:
         if ratio > 0 and info.data.get("schedule", "constant") == "constant":
-            raise ValueError("a constant schedule never falls; set schedule to linear or cosine")
+            raise ValueError("a constant schedule never decays; set schedule to linear or cosine")
         return ratio
 
     @field_validator("correction_high")
@@ -215,7 +230,7 @@ class Settings(Composition, SharedSettings):
     @classmethod
     def _holds_a_batch(cls, groups: int, info: ValidationInfo) -> int:
         if 0 < groups < info.data.get("groups_per_batch", 0):
-            raise ValueError("a batch would never be whole; hold at least groups_per_batch, or 0")
+            raise ValueError("a batch would never be complete; set at least groups_per_batch, or 0")
         return groups
 
     @property
@@ -226,5 +241,5 @@ class Settings(Composition, SharedSettings):
 
     @property
     def max_live_episodes(self) -> int:
-        """A group beyond this would be stale by the time it is trained."""
+        """A group admitted beyond this would be stale when it is trained."""
         return (self.max_staleness + 1) * self.groups_per_batch * self.group_size

@@ -1,6 +1,6 @@
-"""What a staleness limit buys, before anything runs: `python -m trainer.simulate`.
+"""`python -m trainer.simulate`: the throughput of a staleness limit, before anything runs.
 
-Prints throughput, staleness and the speed-up over synchronous training for each limit; `simulation.py` says by what rules.
+Prints throughput, staleness and the speed-up over synchronous training for each limit; the rules are in `advice/simulation.py`.
 """
 
 import dataclasses
@@ -18,7 +18,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 DEFAULT = Workload()
 
 
-Sigma = Annotated[float, typer.Option(min=0.0, max=4.0, help="of its logarithm; 1 is long-tailed")]
+Sigma = Annotated[
+    float, typer.Option(min=0.0, max=4.0, help="deviation of its logarithm; 1 has a long tail")
+]
 Count = Annotated[int, typer.Option(min=1)]
 
 
@@ -27,19 +29,19 @@ def main(
     *,
     max_staleness: Annotated[
         list[int] | None,
-        typer.Option(min=0, help="repeat it to compare; 0, 1, 2, 4 and 8 unless given"),
+        typer.Option(min=0, help="repeat it to compare limits; default 0, 1, 2, 4 and 8"),
     ] = None,
     turns: Annotated[float, typer.Option(min=1, help="median per episode")] = DEFAULT.turns.median,
     turns_sigma: Sigma = 0.0,
-    turn_seconds: Annotated[float, typer.Option(min=1e-6, help="median time of an engine's")] = 1.0,
+    turn_seconds: Annotated[float, typer.Option(min=1e-6, help="median time in an engine")] = 1.0,
     turn_sigma: Sigma = 0.0,
     tool_seconds: Annotated[float, typer.Option(min=0.0, help="median, after each turn")] = 1.0,
     tool_sigma: Sigma = 0.0,
     engine_slots: Annotated[
-        int, typer.Option(min=1, help="turns sampled at once, by all engines")
+        int, typer.Option(min=1, help="turns that all engines sample at once")
     ] = DEFAULT.engine_slots,
     concurrent_groups: Annotated[
-        int, typer.Option(min=0, help="groups played at once; 0: as many as are admitted")
+        int, typer.Option(min=0, help="groups played at once; 0: all that are admitted")
     ] = 0,
     group_size: Count = DEFAULT.group_size,
     groups_per_batch: Count = DEFAULT.groups_per_batch,

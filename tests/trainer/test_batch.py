@@ -29,7 +29,7 @@ from trainer.learner.errors import ImagesNotSupported
 from trainer.learner.microbatch import TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import MegatronLearner
-from trainer.objective.measure import penalized
+from trainer.objective.measure import with_penalties
 from trainer.objective.objective import Objective
 
 
@@ -265,7 +265,7 @@ def test_a_penalty_reaches_the_same_tokens_in_trees() -> None:
             min_saving=min_saving,
         )
         penalties = [part.tokens.float().sin() for part in batch.train.microbatches]
-        after = penalized(batch, penalties, parts)
+        after = with_penalties(batch, penalties, parts)
         (part,) = after.train.microbatches
         trained = zip(part.tokens.tolist(), part.advantages.tolist(), strict=True)
         nonzero = sorted((token, advantage) for token, advantage in trained if advantage)

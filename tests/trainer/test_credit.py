@@ -20,7 +20,7 @@ from tests.trainer.test_batch import prepared as prepared_claims
 from trainer.batch.batch import Batch
 from trainer.batch.episode_rows import episode_rows, episode_ways
 from trainer.composition.composition import Composition
-from trainer.objective.measure import kl_penalties, penalized, step_mask
+from trainer.objective.measure import kl_penalties, step_mask, with_penalties
 
 TOKENS = [token for play in PLAYS for token in play.tokens]
 REFERENCE = {token: behavior(token) - 0.01 * (token % 7) for token in TOKENS}
@@ -95,7 +95,7 @@ def test_a_kl_in_the_reward_reaches_back_in_any_packing(token_budget: int) -> No
         advantage="reinforce", proximal="behavior", correction="none", kl_in_reward=0.1
     )
     batch = with_logprobs(prepared(parts, token_budget), reference_logprobs=REFERENCE)
-    batch = penalized(batch, kl_penalties(batch.train, parts), parts)
+    batch = with_penalties(batch, kl_penalties(batch.train, parts), parts)
 
     expected = pytest.approx(to_come(GAME, penalties(GAME, 0.1)), abs=1e-6)
     assert advantages(batch) == expected

@@ -24,7 +24,7 @@ from trainer.job import critic, optimizer
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.megatron.learner import MegatronLearner
-from trainer.objective.measure import measure, valued
+from trainer.objective.measure import measure, with_values
 from trainer.objective.objective import Objective
 from trainer.objective.steps import take_steps
 from trainer.objective.value_objective import ValueObjective, explained_variance
@@ -45,7 +45,7 @@ def asked(parts: Composition, token_budget: int) -> Batch:
         torch.tensor([said(int(token)) for token in part.tokens]).where(part.action_mask, 0.0)
         for part in batch.train.microbatches
     ]
-    return valued(batch, values, parts)
+    return with_values(batch, values, parts)
 
 
 def wanted(parts: Composition) -> Values:
@@ -142,7 +142,7 @@ def test_a_critic_that_is_not_finite_holds_its_minibatch_back(learner: MegatronL
     batch = replace(batch, train=batch.train.replace("returns", returns))
     steps = take_steps(batch, learner, Objective(parts))
     trained, untrained = steps.parted(claims(PLAYS))
-    assert (len(steps.critic), len(steps.taken), len(steps.skipped)) == (2, 1, 1)
+    assert (len(steps.critic), len(steps.policy), len(steps.skipped)) == (2, 1, 1)
     assert learner.steps == 1
     assert of_claims(untrained) == {f"grp-{group}" for group in broken.groups}
     assert of_claims(trained) == {f"grp-{group}" for group in whole.groups}
@@ -153,7 +153,10 @@ def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: MegatronLearn
     learner.step_critic(asked(PPO, 16).train, ValueObjective(PPO))  # so that values differ
     parts = PPO.model_copy(update={"lambda_critic": 0.0, "discount": 0.9})
     whole = prepared(parts)
-    cut = replace(whole, played=replace(whole.played, way_cuts=whole.played.way_episodes == 3))
+    cut = replace(
+        whole,
+        credit_inputs=replace(whole.credit_inputs, way_cuts=whole.credit_inputs.way_episodes == 3),
+    )
     last, before = PLAYS[3].outputs["b"][-1], PLAYS[4].outputs["a"][-1]
 
     def returns(batch: Batch, parts: Composition) -> Values:
@@ -185,8 +188,8 @@ def test_gae_starts_from_what_is_behind_a_cut(lam: float) -> None:
     values, behind = (
         torch.tensor([of(int(t)) for t in tokens], dtype=torch.float64) for of in (said, beyond)
     )
-    played = replace(batch.played, way_cuts=torch.ones_like(batch.played.way_cuts))
-    advantages, _ = critic_credit(played, parts, values, values_behind=behind)
+    inputs = replace(batch.credit_inputs, way_cuts=torch.ones_like(batch.credit_inputs.way_cuts))
+    advantages, _ = critic_credit(inputs, parts, values, values_after=behind)
     expected = estimated(
         game,
         dict.fromkeys(game.tokens, 0.0),
@@ -204,9 +207,9 @@ def test_a_way_that_is_left_out_has_no_say_in_what_it_shares() -> None:
     tokens = batch.of_tokens([part.tokens.float() for part in batch.train.microbatches])
     is_left_out = (tokens == 116) | (tokens == 117)  # the episode's second row
     values = torch.tensor([said(int(t)) for t in tokens], dtype=torch.float64)
-    played = replace(batch.played, trains=~is_left_out)
+    inputs = replace(batch.credit_inputs, trains=~is_left_out)
     advantages, returns = critic_credit(
-        played, parts, values.masked_fill(is_left_out, 0.0), values_behind=torch.zeros_like(values)
+        inputs, parts, values.masked_fill(is_left_out, 0.0), values_after=torch.zeros_like(values)
     )
     play = PLAYS[1]
     alone = replace(

@@ -20,7 +20,7 @@ from tests.trainer.test_batch import claim, turn
 from tests.trainer.test_batch import prepared as prepared_claims
 from trainer.algorithms import RunningBaseline, m2po_mask
 from trainer.batch.assembly import assemble, microbatch_rows
-from trainer.batch.minibatches import deal
+from trainer.batch.minibatches import divide
 from trainer.composition.composition import Composition
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
@@ -51,7 +51,7 @@ def evenness(token: int) -> float:
     ),
     st.integers(1, 5),
 )
-def test_groups_are_dealt_whole_and_evenly(
+def test_groups_are_divided_whole_and_evenly(
     groups: list[list[tuple[int, int]]], minibatches: int
 ) -> None:
     """Each row goes to one minibatch with its whole group; none is ahead of another by more than one group; those that teach spread."""
@@ -66,12 +66,12 @@ def test_groups_are_dealt_whole_and_evenly(
     parts = Composition(minibatches=minibatches)
     rows = prepared_claims(drawn).rows
 
-    hands = deal(rows, parts)
+    shares = divide(rows, parts)
 
-    assert sorted(number for hand in hands for number in hand) == list(range(len(rows)))
-    owners = [{row.group for row in hand.values()} for hand in hands]
+    assert sorted(number for share in shares for number in share) == list(range(len(rows)))
+    owners = [{row.group for row in share.values()} for share in shares]
     assert sum(map(len, owners)) == len(groups)
-    loads = [sum(row.num_sampled for row in hand.values()) for hand in hands]
+    loads = [sum(row.num_sampled for row in share.values()) for share in shares]
     sizes = [sum(length for length, _ in members) for members in groups]
     assert max(loads) - min(loads) <= max(sizes, default=0)
     teaching = {row.group for row in rows if row.has_signal}
@@ -161,7 +161,7 @@ def test_each_epoch_goes_through_the_same_minibatches(learner: MegatronLearner) 
 
     steps = take_steps(batch, learner, Objective(parts))
 
-    assert [minibatch for minibatch, _ in steps.taken] == 2 * list(batch.minibatches)
+    assert [minibatch for minibatch, _ in steps.policy] == 2 * list(batch.minibatches)
     assert learner.steps == len(steps.moved) == 4
     once = sum(int(part.action_mask.sum()) for part in batch.train.microbatches)
     assert steps.sums["tokens"] == 2 * once
@@ -191,7 +191,7 @@ def test_resuming_between_batches_goes_on_bit_for_bit(
         take_steps(measure(prepared(parts), by, parts, reference=None), by, objective)
 
     train(learner)
-    learner.save(tmp_path / "checkpoint", {})
+    learner.begin_save(tmp_path / "checkpoint", {}).result()
     train(learner)
     expected, steps = weights(learner), learner.steps
     with MegatronLearner.create(model_dir, OptimizerSettings(learning_rate=1e-2)) as resumed:
@@ -277,7 +277,7 @@ def test_a_minibatch_whose_second_epoch_moves_is_trained(learner: MegatronLearne
 
     steps = take_steps(batch, learner, FirstNotFinite(parts))
 
-    assert [metrics.skipped for _, metrics in steps.taken] == [True, False, False, False]
+    assert [metrics.skipped for _, metrics in steps.policy] == [True, False, False, False]
     assert steps.parted(drawn) == (drawn, [])
 
 

@@ -1,6 +1,6 @@
-"""A composition in words: for each part the choice, its formula and source, the numbers it reads and where each value comes from.
+"""A composition explained: for each part the choice, its formula and source, the numbers it reads and where each value comes from.
 
-Formulas are the first lines of the functions' own docstrings, so what is shown is what runs.
+Formulas are the first lines of the docstrings of the functions that run.
 """
 
 import inspect
@@ -53,7 +53,7 @@ class Explanation:
 
     @property
     def content(self) -> dict[str, object]:
-        """For machines: every part, read or not."""
+        """For JSON: every part, read or not."""
         values = {
             name: None if value in {-math.inf, math.inf} else value  # JSON has no infinity
             for name, value in self.parts.model_dump().items()
@@ -88,10 +88,10 @@ class Explanation:
         return f"sum over tokens of W * {terms}"
 
 
-# What choices mean that are not named like the function they stand for.
+# The meaning of choices that are not in a table of entries.
 MEANINGS: Mapping[str, Mapping[str, Meaning]] = {
     "overlong": {
-        "none": "length costs nothing",
+        "none": "length is not penalized",
         "soft": algorithms.soft_overlong,
         "filter": "rows that a length limit cut do not train; their rewards count in their groups",
     },
@@ -179,7 +179,7 @@ STEPS = (
         lambda parts: (
             "one step on the whole batch"
             if parts.steps_per_batch == 1
-            else "each step on whole groups, dealt by their sampled tokens, with W over them alone; old_logp is that before the first"
+            else "each step on whole groups, divided by their sampled tokens, with W over them alone; old_logp is from before the first step"
         ),
         ("epochs",),
     ),
@@ -195,7 +195,7 @@ SECTIONS: Mapping[str, tuple[Part, ...]] = {
 
 
 def explain(settings: Settings) -> Explanation:
-    """What the trainer would train by with these settings."""
+    """The algorithm of these settings."""
     parts = settings.parts
     came_from = origins(settings.algorithm, parts, settings.presets)
     return Explanation(

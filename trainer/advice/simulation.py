@@ -1,6 +1,6 @@
-"""Agents, engines and a trainer as discrete events: what a staleness limit buys before a cluster is paid for.
+"""Agents, engines and a trainer as discrete events: the throughput of a staleness limit, before a cluster is rented.
 
-The rules are the product's own: a group is admitted as a whole while fewer than `(max_staleness + 1) x batch` episodes are live,
+The rules are those of the gateway and the trainer: a group is admitted as a whole while fewer than `(max_staleness + 1) x batch` episodes are live,
 groups are claimed oldest first and discarded if a token is too old, a swap pauses the engines. Staleness 0 is synchronous: nothing
 is admitted from the claim of a batch until its policy is served.
 """
@@ -34,13 +34,13 @@ class LogNormal:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is simulated. Times are seconds."""
+    """The simulated load. Times are seconds."""
 
     turns: LogNormal = LogNormal(4)  # per episode, rounded, at least one
     turn_seconds: LogNormal = LogNormal(1.0)  # an engine samples
     tool_seconds: LogNormal = LogNormal(1.0)  # after each turn, no engine is used
     engine_slots: int = 64  # turns that all engines sample at once
-    concurrent_groups: int = 0  # groups that agents play at once; 0: as many as are admitted
+    concurrent_groups: int = 0  # groups that agents play at once; 0: all that are admitted
     group_size: int = 8
     groups_per_batch: int = 8
     step_seconds: float = 2.0  # the trainer, from a whole batch to a written policy
@@ -53,7 +53,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it, after a warm-up of a tenth of the steps."""
+    """The result, after a warm-up of a tenth of the steps."""
 
     max_staleness: int
     episodes_per_second: float
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def simulate(workload: Workload, *, max_staleness: int, steps: int, seed: int = 0) -> Outcome:
-    """Run until the trainer has taken so many steps. The same seed gives the same outcome."""
+    """Run until the trainer has taken `steps` steps. The same seed gives the same outcome."""
     system = _System(workload, max_staleness, steps, random.Random(seed))  # noqa: S311 - no secret
     system.run()
     return system.outcome()
@@ -96,7 +96,7 @@ class _System:
         self._env = simpy.Environment()
         self._slots = simpy.Resource(self._env, workload.engine_slots)
         self._ready: deque[_Group] = deque()
-        self._changed = self._env.event()  # something that somebody waits for
+        self._changed = self._env.event()  # fires at every change that a process may wait for
         self._served_version = 0
         self._live = 0  # episodes admitted and neither trained nor discarded
         self._admits = True
@@ -124,7 +124,7 @@ class _System:
         )
 
     def _play_groups(self) -> Process:
-        """One harness: a group after another, its members at once."""
+        """One harness: one group after another, the members of a group at once."""
         size = self._work.group_size
         while True:
             while not self._has_room():
@@ -157,7 +157,7 @@ class _System:
             yield self._env.timeout(work.tool_seconds.draw(self._source))
 
     def _train(self) -> Process:
-        """Claim a batch, step, swap, and again."""
+        """Claim a batch, step, swap; repeat."""
         for step in range(self._steps):
             if step == self._steps // 10:
                 self._tally = _Tally(since=self._env.now)
@@ -190,6 +190,6 @@ class _System:
         self._announce()
 
     def _announce(self) -> None:
-        """Wake everybody who waits for something to change."""
+        """Wake every process that waits for a change."""
         changed, self._changed = self._changed, self._env.event()
         changed.succeed()

@@ -1,8 +1,7 @@
 """Pure functions of reinforcement learning: rewards to advantages to a loss per token.
 
 Tensors in, tensors out; no settings, devices, logging or collectives. Index t describes the probability OF token t. Token tensors are
-`[B, T]` or packed `[T]` with `cu_seqlens`, with the same result. Everything is reckoned in float32 or more. A function that takes an
-`action_mask` lets nothing through that stands where it is 0; the others speak of every token they are given.
+`[B, T]` or packed `[T]` with `cu_seqlens`, with the same result. X
 """
 
 from trainer.algorithms.advantage.gae import gae, length_adaptive_lambda, value_loss

@@ -1,7 +1,7 @@
 """Aggregation: the weight W of every token, so that loss = sum of W * l.
 
 Denominators are those of the WHOLE optimizer step, over all ranks and microbatches; the caller passes all of its rows at once
-and slices the result. Rows without a masked token count nowhere. Tokens rejected later, by a trust region or a correction, stay in
+and slices the result. Rows without a sampled token are not counted. Tokens rejected later, by a trust region or a correction, stay in
 the denominators: take the weights from the action mask alone.
 """
 
@@ -83,7 +83,12 @@ AGGREGATIONS = (
         name="drgrpo",
         formula=drgrpo,
         settings=(
-            Setting("generation_budget", 0, "drgrpo's constant: tokens an output may have", ge=0),
+            Setting(
+                "generation_budget",
+                0,
+                "drgrpo: the constant that it divides by, the tokens an output may have",
+                ge=0,
+            ),
         ),
     ),
     Aggregation(name="prompt_mean", formula=prompt_mean),

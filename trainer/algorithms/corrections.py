@@ -1,7 +1,7 @@
 """Off-policy corrections: weights for tokens that another policy sampled.
 
 w = exp(old_logp - behav_logp) isolates engine mismatch and staleness; the ratio inside the loss isolates the drift within a batch.
-Never put a weight on top of a ratio that is already taken against behav_logp. Products over a sequence explode with its length:
+Never multiply a weight by a ratio that already starts from behav_logp. Products over a sequence explode with its length:
 beyond about a thousand tokens use the token or the geometric kinds. All results are detached.
 """
 
@@ -30,7 +30,7 @@ class Correction(Entry):
 
 
 def uncorrected(behavior_logprobs: Tensor) -> Tensor:
-    """Every token weighs 1, one that a grammar or penalty had a say in at most correction_high"""
+    """Every token weighs 1, or at most correction_high if a grammar or a penalty changed its distribution"""
     return torch.ones_like(behavior_logprobs)
 
 

@@ -7,7 +7,7 @@ from trainer.algorithms.ratio import ratio
 
 
 def effective_sample_size(weights: Tensor, action_mask: Tensor) -> Tensor:
-    """(sum w)^2 / (N sum w^2) over masked tokens: 1 on-policy, towards 0 as few tokens carry all; 1 if none."""
+    """(sum w)^2 / (N sum w^2) over masked tokens: 1 on-policy, near 0 if few tokens carry all the weight; 1 without tokens."""
     chosen = weights[action_mask.bool()].double()
     if chosen.numel() == 0:
         return torch.ones((), dtype=torch.float64)

@@ -17,7 +17,7 @@ class KlEstimator(Entry):
 
 
 ESTIMATE_BOUND = 10.0
-"""A single token's KL is cut here, as in slime and verl."""
+"""The estimate of a single token is clamped to this, as in slime and verl."""
 
 
 def k1(current_logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a user's plug-in may do with the rewards and the episodes of a batch before advantages are taken."""
+"""Steps of a plug-in before advantages: changing the rewards of a batch, and choosing the episodes that train."""
 
 from typing import ClassVar
 

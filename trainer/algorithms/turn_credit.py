@@ -1,4 +1,4 @@
-"""What the turns of an episode get for themselves."""
+"""Turn credit: how the turns of an episode share its advantage, or get one of their own."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,21 @@ from trainer.algorithms.entry import Entry, Formula, Setting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCredit(Entry):
-    """What an output gets beside or instead of its episode's advantage."""
+    """The credit of an output beside or instead of the advantage of its episode."""
 
-    step: Formula | None = None  # of returns, groups and states `[outputs]`; None: nothing
+    step: Formula | None = (
+        None  # from returns, groups and states `[outputs]`; None: no credit of its own
+    )
     takes_advantage: bool = True
 
 
 def shared(advantages: Tensor) -> Tensor:
-    """Turns have no credit of their own: each token has its episode's, or what is still to come"""
+    """Turns have no credit of their own: each token gets that of its episode, or its return"""
     return advantages
 
 
 def own_return(returns: Tensor) -> Tensor:
-    """What an output and the later turns earn."""
+    """The return of the output: its reward and those of later turns."""
     return returns
 
 
@@ -43,7 +45,7 @@ TURN_CREDITS = (
             Setting(
                 "gigpo_weight",
                 1.0,
-                "of the comparison among turns that saw the same",
+                "weight of the comparison among turns in the same state",
                 parameter="weight",
                 ge=0,
             ),

@@ -1,7 +1,7 @@
 """Rows into the microbatches of one optimizer step.
 
-Weights have denominators that count every sampled token of the rows given. Rows without an advantage cannot move a weight, so they stay
-in the denominators and out of the microbatches, unless the composition has a term that needs no advantage.
+The denominators of the token weights count every sampled token of the given rows. Rows without an advantage cannot move a weight: they
+count in the denominators and are not in the microbatches, unless the composition has a term that needs no advantage.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def assemble(
     return TrainBatch(
         tuple(
             _microbatch(
-                [rows[branch.row].behind(branch.shared) for branch in bin_],
+                [rows[branch.row].without_first(branch.shared) for branch in bin_],
                 [weights[branch.row][branch.shared :] * rows[branch.row].weight for branch in bin_],
                 [branch.parent for branch in bin_],
                 training_version,

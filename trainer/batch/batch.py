@@ -16,7 +16,7 @@ from rollout.episode.group import Claim
 from trainer.algorithms import RunningBaseline
 from trainer.algorithms.rows import segment_sum
 from trainer.batch.credit import credit
-from trainer.batch.credit_inputs import Played
+from trainer.batch.credit_inputs import CreditInputs
 from trainer.batch.episode_facts import EpisodeFacts
 from trainer.batch.episode_rows import Row, episode_rows
 from trainer.batch.flagged_tokens import count_flagged
@@ -29,7 +29,7 @@ from trainer.learner.paths import MIN_SAVING
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the steps to one policy consume, and what to say about it."""
+    """The data of the steps to one policy, and the numbers reported about it."""
 
     group_ids: tuple[str, ...]
     episode_ids: tuple[str, ...]
@@ -37,7 +37,7 @@ class Batch:
     bins: tuple[tuple[Branch, ...], ...]  # the rows of each microbatch
     train: TrainBatch  # the microbatches of all its minibatches
     minibatches: tuple[Minibatch, ...]
-    played: Played
+    credit_inputs: CreditInputs
     prior: RunningBaseline  # before this batch
     baseline: RunningBaseline  # after it
     rewards: tuple[float, ...]  # per episode, as they were given
@@ -46,16 +46,16 @@ class Batch:
     staleness: tuple[int, ...]  # per group: training version minus its oldest version
     num_sampled_tokens: int
     num_flagged_tokens: Mapping[str, int]  # by flag
-    awaits_values: bool  # a critic has not been asked yet: until then all advantages are 0
+    awaits_values: bool  # the critic has not been measured yet: until then all advantages are 0
 
     @property
     def has_signal(self) -> bool:
-        """Whether its rewards teach anything; a pull to a reference alone is not worth a policy.
+        """Whether its rewards can move a weight; a KL term alone is not worth a policy.
 
-        Rewards that agree do teach a critic.
+        A critic learns from equal rewards too.
         """
-        speaks = self.awaits_values or self.zero_advantage_fraction < 1
-        return speaks and bool(self.train.microbatches)
+        can_learn = self.awaits_values or self.zero_advantage_fraction < 1
+        return can_learn and bool(self.train.microbatches)
 
     @property
     def num_episodes(self) -> int:
@@ -63,7 +63,7 @@ class Batch:
 
     @property
     def token_staleness(self) -> Tensor:
-        """Of every trained token: training version minus its own; a fresh episode may have an old head."""
+        """Training version minus the version of every trained token; the first tokens of a fresh episode may be old."""
         found = [torch.empty(0, dtype=torch.int32)]
         for part in self.train.microbatches:
             assert part.staleness is not None
@@ -72,16 +72,16 @@ class Batch:
 
     @property
     def trained_rows(self) -> list[Row]:
-        """Those in the microbatches."""
+        """The rows in the microbatches."""
         return [self.rows[branch.row] for bin_ in self.bins for branch in bin_]
 
     @property
     def num_unmerged_tokens(self) -> int:
-        """What the trained outputs would take with a row, and so a prompt, for each."""
+        """Tokens that the trained outputs would need if each had a row with its whole prompt."""
         return sum(row.sequence.num_unmerged for row in self.trained_rows)
 
     def of_tokens(self, measured: Sequence[Tensor]) -> Tensor:
-        """What was measured of each microbatch, for each sampled token as `played` numbers them; 0 for rows outside. Float64."""
+        """Values `[T]` of each microbatch to the sampled tokens as `credit_inputs` numbers them; 0 for rows outside. Float64."""
         by_row = {
             branch.row: values
             for bin_, part, whole in zip(self.bins, self.train.microbatches, measured, strict=True)
@@ -98,7 +98,7 @@ class Batch:
         return torch.cat(found).double()
 
     def of_microbatches(self, values: Tensor) -> list[Tensor]:
-        """The way back: float32 [T] for each microbatch, 0 where nothing was sampled."""
+        """The inverse: float32 [T] for each microbatch, 0 where nothing was sampled."""
         rows = _credited(self.rows, values)
         return [
             torch.from_numpy(
@@ -108,19 +108,19 @@ class Batch:
         ]
 
     def credited(self, advantages: Tensor, baseline: RunningBaseline) -> "Batch":
-        """The batch with these advantages of its sampled tokens."""
+        """The batch with these advantages for its sampled tokens."""
         return replace(
             self,
             rows=tuple(_credited(self.rows, advantages)),
             train=self.train.replace("advantages", self.of_microbatches(advantages)),
             baseline=baseline,
-            advantages=_by_episode(advantages, self.played),
-            zero_advantage_fraction=_silent_fraction(advantages, self.played),
+            advantages=_by_episode(advantages, self.credit_inputs),
+            zero_advantage_fraction=_zero_fraction(advantages, self.credit_inputs),
         )
 
     @property
     def credit(self) -> dict[str, Credit]:
-        """By episode, what the store keeps of its training."""
+        """By episode, the credit that the store keeps."""
         advantages: list[list[NDArray[np.float32]]] = [[] for _ in self.episode_ids]
         for row in self.rows:
             advantages[row.episode].append(row.advantages[row.sequence.action_mask])
@@ -165,8 +165,8 @@ def prepare(
         replace(row, left_out=_left_out(row, episodes[row.episode], kept[row.episode], parts))
         for row in rows
     ]
-    played = Played.of(episodes, tries, rows, facts=facts, parts=parts)
-    advantages, baseline_after = credit(played, parts, baseline)
+    inputs = CreditInputs.of(episodes, tries, rows, facts=facts, parts=parts)
+    advantages, baseline_after = credit(inputs, parts, baseline)
     rows = _credited(rows, advantages)
     packed = pack_minibatches(
         rows,
@@ -183,12 +183,12 @@ def prepare(
         bins=packed.bins,
         train=packed.train,
         minibatches=packed.minibatches,
-        played=played,
+        credit_inputs=inputs,
         prior=baseline,
         baseline=baseline_after,
         rewards=tuple(episode.rewards.total for episode in episodes),
-        advantages=_by_episode(advantages, played),
-        zero_advantage_fraction=_silent_fraction(advantages, played),
+        advantages=_by_episode(advantages, inputs),
+        zero_advantage_fraction=_zero_fraction(advantages, inputs),
         staleness=tuple(_staleness(claim, training_version) for claim in claims),
         num_sampled_tokens=sum(row.num_sampled for row in rows),
         num_flagged_tokens=count_flagged(row.sequence for row in rows),
@@ -212,17 +212,17 @@ def _left_out(
     return DiscardReason.OVERLONG if parts.overlong == "filter" and is_cut else None
 
 
-def _by_episode(advantages: Tensor, played: Played) -> tuple[float, ...]:
-    count = len(played.rewards)
-    totals = segment_sum(advantages, played.episodes, count)
-    sizes = torch.bincount(played.episodes, minlength=count).clamp(min=1)
+def _by_episode(advantages: Tensor, inputs: CreditInputs) -> tuple[float, ...]:
+    count = len(inputs.rewards)
+    totals = segment_sum(advantages, inputs.episodes, count)
+    sizes = torch.bincount(inputs.episodes, minlength=count).clamp(min=1)
     return tuple((totals / sizes).tolist())
 
 
-def _silent_fraction(advantages: Tensor, played: Played) -> float:
-    count = len(played.rewards)
-    speaking = segment_sum((advantages != 0).double(), played.episodes, count) > 0
-    return 1 - int(speaking.sum()) / max(1, count)
+def _zero_fraction(advantages: Tensor, inputs: CreditInputs) -> float:
+    count = len(inputs.rewards)
+    credited = segment_sum((advantages != 0).double(), inputs.episodes, count) > 0
+    return 1 - int(credited.sum()) / max(1, count)
 
 
 def _staleness(claim: Claim, training_version: int) -> int:

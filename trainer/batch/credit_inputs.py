@@ -1,4 +1,7 @@
-"""What was played, numbered over the batch: rewards by episode and by output, and the ways that tokens lie on."""
+"""The inputs of credit, numbered over the batch: rewards by episode and by output, and the ways on which tokens lie.
+
+A way is the path of sampled tokens from the root of an episode's trie to one leaf.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,16 +21,14 @@ from trainer.composition.composition import Composition
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class CreditInputs:
     """One batch. Outputs are what `Ways` numbers; rewards are float64, everything else int64 or bool."""
 
     rewards: Tensor  # [episodes], shaped
     groups: Tensor  # [episodes]
-    output_rewards: Tensor  # [outputs], what was given to each or to its turn
-    other_rewards: Tensor  # [episodes], the part of `rewards` that was given to none of them
-    states: (
-        Tensor  # [outputs], equal for those that were shown the same since something was sampled
-    )
+    output_rewards: Tensor  # [outputs], the rewards of each output or of its turn
+    other_rewards: Tensor  # [episodes], the part of `rewards` that no output has
+    states: Tensor  # [outputs], equal for outputs with the same new context since the last sampled token
     outputs: Tensor  # [tokens], the output each token belongs to
     episodes: Tensor  # [tokens]
     trains: Tensor  # bool [tokens], false for rows that are left out
@@ -44,7 +45,7 @@ class Played:
         *,
         facts: EpisodeFacts,
         parts: Composition,
-    ) -> "Played":
+    ) -> "CreditInputs":
         """`rows` are those of all episodes in order."""
         ways = [episode_ways(trie) for trie in tries]
         firsts = np.cumsum([0, *(len(way.outputs) for way in ways)])
@@ -69,7 +70,7 @@ class Played:
             ),
             ways=_joined(along),
             way_bounds=torch.tensor([0, *(len(way) for way in along)]).cumsum(0),
-            way_cuts=torch.tensor(  # rows are as many, in the same order
+            way_cuts=torch.tensor(  # one row per way, in the same order
                 [row.is_cut or episodes[row.episode].header.truncated for row in rows]
             ),
         )
@@ -107,7 +108,7 @@ def _by_output(
 def _given_to_turns(
     episodes: Iterable[EpisodeView], tries: Iterable[Trie], ways: Iterable[Ways]
 ) -> Tensor:
-    """What the turns that train were given, each counted once however many outputs it has."""
+    """Rewards of the turns that train, each counted once even if it has several outputs."""
     totals = []
     for episode, trie, way in zip(episodes, tries, ways, strict=True):
         given = episode.rewards.turns
@@ -117,7 +118,7 @@ def _given_to_turns(
 
 
 def _states(ways: Iterable[Ways]) -> Tensor:
-    """One number for each different context that an output of the batch was shown."""
+    """One number for each different context before an output of the batch."""
     numbers: dict[bytes, int] = {}
     return torch.tensor(
         [numbers.setdefault(_shown(span), len(numbers)) for way in ways for span in way.spans],
@@ -126,7 +127,7 @@ def _states(ways: Iterable[Ways]) -> Tensor:
 
 
 def _shown(output: Span) -> bytes:
-    """The tokens between an output and what was sampled before it; its turn may have found some of them stored already."""
+    """The tokens between an output and the last sampled token before it; some of them may be stored with an earlier turn."""
     before = reversed(path(Place(output, 0))[:-1])
     shown = list(takewhile(lambda step: step[0].is_context, before))
     return b"".join(span.tokens[:end].tobytes() for span, end in reversed(shown))

@@ -24,7 +24,7 @@ class Row:
     episode: int = 0  # numbered over the batch
     group: int = 0  # likewise
     left_out: DiscardReason | None = None  # why it counts in no loss, only in its group
-    weight: float = 1.0  # of its loss; less for a group that was preferred to others
+    weight: float = 1.0  # factor of its loss; below 1 for a group that was drawn by priority
 
     @property
     def trains(self) -> bool:
@@ -46,7 +46,7 @@ class Row:
         last = self.sequence.flags[sampled[-1:]]
         return bool((last & int(OutputFlags.TRUNCATED)).any())
 
-    def behind(self, num_tokens: int) -> "Row":
+    def without_first(self, num_tokens: int) -> "Row":
         """The row without its first tokens."""
         columns = {name: getattr(self.sequence, name) for name in self.sequence.__struct_fields__}
         cut = {n: c[num_tokens:] for n, c in columns.items() if isinstance(c, np.ndarray)}

@@ -1,8 +1,8 @@
-"""Tokens that were not sampled from the policy's own distribution: what training does with them.
+"""Training on tokens that were not sampled from the policy's own distribution.
 
-A grammar, penalties, truncation or greedy decoding had a say in them. SGLang masks and penalizes logits before its softmax,
-so the recorded logprob is of the distribution the token came from, and the ratio to the policy's own corrects for it, up to
-tokens that could not be sampled at all. Only of a greedy token it is not: that one was certain.
+A grammar, penalties, truncation or greedy decoding changed it. The engine changes logits before its softmax, so the recorded logprob
+is of the distribution that the token came from, and the ratio to the policy's own corrects for it, except for tokens that could not be
+sampled at all. A greedy token is different: its probability was 1.
 """
 
 from collections import Counter
@@ -27,10 +27,10 @@ def flagged_weights(
     handling: FlaggedTokens,
     high: float,
 ) -> Tensor:
-    """Importance weights with those of flagged tokens replaced, all `[T]`; the origin is what the loss's own ratio starts from.
+    """Importance weights with those of flagged tokens replaced, all `[T]`; the origin is where the ratio of the loss starts.
 
     train    as any other token
-    correct  min(origin / behavior, high), however small: a rare token under a grammar is no sign of a stale engine
+    correct  min(origin / behavior, high), however small: a rare token under a grammar does not mean a stale engine
     mask     0; refuse too, for what was recorded before the gateway refused it
     """
     is_flagged = (flags & int(FLAGGED)) != 0
@@ -46,7 +46,7 @@ def flagged_weights(
 
 
 def count_flagged(sequences: Iterable[TokenSequence]) -> Counter[str]:
-    """How many sampled tokens carry each flag that matters here; one token may carry several."""
+    """The number of sampled tokens with each flag; one token may have several."""
     found: Counter[str] = Counter()
     for sequence in sequences:
         for flag in FLAGGED:

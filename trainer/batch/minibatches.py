@@ -1,7 +1,7 @@
-"""A batch dealt into minibatches: what each of its optimizer steps consumes.
+"""A batch divided into minibatches: the data of each of its optimizer steps.
 
-A group stays whole, so that its advantages still sum to zero and its shared prompt is computed once. Nothing is drawn: every rank and
-every resumed trainer deals the same claims alike.
+A group stays whole, so that its advantages still sum to zero and its shared prompt is computed once. Nothing is random: every rank and
+every resumed trainer divides the same claims in the same way.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Minibatch:
 
     groups: frozenset[int]  # numbered as in the batch
     first: int
-    end: int  # behind the last; the first where none of its rows can move a weight
+    end: int  # exclusive; equal to first if none of its rows can move a weight
 
     def of(self, train: TrainBatch) -> TrainBatch:
         """Its microbatches, as the whole batch was measured."""
@@ -49,34 +49,37 @@ def pack_minibatches(
     bins: list[tuple[Branch, ...]] = []
     microbatches: list[Microbatch] = []
     minibatches: list[Minibatch] = []
-    for hand in deal(rows, parts):
+    for share in divide(rows, parts):
         own = microbatch_rows(
-            hand, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
+            share, parts=parts, token_budget=token_budget, ranks=ranks, min_saving=min_saving
         )
-        train = assemble(hand, own, parts=parts, training_version=training_version)
-        groups = frozenset(row.group for row in hand.values())
+        train = assemble(share, own, parts=parts, training_version=training_version)
+        groups = frozenset(row.group for row in share.values())
         minibatches.append(Minibatch(groups, len(bins), len(bins) + len(own)))
         bins += own
         microbatches += train.microbatches
     return Packed(tuple(bins), TrainBatch(tuple(microbatches)), tuple(minibatches))
 
 
-def deal(rows: Sequence[Row], parts: Composition) -> list[dict[int, Row]]:
-    """The numbered rows of each minibatch: groups go, most sampled tokens first, to the one with fewest so far.
+def divide(rows: Sequence[Row], parts: Composition) -> list[dict[int, Row]]:
+    """The numbered rows of each minibatch: groups go, largest first, to the minibatch with the fewest sampled tokens.
 
-    Those that can move a weight go before those that only count in denominators, so that no minibatch is without them.
+    Groups that can move a weight go before those that only count in denominators, so that every minibatch has some.
     """
     groups: dict[int, dict[int, Row]] = {}
     for number, row in enumerate(rows):
         groups.setdefault(row.group, {})[number] = row
-    tokens = {group: sum(row.num_sampled for row in its.values()) for group, its in groups.items()}
-    speaks = {
-        group: any(moves(row, parts) for row in its.values()) for group, its in groups.items()
+    tokens = {
+        group: sum(row.num_sampled for row in members.values()) for group, members in groups.items()
     }
-    hands: list[dict[int, Row]] = [{} for _ in range(parts.minibatches)]
+    can_move = {
+        group: any(moves(row, parts) for row in members.values())
+        for group, members in groups.items()
+    }
+    shares: list[dict[int, Row]] = [{} for _ in range(parts.minibatches)]
     loads = [0] * parts.minibatches
-    for group in sorted(groups, key=lambda group: (speaks[group], tokens[group]), reverse=True):
+    for group in sorted(groups, key=lambda group: (can_move[group], tokens[group]), reverse=True):
         least = loads.index(min(loads))
-        hands[least].update(groups[group])
+        shares[least].update(groups[group])
         loads[least] += tokens[group]
-    return [dict(sorted(hand.items())) for hand in hands]
+    return [dict(sorted(share.items())) for share in shares]

@@ -1,4 +1,4 @@
-"""How old a token may be when it is trained, and what becomes of an older one."""
+"""The limit of staleness, and what happens to tokens beyond it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,12 +24,12 @@ class StalenessRule:
 
     @property
     def judged_by(self) -> JudgedBy:
-        """The token by which the store judges a group when it is claimed."""
+        """The token whose age decides whether the store gives a group to a claim."""
         by: dict[Beyond, JudgedBy] = {"drop": "oldest", "mask": "newest", "down_weight": "none"}
         return by[self.beyond]
 
     def is_stale(self, claim: Claim, version: int) -> bool:
-        """Whether nothing of a claimed group may be trained any more."""
+        """Whether a claimed group must not be trained any more."""
         if self.judged_by == "none":
             return False
         headers = [episode.header for episode in claim.episodes]
@@ -40,7 +40,7 @@ class StalenessRule:
         return version - judged > self.max_staleness
 
     def token_weights(self, staleness: Tensor) -> Tensor:
-        """What each token's loss is multiplied by, float32; `staleness` is the training version minus the token's own.
+        """The factor of each token's loss, float32; `staleness` is the training version minus the token's own.
 
         1 within the limit; beyond it 0 if stale tokens are masked, else 1 / (1 + versions beyond).
         """

@@ -1,7 +1,7 @@
-"""Rows that begin alike, as trees that hold each beginning once; pure and deterministic.
+"""Rows with equal first tokens, as trees that hold each of these prefixes once; pure and deterministic.
 
-A token's hidden state depends on the tokens up to it alone, so a row may leave to an earlier one what both begin with, whether they are of
-one episode or of several. It never leaves what it trains: two outputs with the same tokens were sampled twice and train twice.
+A token's hidden state depends on the tokens up to it alone, so a row may share its prefix with an earlier row, of the same episode or of
+another. It never shares tokens that it trains: two outputs with the same tokens were sampled twice and train twice.
 """
 
 from bisect import bisect_right
@@ -17,10 +17,10 @@ from trainer.learner.paths import MIN_SAVING
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A row from where it leaves the rows before it."""
+    """A row from the token at which it differs from the rows before it."""
 
     row: int
-    shared: int = 0  # how many of its first tokens are theirs
+    shared: int = 0  # number of its first tokens that an earlier row holds
     parent: int = (
         -1
     )  # the last of these among the tokens of tree or microbatch, -1 if there is none
@@ -28,7 +28,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What the branches do not share, end to end."""
+    """The tokens of the branches that are not shared, end to end."""
 
     branches: tuple[Branch, ...]
     num_tokens: int
@@ -37,7 +37,7 @@ class Tree:
 def pack_trees(
     rows: Mapping[int, TokenSequence], *, token_budget: int, multiple: int, min_saving: float
 ) -> tuple[tuple[Branch, ...], ...]:
-    """The rows by microbatch; in smaller trees if otherwise the number of microbatches were no multiple."""
+    """The rows by microbatch. Trees become smaller until the number of microbatches is a multiple."""
     limit = token_budget
     while True:
         trees = grow(rows, token_budget=limit, min_saving=min_saving)
@@ -53,7 +53,7 @@ def grow(
 ) -> list[Tree]:
     """The rows in trees within the budget; one that shares too little, or is longer, makes a tree of its own.
 
-    [1 2 3 4], [1 2 5], [6 7] of which 3 4, 5 and 7 train  ->  [1 2 3 4 | 5], [6 7]
+    [1 2 3 4], [1 2 5], [6 7], where 3 4, 5 and 7 train  ->  [1 2 3 4 | 5], [6 7]
     """
     growing: list[_Growing] = []
     for index, row in rows.items():
@@ -92,10 +92,10 @@ class _Growing:
         self._starts: list[int] = []
 
     def meet(self, index: int, row: TokenSequence) -> Branch:
-        """The row from behind the longest beginning that is here already and that it does not train."""
+        """The row after its longest prefix that is here already and that it does not train."""
         trained = row.action_mask.nonzero()[0]
         free = row.tokens[: trained[0] if len(trained) else len(row) - 1]
-        depths: list[int] = []  # how far the row goes along with each branch
+        depths: list[int] = []  # number of tokens that the row shares with each branch
         for branch, known in zip(self._branches, self._rows, strict=True):
             shared = branch.shared
             if branch.parent >= 0 and depths[self._host(branch)] < shared:
@@ -103,7 +103,7 @@ class _Growing:
             else:
                 depths.append(shared + common_length(known.tokens[shared:], free[shared:]))
         depth = max(depths)
-        host = depths.index(depth)  # the first that goes as far holds the last token
+        host = depths.index(depth)  # the first branch that shares most holds the last shared token
         last = self._starts[host] + depth - self._branches[host].shared - 1
         return Branch(index, shared=depth, parent=last)
 
@@ -114,7 +114,7 @@ class _Growing:
         self.num_tokens += len(row) - branch.shared
 
     def harvest(self, min_saving: float) -> Iterator[Tree]:
-        """The tree, or its rows apart where it saves too little."""
+        """The tree, or its rows one by one where it saves too little."""
         if sum(map(len, self._rows)) >= min_saving * self.num_tokens:
             yield Tree(tuple(self._branches), self.num_tokens)
             return

@@ -1,7 +1,7 @@
 """What an algorithm is here: a choice for each part, and the numbers those choices read.
 
-The record names its parts and nothing else: `credit.py` and `batch.py` turn rewards into advantages and weights by it, `objective.py`
-turns logprobs into a loss, `presets.py` gives the records their names. The defaults are `decoupled`, today's usual asynchronous GRPO.
+It only names parts: `batch/credit.py` computes advantages from it, `objective/objective.py` the loss; `presets.py` gives compositions
+their names. The defaults are those of `decoupled`, the usual asynchronous GRPO.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,87 +28,100 @@ class Composition(Choosing):
     known: ClassVar[Registry] = BUILT_IN
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reward_scale: float = Field(default=1.0, description="rewards are multiplied by it, then cut")
-    reward_low: float = Field(default=float("-inf"), description="rewards are cut below it")
-    reward_high: float = Field(default=float("inf"), description="rewards are cut above it")
+    reward_scale: float = Field(
+        default=1.0, description="factor of the rewards, before their bounds"
+    )
+    reward_low: float = Field(
+        default=float("-inf"), description="rewards below it are raised to it"
+    )
+    reward_high: float = Field(
+        default=float("inf"), description="rewards above it are lowered to it"
+    )
     overlong: Literal["none", "soft", "filter"] = Field(
         default="none",
-        description="what happens to long episodes: nothing, a growing penalty, or outputs cut by length do not train",
+        description="what happens to long episodes: nothing, a growing penalty, or rows that a length limit cut do not train",
     )
     overlong_length: int = Field(
         default=0, ge=0, description="sampled tokens of an episode at which the penalty reaches -1"
     )
     overlong_cache: int = Field(
-        default=0, ge=0, description="over so many tokens before that the penalty grows"
+        default=0,
+        ge=0,
+        description="the penalty grows from 0 to -1 over this number of tokens before overlong_length",
     )
     dynamic_sampling: float = Field(
         default=0.0,
         ge=0,
-        description="groups of equal rewards are replaced, at most so many batches' worth per batch; 0 keeps them",
+        description="groups of equal rewards are replaced, per batch at most this number times groups_per_batch; 0 keeps them",
     )
 
     reward_transform: str = Field(
         default="none",
-        description="a plug-in's change of the rewards, before they are scaled and bounded",
+        description="a plug-in's function of the rewards, applied before reward_scale",
     )
     episode_filter: str = Field(
         default="none", description="a plug-in's choice of the episodes that train"
     )
 
-    advantage: str = Field(default="grpo", description="what a reward is compared with")
+    advantage: str = Field(default="grpo", description="how a reward becomes an advantage")
     turn_credit: str = Field(
         default="episode", description="whether the turns of an episode share one advantage"
     )
     discount: float = Field(
-        default=1.0, gt=0, le=1, description="of what is to come, per sampled token"
+        default=1.0, gt=0, le=1, description="factor of later rewards per sampled token"
     )
-    turn_discount: float = Field(default=0.95, gt=0, le=1, description="the same, per turn")
+    turn_discount: float = Field(
+        default=0.95, gt=0, le=1, description="factor of later rewards per turn"
+    )
     whitening: Literal["none", "tokens"] = Field(
-        default="none", description="advantages to mean 0 and variance 1 over the batch's tokens"
+        default="none",
+        description="advantages are shifted and scaled to mean 0 and variance 1 over the batch's tokens",
     )
 
     lambda_policy: float = Field(
         default=1.0,
         ge=0,
         le=1,
-        description="GAE's, for advantages: 1 trusts the rewards alone, less also the critic",
+        description="lambda of GAE for advantages: at 1 they follow the rewards alone, below 1 also the critic",
     )
     lambda_alpha: float = Field(
         default=0.0,
         ge=0,
-        description="lambda_policy grows with the sampled tokens of an episode instead; VAPO has 0.05, 0 does not",
+        description="above 0, lambda_policy is 1 - 1 / (this * sampled tokens of the episode); 0.05 in VAPO",
     )
     lambda_critic: float = Field(
-        default=1.0, ge=0, le=1, description="GAE's, for the returns that the critic learns"
+        default=1.0, ge=0, le=1, description="lambda of GAE for the returns that the critic learns"
     )
     at_limit: Literal["bootstrap", "end"] = Field(
         default="bootstrap",
-        description="what GAE has follow an episode that a length or turn limit cut: what the critic expects, or nothing",
+        description="the value after an episode that a length or turn limit cut, for GAE: that of the critic, or 0",
     )
     value_clip: float = Field(
         default=0.2,
         ge=0,
-        description="a value matters up to this far from what it was before the first step; 0 bounds nothing",
+        description="the loss of the critic bounds the change of a value since the batch was measured; 0 is no bound",
     )
     critic_warmup: int = Field(
         default=0, ge=0, description="batches at the start that train the critic alone"
     )
     critic_learning_rate: float = Field(
-        default=1e-3, gt=0, description="of the critic, on the policy's schedule"
+        default=1e-3, gt=0, description="learning rate of the critic, on the schedule of the policy"
     )
 
     policy_loss: str = Field(default="ppo_clip", description="the loss of a token")
     clip_low: float = Field(
-        default=0.2, gt=0, lt=1, description="the ratio matters down to 1 - this"
+        default=0.2, gt=0, lt=1, description="the ratio is bounded below by 1 - this"
     )
-    clip_high: float = Field(default=0.28, gt=0, description="the ratio matters up to 1 + this")
+    clip_high: float = Field(
+        default=0.28, gt=0, description="the ratio is bounded above by 1 + this"
+    )
     dual_clip: float = Field(
         default=0.0, ge=0, description="bound of the loss where A < 0, in units of -A; 0 is none"
     )
     opsm_delta: float = Field(
         default=0.0,
         ge=0,
-        description="rows with A < 0 that drifted further do not train; 0 is none",
+        description="rows with A < 0 do not train if their mean of behav_logp - logp is above it; 0 keeps all",
     )
 
     proximal: str = Field(
@@ -116,24 +129,33 @@ class Composition(Choosing):
         description="the policy ratios start from: measured, interpolated, or the one that sampled",
     )
     correction: str = Field(
-        default="icepop", description="how tokens of other policies than the proximal are weighted"
+        default="icepop",
+        description="the weight of tokens that another policy than the proximal one sampled",
     )
-    correction_low: float = Field(default=0.5, ge=0, description="bound of the importance weight")
-    correction_high: float = Field(default=5.0, gt=0, description="bound of the importance weight")
+    correction_low: float = Field(
+        default=0.5, ge=0, description="lower bound of the importance weight"
+    )
+    correction_high: float = Field(
+        default=5.0, gt=0, description="upper bound of the importance weight"
+    )
 
     kl_in_loss: float = Field(
         default=0.0, ge=0, description="weight of the KL to the reference in the loss"
     )
-    kl_in_reward: float = Field(default=0.0, ge=0, description="the same, in the reward, by k1")
-    kl_estimator: str = Field(default="k3", description="of the KL in the loss")
+    kl_in_reward: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the KL to the reference (k1) that is subtracted from the rewards",
+    )
+    kl_estimator: str = Field(default="k3", description="estimator of the KL in the loss")
     entropy_bonus: float = Field(default=0.0, description="weight of the entropy in the loss")
 
     minibatches: int = Field(
         default=1,
         ge=1,
-        description="optimizer steps per batch and epoch, each on some of its groups; one policy comes of them",
+        description="optimizer steps per batch and epoch, each on some of its groups; all steps make one policy",
     )
-    epochs: int = Field(default=1, ge=1, description="how often a batch is gone through")
+    epochs: int = Field(default=1, ge=1, description="times that a batch is trained on")
 
     aggregation: str = Field(default="token_mean", description="what the loss is averaged over")
 

@@ -1,7 +1,7 @@
 """The algorithms by name: each a paper, and the composition that it is here.
 
-Where a paper measures its ratio from "the old policy", a preset takes the one that sampled the token (`proximal = behavior`): nothing is
-recomputed and the clip holds staleness in check. `decoupled` tells the two apart and takes one step from a policy it has measured.
+Where the ratio of a paper starts from "the old policy", a preset starts from the one that sampled the token (`proximal = behavior`):
+nothing is recomputed and the clip bounds staleness. `decoupled` measures the proximal policy and takes one step from it.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "dapo": Preset(
         "2503.14476",
-        "GRPO that clips higher, replaces groups of equal rewards and shies away from length",
+        "GRPO that clips higher, replaces groups of equal rewards and penalizes length",
         _direct(
             clip_high=0.28,
             dynamic_sampling=4.0,
@@ -70,12 +70,12 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "reinforce": Preset(
         "Williams 1992",
-        "the reward itself, for tokens of the present policy",
+        "the reward itself, for tokens of the current policy",
         _direct(advantage="reinforce", policy_loss="score_function"),
     ),
     "reinforce_plus_plus": Preset(
         "2501.03262",
-        "the reward to come, whitened over the batch",
+        "the later rewards, whitened over the batch",
         _direct(advantage="reinforce", whitening="tokens", kl_in_reward=0.01),
     ),
     "reinforce_plus_plus_baseline": Preset(
@@ -107,7 +107,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "cispo": Preset(
         "2506.13585",
-        "the ratio is cut, the token never",
+        "the ratio is bounded, no token is dropped",
         _direct(policy_loss="cispo"),
     ),
     "sapo": Preset(
@@ -122,17 +122,17 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "m2po": Preset(
         "2510.01161",
-        "no clip; the tokens that moved most stay out",
+        "no clip; the tokens that moved most do not train",
         _direct(policy_loss="m2po"),
     ),
     "gigpo": Preset(
         "2505.10978",
-        "GRPO, and turns that saw the same compared with each other",
+        "GRPO, and turns in the same state compared with each other",
         _direct(turn_credit="gigpo", aggregation="seq_mean_token_mean", kl_in_loss=0.01),
     ),
     "max_rl": Preset(
         "as in SkyRL and prime-rl",
-        "a success weighs as much as it is rare in its group",
+        "the rarer a success is in its group, the more it weighs",
         _direct(advantage="max_rl", reward_low=0.0),
     ),
     "rft": Preset(
@@ -142,7 +142,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "decoupled": Preset(
         "2505.24298",
-        "GRPO around the measured policy; tokens of other policies are weighted, far ones dropped",
+        "GRPO around the measured policy; tokens of other policies are weighted, the farthest dropped",
         Composition(),
     ),
 }

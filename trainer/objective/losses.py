@@ -91,7 +91,7 @@ def kept_rows(parts: Composition, at: Measured) -> Tensor:
 
 
 def origin(parts: Composition, at: Measured) -> Tensor:
-    """The logprobs from which the loss measures a token's ratio; without a ratio every token counts as the current policy's own."""
+    """The logprobs from which the loss measures a token's ratio; without a ratio, those of the current policy."""
     start = parts.loss_entry.ratio_from
     if start == "behavior":
         return at.behavior
@@ -107,7 +107,7 @@ def reference_kl(parts: Composition, at: Measured) -> Tensor:
 
 
 def clipped(parts: Composition, at: Measured) -> dict[str, Tensor]:
-    """Where the trust region stops a token from moving up (high), from moving down (low), or the dual clip does though it moves up."""
+    """Where a bound stops a token with A > 0 above it (high), with A < 0 below it (low), or with A < 0 above the dual clip (dual)."""
     find_bounds = parts.loss_entry.bounds
     if find_bounds is None:
         return dict.fromkeys(("high", "low", "dual"), torch.zeros_like(at.part.action_mask))

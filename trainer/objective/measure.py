@@ -1,6 +1,6 @@
-"""What must be known about a batch before its first step: logprobs of the policy as it is and of the reference, and what follows from them.
+"""Measure a batch before its first step: logprobs of the policy and of the reference, values, and the advantages that follow.
 
-A rule over all tokens of a step is applied here, where all microbatches of all ranks are at hand.
+A mask over all tokens of a step is made here, where all microbatches of all ranks are known.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from trainer.learner.microbatch import TrainBatch
 def measure(
     batch: Batch, learner: Learner, parts: Composition, *, reference: FrozenPolicy | None
 ) -> Batch:
-    """The batch with everything its loss reads; every rank calls it and gets the same."""
+    """The batch with everything its loss reads; every rank calls it and gets the same batch."""
     train = batch.train
     if parts.needs_proximal_pass:
         train = train.with_proximal_logprobs(learner.logprobs(train))
@@ -31,32 +31,35 @@ def measure(
     batch = replace(batch, train=train)
     penalties = kl_penalties(train, parts) if parts.kl_in_reward > 0 else None
     if parts.needs_critic:
-        behind = values_behind(batch, learner) if parts.at_limit == "bootstrap" else None
+        after = values_after(batch, learner) if parts.at_limit == "bootstrap" else None
         values = learner.values(train)
-        return valued(batch, values, parts, values_behind=behind, penalties=penalties)
-    return batch if penalties is None else penalized(batch, penalties, parts)
+        return with_values(batch, values, parts, values_after=after, penalties=penalties)
+    return batch if penalties is None else with_penalties(batch, penalties, parts)
 
 
-def penalized(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> Batch:
-    """The batch with a penalty `[T]` per microbatch taken from the rewards of its tokens."""
-    taken = batch.of_tokens(penalties)
-    advantages, baseline = credit(batch.played, parts, batch.prior, penalties=taken)
+def with_penalties(batch: Batch, penalties: Sequence[Tensor], parts: Composition) -> Batch:
+    """The batch with advantages from rewards less these penalties, `[T]` per microbatch."""
+    advantages, baseline = credit(
+        batch.credit_inputs, parts, batch.prior, penalties=batch.of_tokens(penalties)
+    )
     return batch.credited(advantages, baseline)
 
 
-def valued(
+def with_values(
     batch: Batch,
     values: Sequence[Tensor],
     parts: Composition,
     *,
-    values_behind: Tensor | None = None,
+    values_after: Tensor | None = None,
     penalties: Sequence[Tensor] | None = None,
 ) -> Batch:
-    """The batch with what a critic says of its microbatches, what follows for the policy, and what the critic should have said."""
-    taken = None if penalties is None else batch.of_tokens(penalties)
-    said = batch.of_tokens(values)
+    """The batch with values of the critic, `[T]` per microbatch, and the advantages and returns that follow from them."""
     advantages, returns = critic_credit(
-        batch.played, parts, said, values_behind=values_behind, penalties=taken
+        batch.credit_inputs,
+        parts,
+        batch.of_tokens(values),
+        values_after=values_after,
+        penalties=None if penalties is None else batch.of_tokens(penalties),
     )
     batch = batch.credited(advantages, batch.baseline)
     train = batch.train.replace("values", values)
@@ -64,23 +67,22 @@ def valued(
     return replace(batch, train=train, awaits_values=False)
 
 
-def values_behind(batch: Batch, learner: Learner) -> Tensor | None:
-    """What the critic expects behind the last token of every way that a limit cut, `[tokens]`; None if there is none."""
-    played = batch.played
-    cut = played.ways[played.way_ends[played.way_cuts]]
+def values_after(batch: Batch, learner: Learner) -> Tensor | None:
+    """The value after the last token of every way that a limit cut, `[tokens]`; None if there is none."""
+    inputs = batch.credit_inputs
+    cut = inputs.ways[inputs.way_ends[inputs.way_cuts]]
     if not len(cut):
         return None
-    is_asked = torch.zeros(len(played.outputs)).index_fill(0, cut, 1.0)
-    asking = zip(batch.train.microbatches, batch.of_microbatches(is_asked), strict=True)
-    questions = TrainBatch(tuple(part.after(asked.bool()) for part, asked in asking))
-    return batch.of_tokens(learner.values(questions))
+    is_cut = torch.zeros(len(inputs.outputs)).index_fill(0, cut, 1.0)
+    pairs = zip(batch.train.microbatches, batch.of_microbatches(is_cut), strict=True)
+    after_cuts = TrainBatch(tuple(part.after(cuts.bool()) for part, cuts in pairs))
+    return batch.of_tokens(learner.values(after_cuts))
 
 
 def masked(train: TrainBatch, moved: Learner | None, parts: Composition) -> TrainBatch:
-    """What one step is about to consume, with the tokens that the loss's mask over the whole step keeps; `moved` is the learner if it
-    has moved since the batch was measured.
+    """The batch of one step with the tokens that the loss keeps, if it has a mask over the whole step.
 
-    The mask is made from the policy that the gradient is taken of, over the tokens of this step.
+    The mask is made from the policy that this step moves: `moved` is the learner if it has moved since the batch was measured.
     """
     if parts.loss_entry.step_mask is None:
         return train
@@ -92,7 +94,7 @@ def masked(train: TrainBatch, moved: Learner | None, parts: Composition) -> Trai
 
 
 def kl_penalties(train: TrainBatch, parts: Composition) -> list[Tensor]:
-    """What the KL costs, beta * k1 of every sampled token, of the policy at the start of the batch or, unmeasured, the one that sampled."""
+    """Beta * k1 of every sampled token, from the policy at the start of the batch or, if that was not measured, the one that sampled."""
     penalties = []
     for part in train.microbatches:
         assert part.reference_logprobs is not None
@@ -104,7 +106,7 @@ def kl_penalties(train: TrainBatch, parts: Composition) -> list[Tensor]:
 def step_mask(
     train: TrainBatch, current_logprobs: Sequence[Tensor], parts: Composition
 ) -> list[Tensor]:
-    """The mask of each microbatch, judged over all tokens of these at once."""
+    """The mask of each microbatch, computed over all their tokens at once."""
     entry = parts.loss_entry
     assert entry.step_mask is not None
     inputs = {

@@ -1,4 +1,4 @@
-"""The loss the learner minimizes, composed of its parts, and the sums worth watching.
+"""The loss that the learner minimizes, composed of its parts, and the sums that metrics are made of.
 
 Per token: importance weight * policy loss + KL + entropy bonus, times the token's weight in the batch. Every sum is over sampled tokens of one
 microbatch, so that ranks and microbatches add up.
@@ -28,7 +28,7 @@ from trainer.objective.losses import (
     reference_kl,
 )
 
-# What may take a token out of the gradient, in the order in which it is asked.
+# The rules that may take a token out of the gradient, in the order in which they apply.
 REJECTING = ("correction", "flagged_tokens", "opsm", "stale_tokens", "step_mask")
 LAST_RULE = REJECTING[-1]
 
@@ -55,11 +55,11 @@ class Objective:
         return (microbatch.weights * loss).sum(), sums
 
     def importance_weights(self, at: Measured) -> Tensor:
-        """Those of the correction, with flagged, far and stale tokens treated as the settings say."""
+        """The weights after all rules: those of the correction, changed for flagged, dropped and stale tokens."""
         return self._weights_after_each(at)[LAST_RULE]
 
     def _weights_after_each(self, at: Measured) -> dict[str, Tensor]:
-        """Importance weights as each rule leaves them to the next."""
+        """Importance weights after each rule, in order."""
         after = {"correction": correction(self.parts, at)}
         weights = after["correction"]
         if at.part.flags is not None:
@@ -82,9 +82,9 @@ class Objective:
         return after
 
     def sums(self, at: Measured, after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What `report.py` divides by `tokens` and its signed parts, and what it takes the largest of; `after` are the weights that each rule leaves."""
+        """Sums over sampled tokens; `after` are the weights after each rule."""
         mask, advantages = at.part.action_mask, at.advantages
-        # The current policy stands for the one before the batch's first step where that was not measured.
+        # Where the policy before the first step was not measured, the current one is used instead.
         start = at.proximal if self.parts.proximal == "recompute" else at.current.detach()
         raw = ratio(start, at.behavior)
         is_rejected = after[LAST_RULE] == 0

@@ -1,10 +1,11 @@
-"""The optimizer steps of a batch: one for each minibatch, epoch after epoch, all from what was measured before the first.
+"""The optimizer steps of a batch: one for each minibatch and epoch, all from logprobs measured before the first step.
 
-A step whose loss or gradient is not finite moves no weight; what no step trained was not trained. A critic, where there is one, goes before
-the policy: if its step fails the policy's is not tried, and if the policy's fails it will see those tokens once more, which is no harm.
+A step whose loss or gradient is not finite moves no weight, and its groups are not trained if no other step had them. The critic steps
+before the policy: if its step is skipped, so is the policy's. If only the policy's is skipped, the critic trains these tokens twice,
+which does no harm.
 
-While the critic warms up it moves alone, and the batch counts as trained all the same: its policy is published, with the weights of the one
-before, so that each batch is acknowledged under a version of its own whatever learned from it.
+During the warm-up only the critic moves. The batch still counts as trained and a policy is published, with unchanged weights, so that
+each batch is acknowledged under a version of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,15 +25,15 @@ Step = tuple[Minibatch, StepMetrics]
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What came of them, in their order."""
+    """The steps of one batch, in their order."""
 
-    taken: tuple[Step, ...]  # of the policy; none while the critic warms up
+    policy: tuple[Step, ...]  # none while the critic warms up
     critic: tuple[Step, ...] = ()
 
     @property
     def moved(self) -> list[StepMetrics]:
-        """Those that moved the policy."""
-        return _moved(self.taken)
+        """Steps that moved the policy."""
+        return _moved(self.policy)
 
     @property
     def critic_moved(self) -> list[StepMetrics]:
@@ -40,11 +41,11 @@ class Steps:
 
     @property
     def skipped(self) -> list[StepMetrics]:
-        return [metrics for _, metrics in (*self.critic, *self.taken) if metrics.skipped]
+        return [metrics for _, metrics in (*self.critic, *self.policy) if metrics.skipped]
 
     def parted(self, claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
-        """The batch's claims: those trained, and those whose every step was skipped; all of these if no weight has moved."""
-        tried = {minibatch.groups for minibatch, _ in (*self.critic, *self.taken)}
+        """(trained, untrained) claims: untrained are those with only skipped steps, or all if no weight has moved."""
+        tried = {minibatch.groups for minibatch, _ in (*self.critic, *self.policy)}
         trained = {minibatch.groups for minibatch in self._trained}
         lost = frozenset().union(*(tried - trained)) if trained else range(len(claims))
         return (
@@ -54,7 +55,7 @@ class Steps:
 
     @property
     def sums(self) -> Mapping[str, float]:
-        """The policy's loss function's, over the steps that moved it."""
+        """Sums of the policy's loss function over the steps that moved it."""
         return _summed(self.moved)
 
     @property
@@ -63,18 +64,18 @@ class Steps:
 
     @property
     def maxima(self) -> Mapping[str, float]:
-        """The same of its largest values."""
+        """Its largest values over the same steps."""
         names = {name for metrics in self.moved for name in metrics.maxima}
         return {name: max(m.maxima[name] for m in self.moved) for name in names}
 
     def num_tokens_of(self, batch: Batch) -> int:
-        """Tokens that trained, once for each time they did."""
+        """Trained tokens, counted once per step."""
         return sum(minibatch.of(batch.train).num_tokens for minibatch in self._trained)
 
     @property
     def _trained(self) -> list[Minibatch]:
-        """Of the steps that count: the policy's, or the critic's where it moves alone."""
-        return [minibatch for minibatch, step in self.taken or self.critic if not step.skipped]
+        """The minibatches of the policy's steps, or of the critic's during its warm-up."""
+        return [minibatch for minibatch, step in self.policy or self.critic if not step.skipped]
 
 
 def _moved(steps: Sequence[Step]) -> list[StepMetrics]:
@@ -87,9 +88,9 @@ def _summed(steps: Sequence[StepMetrics]) -> dict[str, float]:
 
 
 def take_steps(batch: Batch, learner: Learner, objective: Objective) -> Steps:
-    """Down the loss of a measured batch; every rank calls it and gets the same."""
+    """The optimizer steps of a measured batch; every rank calls it and gets the same."""
     parts = objective.parts
-    taken: list[Step] = []
+    by_policy: list[Step] = []
     by_critic: list[Step] = []
     is_warm = not parts.needs_critic or learner.steps >= parts.critic_warmup * parts.steps_per_batch
     for minibatch in parts.epochs * batch.minibatches:
@@ -99,7 +100,7 @@ def take_steps(batch: Batch, learner: Learner, objective: Objective) -> Steps:
         if parts.needs_critic:
             by_critic.append((minibatch, learner.step_critic(train, ValueObjective(parts))))
         if is_warm and not (by_critic and by_critic[-1][1].skipped):
-            has_moved = bool(_moved(taken))
+            has_moved = bool(_moved(by_policy))
             train = masked(train, learner if has_moved else None, parts)
-            taken.append((minibatch, learner.step(train, objective)))
-    return Steps(tuple(taken), tuple(by_critic))
+            by_policy.append((minibatch, learner.step(train, objective)))
+    return Steps(tuple(by_policy), tuple(by_critic))

@@ -1,4 +1,4 @@
-"""The loss the critic minimizes, and the sums that tell how well it knows what is to come."""
+"""The loss that the critic minimizes, and the sums from which its explained variance is computed."""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class ValueObjective:
 
 
 def explained_variance(sums: Mapping[str, float]) -> float:
-    """1 - Var(R - V) / Var(R) over tokens: 1 where the critic knew everything, 0 or less where nothing."""
+    """1 - Var(R - V) / Var(R) over tokens: 1 if the critic predicts every return, 0 or less if it predicts none."""
     tokens = max(1.0, sums["tokens"])
     of_errors, of_returns = (
         sums[f"{name}_squared"] / tokens - (sums[name] / tokens) ** 2

@@ -1,1 +1,1 @@
-"""What would waste a run: the rules by which a composition is judged before it runs, and what they find."""
+"""Rules that find compositions which would waste a run, before it starts."""

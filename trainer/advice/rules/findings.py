@@ -1,6 +1,6 @@
-"""Runs that would be wasted: compositions that cannot learn, or do something else than they say.
+"""Findings: compositions that cannot learn, or that do something else than their settings suggest.
 
-An error stops the start before anything is touched, a warning goes into the log, a note is for `explain` alone.
+An error stops the start before any weight is touched, a warning is logged, only `explain` shows a note.
 """
 
 import logging
@@ -32,7 +32,7 @@ class Finding:
 
 
 def findings(at: Setup) -> list[Finding]:
-    """What is wrong with a setup, errors first."""
+    """Problems of a setup, errors first."""
     found = [
         Finding(rule.name, rule.severity, rule.problem.format(**at.values), rule.remedy)
         for rule in RULES
@@ -42,7 +42,7 @@ def findings(at: Setup) -> list[Finding]:
 
 
 def vetted(settings: Settings) -> Composition:
-    """The composition to train by; SettingsError says what is wrong with one that cannot, warnings are logged."""
+    """The composition to train with; its errors are raised as one SettingsError, its warnings are logged."""
     at = Setup.of(settings)
     found = findings(at)
     errors = [str(finding) for finding in found if finding.severity is Severity.ERROR]

@@ -6,7 +6,7 @@ REWARD_RULES = (
     error(
         "equal_rewards",
         lambda at: at.parts.reward_scale == 0 or at.parts.reward_low >= at.parts.reward_high,
-        "after scaling and cutting all rewards are equal, so every advantage is 0",
+        "after reward_scale and the bounds all rewards are equal, so every advantage is 0",
         "set reward_scale other than 0 and reward_low below reward_high",
     ),
     error(
@@ -15,13 +15,13 @@ REWARD_RULES = (
             at.parts.reads("acceptance_threshold")
             and not at.parts.reward_low <= at.value("acceptance_threshold") < at.parts.reward_high
         ),
-        "all rewards are on one side of acceptance_threshold={acceptance_threshold:g}: every episode is imitated, or none",
+        "all rewards are on one side of acceptance_threshold={acceptance_threshold:g}: every episode trains, or none",
         "set acceptance_threshold between reward_low and reward_high",
     ),
     error(
         "dynamic_sampling_of_one",
         lambda at: at.parts.dynamic_sampling > 0 and at.group_size == 1,
-        "dynamic sampling replaces groups whose rewards agree, which those of a group of one always do",
+        "dynamic sampling replaces groups of equal rewards, which a group of one always is",
         "set group_size to 2 or more, or dynamic_sampling=0",
     ),
     error(
@@ -37,7 +37,7 @@ REWARD_RULES = (
     error(
         "overlong_without_length",
         lambda at: at.parts.overlong == "soft" and at.parts.overlong_length == 0,
-        "overlong=soft has no length to measure by",
+        "overlong=soft needs a length",
         "set overlong_length to the sampled tokens an episode may have",
     ),
     error(
@@ -58,25 +58,25 @@ REWARD_RULES = (
     error(
         "minibatch_without_group",
         lambda at: at.parts.minibatches > at.groups_per_batch,
-        "groups_per_batch={groups_per_batch} whole groups cannot be dealt into {minibatches} minibatches",
+        "groups_per_batch={groups_per_batch} whole groups cannot be divided into {minibatches} minibatches",
         "set minibatches to at most groups_per_batch",
     ),
     error(
         "turns_without_group",
         lambda at: at.parts.turn_credit == "turn_discount" and at.parts.advantage != "reinforce",
-        "turn_credit=turn_discount gives each turn its return and compares it with no group, as {advantage} would",
+        "turn_credit=turn_discount gives each turn its return and compares with no group, which {advantage} would do",
         "set advantage=reinforce (with whitening=tokens), or turn_credit=gigpo",
     ),
     warning(
         "groups_of_one",
         lambda at: at.group_size == 1 and at.parts.is_group_relative,
-        "groups of one have nobody to be compared with but a running mean of earlier rewards",
+        "groups of one are compared only with a running mean of earlier rewards",
         "set group_size to 4 or more, or advantage=reinforce with whitening=tokens",
     ),
     warning(
         "states_of_one_episode",
         lambda at: at.group_size == 1 and at.parts.turn_credit == "gigpo",
-        "turn_credit=gigpo compares turns within a group, and a group of one hardly sees a state twice",
+        "turn_credit=gigpo compares turns within a group, and a group of one rarely has a state twice",
         "set group_size to 4 or more",
     ),
     warning(
@@ -94,13 +94,13 @@ REWARD_RULES = (
             and at.parts.overlong != "soft"
             and at.parts.kl_in_reward == 0
         ),
-        "reward_scale={reward_scale:g} has no effect: advantages are divided by what it scales",
+        "reward_scale={reward_scale:g} has no effect: advantages are divided by a number that it scales too",
         "set reward_scale=1, or the learning rate instead",
     ),
     warning(
         "divided_twice",
         lambda at: at.parts.whitening == "tokens" and at.parts.advantage_entry.divides_by_deviation,
-        "whitening divides by a deviation what {advantage} has divided by one already",
+        "whitening divides by a deviation, and {advantage} has already divided by one",
         "set advantage=dr_grpo, or whitening=none",
     ),
     warning(
@@ -111,19 +111,19 @@ REWARD_RULES = (
                 at.parts.reward_low < 0 or at.parts.overlong == "soft" or at.parts.kl_in_reward > 0
             )
         ),
-        "max_rl divides by the group's mean, which turns its sign where rewards are negative",
+        "max_rl divides by the mean of the group, so negative rewards change the sign of advantages",
         "set reward_low=0, kl_in_reward=0 and overlong other than soft",
     ),
     warning(
         "dynamic_sampling_of_none",
         lambda at: at.parts.dynamic_sampling > 0 and at.num_replaceable == 0,
-        "dynamic_sampling={dynamic_sampling:g} of groups_per_batch={groups_per_batch} rounds to no group at all",
+        "dynamic_sampling={dynamic_sampling:g} of groups_per_batch={groups_per_batch} rounds to no group",
         "set dynamic_sampling to 1 or more, or to 0",
     ),
     warning(
         "dynamic_sampling_of_what_teaches",
         lambda at: at.parts.dynamic_sampling > 0 and not at.parts.is_group_relative,
-        "dynamic sampling lets go of groups of equal rewards, which teach advantage={advantage} all the same",
+        "dynamic sampling replaces groups of equal rewards, but advantage={advantage} learns from them",
         "set dynamic_sampling=0, or an advantage that compares within groups",
     ),
     warning(
@@ -135,7 +135,7 @@ REWARD_RULES = (
     warning(
         "imitation_whitened",
         lambda at: at.parts.whitening == "tokens" and at.imitates,
-        "whitening centers the 1 of what {advantage} imitates and the 0 of the rest, so that the rest is unlearned",
+        "{advantage} gives 1 or 0, and whitening makes 0 negative, so episodes that should not train are unlearned",
         "set whitening=none, or advantage=dr_grpo to learn from both",
     ),
     warning(
@@ -147,25 +147,25 @@ REWARD_RULES = (
                 at.parts.opsm_delta > 0 or (at.parts.dual_clip > 0 and at.parts.reads("dual_clip"))
             )
         ),
-        "opsm_delta and dual_clip act where A < 0, which {advantage} never makes it",
+        "opsm_delta and dual_clip act where A < 0, and {advantage} is never negative",
         "set opsm_delta=0 and dual_clip=0",
     ),
     warning(
         "states_without_weight",
         lambda at: at.parts.turn_credit == "gigpo" and at.value("gigpo_weight") == 0,
-        "gigpo_weight=0 leaves nothing of what turn_credit=gigpo compares",
+        "gigpo_weight=0 removes the comparison of turn_credit=gigpo",
         "set gigpo_weight=1, or turn_credit=episode",
     ),
     warning(
         "entropy_punished",
         lambda at: at.parts.entropy_bonus < 0,
-        "entropy_bonus={entropy_bonus:g} pays the policy for being certain",
+        "entropy_bonus={entropy_bonus:g} lowers the entropy of the policy",
         "set entropy_bonus above 0, or to 0 for none",
     ),
     warning(
         "reference_unread",
         lambda at: at.has_reference_dir and not at.parts.needs_reference,
-        "reference_dir is set, and no KL term holds on to it",
+        "reference_dir is set, and no KL term reads it",
         "set kl_in_loss or kl_in_reward above 0, or unset reference_dir",
     ),
     warning(

@@ -1,6 +1,6 @@
-"""A rule: what would waste a run, where it applies, and what to do instead.
+"""A rule: a problem that would waste a run, when it applies, and a remedy.
 
-A problem may name in braces what `Setup.values` has; a remedy names settings as `--set trainer.<name>=…` takes them.
+A problem may contain values of `Setup.values` in braces; a remedy names settings as `--set trainer.<name>=…` takes them.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A composition and what it will meet: what the rules judge."""
+"""A composition and the settings that matter beside it: the input of the rules."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -38,7 +38,7 @@ class Setup:
 
     @property
     def values(self) -> dict[str, object]:
-        """What a problem may name in braces."""
+        """Values that a problem may contain in braces."""
         return self.parts.model_dump() | {
             "unread": ", ".join(self.unread),
             "groups_per_batch": self.groups_per_batch,
@@ -65,7 +65,7 @@ class Setup:
 
     @property
     def ratio_is_one(self) -> bool:
-        """The only step of a batch from a measured policy never sees the ratio move."""
+        """Whether the ratio is always 1: one step per batch, from a policy measured just before."""
         is_measured = self.parts.proximal == "recompute"
         starts_there = self.parts.loss_entry.ratio_from != "behavior"
         return is_measured and starts_there and self.parts.steps_per_batch == 1
@@ -87,7 +87,7 @@ class Setup:
 
     @property
     def lowest_weight(self) -> float:
-        """Of an importance weight that is not rejected."""
+        """The lowest importance weight that is not rejected."""
         return self.parts.correction_low if self.parts.reads("correction_low") else 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""GiGPO (2505.10978): the group's episode advantage plus one among all visits to the same state."""
+"""GiGPO (2505.10978): the group's episode advantage plus an advantage among all visits to the same state."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def gigpo(
     """GiGPO (2505.10978): A = A_episode + omega * A_step per turn; a state visited once has A_step = 0.
 
     `[turns]`. A_step compares discounted returns among turns with the same (group, state), mean only unless `normalize`
-    divides by their deviation too. `episode_advantages` is already spread over turns.
+    divides by their deviation too. `episode_advantages` has one entry per turn too.
     """
     returns = turn_returns(turn_rewards, episodes, gamma=gamma)
     step = state_advantages(

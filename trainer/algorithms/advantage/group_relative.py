@@ -2,8 +2,8 @@
 
 Statistics are taken over EPISODES, never over rows: an episode that fans out into five sequences counts once in its group.
 A group whose rewards all agree has the advantage 0 exactly, decided on the range and not on the standard deviation, which is
-never quite zero in floating point. A group of one has nothing to compare with and gets 0 here; `RunningBaseline` serves it.
-An episode without a reward (NaN) stays outside the statistics and gets 0.
+never quite zero in floating point. A group of one has no other reward to compare with and gets 0 here; `RunningBaseline` gives it an advantage.
+An episode without a reward (NaN) is not in the statistics and gets 0.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Advantages of rejection sampling: what passed is imitated, what did not is left out.
+"""Advantages of rejection sampling: episodes that passed are imitated, the others do not train.
 
 With the loss -A * logp a step is a supervised one on the episodes that passed.
 """
@@ -19,7 +19,7 @@ def rejection_sampling(rewards: Tensor, *, threshold: float = 0.0) -> Tensor:
 
 
 def best_of_group(rewards: Tensor, groups: Tensor) -> Tensor:
-    """RAFT (2304.06767): A = 1 for the highest reward of a group that differs, else 0; equals share it."""
+    """RAFT (2304.06767): A = 1 for the highest reward of a group that differs, else 0; all of equal highest rewards get 1."""
     group = group_statistics(rewards, groups)
     index = torch.unique(groups, return_inverse=True)[1]
     values = torch.where(torch.isnan(rewards), -torch.inf, group.rewards)
@@ -43,7 +43,7 @@ REJECTION_SAMPLING = Advantage(
         Setting(
             "acceptance_threshold",
             0.0,
-            "rejection_sampling imitates what has a reward above it",
+            "rejection_sampling: episodes with a reward above it train",
             parameter="threshold",
         ),
     ),

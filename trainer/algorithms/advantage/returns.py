@@ -1,4 +1,4 @@
-"""Token rewards and what is to come: REINFORCE++ and discounted credit for turns."""
+"""Returns: discounted sums of later rewards, per token (REINFORCE++) and per turn."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from trainer.algorithms.rows import compact, expand, row_ids
 def terminal_rewards(
     rewards: Tensor, action_mask: Tensor, *, cu_seqlens: Tensor | None = None
 ) -> Tensor:
-    """Each row's reward `[rows]` on its LAST masked token, 0 elsewhere; a row may end in a tool's answer."""
+    """Each row's reward `[rows]` on its LAST masked token, 0 elsewhere; a row may end with the answer of a tool."""
     _, filled = compact(action_mask, action_mask, cu_seqlens)
     last = filled.sum(1, keepdim=True) - 1
     at_end = torch.arange(filled.shape[1], device=filled.device).unsqueeze(0) == last
@@ -29,7 +29,7 @@ def discounted_returns(
 ) -> Tensor:
     """G_t = sum over masked k >= t of gamma^(number of masked tokens between) * R_k; 0 where the mask is 0.
 
-    Tokens that were not sampled are stepped over: they neither discount nor reset the return.
+    Tokens that were not sampled are skipped: they neither discount nor reset the return.
     """
     dense, filled = compact(token_rewards, action_mask, cu_seqlens)
     returns = torch.zeros_like(dense)

@@ -1,7 +1,7 @@
-"""A baseline for groups of one, which have nobody to be compared with.
+"""A baseline for groups of one, which have no other member to compare with.
 
-Each such reward is compared with the recent ones: those of earlier batches, fading, and the other groups of one in this batch,
-never with itself. The very first reward of all has no comparison; it gets the advantage 0 and starts the baseline.
+Each such reward is compared with recent rewards: those of earlier batches, with fading weights, and the other groups of one in this batch,
+never with itself. The first reward ever has no comparison: it gets the advantage 0 and starts the baseline.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.algorithms.advantage.groups import RELATIVE_RANGE
 
 DECAY = 0.99
-"""Weight that a reward keeps per later reward: a memory of about a hundred."""
+"""Each later reward multiplies the weight of an earlier one by this: about the last hundred count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class RunningBaseline:
         return (self.differences(rewards.double()) / scale).to(rewards.dtype)
 
     def differences(self, rewards: Tensor) -> Tensor:
-        """A_i = r_i - b_i, for estimators that divide by no deviation; exactly 0 where they agree `[N]`."""
+        """A_i = r_i - b_i, for estimators that divide by no deviation; exactly 0 where they are equal `[N]`."""
         values = rewards.double()
         others = self.weight + len(values) - 1
         if others <= 0:
@@ -41,7 +41,7 @@ class RunningBaseline:
         return torch.where(is_signal, difference, 0.0).to(rewards.dtype)
 
     def after(self, rewards: Tensor, *, decay: float = DECAY) -> "RunningBaseline":
-        """The baseline once `rewards` have been seen."""
+        """The baseline updated with `rewards`."""
         values = rewards.double()
         kept = self.weight * decay ** len(values)
         weight = kept + len(values)

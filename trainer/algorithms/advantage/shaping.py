@@ -14,7 +14,7 @@ def soft_overlong(lengths: Tensor, *, max_length: int, cache_length: int) -> Ten
 
 
 def dynamic_sampling(rewards: Tensor, groups: Tensor) -> Tensor:
-    """DAPO (2503.14476): which episodes belong to a group whose rewards differ, judged before any shaping."""
+    """DAPO (2503.14476): which episodes belong to a group whose rewards differ, before any shaping."""
     return group_statistics(rewards, groups).has_signal
 
 

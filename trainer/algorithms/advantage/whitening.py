@@ -10,8 +10,8 @@ from trainer.algorithms.precision import widened
 def whiten(values: Tensor, action_mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
     """Whitened: (x - mean) / sqrt(var + epsilon) over the batch's sampled tokens, ddof 0; 0 where the mask is 0.
 
-    The caller passes the GLOBAL batch: whitening a microbatch or one rank's share gives another answer. Values that all agree
-    become 0 exactly, decided on their range: epsilon would make ten thousand times their rounding errors of them.
+    The caller passes the GLOBAL batch: whitening a microbatch or one rank's share gives another answer. Values that are all
+    equal become 0 exactly, decided by their range: the division would enlarge their rounding errors ten thousand times.
     """
     mask = action_mask.bool()
     chosen = values[mask].double()

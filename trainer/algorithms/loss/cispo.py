@@ -14,7 +14,7 @@ def cispo(
     advantages: Tensor,
     ratio_max: float = 5.0,
 ) -> Tensor:
-    """CISPO (2506.13585): -sg[min(rho, ratio_max)] * A * logp; the bound is absolute and there is none below."""
+    """CISPO (2506.13585): -sg[min(rho, ratio_max)] * A * logp; an absolute upper bound and no lower one."""
     weight = ratio(current_logprobs, proximal_logprobs).clamp(max=ratio_max).detach()
     return -weight * advantages * current_logprobs
 
@@ -22,5 +22,5 @@ def cispo(
 CISPO = PolicyLoss(
     name="cispo",
     formula=cispo,
-    settings=(Setting("ratio_max", 5.0, "CISPO's bound of the ratio", gt=0, idle_from=30.0),),
+    settings=(Setting("ratio_max", 5.0, "CISPO: upper bound of the ratio", gt=0, idle_from=30.0),),
 )

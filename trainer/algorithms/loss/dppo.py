@@ -43,7 +43,7 @@ DPPO_TV = PolicyLoss(
         Setting(
             "dppo_delta",
             0.2,
-            "DPPO's bound of a probability's change",
+            "DPPO: bound of the change of a probability",
             parameter="delta",
             gt=0,
             idle_from=1.0,
@@ -51,7 +51,7 @@ DPPO_TV = PolicyLoss(
         Setting(
             "dppo_penalty",
             0.0,
-            "DPPO's weight of (logp - behav)^2",
+            "DPPO: weight of (logp - behav_logp)^2",
             parameter="penalty",
             ge=0,
             adds_term=True,

@@ -49,7 +49,7 @@ def gspo_token(
     """GSPO-token (2507.18071), for an advantage per token: GSPO with s_t = sg[s] * exp(logp - sg[logp])."""
     rows = row_ids(current_logprobs, cu_seqlens)
     mean = segment_mean(log_ratio(current_logprobs, proximal_logprobs), rows, action_mask)
-    # Poison where nothing was sampled would come back in gradients, as 0 * NaN, unless it never enters.
+    # A NaN where nothing was sampled would reach the gradient as 0 * NaN, so it is replaced first.
     own = torch.where(action_mask.bool(), widened(current_logprobs), 0.0)
     s = mean[rows].exp().detach() * (own - own.detach()).exp()
     chosen = torch.where(action_mask.bool(), widened(advantages), 0.0)

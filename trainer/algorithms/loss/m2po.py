@@ -41,7 +41,7 @@ def m2po(
     advantages: Tensor,
     kept: Tensor,
 ) -> Tensor:
-    """M2PO (2510.01161): -A * rho_mu on tokens kept by `m2po_mask`; rho_mu is against behav_logp, so no other weight belongs here."""
+    """M2PO (2510.01161): -A * rho_mu on tokens kept by `m2po_mask`; rho_mu is against behav_logp, so it takes no other weight."""
     return torch.where(kept, -advantages * ratio(current_logprobs, behavior_logprobs), 0.0)
 
 
@@ -53,7 +53,7 @@ M2PO = PolicyLoss(
         Setting(
             "m2po_threshold",
             0.04,
-            "M2PO's bound of the mean squared log-ratio",
+            "M2PO: bound of the mean squared log-ratio",
             parameter="threshold",
             gt=0,
             idle_from=1.0,

@@ -1,7 +1,7 @@
 """The score function, PPO's clip and its relatives; a loss per token, minimized.
 
-Only the place differs from which the ratio is measured: `proximal_logprobs`, the policy at the start of this batch. How far that one
-is from the policy that sampled the token is another question, answered by an importance weight (`corrections.py`).
+The ratio starts from `proximal_logprobs`, the policy at the start of this batch. The difference between that policy and the one that
+sampled the token is corrected by an importance weight (`corrections.py`).
 """
 
 from math import inf

@@ -29,7 +29,7 @@ class PolicyLoss(Entry):
     )
     usual_clip: tuple[float, float] | None = None  # clip_low and clip_high unless they are set
     bounds: Callable[..., Bounds] | None = None  # where it stops a token, for the metrics
-    step_mask: Formula | None = None  # the tokens kept, judged over all tokens of a step at once
+    step_mask: Formula | None = None  # the tokens kept, decided over all tokens of a step at once
     is_per_row: bool = False  # one ratio for all tokens of a row
 
     @property

@@ -27,7 +27,7 @@ SAPO = PolicyLoss(
     name="sapo",
     formula=sapo,
     settings=(
-        Setting("temperature_positive", 1.0, "SAPO's, where A > 0", gt=0),
-        Setting("temperature_negative", 1.05, "SAPO's, where A <= 0", gt=0),
+        Setting("temperature_positive", 1.0, "SAPO: temperature where A > 0", gt=0),
+        Setting("temperature_negative", 1.05, "SAPO: temperature where A <= 0", gt=0),
     ),
 )
