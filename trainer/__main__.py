@@ -16,7 +16,7 @@ from rollout.logs import configure
 from rollout.settings import SettingsError
 from trainer.async_bridge import AsyncBridge, Stopped
 from trainer.backends import BACKENDS
-from trainer.job import Job
+from trainer.job import TrainingJob
 from trainer.learner.errors import LearnerError
 from trainer.settings import Settings
 from trainer.telemetry.step_trace import StepTrace
@@ -30,7 +30,7 @@ def main() -> int:
     configure()
     with AsyncBridge.open() as bridge, stopping_on_signals(bridge):
         try:
-            opened = Job.open(Settings.load(), bridge, create_learner=BACKENDS["megatron"])
+            opened = TrainingJob.open(Settings.load(), bridge, create_learner=BACKENDS["megatron"])
             with opened as job, tracing_on_signal(job.trace):
                 job.run()
         except Stopped as reason:

@@ -41,7 +41,7 @@ from trainer.telemetry.step_trace import StepTrace
 log = logging.getLogger("trainer")
 
 
-class Job:
+class TrainingJob:
     """Open it, then `run` it; closing releases the groups that are still claimed."""
 
     def __init__(

@@ -64,7 +64,7 @@ async def play_uniformly(
     last_version: int | None = None,
     reward: Callable[[int], float] = lambda index: index % 2,
 ) -> None:
-    """Whole groups as if a uniform policy had sampled them, every other episode rewarded unless told otherwise.
+    """Whole groups as if a uniform policy had sampled them, every other episode rewarded by default.
 
     The last member of each may have been sampled by another version.
     """

@@ -1,4 +1,4 @@
-"""Seven episodes with everything in them, and the claims that a trainer would make of them."""
+"""Seven episodes with all features that credit depends on, and the claims that a trainer gets for them."""
 
 from collections.abc import Sequence
 from math import log, sin
@@ -75,7 +75,7 @@ PLAYS = [
 
 
 def behavior(token: int) -> float:
-    """What sampled the tokens was a model about as uniform as ours, and is off by up to a factor e^0.6."""
+    """Logprobs of a behavior policy that is nearly uniform, within a factor of e^0.6."""
     return -log(VOCABULARY) + 0.6 * sin(token)
 
 

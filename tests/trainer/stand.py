@@ -43,7 +43,7 @@ MIN_EPISODES = 4
 
 
 class RoundsOfPlay(Feed):
-    """Before each batch the bandit plays one; the feed ends after so many."""
+    """The bandit plays one batch before each claim; the feed ends after `rounds` batches."""
 
     learner: Learner
     bandit: Bandit
@@ -182,7 +182,7 @@ class Stand:
         )
 
     def train(self, rounds: int) -> Progress:
-        """So many batches of play and training."""
+        """Play and train this many batches."""
         self.feed.rounds = rounds
         with self.feed.open(max_live_episodes=1000):
             self.progress = self.trainer().train(self.progress)

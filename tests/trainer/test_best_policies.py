@@ -36,7 +36,7 @@ KEPT = 2
 
 
 class OneNumber:
-    """What a publisher asks of a learner, for a policy of one number: which it is does not matter here."""
+    """The part of a learner that a publisher uses, for a policy of one number."""
 
     lora = None
 
@@ -48,7 +48,7 @@ class OneNumber:
 
 
 class PublishingMachine(RuleBasedStateMachine):
-    """A trainer that publishes, and evaluators whose scores arrive when they like, for policies new, old or gone."""
+    """A trainer that publishes, and evaluators whose scores arrive at any time, for new, old and deleted policies."""
 
     def __init__(
         self, redis_url: str, directory: Path, model_dir: Path, bridge: AsyncBridge, ledger: Ledger
@@ -159,7 +159,7 @@ async def forget(redis_url: str, project: str) -> None:
 def start(
     redis_url: str, tmp_path: Path, model_dir: Path
 ) -> Iterator[Callable[[], PublishingMachine]]:
-    """Makes machines, each of a project of its own in one ledger."""
+    """Makes machines, each with a project of its own in one ledger."""
     with AsyncBridge.open() as bridge:
         ledger = bridge.call(Ledger.open, f"sqlite:///{tmp_path / 'ledger.db'}")
         yield lambda: PublishingMachine(redis_url, tmp_path, model_dir, bridge, ledger)
@@ -169,12 +169,12 @@ def start(
 def test_the_best_that_was_on_disk_when_scored_stays(
     start: Callable[[], PublishingMachine],
 ) -> None:
-    """In any order of publishing, scoring, hearing of it and dying on any line."""
+    """The best stays in any order of publishing, scoring, reading scores and dying on any line."""
     run_state_machine_as_test(start, settings=settings(examples(0.1), stateful_step_count=25))
 
 
 def test_an_emptied_redis_costs_no_score(start: Callable[[], PublishingMachine]) -> None:
-    """What was evaluated is no orphan, although the store never heard of it."""
+    """An evaluated policy is not an orphan, even if the store does not know it."""
     machine = start()
     machine.adopt()
     machine.publish(times=4)
@@ -237,7 +237,7 @@ def test_training_can_go_back_to_the_best(place: Place) -> None:
 
 
 def test_the_best_does_not_rely_on_a_checkpoint_in_the_making(place: Place) -> None:
-    """One that cannot be written after all is tried again at once, where the next would be of other weights."""
+    """If its checkpoint fails, it is written again at once: the next one would be of other weights."""
     with Stand(place, evenness) as stand:
         progress = stand.train(rounds=1)
         trainer = stand.trainer()
@@ -249,7 +249,7 @@ def test_the_best_does_not_rely_on_a_checkpoint_in_the_making(place: Place) -> N
 
 
 def test_without_sql_the_last_best_stays(place: Place) -> None:
-    """Training goes on; what the ledger said before it went away still holds."""
+    """Without the ledger training continues with the last known ranking."""
     with Stand(place, evenness) as stand:
         stand.train(rounds=1)
         evaluate(stand, 1, 1.0)

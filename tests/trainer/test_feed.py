@@ -1,4 +1,4 @@
-"""What holds the feed up, what lets it go on, and what is given back; a real Redis, no learner."""
+"""When the feed waits, continues and releases groups; a real Redis, no learner."""
 
 import logging
 import tempfile
@@ -150,7 +150,7 @@ def test_a_pin_holds_training_until_it_is_released(
 def test_stopping_ends_the_feed(
     store: Store, bridge: AsyncBridge, worker: ThreadPoolExecutor
 ) -> None:
-    """A feed that waits ends as soon as the process is told to stop."""
+    """A feed that waits ends as soon as the process is asked to stop."""
     batch: Future[list[Claim] | None] = worker.submit(take, feed_of(store, bridge))
     bridge.stop()
     assert batch.result(timeout=SOON) is None
@@ -231,7 +231,7 @@ def test_stale_groups_are_passed_over(store: Store, bridge: AsyncBridge) -> None
 
 
 def play_solved(store: Store, bridge: AsyncBridge, groups: int) -> None:
-    """Groups in which everybody succeeds."""
+    """Groups in which all episodes succeed."""
     bridge.call(
         partial(play_uniformly, groups=groups, group_size=GROUP_SIZE, reward=lambda _: 1.0), store
     )
@@ -240,7 +240,7 @@ def play_solved(store: Store, bridge: AsyncBridge, groups: int) -> None:
 def test_dynamic_sampling_replaces_groups_of_equal_rewards(
     store: Store, bridge: AsyncBridge
 ) -> None:
-    """Groups that teach nothing are discarded as such, and the batch is made of the ones behind them."""
+    """Groups of equal rewards are discarded as no_signal, and the batch is made of later ones."""
     play_solved(store, bridge, groups=2)
     play(store, bridge)
     claims = take(feed_of(store, bridge, most_replaced=9)) or []
@@ -250,7 +250,7 @@ def test_dynamic_sampling_replaces_groups_of_equal_rewards(
 
 
 def test_a_solved_task_does_not_stall_training(store: Store, bridge: AsyncBridge) -> None:
-    """Beyond the cap groups of equal rewards make up the batch, and the next batch replaces as many again."""
+    """Beyond the cap groups of equal rewards stay in the batch; the next batch may replace as many again."""
     feed = feed_of(store, bridge, most_replaced=2)
     for batches in (1, 2):
         play_solved(store, bridge, groups=GROUPS + 2)
@@ -284,7 +284,7 @@ def test_what_is_stale_is_judged_by_the_rule(
 
 
 def test_a_buffer_is_judged_again_before_every_batch(store: Store, bridge: AsyncBridge) -> None:
-    """What was fresh when it was claimed and grew stale while other groups trained is discarded as stale."""
+    """A group that was fresh when claimed and became stale while others trained is discarded as stale."""
     play(store, bridge, groups=GROUPS + 2, version=0)
     feed = feed_of(store, bridge, staleness=StalenessRule(1), buffer_groups=GROUPS + 2)
     claims = take(feed)
@@ -303,7 +303,7 @@ def test_a_buffer_is_judged_again_before_every_batch(store: Store, bridge: Async
 def test_synchronous_training_admits_nothing_until_the_policy_is_served(
     store: Store, bridge: AsyncBridge
 ) -> None:
-    """From the claim of a batch to the next, opening a group is refused; what is open may go on."""
+    """Between the claim of a batch and the next one, new groups are refused and open groups continue."""
     play(store, bridge)
     feed = feed_of(store, bridge, staleness=StalenessRule(0))
     with feed.open(max_live_episodes=GROUPS * GROUP_SIZE):
@@ -339,7 +339,7 @@ def test_a_redis_that_restarts_is_waited_for(
 
 
 def test_stopping_gives_up_on_an_absent_redis(bridge: AsyncBridge) -> None:
-    """Without Redis a call waits, but not beyond the moment the process is told to stop."""
+    """Without Redis a call waits, at most until the process is asked to stop."""
     store = Store.connect("redis://127.0.0.1:1/0", call_seconds=0.2)
     threading.Timer(0.3, bridge.stop).start()
     with pytest.raises(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""What a step's numbers become outside: read back from the files themselves."""
+"""The numbers of a step in TensorBoard's and Weights & Biases's files, read back."""
 
 import json
 import struct
@@ -48,7 +48,7 @@ def test_a_trained_step_is_charted(redis_url: str, model_dir: Path, tmp_path: Pa
 
 
 def test_steps_that_a_crash_undid_are_charted_once(tmp_path: Path) -> None:
-    """A trainer that resumes after step 2 takes back what its earlier life wrote of step 3."""
+    """A trainer that resumes after step 2 hides what its predecessor wrote of step 3."""
     lives = ((0, {1: 0.1, 2: 0.2, 3: 0.3}), (2, {3: 0.5, 4: 0.4}))
     for after_step, losses in lives:
         writer = TensorBoardWriter(tmp_path, after_step=after_step)
@@ -60,7 +60,7 @@ def test_steps_that_a_crash_undid_are_charted_once(tmp_path: Path) -> None:
 
 
 def test_an_offline_run_holds_every_step(tmp_path: Path) -> None:
-    """Weights & Biases's file has the numbers under their steps; no account was asked for."""
+    """Weights & Biases's file has the numbers under their steps; no account is needed."""
     writer = WandbWriter(tmp_path / "wandb_dir", project="shop")
     writer.write(3, {"loss": 0.5})
     writer.write(4, {"loss": 0.25})
@@ -71,7 +71,7 @@ def test_an_offline_run_holds_every_step(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named() -> None:
-    """Where a writer's package is not installed the error says what to install."""
+    """If a writer's package is missing, the error names what to install."""
     with pytest.raises(ValueError, match=r"pip install 'turngate\[no_such_writer\]'"):
         ensure_installed("no_such_writer")
 
@@ -87,7 +87,7 @@ class FullDisk:
 def test_a_writer_without_space_does_not_stop_the_training(
     redis_url: str, model_dir: Path, tmp_path: Path
 ) -> None:
-    """It raises an alert per step, and the policies go on."""
+    """It raises an alert per step, and policies are still published."""
     with Stand(Place(redis_url, tmp_path, model_dir), lambda t: float(is_even(t))) as stand:
         stand.writers.append(FullDisk())
         assert stand.train(rounds=2).version == 2

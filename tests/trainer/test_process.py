@@ -90,10 +90,10 @@ async def play(store: Store, groups: int) -> None:
     await play_uniformly(store, groups=groups, group_size=GROUP_SIZE)
 
 
-def test_it_trains_tells_and_ends(
+def test_it_trains_reports_and_ends(
     environment: dict[str, str], store: Store, bridge: AsyncBridge
 ) -> None:
-    """Ready, two steps, the first traced on SIGUSR1, metrics; SIGTERM: checkpoint, claims given back, code 0; store and ledger say what happened."""
+    """Ready, two steps, the first traced on SIGUSR1, metrics; SIGTERM: checkpoint, claims released, code 0; store and ledger record it."""
     with running(environment) as process:
         wait_for(process, "ready")
         ready = json.loads(Path(environment["TURNGATE_TRAINER_READY_FILE"]).read_text())
@@ -182,7 +182,7 @@ def test_two_ranks_train_one_policy(
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    """The listener's port belongs to somebody else: the error names the setting and the remedy."""
+    """The port is in use: the error names the setting and the remedy."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(
             TURNGATE_REDIS_URL="redis://127.0.0.1",
@@ -226,7 +226,7 @@ def test_bounds_that_drop_every_token_are_refused(tmp_path: Path) -> None:
 def test_a_schedule_that_cannot_run_is_refused(
     tmp_path: Path, chosen: dict[str, object], named: str, reason: str
 ) -> None:
-    """Without an end, with one inside the warm-up, or with numbers that nothing reads: the error names the setting."""
+    """A schedule without an end, with one inside the warm-up, or with unused numbers: the error names the setting."""
     with pytest.raises(ValidationError) as refused:
         Settings(TURNGATE_REDIS_URL="redis://127.0.0.1", TURNGATE_MODEL_DIR=tmp_path, **chosen)
     (error,) = refused.value.errors()

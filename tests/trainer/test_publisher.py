@@ -1,4 +1,4 @@
-"""Publishing when things are in the way: a disk that takes nothing, numbers that are not finite, weights in shards."""
+"""Publishing under faults: a full disk, numbers that are not finite; and weights in shards."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ def block(place: Place) -> None:
 
 
 class Operator(logging.Handler):
-    """Does something once the alert is out."""
+    """Calls a function when the alert is logged."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         super().__init__(logging.ERROR)
@@ -52,7 +52,7 @@ class Operator(logging.Handler):
 
 @contextmanager
 def operator(act: Callable[[], None]) -> Iterator[None]:
-    """Somebody reads the trainer's alerts while the block runs."""
+    """Handle the trainer's alerts while the block runs."""
     reading = Operator(act)
     logging.getLogger("trainer").addHandler(reading)
     try:
@@ -80,7 +80,7 @@ def test_a_disk_that_takes_nothing_is_waited_for(place: Place) -> None:
 
 
 def test_stopping_while_the_disk_is_full_keeps_the_data(place: Place) -> None:
-    """Told to stop meanwhile, the trainer gives its claims back and what is served stays recorded."""
+    """Asked to stop during the wait, the trainer releases its claims, and the served policy stays recorded."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         block(place)
         with operator(stand.bridge.stop), pytest.raises(Stopped):
@@ -100,7 +100,7 @@ class NotANumber(Objective):
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing(place: Place) -> None:
-    """The step is skipped with an alert, the data kept for another try, given up after the third."""
+    """The step is skipped with an alert; its groups are tried twice more and then discarded."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         before = weights(stand.learner)
         broken = replace(stand.trainer(), objective=NotANumber())
@@ -117,7 +117,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing(place: Place) -> None:
 
 
 def test_a_refused_batch_leaves_the_baseline_alone(place: Place) -> None:
-    """Its rewards come back with it; remembered at each try they would count several times."""
+    """The rewards of a released batch must not count at each try."""
     with Stand(place, float) as stand:
         stand.bandit.group_size = 1
         broken = replace(stand.trainer(), objective=NotANumber())
@@ -130,7 +130,7 @@ def test_a_refused_batch_leaves_the_baseline_alone(place: Place) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_is_tried_again(place: Place) -> None:
-    """A disk that takes no checkpoint raises an alert; training and publishing go on, the next one is whole."""
+    """A full disk at a checkpoint raises an alert; training and publishing continue, the next one is complete."""
     with Stand(place, lambda t: float(is_even(t))) as stand:
         place.checkpoint_dir.write_text("")
         assert stand.train(rounds=5).version == 5
@@ -200,7 +200,7 @@ def test_a_policy_is_its_base_and_the_adapter_beside_it(place: Place) -> None:
 
 
 def test_an_adapter_names_the_weights_that_it_was_trained_on(place: Place) -> None:
-    """A trainer that died without a checkpoint goes on from the policy recorded last, and its checkpoint remembers that."""
+    """A trainer that died without a checkpoint resumes from the last recorded policy, and its checkpoint names that base."""
     place.lora = Lora(rank=2, alpha=8.0, target_modules=("q_proj", "down_proj"))
     with Stand(place, lambda t: float(is_even(t))) as stand:
         stand.train(rounds=1)

@@ -19,7 +19,7 @@ SPREADS = {"even": [1.0, 1.0], "close": [0.5, 0.4], "apart": [1.0, 0.0]}
     st.sampled_from(["oldest", "priority"]),
 )
 def test_every_group_is_taken_once(plan: list[tuple[int, int]], order: Order) -> None:
-    """Whatever comes and goes, what was held is taken exactly once, or is still held within the capacity."""
+    """In any order of hold and take, each group is taken exactly once or still held, within the capacity."""
     buffer, held, taken = ReplayBuffer(8, order=order), 0, []
     for arriving, leaving in plan:
         new = [claim(f"g{held + n}", [1.0, 0.0]) for n in range(min(arriving, buffer.room))]
@@ -33,14 +33,14 @@ def test_every_group_is_taken_once(plan: list[tuple[int, int]], order: Order) ->
 
 
 def test_the_oldest_come_first() -> None:
-    """Without priorities a batch is what has waited longest, at full weight."""
+    """Without priorities a batch has the groups that waited longest, at full weight."""
     buffer = filled("oldest", ["a", "b", "c"])
 
     assert [(c.group_id, c.weight) for c in buffer.take(2)] == [("a", 1.0), ("b", 1.0)]
 
 
 def test_priority_prefers_groups_whose_rewards_differ() -> None:
-    """A group that can teach is drawn more often than one that cannot, which is still drawn."""
+    """A group with a signal is drawn more often than one without, which is still drawn."""
     drawn = Counter(buffer_of(SPREADS, seed).take(1)[0].group_id for seed in range(400))
 
     assert drawn["apart"] > drawn["close"] > drawn["even"] > 0

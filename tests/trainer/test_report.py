@@ -1,4 +1,4 @@
-"""What the trainer says of a step: who took a token out of it, how old its tokens are."""
+"""The report of a step: which rule rejected a token, and how old its tokens are."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def last(values: torch.Tensor) -> torch.Tensor:
 def test_the_clipped_tokens_are_those_without_a_gradient(
     policy_loss: str, dual_clip: float
 ) -> None:
-    """Counted by side and sign of A, they are in all exactly the tokens whose loss no longer moves."""
+    """Counted by side and sign of A, they are exactly the tokens whose loss has no gradient."""
     parts = Composition(
         policy_loss=policy_loss, dual_clip=dual_clip, clip_low=0.01, clip_high=0.01, dppo_delta=0.05
     )
@@ -92,7 +92,7 @@ def test_the_clipped_tokens_are_those_without_a_gradient(
 
 @pytest.mark.parametrize("batches", [[], [[]], [[0, 0, 3], [1, 2, 9, 4, 5, 1]]])
 def test_a_batch_of_tokens_is_counted_as_one_by_one(batches: list[list[int]]) -> None:
-    """What Prometheus reads is what its own histogram would say that saw each token by itself."""
+    """The samples equal those of Prometheus's own histogram, observing one token at a time."""
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     counted = TokenHistogram("age", "of a token", registry=ours, bounds=(0, 1, 2, 4))
     single = Histogram("age", "of a token", registry=theirs, buckets=(0, 1, 2, 4))
@@ -106,7 +106,7 @@ def test_a_batch_of_tokens_is_counted_as_one_by_one(batches: list[list[int]]) ->
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, float], float]:
-    """By name and upper bound, written in whatever way."""
+    """By name and upper bound, as numbers."""
     assert generate_latest(registry)
     return {
         (sample.name, float(sample.labels.get("le", -1))): sample.value

@@ -25,7 +25,7 @@ def place(redis_url: str, model_dir: Path, tmp_path: Path) -> Place:
 
 
 def step_without_ack(stand: Stand) -> str:
-    """Play, claim, step and write, and go no further."""
+    """Play, claim, step and write, then stop."""
     stand.bandit.play(stand.learner, stand.feed.version)
     trainer, claims = stand.trainer(), stand.claim()
     trainer.step(trainer.measure(trainer.prepare(claims, stand.progress)))
@@ -33,7 +33,7 @@ def step_without_ack(stand: Stand) -> str:
 
 
 def test_a_policy_written_but_not_recorded_is_removed(place: Place) -> None:
-    """Dead between write and ack: the orphan goes at the next start and its version is not used again."""
+    """Dead between write and ack: the orphan is deleted at the next start and its version is not used again."""
     with Stand(place, evenness) as stand:
         stand.train(rounds=1)
         orphan = step_without_ack(stand)
@@ -44,8 +44,8 @@ def test_a_policy_written_but_not_recorded_is_removed(place: Place) -> None:
         assert stand.train(rounds=1).version == 3
 
 
-def test_a_policy_that_the_ledger_did_not_hear_of_is_told_at_the_next_start(place: Place) -> None:
-    """Dead between ack and ledger: the ledger knows the recorded policy once the trainer is back."""
+def test_a_policy_that_the_ledger_misses_is_recorded_at_the_next_start(place: Place) -> None:
+    """Dead between ack and ledger: the ledger has the recorded policy after the restart."""
     with Stand(place, evenness) as stand:
         stand.train(rounds=1)
     place.database_url = f"sqlite:///{place.directory}/ledger.db"
@@ -56,7 +56,7 @@ def test_a_policy_that_the_ledger_did_not_hear_of_is_told_at_the_next_start(plac
 
 
 def test_what_a_dead_trainer_held_is_trained_by_the_next(place: Place) -> None:
-    """Claims outlive their trainer only until the lease expires; then every episode is trained after all."""
+    """Claims of a dead trainer expire with their lease; then every episode is trained."""
     with Stand(place, evenness) as stand:
         step_without_ack(stand)
     place.later_seconds += 2 * LEASE_SECONDS
@@ -115,7 +115,7 @@ def test_an_older_checkpoint_queues_again_what_it_has_not_seen(place: Place) -> 
 
 
 def test_without_a_checkpoint_the_recorded_policy_is_taken_up(place: Place) -> None:
-    """Dead before the first checkpoint: the weights go on from the recorded policy, nothing is trained twice."""
+    """Dead before the first checkpoint: training resumes from the recorded policy, nothing is trained twice."""
     with Stand(place, evenness) as stand:
         stand.train(rounds=2)
         held = weights(stand.learner)
@@ -127,7 +127,7 @@ def test_without_a_checkpoint_the_recorded_policy_is_taken_up(place: Place) -> N
 
 
 def test_an_emptied_redis_does_not_reuse_versions(place: Place) -> None:
-    """With checkpoint and weights but a new Redis, versions go on above everything on disk."""
+    """With checkpoint and weights but an empty Redis, new versions are above all versions on disk."""
     with Stand(place, evenness) as stand:
         stand.train(rounds=6)
     forgetful = Place(place.redis_url, place.directory, place.model_dir)

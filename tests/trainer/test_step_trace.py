@@ -1,4 +1,4 @@
-"""A trace that was asked for, and none that was not."""
+"""A requested trace, and no trace without a request."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_the_step_that_was_asked_for_is_traced(
 def test_a_trace_that_cannot_be_written_costs_no_step(
     redis_url: str, model_dir: Path, tmp_path: Path
 ) -> None:
-    """Where no file can be made the step is trained and published all the same."""
+    """If no file can be made, the step is still trained and published."""
     (tmp_path / "traces").write_text("")
     with Stand(Place(redis_url, tmp_path, model_dir), lambda t: float(is_even(t))) as stand:
         stand.trace.request()

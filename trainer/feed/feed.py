@@ -31,7 +31,8 @@ from trainer.telemetry.report import Report
 
 log = logging.getLogger("trainer.feed")
 
-QUIET_SECONDS = 30.0  # after this time without a batch rank 0 sends the other ranks an empty one, so that they do not time out
+# After this time without a batch rank 0 sends an empty one to the other ranks, so that they do not time out.
+QUIET_SECONDS = 30.0
 MAX_REFUSALS = 3  # a gradient that is not finite three times will not become finite
 
 
@@ -62,7 +63,8 @@ class Feed:
         self._held: dict[str, Claim] = {}  # under lease: buffered or being trained
         self._refusals: Counter[str] = Counter()
         self._report = report
-        self._most_replaced = most_replaced  # groups of equal rewards per batch; a solved task must not stall training
+        # Groups of equal rewards per batch: a solved task must not stop training.
+        self._most_replaced = most_replaced
         self._num_replaced = 0
 
     @contextmanager

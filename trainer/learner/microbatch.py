@@ -32,23 +32,15 @@ class Microbatch:
     advantages: Tensor  # float32 [T]
     behavior_logprobs: Tensor  # float32 [T]
     proximal_logprobs: Tensor  # float32 [T]
-    weights: (
-        Tensor  # float32 [T], aggregation weights, whose denominators are those of the whole step
-    )
-    temperatures: Tensor | None = (
-        None  # float32 [T], the sampling temperature of each token; None is 1
-    )
+    weights: Tensor  # float32 [T], their denominators are those of the whole step
+    temperatures: Tensor | None = None  # float32 [T], of the sampling; None is 1
     flags: Tensor | None = None  # int32 [T], OutputFlags of each token; None is none
     staleness: Tensor | None = None  # int32 [T], training version minus the token's own; None is 0
     reference_logprobs: Tensor | None = None  # float32 [T], if the loss has a KL term
     values: Tensor | None = None  # float32 [T], a critic's, of the state before each token
     returns: Tensor | None = None  # float32 [T], the critic's targets
-    kept: Tensor | None = (
-        None  # bool [T], False: a rule over the whole step masks the token; None is all True
-    )
-    reads_after: bool = (
-        False  # outputs are read from the state after each action token, not before it
-    )
+    kept: Tensor | None = None  # bool [T], False where a rule over the whole step masks; None: all
+    reads_after: bool = False  # outputs come from the state after each action token, not before
     # int64 [S], the token that each sequence continues, -1 for a root; None: all are roots
     parents: Tensor | None = None
 

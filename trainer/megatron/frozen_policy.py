@@ -51,13 +51,13 @@ class MegatronFrozenPolicy:
 
 def refuse_another_architecture(architecture: Architecture, model_dir: Path) -> None:
     """A reference policy reads the tokens of the trained one and takes its place in memory."""
-    theirs = Architecture.read(model_dir)
-    if theirs == architecture:
+    reference = Architecture.read(model_dir)
+    if reference == architecture:
         return
     differences = ", ".join(
-        f"{field.name} {getattr(theirs, field.name)} instead of {getattr(architecture, field.name)}"
+        f"{field.name} {getattr(reference, field.name)} instead of {getattr(architecture, field.name)}"
         for field in fields(Architecture)
-        if getattr(theirs, field.name) != getattr(architecture, field.name)
+        if getattr(reference, field.name) != getattr(architecture, field.name)
     )
     raise ModelNotSupported(
         f"{model_dir} cannot be the reference policy: {differences}; name a model of the trained one's shape and vocabulary"

@@ -25,9 +25,7 @@ def write_adapter(
         save_file(dict(tensors), directory / WEIGHTS, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    (directory / WEIGHTS).chmod(
-        0o644
-    )  # safetensors makes it readable for its owner only; engines read it
+    (directory / WEIGHTS).chmod(0o644)  # safetensors lets only its owner read it
     (directory / CONFIG).write_text(json.dumps(_config(lora, base_dir), indent=2) + "\n")
 
 

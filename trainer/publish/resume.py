@@ -44,9 +44,8 @@ class Resumption:
         progress = self._checkpoints.restore(learner)
         if self._recorded is not None:
             publisher.remove_orphans(self._recorded)
-            publisher.record(
-                self._recorded
-            )  # a trainer that died after the ack has not written it to the ledger
+            # A trainer that died after the ack has not written it to the ledger.
+            publisher.record(self._recorded)
         if progress is None:
             policy = self._recorded or publisher.adopt_starter(self._model_dir)
             progress = Progress(version=policy.version)

@@ -45,9 +45,7 @@ def _write_shards(directory: Path, tensors: Iterator[tuple[str, Tensor]], shard_
     for number, shard in enumerate(_shards(tensors, shard_bytes), start=1):
         name = f"model-{number:05d}.safetensors"
         save_file(shard, directory / name, metadata={"format": "pt"})
-        (directory / name).chmod(
-            0o644
-        )  # safetensors makes it readable for its owner only; engines read it
+        (directory / name).chmod(0o644)  # safetensors lets only its owner read it
         index |= dict.fromkeys(shard, name)
         total += sum(tensor.nbytes for tensor in shard.values())
     if len(set(index.values())) == 1:

@@ -39,7 +39,7 @@ MICROBATCHES = (
 )
 
 
-def train(learner: MegatronLearner, *, steps: int) -> dict[str, object]:
+def train(learner: MegatronLearner, *, steps: int, critics: int = 0) -> dict[str, object]:
     """Logprobs, then steps and the weights they lead to, and steps of the critic and what it says after them, if there is one.
 
     Five microbatches give two ranks unequal shares.
@@ -53,7 +53,7 @@ def train(learner: MegatronLearner, *, steps: int) -> dict[str, object]:
     whole = TrainBatch(tuple(parts))
     logprobs = learner.logprobs(whole)
     metrics = [learner.step(whole, score_function) for _ in range(steps)]
-    critic = [learner.step_critic(whole, squared_error) for _ in range(steps * learner.has_critic)]
+    critic = [learner.step_critic(whole, squared_error) for _ in range(steps * critics)]
     return {
         "logprobs": torch.cat(logprobs),
         "values": torch.cat(learner.values(whole)) if critic else torch.empty(0),
@@ -73,9 +73,9 @@ def create(model_dir: Path, layout: Layout, rank: int = 0, critics: int = 0) -> 
 
 def run(model_dir: Path, layout: Layout, extras: tuple[int, int], target: Path) -> None:
     with create(model_dir, layout, *extras) as learner:
-        first = train(learner, steps=2)
+        first = train(learner, steps=2, critics=extras[1])
         learner.begin_save(target.with_suffix(".checkpoint"), {"cursor": 7}).result()
-        second = train(learner, steps=2)
+        second = train(learner, steps=2, critics=extras[1])
         if learner.is_primary:
             torch.save((first, second), target.with_suffix(".pt"))
 

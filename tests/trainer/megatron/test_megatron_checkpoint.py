@@ -1,4 +1,4 @@
-"""Checkpoints: resuming is not having stopped, and a damaged or foreign one is refused."""
+"""Checkpoints: resuming equals not having stopped, and a damaged or foreign one is refused."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(
 def test_a_resumed_run_goes_by_its_own_settings(
     qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path
 ) -> None:
-    """A learning rate and an epsilon that changed between two lives act at once; the checkpoint's do not."""
+    """A learning rate and an epsilon that changed between two runs apply at once; the checkpoint's do not."""
     batch = TrainBatch((one_pack,))
     first = create(qwen3.directory, learning_rate=1e-2, epsilon=1e-8)
     first.step(batch, score_function)
@@ -65,7 +65,7 @@ def test_a_resumed_run_goes_by_its_own_settings(
 def test_training_goes_on_while_a_checkpoint_is_written(
     qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path
 ) -> None:
-    """Two saves begun around a step hold the weights of their beginnings, whatever is trained before they are written."""
+    """Two saves begun around a step hold the weights of the moment they were begun."""
     batch = TrainBatch((one_pack,))
     learner = create(qwen3.directory)
     saves, weights = [], []
@@ -107,7 +107,7 @@ def test_a_fresh_process_resumes_and_dies_while_saving(
 def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
     qwen3: Reference, create: Create, tmp_path: Path
 ) -> None:
-    """What an earlier, killed save left behind is replaced, and only the whole checkpoint appears."""
+    """The files of an earlier, killed save are replaced, and only the complete checkpoint appears."""
     leftover = tmp_path / ".one.partial"
     leftover.mkdir()
     (leftover / "common.pt").write_bytes(b"half")
@@ -120,7 +120,7 @@ def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
 def test_a_full_disk_costs_the_checkpoint_and_nothing_else(
     qwen3: Reference, create: Create, one_pack: Microbatch, tmp_path: Path
 ) -> None:
-    """A save that runs out of space is an OSError, leaves no file, and the learner goes on."""
+    """A save that runs out of space is an OSError, leaves no file, and the learner continues."""
     learner = create(qwen3.directory)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))

@@ -45,7 +45,7 @@ def reference_values(
 def test_every_value_is_zero_at_first(
     qwen3: Reference, create: Create, one_pack: Microbatch, dtype: torch.dtype
 ) -> None:
-    """Whatever the model was trained for before, it expects nothing, in float32."""
+    """All its values are 0 at first, in float32."""
     learner = create(qwen3.directory, critic=CRITIC, dtype=dtype)
     (values,) = learner.values(TrainBatch((one_pack,)))
     assert values.dtype == torch.float32
@@ -105,7 +105,7 @@ def test_critic_and_policy_move_apart(
 
 
 def test_a_constant_reward_becomes_the_value(qwen3: Reference, create: Create) -> None:
-    """What every token is followed by is what the critic comes to expect everywhere."""
+    """Trained on one return for every token, the critic predicts it everywhere."""
 
     def off_by(
         values: torch.Tensor, part: Microbatch

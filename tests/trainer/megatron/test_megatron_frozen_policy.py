@@ -1,4 +1,4 @@
-"""A frozen policy beside the trained one: measured by the same model, which is bit for bit itself again afterwards."""
+"""A frozen policy beside the trained one: both use one model, whose weights are bit-equal afterwards."""
 
 import json
 import shutil

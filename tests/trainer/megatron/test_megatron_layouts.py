@@ -118,7 +118,9 @@ def alone(models: dict[str, Reference], chosen: set[str]) -> Alone:
     outcomes = {}
     for name, rank, critic in {(JOBS[job][0], *JOBS[job][-2:]) for job in chosen}:
         with create(models[name].directory, Layout(), rank, critic) as learner:
-            outcomes[name, rank, critic] = [train(learner, steps=2) for _ in range(2)]
+            outcomes[name, rank, critic] = [
+                train(learner, steps=2, critics=critic) for _ in range(2)
+            ]
     return outcomes
 
 
@@ -156,7 +158,11 @@ def test_a_checkpoint_continues_under_another_layout(
     with create(models[model].directory, Layout(), rank, critic) as learner:
         assert learner.load(results / f"{job}.checkpoint") == {"cursor": 7}
         assert learner.steps == 2
-        assert_same(train(learner, steps=2), alone[model, rank, critic][1], rtol=logprob_rtol(job))
+        assert_same(
+            train(learner, steps=2, critics=critic),
+            alone[model, rank, critic][1],
+            rtol=logprob_rtol(job),
+        )
 
 
 @pytest.mark.parametrize("processes", JOBS_OF)

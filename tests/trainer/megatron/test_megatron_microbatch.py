@@ -38,7 +38,7 @@ def test_a_microbatch_that_does_not_add_up_is_a_mistake(
 
 
 def test_a_branch_stands_where_its_path_has_led(part: Microbatch) -> None:
-    """[5 6 7 8] continues [1 2 3] behind 2, and 4 behind 1: tokens before them are on their paths, not in the pack."""
+    """[5 6 7 8] continues [1 2 3] after 2, and 4 after 1: tokens before them are on their paths, not in the pack."""
     tree = part.replace(parents=torch.tensor([-1, 0, 1]))
     assert tree.paths == [[(0, 3)], [(0, 1), (1, 1)], [(0, 2), (2, 4)]]
     assert tree.predecessors.tolist() == [-1, 0, 1, 0, 1, 4, 5, 6]
@@ -47,7 +47,7 @@ def test_a_branch_stands_where_its_path_has_led(part: Microbatch) -> None:
 
 @given(st.integers(1, 20), st.integers(1, 9))
 def test_ranks_share_a_batch_evenly(count: int, ranks: int) -> None:
-    """Each has as many microbatches, together they train every one once, and what fills up trains nothing."""
+    """All ranks have the same number of microbatches, each trains once, and the padding trains nothing."""
     packs = [random_sequences((2 + index,), vocabulary=9) for index in range(count)]
     whole = batch(*packs)
     shares = [whole.share(rank, ranks) for rank in range(ranks)]

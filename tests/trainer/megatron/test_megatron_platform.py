@@ -1,4 +1,4 @@
-"""The CPU replacements: all of them meet what they replace, and none is installed blindly."""
+"""The CPU replacements: each replaces an existing name."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the backward pass makes again instead of keeping it: the same numbers from less memory."""
+"""Recomputation in the backward pass: the same numbers with less memory."""
 
 from collections.abc import Callable
 

@@ -46,7 +46,7 @@ def copy_of(reference: Reference, target: Path) -> Path:
 def test_a_model_we_would_get_wrong_is_refused(
     qwen3: Reference, create: Create, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    """The error names the architecture or the option that has no map."""
+    """The error names the architecture or option that is not implemented."""
     directory = copy_of(qwen3, tmp_path)
     config = json.loads((directory / "config.json").read_text()) | change
     (directory / "config.json").write_text(json.dumps(config))
@@ -111,7 +111,7 @@ def test_weights_that_do_not_fit_the_config_are_refused(
 def test_a_damaged_or_absent_weight_file_is_refused(
     qwen3: Reference, create: Create, tmp_path: Path
 ) -> None:
-    """A cut file and a missing file are told apart."""
+    """A truncated file and a missing file have different errors."""
     weights = copy_of(qwen3, tmp_path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(WeightsMismatch, match="is damaged"):

@@ -27,7 +27,7 @@ from trainer.megatron.checkpoint.manifest import (
     manifest,
     read_manifest,
 )
-from trainer.megatron.checkpoint.snapshot import Snapshot
+from trainer.megatron.checkpoint.snapshot import RankSnapshot
 from trainer.megatron.model.network import Network
 from trainer.megatron.networks import Networks
 
@@ -40,11 +40,11 @@ class Draft:
 
     path: Path
     manifest: dict[str, Any]
-    snapshot: Snapshot
+    snapshot: RankSnapshot
 
     @classmethod
     def of(cls, path: Path, networks: Networks, state: Mapping[str, object]) -> Self:
-        snapshot = Snapshot.take(_sharded_state(networks, loading=False))
+        snapshot = RankSnapshot.take(_sharded_state(networks, loading=False))
         return cls(path, manifest(networks, state), snapshot)
 
     def write(self, group: ProcessGroup) -> None:

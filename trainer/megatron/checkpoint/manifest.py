@@ -83,12 +83,12 @@ def _compare_extras(
 ) -> None:
     """Adapters and critic must be continued: a difference is an error, because the missing part would start anew."""
     if saved != own:
-        theirs, ours = (
+        its_parts, own_parts = (
             f"{_named(adapters)} and {'a critic' if has_critic else 'no critic'}"
             for adapters, has_critic in (saved, own)
         )
         raise CheckpointError(
-            f"{path} is a checkpoint with {theirs}, and this learner has {ours}; use the settings of the checkpoint, or another TURNGATE_TRAINER_CHECKPOINT_DIR"
+            f"{path} is a checkpoint with {its_parts}, and this learner has {own_parts}; use the settings of the checkpoint, or another TURNGATE_TRAINER_CHECKPOINT_DIR"
         )
 
 

@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class RankSnapshot:
     """Takes as much CPU memory as the checkpoint takes on the disk."""
 
     shards: dict[str, Any]  # what this rank writes, in torch's distributed form

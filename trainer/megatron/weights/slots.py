@@ -35,9 +35,7 @@ class Slot:
 
     split: Split
     names: tuple[str, ...]
-    expert: int | None = (
-        None  # which of this rank's experts; EXPERT in the names is its number in the layer
-    )
+    expert: int | None = None  # of this rank's; EXPERT in the names is its number in the layer
 
     def on(self, rank: int, architecture: Architecture) -> "Slot":
         """The same slot on another expert-parallel rank; itself if it is not of an expert."""
