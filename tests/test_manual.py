@@ -15,6 +15,7 @@ from deploy.settings import Settings as CommandSettings
 from docs.generate import chat_fields, http
 from gateway.api import administration, episodes, health, models, policies, rewards
 from gateway.settings import Settings as GatewaySettings
+from rollout.episode.episode_status import DiscardReason
 from rollout.settings import SharedSettings
 from tests.family_table import ROWS
 from trainer.composition.presets import PRESETS
@@ -22,6 +23,8 @@ from trainer.settings import Settings as TrainerSettings
 
 ROOT = Path(__file__).parent.parent
 CONTROL = (administration, episodes, health, models, policies, rewards)
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/**/*.md")]
+GENERATED = {"http.md", "settings.md", "metrics.md", "cli.md", "algorithms.md", "model-families.md"}
 COMMANDS = ("up", "down", "status", "demo", "gateway", "engine", "trainer explain", "keys create")
 # Attributes of elements that a browser fetches when it shows a page.
 FETCHED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -137,3 +140,42 @@ def test_showing_a_page_fetches_nothing_from_elsewhere(site: Path) -> None:
 
     assert len(pages) > 30
     assert [address for address in fetched if address.startswith(("http:", "https:", "//"))] == []
+
+
+def test_every_path_in_the_documents_exists() -> None:
+    """Files and folders that the manual and the other documents name are there."""
+    named = re.compile(r"`((?:gateway|rollout|trainer|deploy|clients|tests|docs)/[\w./-]+)`")
+    missing = [
+        f"{document.relative_to(ROOT)}: {path}"
+        for document in DOCUMENTS
+        for path in named.findall(document.read_text())
+        if not (ROOT / path).exists()
+    ]
+
+    assert missing == []
+
+
+def test_no_file_cites_a_document_that_is_not_here() -> None:
+    """A `.md` that code, configuration or a document names is in the repository, or generated into the manual."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, check=True)
+    cited = re.compile(r"(?<![:/\w.-])[\w./-]+\.md\b")
+    missing = [
+        f"{file}: {document}"
+        for file in map(Path, listed.stdout.decode().split())
+        if file.suffix in {".py", ".lua", ".md", ".toml", ".yml", ".sh"} or file.name == "Makefile"
+        for document in cited.findall((ROOT / file).read_text())
+        if not is_here(document, file)
+    ]
+
+    assert missing == []
+
+
+def is_here(document: str, file: Path) -> bool:
+    bases = (ROOT, ROOT / file.parent, ROOT / "docs", ROOT / "docs/reference")
+    return Path(document).name in GENERATED or any((base / document).exists() for base in bases)
+
+
+@pytest.mark.parametrize("reason", DiscardReason)
+def test_every_way_an_episode_may_end_is_told(reason: DiscardReason) -> None:
+    """The life of an episode names each reason to discard it."""
+    assert reason.value in (ROOT / "docs/concepts/life-of-an-episode.md").read_text()

@@ -1,4 +1,4 @@
-"""What must hold whatever the numbers: packed is padded, slopes are gradients, on-policy all losses agree (`algorithms.md` §13)."""
+"""What must hold whatever the numbers: packed is padded, slopes are gradients, on-policy all losses agree."""
 
 from collections.abc import Callable
 from typing import Any

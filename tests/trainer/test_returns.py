@@ -1,4 +1,4 @@
-"""Credit over time against its definition: GAE, returns to go, whitening, the critic's loss (`algorithms.md` §2, §3)."""
+"""Credit over time against its definition: GAE, returns to go, whitening, the critic's loss."""
 
 import pytest
 import torch
