@@ -150,7 +150,7 @@ def answer(response: tuple[str, Json]) -> str:
 def records() -> Iterator[str]:
     """Every record that a call takes or gives, field by field."""
     for name, schema in sorted(openapi()["components"]["schemas"].items()):
-        yield f"### {shown(name)} {{ #record-{shown(name).lower()} }}\n"
+        yield f"### {shown(name)} {{ #{record(name)} }}\n"
         yield f"{description}\n" if (description := schema.get("description", "")) else ""
         if "enum" in schema:
             yield "One of " + ", ".join(map(code, schema["enum"])) + ".\n"
@@ -175,7 +175,13 @@ def records() -> Iterator[str]:
 
 
 def shown(name: str) -> str:
-    return name.lstrip("_")
+    """Without what marks a private record; `ListObject_KeyObject_` is a list of those."""
+    return name.strip("_").replace("_", " of ")
+
+
+def record(name: str) -> str:
+    """The anchor of a record."""
+    return f"record-{name.strip('_').lower()}"
 
 
 def comments(name: str) -> Mapping[str, str]:
@@ -191,8 +197,8 @@ def comments(name: str) -> Mapping[str, str]:
 def kind(schema: Json) -> str:
     """A type in words."""
     if "$ref" in schema:
-        name = shown(schema["$ref"].rsplit("/", 1)[1])
-        return f"[{name}](#record-{name.lower()})"
+        name = schema["$ref"].rsplit("/", 1)[1]
+        return f"[{shown(name)}](#{record(name)})"
     if "anyOf" in schema:
         return " or ".join(kind(each) for each in schema["anyOf"])
     if "enum" in schema or "const" in schema:
