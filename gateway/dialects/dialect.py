@@ -1,11 +1,11 @@
-"""The door for wire formats: what a dialect offers. After it nothing knows which dialect a call was made in."""
+"""The door for wire formats: what a dialect offers. Code that comes after it does not know the dialect of a call."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.errors import ApiError
 from gateway.request.request import Reply, Request
-from gateway.turn.event_stream import EventStream, Sink
+from gateway.turn.event_stream import EventStream, KeepAlive, Sink
 
 
 class ReplyStream(Sink, Protocol):
@@ -13,11 +13,9 @@ class ReplyStream(Sink, Protocol):
 
     async def finish(self, reply: Reply) -> None:
         """The turn is committed: send how it ended, and end the stream."""
-        ...
 
     async def fail(self, error: ApiError) -> None:
         """The turn failed after `start`: send the error, and end the stream."""
-        ...
 
 
 class Dialect(Protocol):
@@ -25,26 +23,24 @@ class Dialect(Protocol):
 
     @property
     def paths(self) -> Sequence[str]:
-        """What it answers under POST; every other call to them, or below them, gets its errors."""
-        ...
+        """The routes that it answers under POST. Errors on them, and on paths below them, have its body."""
 
     @property
     def id_prefix(self) -> str:
         """A reply's id is this and the turn's id, so that a reward can name the turn by it."""
-        ...
+
+    @property
+    def keep_alive(self) -> KeepAlive | None:
+        """Sent while a started stream is silent; None for nothing."""
 
     def parse(self, body: bytes, *, path: str) -> Request:
         """Read and check a body that was sent to one of `paths`. Raises BadRequest."""
-        ...
 
     def render(self, reply: Reply) -> bytes:
         """Give the JSON body of an unstreamed reply."""
-        ...
 
     def stream(self, request: Request, events: EventStream) -> ReplyStream:
         """Prepare a streamed reply; nothing is sent before its `start`."""
-        ...
 
     def error_body(self, error: ApiError) -> bytes:
         """Give the JSON body of an error; status and headers are the error's own."""
-        ...

@@ -5,7 +5,7 @@ its cost is paid on every turn of every agent.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from starlette.types import Receive, Scope, Send
 
@@ -44,8 +44,8 @@ class ModelEndpoint:
         with self._services.limits.hold(caller), suppress(ClientGone):
             body = await read_body(receive)
             request = self._dialect.parse(body, path=self._path)
-            retry = Retry.of(headers, body)
-            call = self._call(request, caller, headers, retry, scope.get(PATH_EPISODE))
+            episode = scope.get(PATH_EPISODE)
+            call = self._call(request, caller, headers=headers, body=body, path_episode=episode)
             await while_connected(receive, self._answer(call, send))
 
     def _asked_model(self, name: str) -> AskedModel:
@@ -58,11 +58,13 @@ class ModelEndpoint:
         self,
         request: Request,
         caller: Caller,
+        *,
         headers: Mapping[bytes, bytes],
-        retry: Retry,
+        body: bytes,
         path_episode: str | None,
     ) -> Call:
         model = self._asked_model(request.model)
+        retry = Retry.of(headers, body)
         where = address(
             headers,
             key_episode=caller.episode_id,
@@ -90,8 +92,10 @@ class ModelEndpoint:
 
     async def _answer_streamed(self, call: Call, events: EventStream) -> None:
         stream = self._dialect.stream(call.request, events)
+        keep_alive = self._dialect.keep_alive
         try:
-            reply = await self._services.turns.take(call, stream)
+            async with events.kept_alive(keep_alive) if keep_alive else nullcontext():
+                reply = await self._services.turns.take(call, stream)
         except (ApiError, StoreError, EngineError) as error:
             if not events.has_started:
                 raise

@@ -1,6 +1,10 @@
-"""A reply on its way to the client, in any dialect: a whole body, or events of which none is held back."""
+"""Sends a reply to the client, in any dialect: as a whole body, or as events, each sent at once."""
 
-from typing import Protocol
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple, Protocol
 
 from starlette.types import Send
 
@@ -17,12 +21,37 @@ class Sink(Protocol):
     async def piece(self, piece: Piece) -> None: ...
 
 
+class KeepAlive(NamedTuple):
+    """What a dialect sends while the model is silent, so that no proxy closes the connection."""
+
+    data: bytes
+    after_seconds: float
+
+
 class EventStream:
     """A streamed body over one ASGI connection. Its headers are sent with the first event."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._sent_at = 0.0
         self.has_started = False
+
+    @asynccontextmanager
+    async def kept_alive(self, keep_alive: KeepAlive) -> AsyncIterator[None]:
+        """While the block runs, fill each silence of a started stream."""
+
+        async def watch() -> None:
+            while True:
+                await asyncio.sleep(keep_alive.after_seconds)
+                silent_seconds = time.monotonic() - self._sent_at
+                if self.has_started and silent_seconds >= keep_alive.after_seconds:
+                    await self.send(keep_alive.data)
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
 
     async def start(
         self, head: ReplyHead, data: bytes, *, media_type: str = SERVER_SENT_EVENTS
@@ -38,6 +67,7 @@ class EventStream:
         await self.send(data)
 
     async def send(self, data: bytes) -> None:
+        self._sent_at = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:

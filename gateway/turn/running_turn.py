@@ -3,9 +3,11 @@
 import secrets
 import time
 from asyncio import Lock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from gateway.attach.attachment import Attachment
 from gateway.request.episode_address import EpisodeAddress
@@ -16,7 +18,7 @@ from gateway.turn.output_builder import OutputBuilder, Piece
 from gateway.turn.sampler import Job
 from gateway.turn.sampling_parameters import sampling_record
 from rollout.engine.generation import Chunk
-from rollout.episode.turn import OutputFlags, Turn
+from rollout.episode.turn import OutputFlags, Turn, VersionInterval
 from rollout.served_model import AskedModel
 from rollout.store.store import Store
 
@@ -80,7 +82,7 @@ class RunningTurn:
             return
         async with self._lock:
             if not self._has_token:
-                await self._sink.start(self._head(chunk))
+                await self._sink.start(self._head(chunk.versions))
             self._note_first_token()
             await self._sink.piece(piece)
 
@@ -89,32 +91,27 @@ class RunningTurn:
             self._has_token = True
             self._on_first_token(time.perf_counter() - self._started)
 
-    def _head(self, chunk: Chunk) -> ReplyHead:
+    def _head(self, versions: Sequence[VersionInterval]) -> ReplyHead:
         return ReplyHead(
             turn_id=self.job.turn_id,
             episode_id=self.episode_id,
             created=self.created_ms // 1000,
             model=self.call.request.model,
-            policy_version=chunk.versions[-1].version if chunk.versions else 0,
+            policy_version=max((interval.version for interval in versions), default=0),
             prompt_token_ids=self._prompt_token_ids,
         )
 
     def reply(self) -> Reply:
         """What the caller gets, and a repeated call gets again."""
-        versions = [interval.version for b in self.builders for interval in b.versions]
+        head = self._head([interval for b in self.builders for interval in b.versions])
         return Reply(
-            turn_id=self.job.turn_id,
-            episode_id=self.episode_id,
-            created=self.created_ms // 1000,
-            model=self.call.request.model,
-            policy_version=max(versions, default=0),
+            **msgspec.structs.asdict(head),
             choices=tuple(builder.choice() for builder in self.builders),
             usage=Usage(
                 prompt_tokens=self.attachment.prompt.num_tokens,
                 output_tokens=sum(len(builder.ids) for builder in self.builders),
                 cached_tokens=self._num_cached,
             ),
-            prompt_token_ids=self._prompt_token_ids,
         )
 
     def record(self) -> Turn:

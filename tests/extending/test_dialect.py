@@ -1,5 +1,6 @@
 """A dialect from outside: one file, handed to the gateway beside the built-in ones."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from rollout.tokenizer.tokenizer import Tokenizer
 from tests.extending.toy_dialect import ASK, FOLLOW, ToyDialect
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateways import Gateway, StartGateway
-from tests.scripted_engine import Garbage, ScriptedEngine, Tokens, running_engine
+from tests.scripted_engine import Garbage, ScriptedEngine, Tokens, Wait, running_engine
 
 CHAT = "/v1/chat/completions"
 WORDS = "Hello there."
@@ -46,7 +47,8 @@ async def test_a_whole_reply(served: Gateway) -> None:
 async def test_a_streamed_reply(served: Gateway) -> None:
     """The stream has the toy's framing and content type, says the same, and ends after the commit."""
     answer = await served.admin.post(f"/e/ep_1{FOLLOW}", content="Hi")
-    first, *middle, last = map(msgspec.json.decode, answer.text.splitlines())
+    lines = [msgspec.json.decode(each) for each in answer.text.splitlines()]
+    first, *middle, last = [each for each in lines if each]
     (turn,) = await served.store.turns("ep_1")
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert first == {"reply": f"toy:{turn.id}"}
@@ -62,7 +64,7 @@ async def test_a_repeated_stream_is_the_recorded_one(
     first = await served.admin.post(FOLLOW, content="Hi", headers=headers)
     again = await served.admin.post(FOLLOW, content="Hi", headers=headers)
     texts = [
-        "".join(msgspec.json.decode(line).get("more", "") for line in answer.text.splitlines())
+        "".join(msgspec.json.decode(each).get("more", "") for each in answer.text.splitlines())
         for answer in (first, again)
     ]
     assert texts == [WORDS, WORDS]
@@ -108,6 +110,21 @@ async def test_a_failure_in_mid_stream_is_the_dialects(
     answer = await served.admin.post(FOLLOW, content="Hi")
     assert answer.status_code == 200
     assert msgspec.json.decode(answer.text.splitlines()[-1])["why"] == "engine_unavailable"
+
+
+async def test_a_silence_is_filled_as_the_dialect_says(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """While a started stream is silent the toy's keep-alives are sent, and the reply goes on after them."""
+    rest = asyncio.Event()
+    scripted.script(Tokens(tokenizer.encode("begun")), Wait(rest), end_of_turn(tokenizer))
+    lines = []
+    async with served.admin.stream("POST", FOLLOW, content="Hi") as answer:
+        async for line in answer.aiter_lines():
+            lines.append(line)
+            if lines.count("{}") == 2:
+                rest.set()
+    assert msgspec.json.decode(lines[-1]) == {"end": "stop"}
 
 
 async def test_the_dialect_leaves_no_trace_in_the_record(served: Gateway) -> None:

@@ -7,7 +7,7 @@ from gateway.parsing.deltas import ContentDelta
 from gateway.request.conversation_hash import print_of
 from gateway.request.model_name import ALIAS
 from gateway.request.request import ChatMessage, Reply, ReplyHead, Request
-from gateway.turn.event_stream import EventStream
+from gateway.turn.event_stream import EventStream, KeepAlive
 from gateway.turn.output_builder import Piece
 from rollout.engine.generation import SamplingParameters
 
@@ -17,6 +17,7 @@ ASK, FOLLOW = "/toy/ask", "/toy/ask/follow"  # the second is streamed
 class ToyDialect:
     paths = (ASK, FOLLOW)
     id_prefix = "toy:"
+    keep_alive = KeepAlive(b"{}\n", after_seconds=0.05)
 
     def parse(self, body: bytes, *, path: str) -> Request:
         if not body:

@@ -13,6 +13,7 @@ from gateway.turn.event_stream import EventStream
 class ChatDialect:
     paths = ("/v1/chat/completions",)
     id_prefix = ID_PREFIX
+    keep_alive = None
 
     def __init__(self) -> None:
         self._reader = MessageReader(read_chat_message)
