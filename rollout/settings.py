@@ -58,7 +58,7 @@ class SharedSettings(BaseSettings):
     engine_admin_key: SecretStr | None = Field(
         default=None,
         validation_alias="TURNGATE_ENGINE_ADMIN_KEY",
-        description="their admin key, if they have one",
+        description="the admin key of the engines, if they have one",
     )
     best_min_episodes: int = Field(
         default=30,
@@ -69,7 +69,7 @@ class SharedSettings(BaseSettings):
     flagged_tokens: FlaggedTokens = Field(
         default="correct",
         validation_alias="TURNGATE_FLAGGED_TOKENS",
-        description="tokens sampled under a grammar, penalties, top-p, top-k, min-p or greedily: train them as any, "
+        description="tokens sampled under a grammar, penalties, top-p, top-k, min-p or greedily: train them as others, "
         "correct them by their importance weight, mask them, or refuse calls that ask for such sampling",
     )
 

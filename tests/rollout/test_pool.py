@@ -123,6 +123,19 @@ async def test_a_much_busier_engine_loses_its_affinity(pool: Pool) -> None:
     assert await _choice(pool, "key") == first.url
 
 
+async def test_a_pinned_call_goes_to_an_engine_that_serves_its_version(
+    scripted: list[ScriptedEngine], pool: Pool
+) -> None:
+    """While engines differ, its version decides before its prefix; if none serves it, any engine answers."""
+    scripted[0].version = 5
+    await pool.probe()
+    for key in map(str, range(20)):
+        async with pool.lease(AskedModel("default", 5), key, 0) as engine:
+            assert engine.url == scripted[0].url
+    async with pool.lease(AskedModel("default", 4), "key", 0) as engine:
+        assert engine.url in _up(pool)
+
+
 async def test_an_engine_to_avoid_is_taken_only_if_there_is_no_other(
     scripted: list[ScriptedEngine], pool: Pool
 ) -> None:

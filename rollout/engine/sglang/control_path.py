@@ -4,7 +4,7 @@ These calls are rare, so they use httpx. SGLang's `weight_version` is a string t
 `reply.py` it becomes the policy version.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import msgspec
@@ -13,8 +13,6 @@ from rollout.engine.engine import CONTROL_SECONDS, EngineOptions
 from rollout.engine.errors import EngineGarbled, EngineRejected, EngineTimeout, EngineUnreachable
 from rollout.engine.sglang.reply import policy_version
 from rollout.served_model import ServedModel
-
-T = TypeVar("T")
 
 
 class ControlPath:
@@ -33,8 +31,11 @@ class ControlPath:
 
     async def served_model(self, *, timeout: float = CONTROL_SECONDS) -> ServedModel:
         content = await self._ask("GET", "/model_info", timeout=timeout)
-        version = policy_version(self._decoded(content, _ModelInfo).weight_version)
-        return ServedModel(self._project, version)
+        try:
+            info = msgspec.json.decode(content, type=_ModelInfo)
+        except msgspec.DecodeError as error:
+            raise EngineGarbled(self.url, f"{error} in {content[:200]!r}") from error
+        return ServedModel(self._project, policy_version(info.weight_version))
 
     async def pause(self) -> None:
         """Running requests go back to the queue with the tokens they have."""
@@ -68,12 +69,6 @@ class ControlPath:
         if response.is_server_error:
             raise EngineUnreachable(self.url, why)
         raise EngineRejected(self.url, why)
-
-    def _decoded(self, content: bytes, kind: type[T]) -> T:
-        try:
-            return msgspec.json.decode(content, type=kind)
-        except msgspec.DecodeError as error:
-            raise EngineGarbled(self.url, f"{error} in {content[:200]!r}") from error
 
 
 class _ModelInfo(msgspec.Struct):
