@@ -45,7 +45,7 @@ async def test_a_whole_reply(served: Gateway) -> None:
 
 
 async def test_a_streamed_reply(served: Gateway) -> None:
-    """The stream has the toy's framing and content type, says the same, and ends after the commit."""
+    """The stream has the toy's framing, content type and end, and the text of a whole reply."""
     answer = await served.admin.post(f"/e/ep_1{FOLLOW}", content="Hi")
     lines = [msgspec.json.decode(each) for each in answer.text.splitlines()]
     first, *middle, last = [each for each in lines if each]

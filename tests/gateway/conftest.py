@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @pytest.fixture
 async def scripted(tokenizer: Tokenizer) -> AsyncIterator[ScriptedEngine]:
-    """Says `Hello there.` unless told otherwise."""
+    """Samples `Hello there.` if a test gives no script."""
     async with running_engine() as scripted:
         scripted.default = (*spell(tokenizer, "Hello there."), end_of_turn(tokenizer))
         yield scripted
@@ -67,7 +67,7 @@ def end_of_turn(tokenizer: Tokenizer) -> Stop:
 
 
 async def eventually(ask: Callable[[], Awaitable[T]], *, seconds: float = 5) -> T:
-    """The first answer that is not empty; for effects that are announced to nobody."""
+    """The first answer that is not empty; for effects that nothing announces."""
     async with asyncio.timeout(seconds):
         while not (answer := await ask()):
             await asyncio.sleep(0.01)

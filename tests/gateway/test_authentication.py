@@ -102,7 +102,7 @@ async def test_a_deleted_key_is_refused_at_once(served: Gateway) -> None:
 
 
 async def test_a_key_is_shown_once(served: Gateway) -> None:
-    """Lists of keys tell them apart and never repeat the secret."""
+    """In a list of keys each can be identified, and none has its secret."""
     key = await new_key(served, name="ci", scopes=["infer"])
     text = (await served.admin.get("/v1/keys")).text
     assert key["id"] in text

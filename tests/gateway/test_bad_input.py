@@ -28,7 +28,7 @@ BODY: Any = {"model": "policy", "messages": USER}
 
 
 def assert_error(answer: httpx.Response, status: int, *, param: str | None = None) -> str:
-    """The error has OpenAI's four fields, is permanent unless it says when to come back; gives the message."""
+    """The error has OpenAI's four fields and is permanent unless it has a `retry-after`; gives the message."""
     assert answer.status_code == status, answer.text
     assert answer.headers["x-request-id"]
     error = answer.json()["error"]
@@ -343,7 +343,7 @@ async def test_an_engine_that_samples_what_does_not_exist(
 
 
 async def test_an_engine_that_refuses(served: Gateway, scripted: ScriptedEngine) -> None:
-    """What the engine finds wrong with a request is told to the caller and not tried again."""
+    """What the engine rejects is the caller's 400, with the engine's message, and is not tried again."""
     scripted.script(Refuse(400, "regex does not compile"))
     answer = await served.admin.post(CHAT, json=BODY | {"regex": "("})
     assert "regex does not compile" in assert_error(answer, 400)
@@ -353,7 +353,7 @@ async def test_an_engine_that_refuses(served: Gateway, scripted: ScriptedEngine)
 async def test_a_slow_engine_is_waited_for(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
-    """A paused engine says nothing for a while; the caller waits and gets the reply."""
+    """A paused engine sends nothing for a while; the caller waits and gets the reply."""
     wait = Wait(asyncio.Event())
     scripted.script(wait, Tokens(tokenizer.encode("late")), end_of_turn(tokenizer))
     asked = asyncio.create_task(served.admin.post(CHAT, json=BODY))

@@ -1,4 +1,4 @@
-"""Chat completions through the stock SDK: what is asked for reaches the engine, what it says comes back."""
+"""Chat completions through the stock SDK: the options reach the engine, its output comes back."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ async def test_a_reply_is_what_the_engine_said(served: Gateway) -> None:
 async def test_headers_name_episode_turn_and_version(
     served: Gateway, scripted: ScriptedEngine
 ) -> None:
-    """A reply says which episode and turn recorded it and which policy version sampled it."""
+    """A reply names the episode and turn that recorded it and the policy version that sampled it."""
     scripted.version = 7
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(model="x", messages=USER)
@@ -258,7 +258,7 @@ async def test_stop_strings_are_trimmed_but_recorded(
 async def test_length_is_said_and_flagged(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
-    """An output cut by length says so to the client and in the record."""
+    """An output cut by length is marked as cut, for the client and in the record."""
     scripted.script(Tokens(tokenizer.encode("and then")), Length())
     async with served.openai() as client:
         raw = await client.chat.completions.with_raw_response.create(
@@ -338,7 +338,7 @@ async def test_a_prefill_is_continued_and_forced(
 async def test_models_are_the_alias_and_what_is_served(
     served: Gateway, scripted: ScriptedEngine
 ) -> None:
-    """The model list has the alias and the version engines serve; a version nobody serves is 404."""
+    """The model list has the alias and the version that engines serve; a version that none serves is 404."""
     async with served.openai() as client:
         names = [model.id async for model in client.models.list()]
         one = await client.models.retrieve("policy@0")

@@ -194,7 +194,7 @@ async def test_opening_needs_no_body(served: Gateway) -> None:
 
 
 async def test_an_episode_outlives_its_data(served: Gateway, redis_url: str) -> None:
-    """When its data has expired from Redis, how it ended is still told; its tokens are gone."""
+    """When an episode's data has expired from Redis, the API still shows how it ended, without tokens."""
     opened = await open_episode(served, task_id="t1", metadata={"seed": 3})
     path = f"/v1/episodes/{opened['id']}"
     await play(served, opened["id"])

@@ -93,7 +93,7 @@ async def test_tokens_that_will_not_train_are_counted(
 async def test_the_delivered_fraction_is_exact(
     start_gateway: StartGateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
-    """Of five outputs in settled episodes two were trained; a gateway that starts later says the same."""
+    """Two of five outputs in settled episodes were trained; a gateway that starts later counts the same."""
     size = len(tokenizer.encode("Hello there.")) + 1
     side = {"X-Turngate-Turn-Kind": "side"}
     async with start_gateway(scripted) as served:

@@ -166,7 +166,7 @@ def test_a_wrong_setting_ends_the_start(
 
 
 def test_redis_down_at_start(tmp_path: Path, model_dir: Path) -> None:
-    """Without Redis the gateway does not start, and says so."""
+    """Without Redis the gateway does not start, and the error names Redis."""
     done = run_gateway(gateway_environment(tmp_path, TURNGATE_MODEL_DIR=str(model_dir)))
     assert done.returncode == 2
     assert "Redis" in done.stderr

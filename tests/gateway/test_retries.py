@@ -61,7 +61,7 @@ async def test_a_turn_that_nobody_waits_for_is_aborted(
 async def test_a_key_of_a_running_call_takes_no_other_body(
     served: Gateway, scripted: ScriptedEngine
 ) -> None:
-    """Two bodies under one key are a mistake of the caller, told at once and not when the first is recorded."""
+    """A second body under one key is refused at once, not only when the first is recorded."""
     wait = Wait(asyncio.Event())
     scripted.script(wait)
     (running,) = await start_joined(served, wait, num_joined=0)
@@ -75,7 +75,7 @@ async def test_a_key_of_a_running_call_takes_no_other_body(
 async def test_a_streamed_turn_outlives_its_client_too(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
-    """What a client had begun to read goes on for its retry, which is told all of it."""
+    """A turn whose client left goes on for its retry, which gets the whole reply."""
     wait = Wait(asyncio.Event())
     scripted.script(
         *spell(tokenizer, "first"), wait, *spell(tokenizer, ", rest"), end_of_turn(tokenizer)

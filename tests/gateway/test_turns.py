@@ -92,7 +92,7 @@ async def test_an_output_is_known_by_its_ids_although_it_came_back_as_something_
 async def test_a_history_cut_down_to_a_call_and_its_result_is_a_branch(
     served: Gateway, scripted: ScriptedEngine
 ) -> None:
-    """A sliding window may leave no word that anybody said before the call."""
+    """A sliding window may leave no message from before the call."""
     await ask(served, [USER], tools=[PRICE])
     function = {"name": "price", "arguments": "{}"}
     called = {"id": "c", "type": "function", "function": function}
@@ -169,7 +169,7 @@ async def test_another_gateway_continues_the_episode(
 async def test_a_turn_survives_its_engine(
     start_gateway: StartGateway, tokenizer: Tokenizer, fault: Any, *, streamed: bool
 ) -> None:
-    """When an engine fails in mid-turn the client sees a whole text, and the record says who sampled what."""
+    """When an engine fails in mid-turn the client sees a whole text, and the record has the version of each token."""
     begun, rest = tokenizer.encode("The quick "), tokenizer.encode("brown fox")
     async with (
         running_engine(version=1) as one,
@@ -308,7 +308,7 @@ async def test_an_idempotency_key_is_one_sample(
 async def test_a_joined_call_is_not_told_of_a_turn_that_was_never_recorded(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
-    """When the commit is refused, whoever joined the call is refused too."""
+    """When the commit is refused, every caller that joined the call is refused too."""
     wait = Wait(asyncio.Event())
     scripted.script(wait, *spell(tokenizer, "lost"), end_of_turn(tokenizer))
     calls = await start_joined(served, wait, num_joined=1)
