@@ -55,5 +55,10 @@ class Entry:
     formula: Formula
     settings: tuple[Setting, ...] = ()
 
+    @property
+    def functions(self) -> tuple[Callable[..., object], ...]:
+        """Those that are called by name."""
+        return (self.formula,)
+
     def reads(self, name: str) -> bool:
         return name in parameters(self.formula)

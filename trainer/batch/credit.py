@@ -12,7 +12,6 @@ from torch import Tensor
 from trainer.algorithms import (
     RunningBaseline,
     discounted_returns,
-    gae,
     length_adaptive_lambda,
     turn_returns,
     whiten,
@@ -54,7 +53,7 @@ def critic_credit(
     values_after: Tensor | None = None,
     penalties: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(advantages, returns) of all tokens, float64: GAE along every way, over what was sampled alone.
+    """(advantages, returns) of all tokens, float64: along every way, over what was sampled alone.
 
     The last token of an output earns its reward, and the last token of a way the rewards that no output has. The value after that is 0,
     or that of `values_after` if a limit cut the way. Rows that are left out are not measured, so their ways do not count in the mean of
@@ -67,8 +66,10 @@ def critic_credit(
     lam: float | Tensor = parts.lambda_policy
     if parts.lambda_alpha > 0:
         lam = length_adaptive_lambda(lengths, alpha=parts.lambda_alpha)
+    from_values = parts.advantage_entry.from_values
+    assert from_values is not None
     estimate = partial(
-        gae,
+        from_values,
         _earned_along(inputs, penalties),
         values[along],
         action_mask=torch.ones(len(along), dtype=torch.bool),

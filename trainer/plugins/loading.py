@@ -1,4 +1,4 @@
-"""Plug-ins into the tables that a trainer chooses from; whatever is wrong with one is refused with its file and line."""
+"""Load plug-ins into a registry. A problem of a plug-in is a SettingsError with its file, line and remedy."""
 
 import importlib.util
 import inspect
@@ -16,7 +16,7 @@ from rollout.settings import SettingsError
 from rollout.suggestions import nearest
 from trainer.algorithms.advantage.record import Advantage
 from trainer.algorithms.corrections import Correction
-from trainer.algorithms.entry import Entry
+from trainer.algorithms.entry import Entry, parameters
 from trainer.algorithms.loss.record import PolicyLoss
 from trainer.algorithms.rewards import EpisodeFilter, RewardTransform
 from trainer.composition.composition import Composition
@@ -38,14 +38,14 @@ TABLES: Mapping[type[Entry], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What a trainer may be composed of, with the plug-ins."""
+    """The compositions and presets of a trainer, with those of plug-ins."""
 
     composition: type[Composition]
     presets: Mapping[str, Preset]
 
 
 def load_plugins(names: str, *, taken: Collection[str]) -> Catalog:
-    """Those of a comma-separated list of files and entry points; `taken` are the names of the trainer's settings."""
+    """Load a comma-separated list of files and entry points; `taken` are the names of the trainer's settings."""
     modules = [_imported(name.strip()) for name in names.split(",") if name.strip()]
     records = [record for module in modules for record in _records(module)]
     registry = BUILT_IN
@@ -78,7 +78,7 @@ def _imported(name: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise _refused(str(path), _line_in(str(path), error), _told(error)) from error
+        raise _refused(str(path), _line_in(str(path), error), _described(error)) from error
     return module
 
 
@@ -92,13 +92,13 @@ def _from_entry_point(name: str) -> ModuleType:
         module = installed[name].load()
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise _refused(frame.filename, frame.lineno, _told(error)) from error
+        raise _refused(frame.filename, frame.lineno, _described(error)) from error
     assert isinstance(module, ModuleType)
     return module
 
 
 def _records(module: ModuleType) -> Iterator[Entry | PluginPreset]:
-    """Those that the module defines itself, in its order."""
+    """The records that the module defines itself, in its order."""
     for value in vars(module).values():
         is_own = isinstance(value, Entry) and value.formula.__module__ == module.__name__
         if is_own or isinstance(value, PluginPreset):
@@ -108,29 +108,35 @@ def _records(module: ModuleType) -> Iterator[Entry | PluginPreset]:
 def _check(entry: Entry, registry: Registry, taken: Collection[str]) -> None:
     """Refuse an entry that could not be called, or whose names mean something else already."""
     file, line = _place(entry)
-    choice = TABLES[type(entry)]
-    if entry.name in registry.tables[choice]:
-        raise _refused(file, line, f"there is a {choice} {entry.name} already; rename the function")
-    known = {*taken, *(setting.name for setting in registry.settings)}
-    for setting in entry.settings:
-        if setting.name in known:
-            raise _refused(file, line, f"there is a setting {setting.name} already; rename it")
-        if not entry.reads(setting.fills):
-            raise _refused(
-                file, line, f"{entry.name} has no parameter {setting.fills} for its setting; add it"
-            )
-    allowed = {*entry.inputs, *(setting.fills for setting in entry.settings)}
-    for name, parameter in inspect.signature(entry.formula).parameters.items():
-        if name not in allowed and parameter.default is parameter.empty:
-            near = nearest(name, sorted(allowed))
-            remedy = (
-                f"did you mean {near}?" if near else f"it may read {', '.join(sorted(allowed))}"
-            )
-            raise _refused(file, line, f"nothing gives {entry.name} a parameter {name}; {remedy}")
+    for problem in (*_name_problems(entry, registry, taken), *_parameter_problems(entry)):
+        raise _refused(file, line, problem)
     try:
         try_out(entry)
     except Exception as error:
-        raise _refused(file, _line_in(file, error) or line, _told(error)) from error
+        raise _refused(file, _line_in(file, error) or line, _described(error)) from error
+
+
+def _name_problems(entry: Entry, registry: Registry, taken: Collection[str]) -> Iterator[str]:
+    choice = TABLES[type(entry)]
+    if entry.name in registry.tables[choice]:
+        yield f"there is a {choice} {entry.name} already; rename the function"
+    known = {*taken, *(setting.name for setting in registry.settings)}
+    for setting in entry.settings:
+        if setting.name in known:
+            yield f"there is a setting {setting.name} already; rename it"
+
+
+def _parameter_problems(entry: Entry) -> Iterator[str]:
+    found = dict(item for function in entry.functions for item in parameters(function).items())
+    for setting in entry.settings:
+        if setting.fills not in found:
+            yield f"{entry.name} has no parameter {setting.fills} for its setting; add it"
+    allowed = sorted({*entry.inputs, *(setting.fills for setting in entry.settings)})
+    for name, parameter in found.items():
+        if name not in allowed and parameter.default is parameter.empty:
+            near = nearest(name, allowed)
+            remedy = f"did you mean {near}?" if near else f"it may read {', '.join(allowed)}"
+            yield f"nothing gives {entry.name} a parameter {name}; {remedy}"
 
 
 def _preset(
@@ -163,7 +169,7 @@ def _refused(file: str, line: int | None, problem: str) -> SettingsError:
     return SettingsError(f"{VARIABLE}: {file}:{line or 1}: {problem}")
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     problem = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {problem}; correct the plug-in"
 

@@ -55,7 +55,7 @@ def value_loss(values: Tensor, returns: Tensor, *, old_values: Tensor, clip: flo
 
 GAE = Advantage(
     name="gae",
-    formula=gae,  # type: ignore[arg-type]  # shown by `explain`, never called by name: it gives returns too
+    formula=gae,  # type: ignore[arg-type]  # for `explain`; it is called as `from_values`
+    from_values=gae,
     is_return=True,
-    needs_critic=True,
 )

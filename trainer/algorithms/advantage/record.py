@@ -20,7 +20,11 @@ class Advantage(Entry):
     divides_by_deviation: bool = False
     imitates: bool = False  # advantages are 1 or 0
     is_return: bool = False  # a token gets what is still to come, discounted
-    needs_critic: bool = False
+    from_values: Callable[..., tuple[Tensor, Tensor]] | None = None  # (A, R) with a critic
+
+    @property
+    def needs_critic(self) -> bool:
+        return self.from_values is not None
 
     @property
     def is_group_relative(self) -> bool:

@@ -33,6 +33,10 @@ class PolicyLoss(Entry):
     is_per_row: bool = False  # one ratio for all tokens of a row
 
     @property
+    def functions(self) -> tuple[Callable[..., object], ...]:
+        return tuple(f for f in (self.formula, self.bounds, self.step_mask) if f is not None)
+
+    @property
     def clips(self) -> bool:
         """Whether it has PPO's bounds of the ratio."""
         return self.reads("clip_low")
