@@ -64,7 +64,7 @@ study: product ## what stale data costs, by algorithm; an hour or more on one co
 	@$(BIN)/python -W ignore -m tests.study $(ARGS)
 
 docs: product ## build the manual into site/
-	@$(MKDOCS) build --strict --quiet $(ARGS)
+	@$(MKDOCS) build --strict $(ARGS)
 
 docs-serve: product ## show the manual on this machine; built again as it changes
 	@$(MKDOCS) serve --strict --dev-addr 127.0.0.1:8800 $(ARGS)

@@ -20,7 +20,16 @@ from tests.rollout.pre_tokenizers import PRE_TOKENIZERS
 
 PRICE = ("price", {"city": "Paris", "count": 2})
 LOOK_UP = ("look_up", {"tags": ["é", {"deep": [1, None]}], "options": {}})
-HEAD = "| family | template | tokenizer | tool calls | reasoning | a turn ends with | after a tool's result | after a question |\n|---|---|---|---|---|---|---|---|"
+HEAD = (
+    "family",
+    "template",
+    "tokenizer",
+    "tool calls",
+    "reasoning",
+    "a turn ends with",
+    "after a tool's result",
+    "after a question",
+)
 OPENED = "the prompt opens a thought that history does not show"
 DROPPED = "thoughts are dropped"
 
@@ -54,18 +63,19 @@ ROWS = (
 )
 
 
-def families() -> str:
+def families() -> list[tuple[str, ...]]:
+    """A row of cells for each family, under HEAD."""
     with tempfile.TemporaryDirectory() as directory:
-        return "\n".join([HEAD, *_rows(Path(directory))])
+        return list(_rows(Path(directory)))
 
 
-def _rows(directory: Path) -> Iterator[str]:
+def _rows(directory: Path) -> Iterator[tuple[str, ...]]:
     shipped = shipped_templates.ShippedTemplates(directory)
     for row in ROWS:
         outcomes = [attached(shipped, name) for name in row.templates]
         assert all(outcome == outcomes[0] for outcome in outcomes), row.family
         reader = dialogue(shipped, row.templates[0], with_tools=True).reader
-        cells = (
+        yield (
             row.family,
             ", ".join(_named(name) for name in row.templates),
             _tokenizer(directory / row.splits, row.splits),
@@ -77,8 +87,6 @@ def _rows(directory: Path) -> Iterator[str]:
             _after_a_result(outcomes[0], row),
             _after_a_question(outcomes[0], row),
         )
-        escaped = [cell.replace("|", r"\|") for cell in cells]
-        yield f"| {' | '.join(escaped)} |"
 
 
 def _format(form: CallFormat | ReasoningFormat | None) -> str:

@@ -1,8 +1,12 @@
 """The model families, from a dialogue in each one's own template (`tests/family_table.py`)."""
 
-from tests.family_table import families
+from docs.generate.markdown import table
+from tests.family_table import HEAD, families
 
-INTRO = r"""# Model families
+INTRO = r"""---
+hide: [toc]
+---
+# Model families
 
 Templates, tokenizers and parsers are the model's own; the gateway reads them without torch or transformers. The families below were tried: each row is the result of a dialogue
 in the family's own chat template, played when this page is built.
@@ -21,4 +25,4 @@ Any other model works by a generic rule: its template is tried at start, markup 
 
 
 def page() -> str:
-    return INTRO + families() + OUTRO
+    return INTRO + table(HEAD, families()) + OUTRO
