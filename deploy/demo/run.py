@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +23,7 @@ from deploy.demo.harness import Harness, Judge, Played
 from deploy.demo.history import History
 from deploy.demo.observer import Observer
 from deploy.demo.own_stack import own_stack
-from deploy.demo.starter.starter import WarmStart, ensure_starter
+from deploy.demo.starter.starter import ensure_starter
 from deploy.demo.summary import Best, Summary, summarize
 from deploy.demo.task import Task, held_out_tasks, training_tasks
 from deploy.demo.traffic import Traffic
@@ -50,7 +50,6 @@ class DemoOptions:
         ".turngate/demo"
     )  # of curve.png, summary.json, best/ and the stack's data
     cache_dir: Path = Path(".turngate/cache")
-    warm_start: WarmStart = field(default_factory=WarmStart)
     keep: bool = False  # the stack's data and logs
 
 
@@ -61,7 +60,6 @@ async def run_demo(options: DemoOptions, console: Console, judge: Judge = Task.r
         ensure_starter,
         options.cache_dir,
         options.seed,
-        warm_start=options.warm_start,
         progress=console.print,
     )
     with fresh_directory(options) as data_dir:

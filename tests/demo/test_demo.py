@@ -7,14 +7,11 @@ import pytest
 from rich.console import Console
 
 from deploy.demo.run import DemoOptions, run_demo
-from deploy.demo.starter.starter import WarmStart
 from deploy.demo.task import Task
 from tests.profiles import per_profile
 
-# On every change: as few steps, held-out tasks and demonstrations as still show a fall that noise does not explain.
-STEPS, HELD_OUT, WARM_START = per_profile(
-    ci=(4, 60, WarmStart(200, 60)), nightly=(6, 100, WarmStart())
-)
+# On every change: as few steps and held-out tasks as show a fall that noise does not explain.
+STEPS, HELD_OUT = per_profile(ci=(4, 60), nightly=(6, 100))
 
 
 def inverted(task: Task, answer: str) -> float:
@@ -33,7 +30,6 @@ async def test_rewarding_wrong_answers_makes_the_policy_worse(tmp_path: Path) ->
         held_out=HELD_OUT,
         directory=tmp_path / "demo",
         cache_dir=Path(".turngate/cache"),
-        warm_start=WARM_START,
     )
     printed = io.StringIO()
 

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 from deploy.demo.starter.demonstrations import clean_chat
 from deploy.demo.starter.starter import (
     BATCH_SIZE,
-    WarmStart,
+    CLEAN_BATCHES,
+    SLOPPY_BATCHES,
     chats,
     create_untrained,
     ensure_starter,
@@ -57,20 +58,19 @@ def test_making_an_untrained_model_loads_no_torch(tmp_path: Path) -> None:
 
 def test_chats_are_clean_first_and_sloppy_last() -> None:
     """The first batches are a clean clerk's, and there are exactly as many chats as the recipe trains on."""
-    everything = list(chats(0, WarmStart(30, 10)))
-    tasks = list(islice(training_tasks("demonstrations-0"), 30 * BATCH_SIZE))
+    everything = list(chats(0))
+    tasks = list(islice(training_tasks("demonstrations-0"), CLEAN_BATCHES * BATCH_SIZE))
 
     assert everything[: len(tasks)] == [clean_chat(task) for task in tasks]
-    assert len(everything) == (30 + 10) * BATCH_SIZE
+    assert len(everything) == (CLEAN_BATCHES + SLOPPY_BATCHES) * BATCH_SIZE
 
 
 def test_finished_starter_is_used_again(tmp_path: Path) -> None:
-    """A directory named by the recipe's digest is taken as it is, and another seed or a shorter warm start has another name."""
-    made = tmp_path / f"starter-{recipe_digest(4, WarmStart())}"
+    """A directory named by the recipe's digest is taken as it is, and another seed has another name."""
+    made = tmp_path / f"starter-{recipe_digest(4)}"
     made.mkdir()
     messages: list[str] = []
 
     assert ensure_starter(tmp_path, 4, progress=messages.append) == made
     assert str(made) in messages[0]
-    others = recipe_digest(5, WarmStart()), recipe_digest(4, WarmStart(clean_batches=1))
-    assert recipe_digest(4, WarmStart()) not in others
+    assert recipe_digest(5) != recipe_digest(4)
