@@ -110,6 +110,29 @@ def test_the_trainer_does_not_start_with_a_broken_plugin(tmp_path: Path) -> None
     assert f"{path}:3: ModuleNotFoundError" in line
 
 
+MASKED = """
+from trainer.plugins import Setting, loss
+
+def near(current_logprobs, behavior_logprobs, *, action_mask, radius):
+    return action_mask & ((current_logprobs - behavior_logprobs).abs() < radius)
+
+@loss(Setting("radius", 0.5, "of the log-ratio", gt=0), step_mask=near)
+def masked(current_logprobs, *, advantages, kept):
+    return -advantages * current_logprobs * kept
+"""
+
+
+def test_a_users_loss_may_have_a_mask_over_the_whole_step(tmp_path: Path) -> None:
+    """A setting that only the mask reads belongs to the loss, and the policy is measured before it moves."""
+    kind = load_plugins(str(written(tmp_path, MASKED)), taken=()).composition
+
+    parts = kind.model_validate({"policy_loss": "masked", "proximal": "behavior"})
+
+    assert parts.reads("radius")
+    assert parts.needs_proximal_pass
+    assert not kind().reads("radius")
+
+
 LOSS = (
     "from trainer.plugins import *\n\n\n@loss({settings})\ndef {name}({parameters}):\n    {body}\n"
 )

@@ -44,7 +44,7 @@ class Game:
     behavior: Values
     proximal: Values
     reference: Values
-    values: Values = field(default_factory=dict)  # what a critic says, if there is one
+    values: Values = field(default_factory=dict)  # of the critic, if there is one
 
     @property
     def rows(self) -> list[list[int]]:
@@ -123,11 +123,11 @@ def estimated(
     *,
     discount: float = 1.0,
     of_length: Callable[[int], float] = lambda _: 1.0,
-    behind: Values | None = None,
+    after: Values | None = None,
 ) -> Values:
     """GAE with the lambda of a way's length: each reward where it was earned, a shared token's mean over its ways.
 
-    `behind` says what is still expected where a way ends.
+    `after` has the values after the ends of ways.
     """
     found: dict[int, list[float]] = {}
     for play in game.plays:
@@ -135,7 +135,7 @@ def estimated(
             rewarded = {play.outputs[name][-1]: play.earned.get(name, 0.0) for name in way}
             tokens = [token for name in way for token in play.outputs[name]]
             rewarded[tokens[-1]] += play.reward
-            advantage, following = 0.0, behind[tokens[-1]] if behind else 0.0
+            advantage, following = 0.0, after[tokens[-1]] if after else 0.0
             for token in reversed(tokens):
                 reward = rewarded.get(token, 0.0) - penalties[token]
                 surprise = reward + discount * following - game.values[token]
@@ -320,7 +320,7 @@ def episodes(of: Callable[..., float]) -> Callable[[Game], Values]:
 
 
 def passed(game: Game) -> Values:
-    """1 for what a rewarded episode said."""
+    """1 for each token of a rewarded episode."""
     return {token: float(play.total > 0) for play in game.plays for token in play.tokens}
 
 

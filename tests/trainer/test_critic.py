@@ -33,7 +33,7 @@ from trainer.objective.value_objective import ValueObjective, explained_variance
 PPO = PRESETS["ppo"].parts.model_copy(update={"kl_in_reward": 0.0, "critic_learning_rate": 5e-3})
 
 
-def said(token: int) -> float:
+def critic_value(token: int) -> float:
     """A critic that is wrong about every token in another way."""
     return 0.1 * (token % 7) - 0.2
 
@@ -42,7 +42,9 @@ def asked(parts: Composition, token_budget: int) -> Batch:
     """The plays, with what that critic says of them."""
     batch = prepared(parts, token_budget)
     values = [
-        torch.tensor([said(int(token)) for token in part.tokens]).where(part.action_mask, 0.0)
+        torch.tensor([critic_value(int(token)) for token in part.tokens]).where(
+            part.action_mask, 0.0
+        )
         for part in batch.train.microbatches
     ]
     return with_values(batch, values, parts)
@@ -51,12 +53,12 @@ def asked(parts: Composition, token_budget: int) -> Batch:
 def wanted(parts: Composition) -> Values:
     """The returns of every token, as they are defined."""
     game = Game(PLAYS, behavior={}, proximal={}, reference={}, values={})
-    game.values.update({token: said(token) for token in game.tokens})
+    game.values.update({token: critic_value(token) for token in game.tokens})
     nothing = dict.fromkeys(game.tokens, 0.0)
     advantages = estimated(
         game, nothing, discount=parts.discount, of_length=lambda _: parts.lambda_critic
     )
-    return {token: advantages[token] + said(token) for token in game.tokens}
+    return {token: advantages[token] + critic_value(token) for token in game.tokens}
 
 
 @pytest.mark.parametrize("token_budget", [8, 999])
@@ -64,7 +66,7 @@ def wanted(parts: Composition) -> Values:
 def test_the_critics_loss_is_that_of_the_paper(
     token_budget: int, clip: float, moved: float
 ) -> None:
-    """Half the squared distance to the return of its own lambda, clipped around what was said before; value and gradient, by token."""
+    """Half the squared distance to the return of its own lambda, clipped around the value before; loss and gradient, by token."""
     parts = PPO.model_copy(update={"lambda_critic": 0.9, "discount": 0.97, "value_clip": clip})
     returns = wanted(parts)
     loss, expected = 0.0, 0.0
@@ -84,8 +86,8 @@ def test_the_critics_loss_is_that_of_the_paper(
 
 def paper_loss(token: int, returns: Values, *, moved: float, clip: float) -> tuple[float, float]:
     """(loss, its slope) of the worse of the plain and the clipped value."""
-    plain = said(token) + moved - returns[token]
-    clipped = said(token) + (min(moved, clip) if clip else moved) - returns[token]
+    plain = critic_value(token) + moved - returns[token]
+    clipped = critic_value(token) + (min(moved, clip) if clip else moved) - returns[token]
     is_held = clip > 0 and moved > clip and clipped**2 > plain**2
     return max(plain**2, clipped**2) / 2, 0.0 if is_held else plain
 
@@ -98,7 +100,7 @@ def test_explained_variance_is_over_the_tokens_of_the_batch() -> None:
         assert part.values is not None
         _, own = ValueObjective(PPO)(part.values, part)
         sums = {name: sums.get(name, 0.0) + float(value) for name, value in own.items()}
-    errors = [returns[token] - said(token) for token in returns]
+    errors = [returns[token] - critic_value(token) for token in returns]
     unexplained = statistics.pvariance(errors) / statistics.pvariance(returns.values())
     assert sums["tokens"] == len(returns)
     assert explained_variance(sums) == pytest.approx(1 - unexplained, rel=1e-5)
@@ -149,7 +151,7 @@ def test_a_critic_that_is_not_finite_holds_its_minibatch_back(learner: MegatronL
 
 
 def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: MegatronLearner) -> None:
-    """With lambda 0 a way's last return is its reward and the value behind it, or nothing behind it if told so or not cut."""
+    """With lambda 0 a way's last return is its reward and the value after it, or 0 after it if the setting says so or nothing was cut."""
     learner.step_critic(asked(PPO, 16).train, ValueObjective(PPO))  # so that values differ
     parts = PPO.model_copy(update={"lambda_critic": 0.0, "discount": 0.9})
     whole = prepared(parts)
@@ -166,12 +168,12 @@ def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: MegatronLearn
         )
 
     everything = whole.train.microbatches
-    behind = by_token(
+    after = by_token(
         whole.train,
         learner.values(TrainBatch(tuple(part.after(part.action_mask) for part in everything))),
     )
-    assert behind[last] != 0
-    assert returns(cut, parts)[last] == pytest.approx(2.0 + 0.9 * behind[last], abs=1e-6)
+    assert after[last] != 0
+    assert returns(cut, parts)[last] == pytest.approx(2.0 + 0.9 * after[last], abs=1e-6)
     assert returns(cut, parts)[before] == -1.0
     assert returns(whole, parts)[last] == 2.0
     assert returns(cut, parts.model_copy(update={"at_limit": "end"}))[last] == 2.0
@@ -183,18 +185,19 @@ def test_gae_starts_from_what_is_behind_a_cut(lam: float) -> None:
     parts = PPO.model_copy(update={"lambda_policy": lam, "whitening": "none"})
     batch = prepared(parts)
     game = Game(PLAYS, behavior={}, proximal={}, reference={}, values={})
-    game.values.update({token: said(token) for token in game.tokens})
+    game.values.update({token: critic_value(token) for token in game.tokens})
     tokens = batch.of_tokens([part.tokens.float() for part in batch.train.microbatches])
-    values, behind = (
-        torch.tensor([of(int(t)) for t in tokens], dtype=torch.float64) for of in (said, beyond)
+    values, after = (
+        torch.tensor([of(int(t)) for t in tokens], dtype=torch.float64)
+        for of in (critic_value, beyond)
     )
     inputs = replace(batch.credit_inputs, way_cuts=torch.ones_like(batch.credit_inputs.way_cuts))
-    advantages, _ = critic_credit(inputs, parts, values, values_after=behind)
+    advantages, _ = critic_credit(inputs, parts, values, values_after=after)
     expected = estimated(
         game,
         dict.fromkeys(game.tokens, 0.0),
         of_length=lambda _: lam,
-        behind={token: beyond(token) for token in game.tokens},
+        after={token: beyond(token) for token in game.tokens},
     )
     found = {int(t): float(a) for t, a in zip(tokens, advantages, strict=True)}
     assert found == pytest.approx(expected, rel=1e-9)
@@ -206,7 +209,7 @@ def test_a_way_that_is_left_out_has_no_say_in_what_it_shares() -> None:
     batch = prepared(parts)
     tokens = batch.of_tokens([part.tokens.float() for part in batch.train.microbatches])
     is_left_out = (tokens == 116) | (tokens == 117)  # the episode's second row
-    values = torch.tensor([said(int(t)) for t in tokens], dtype=torch.float64)
+    values = torch.tensor([critic_value(int(t)) for t in tokens], dtype=torch.float64)
     inputs = replace(batch.credit_inputs, trains=~is_left_out)
     advantages, returns = critic_credit(
         inputs, parts, values.masked_fill(is_left_out, 0.0), values_after=torch.zeros_like(values)
@@ -220,7 +223,7 @@ def test_a_way_that_is_left_out_has_no_say_in_what_it_shares() -> None:
         earned={},
     )
     game = Game([alone], behavior={}, proximal={}, reference={}, values={})
-    game.values.update({token: said(token) for token in game.tokens})
+    game.values.update({token: critic_value(token) for token in game.tokens})
     nothing = dict.fromkeys(game.tokens, 0.0)
     expected = estimated(game, nothing, of_length=lambda _: 0.5)
     found = {int(t): float(a) for t, a in zip(tokens, advantages, strict=True)}

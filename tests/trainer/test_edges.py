@@ -110,7 +110,7 @@ def test_integer_rewards_are_numbers() -> None:
 
 
 def test_rows_without_tokens_keep_their_place() -> None:
-    """Empty rows before, between and behind others take their reward and their bootstrap and give nothing."""
+    """Empty rows before, between and after others take their reward and their bootstrap and give nothing."""
     bounds, mask = torch.tensor([0, 0, 2, 2, 3, 3]), torch.tensor([True, False, True])
     rewards, values = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]), torch.zeros(3)
 
@@ -140,7 +140,7 @@ def test_no_rows_and_no_episodes_are_nothing() -> None:
 
 
 def test_without_a_cache_the_overlong_penalty_is_a_step() -> None:
-    """With a cache of 0 nothing is taken up to the length itself, and everything behind it."""
+    """With a cache of 0 nothing is taken up to the length itself, and everything after it."""
     lengths = torch.tensor([9, 10, 11])
 
     assert algorithms.soft_overlong(lengths, max_length=10, cache_length=0).tolist() == [0, 0, -1]

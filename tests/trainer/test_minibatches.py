@@ -252,7 +252,7 @@ class FirstNotFinite(Spy):
 
 
 def test_a_minibatch_that_is_not_finite_goes_back_alone(place: Place) -> None:
-    """The other steps make a policy of their groups; its own group is kept for another try, and the baseline is not told of it twice."""
+    """The other steps make a policy of their groups; its own group is kept for another try, and the baseline does not count it twice."""
     place.parts = FOUR
     with Stand(place, float) as stand:
         stand.bandit.group_size = 1

@@ -34,7 +34,7 @@ def test_synchronous_training_takes_episode_step_and_swap_in_turn() -> None:
 
 
 def test_enough_episodes_in_flight_leave_the_trainer_as_the_bottleneck() -> None:
-    """When play is hidden behind training, a batch takes as long as its step and its swap."""
+    """When play is faster than training, a batch takes as long as its step and its swap."""
     outcome = simulate(FIXED, max_staleness=4, steps=100)
 
     assert outcome.episodes_per_second == pytest.approx(8 / 2.25, rel=0.02)
