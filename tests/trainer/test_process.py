@@ -212,8 +212,12 @@ def test_bounds_that_drop_every_token_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("chosen", "named", "reason"),
     [
-        ({"schedule": "cosine"}, "decay_steps", "after the 0 of the warm-up"),
-        ({"schedule": "linear", "warmup_steps": 9, "decay_steps": 9}, "decay_steps", "after the 9"),
+        ({"schedule": "cosine"}, "decay_steps", "above the 0 steps of the warm-up"),
+        (
+            {"schedule": "linear", "warmup_steps": 9, "decay_steps": 9},
+            "decay_steps",
+            "above the 9 steps",
+        ),
         ({"decay_steps": 9}, "decay_steps", "set schedule to linear or cosine"),
         (
             {"minimum_learning_rate_ratio": 0.1},
