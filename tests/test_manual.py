@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings
 from deploy.settings import Settings as CommandSettings
 from docs.generate import chat_fields, http
 from gateway.api import administration, episodes, health, models, policies, rewards
+from gateway.dialects.registry import DIALECTS
 from gateway.settings import Settings as GatewaySettings
 from rollout.episode.episode_status import DiscardReason
 from rollout.settings import SharedSettings
@@ -99,7 +100,8 @@ def test_every_call_is_in_the_reference(site: Path) -> None:
         if isinstance(route, APIRoute)
         for method in route.methods
     }
-    named |= {f"POST {path}" for path in http.BODIES} | {"GET /metrics"}
+    dialects = {path for make in DIALECTS for path in make().paths}
+    named |= {f"POST {path}" for path in dialects} | {"GET /metrics"}
 
     assert named - Page(site / "reference/http.html").codes == set()
     assert (site / "reference/openapi.json").exists()
