@@ -28,7 +28,6 @@ class DiscardReason(StrEnum):
     ABORTED = "aborted"
     DELETED = "deleted"
     OVERLONG = "overlong"
-    FILTERED = "filtered"
     FAILED = "failed"
 
 

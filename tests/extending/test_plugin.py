@@ -66,7 +66,7 @@ def rewarded(token: int) -> float:
 def test_a_batch_is_trained_by_a_users_file(
     redis_url: str, model_dir: Path, tmp_path: Path, my_rl: Path
 ) -> None:
-    """The transform turns what is learned around, and what the filter leaves out is discarded as filtered, once each."""
+    """The transform turns what is learned around, and what the filter leaves out is discarded as no_signal, once each."""
     parts = load_plugins(str(my_rl), taken=()).presets["my_rl"].parts
     with Stand(Place(redis_url, tmp_path, model_dir, parts=parts), rewarded) as stand:
         before = success(stand.learner)
@@ -75,7 +75,7 @@ def test_a_batch_is_trained_by_a_users_file(
         totals = stand.bridge.call(stand.store.totals)
     assert after < before - 0.1
     assert totals.trained == 6 * (GROUPS - 1) * stand.bandit.group_size
-    assert totals.discarded[DiscardReason.FILTERED] == 6 * stand.bandit.group_size
+    assert totals.discarded[DiscardReason.NO_SIGNAL] == 6 * stand.bandit.group_size
 
 
 def test_explain_shows_the_users_algorithm(my_rl: Path) -> None:

@@ -207,7 +207,7 @@ def _left_out(
 ) -> DiscardReason | None:
     """Overlong filtering leaves out rows that a length limit cut, an episode filter whole episodes."""
     if not is_kept:
-        return DiscardReason.FILTERED
+        return DiscardReason.NO_SIGNAL
     is_cut = row.is_cut or episode.header.truncated
     return DiscardReason.OVERLONG if parts.overlong == "filter" and is_cut else None
 
