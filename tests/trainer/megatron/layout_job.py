@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
+from tests.trainer.batch.test_batch import claim, turn
 from tests.trainer.megatron.packing import (
     microbatch,
     random_sequences,
     score_function,
     squared_error,
 )
-from tests.trainer.test_batch import claim, turn
 from trainer.algorithms import RunningBaseline
 from trainer.batch.batch import prepare
 from trainer.composition.composition import Composition

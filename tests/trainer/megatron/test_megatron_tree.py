@@ -9,9 +9,9 @@ from torch import Tensor
 
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, Turn
+from tests.trainer.batch.test_batch import turn
 from tests.trainer.megatron.conftest import VOCABULARY, Reference
 from tests.trainer.megatron.packing import random_sequences, score_function
-from tests.trainer.test_batch import turn
 from trainer.batch.assembly import pack_rows
 from trainer.batch.episode_rows import Row, episode_rows
 from trainer.composition.composition import Composition

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rollout.episode.turn import OutputFlags, Turn
 from rollout.settings import FlaggedTokens
-from tests.trainer.test_batch import claim, prepared, turn
+from tests.trainer.batch.test_batch import claim, prepared, turn
 from trainer.composition.composition import Composition
 from trainer.learner.microbatch import Microbatch
 from trainer.objective.losses import measured

@@ -7,7 +7,7 @@ import httpx
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import Gateway, end_of_turn, spell
-from tests.gateway.test_turns import EPISODE, USER, start_joined
+from tests.gateway.turn.test_turns import EPISODE, USER, start_joined
 from tests.scripted_engine import ScriptedEngine, Wait
 
 PATH = "/v1/chat/completions"

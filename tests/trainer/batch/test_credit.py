@@ -13,10 +13,10 @@ from rollout.episode.episode_status import DiscardReason
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, OutputFlags, Turn
 from tests.rollout.random_episodes import episodes
+from tests.trainer.batch.test_batch import claim, turn
+from tests.trainer.batch.test_batch import prepared as prepared_claims
 from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_come
 from tests.trainer.plays import PLAYS, behavior, prepared
-from tests.trainer.test_batch import claim, turn
-from tests.trainer.test_batch import prepared as prepared_claims
 from trainer.batch.batch import Batch
 from trainer.batch.episode_rows import episode_rows, episode_ways
 from trainer.composition.composition import Composition

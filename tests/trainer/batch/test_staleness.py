@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import torch
 
-from tests.trainer.test_batch import claim, prepared, turn
+from tests.trainer.batch.test_batch import claim, prepared, turn
 from trainer.batch.staleness import Beyond, StalenessRule
 from trainer.composition.composition import Composition
 from trainer.objective.losses import measured

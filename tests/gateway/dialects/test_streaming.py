@@ -9,7 +9,7 @@ from openai import APIError
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateway.test_chat import CALL, PRICE
+from tests.gateway.dialects.test_chat import CALL, PRICE
 from tests.gateways import Gateway, StartGateway
 from tests.scripted_engine import (
     Garbage,

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from rollout.episode.group import Claim
 from tests.trainer.bandit import is_even, published, success, value, weights
+from tests.trainer.composition.test_findings import settings_of
+from tests.trainer.composition.test_presets import by_token
 from tests.trainer.papers import Game, Values, estimated
 from tests.trainer.plays import PLAYS, claims, prepared
 from tests.trainer.stand import GROUPS, Place, Stand
-from tests.trainer.test_findings import settings_of
-from tests.trainer.test_presets import by_token
 from trainer.batch.batch import Batch
 from trainer.batch.credit import critic_credit
 from trainer.composition.composition import Composition

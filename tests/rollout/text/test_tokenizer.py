@@ -338,7 +338,7 @@ def test_neither_torch_nor_transformers_is_loaded() -> None:
         "import sys, rollout.chat_template.chat_template, gateway.families.registry;"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainer.test_batch import claim
+from tests.trainer.batch.test_batch import claim
 from trainer.feed.replay_buffer import Order, ReplayBuffer, correction_weights, draw_chances
 
 SPREADS = {"even": [1.0, 1.0], "close": [0.5, 0.4], "apart": [1.0, 0.0]}

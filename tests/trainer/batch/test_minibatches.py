@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.trainer.bandit import is_even, success, weights
+from tests.trainer.batch.test_batch import claim, turn
+from tests.trainer.batch.test_batch import prepared as prepared_claims
 from tests.trainer.plays import PLAYS, claims, prepared
 from tests.trainer.stand import GROUPS, Place, Stand
-from tests.trainer.test_batch import claim, turn
-from tests.trainer.test_batch import prepared as prepared_claims
 from trainer.algorithms import RunningBaseline, m2po_mask
 from trainer.batch.assembly import assemble, microbatch_rows
 from trainer.batch.minibatches import divide

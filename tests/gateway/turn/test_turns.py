@@ -12,7 +12,7 @@ from rollout.episode.trie import Trie
 from rollout.episode.turn import VersionInterval
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.test_chat import CALL, PRICE
+from tests.gateway.dialects.test_chat import CALL, PRICE
 from tests.gateways import Gateway, StartGateway
 from tests.scripted_engine import (
     Abort,

@@ -6,7 +6,7 @@ from typing import Any
 from rollout.episode.advantages import Credit
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateway.test_chat import CALL, PRICE
+from tests.gateway.dialects.test_chat import CALL, PRICE
 from tests.gateways import Gateway, StartGateway
 from tests.rollout.play import claim, policy
 from tests.scripted_engine import ScriptedEngine, Tokens, Wait

@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from tests.trainer.test_findings import settings_of
+from tests.trainer.composition.test_findings import settings_of
 from trainer.advice.explanation import explain
 from trainer.composition.composition import Composition
 from trainer.composition.presets import PRESETS

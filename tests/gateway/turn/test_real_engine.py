@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.bench.cache import measure
-from tests.gateway.test_chat import PRICE
+from tests.gateway.dialects.test_chat import PRICE
 from tests.gateways import StartGateway
 
 pytestmark = pytest.mark.engine

@@ -13,7 +13,7 @@ from rollout.episode.episode_records import EpisodeView
 from rollout.episode.reward import RewardPlace, Rewards
 from rollout.episode.turn import pack_tokens
 from rollout.tokenizer.tokenizer import Tokenizer
-from tests.gateway.test_episodes import BODY, CHAT
+from tests.gateway.api.test_episodes import BODY, CHAT
 from tests.gateways import Gateway
 from tests.rollout.play import policy
 from tests.rollout.random_episodes import episodes, rewarded

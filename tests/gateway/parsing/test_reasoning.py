@@ -10,7 +10,7 @@ from rollout.episode.sequences import linearize
 from rollout.episode.trie import Trie
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
-from tests.gateway.test_chat import CALL, PRICE
+from tests.gateway.dialects.test_chat import CALL, PRICE
 from tests.gateways import Gateway
 from tests.scripted_engine import ScriptedEngine
 
