@@ -133,6 +133,29 @@ def test_a_users_loss_may_have_a_mask_over_the_whole_step(tmp_path: Path) -> Non
     assert not kind().reads("radius")
 
 
+SHARED = """
+from trainer.plugins import Setting, loss
+
+SCALE = Setting("scale", 0.5, "of the loss", gt=0)
+
+@loss(SCALE)
+def plain(current_logprobs, *, advantages, scale):
+    return -scale * advantages * current_logprobs
+
+@loss(SCALE)
+def rising(current_logprobs, *, advantages, scale):
+    return -scale * advantages.clamp(min=0) * current_logprobs
+"""
+
+
+def test_losses_of_one_file_may_share_a_setting(tmp_path: Path) -> None:
+    """It is one setting, and each of the losses reads it."""
+    kind = load_plugins(str(written(tmp_path, SHARED)), taken=()).composition
+
+    for name in ("plain", "rising"):
+        assert kind.model_validate({"policy_loss": name}).reads("scale")
+
+
 LOSS = (
     "from trainer.plugins import *\n\n\n@loss({settings})\ndef {name}({parameters}):\n    {body}\n"
 )
@@ -178,6 +201,12 @@ BAD = [
             settings="", name="f", parameters="advantages", body="return advantages / None"
         ),
         ":6: TypeError",
+        "correct the plug-in",
+    ),
+    (MASKED.replace("action_mask,", "cu_seqlens,"), ":7: TypeError", "'cu_seqlens'"),
+    (
+        MASKED.replace("return action_mask &", "return 1.0 *"),
+        ":7: TypeError: step_mask of masked must give one bool per token",
         "correct the plug-in",
     ),
     (

@@ -1,7 +1,7 @@
 """Pure functions of reinforcement learning: rewards to advantages to a loss per token.
 
 Tensors in, tensors out; no settings, devices, logging or collectives. Index t describes the probability OF token t. Token tensors are
-`[B, T]` or packed `[T]` with `cu_seqlens`, with the same result. X
+`[B, T]` or packed `[T]` with `cu_seqlens`, with the same result.
 """
 
 from trainer.algorithms.advantage.gae import gae, length_adaptive_lambda, value_loss

@@ -13,9 +13,7 @@ from trainer.algorithms.entry import Entry, Formula, Setting
 class TurnCredit(Entry):
     """The credit of an output beside or instead of the advantage of its episode."""
 
-    step: Formula | None = (
-        None  # from returns, groups and states `[outputs]`; None: no credit of its own
-    )
+    step: Formula | None = None  # from returns, groups and states `[outputs]`; None: no own credit
     takes_advantage: bool = True
 
 

@@ -21,9 +21,7 @@ class Branch:
 
     row: int
     shared: int = 0  # number of its first tokens that an earlier row holds
-    parent: int = (
-        -1
-    )  # the last of these among the tokens of tree or microbatch, -1 if there is none
+    parent: int = -1  # the last of these in the tree or microbatch; -1 if there is none
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainer.algorithms import k1
 from trainer.algorithms.entry import call
+from trainer.algorithms.loss.record import STEP_COLUMNS
 from trainer.batch.batch import Batch
 from trainer.batch.credit import credit, critic_credit
 from trainer.composition.composition import Composition
@@ -109,15 +110,10 @@ def step_mask(
     """The mask of each microbatch, computed over all their tokens at once."""
     entry = parts.loss_entry
     assert entry.step_mask is not None
-    inputs = {
-        "current_logprobs": _joined(current_logprobs),
-        "behavior_logprobs": _joined([part.behavior_logprobs for part in train.microbatches]),
-        "advantages": _joined([part.advantages for part in train.microbatches]),
-        "action_mask": _joined([part.action_mask for part in train.microbatches]),
+    columns = {
+        name: torch.cat([getattr(part, name) for part in train.microbatches])
+        for name in STEP_COLUMNS
     }
+    inputs = columns | {"current_logprobs": torch.cat(list(current_logprobs))}
     kept = call(entry.step_mask, inputs | parts.own(entry))
     return list(torch.split(kept, [part.num_tokens for part in train.microbatches]))
-
-
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(tensors))

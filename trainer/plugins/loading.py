@@ -93,7 +93,8 @@ def _from_entry_point(name: str) -> ModuleType:
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise _refused(frame.filename, frame.lineno, _described(error)) from error
-    assert isinstance(module, ModuleType)
+    if not isinstance(module, ModuleType):
+        raise SettingsError(f"{VARIABLE}: entry point {name} is not a module; let it name one")
     return module
 
 
@@ -121,7 +122,7 @@ def _name_problems(entry: Entry, registry: Registry, taken: Collection[str]) -> 
     if entry.name in registry.tables[choice]:
         yield f"there is a {choice} {entry.name} already; rename the function"
     known = {*taken, *(setting.name for setting in registry.settings)}
-    for setting in entry.settings:
+    for setting in set(entry.settings).difference(registry.settings):  # entries may share one
         if setting.name in known:
             yield f"there is a setting {setting.name} already; rename it"
 

@@ -1,10 +1,10 @@
-"""A trial call of a plug-in's formula, before any weight is touched: three tokens of one row, two episodes of one group."""
+"""Trial calls of what a plug-in defines, before any weight is touched: three tokens of one row, two episodes of one group."""
 
 import torch
 from torch import Tensor
 
 from trainer.algorithms.entry import Entry, call
-from trainer.algorithms.loss.record import PolicyLoss
+from trainer.algorithms.loss.record import STEP_COLUMNS, PolicyLoss
 from trainer.algorithms.rewards import EPISODES, EpisodeFilter
 
 NUM_TOKENS, NUM_EPISODES = 3, 2
@@ -22,8 +22,20 @@ def try_out(entry: Entry) -> None:
         raise TypeError(f"{entry.name} gives {what}, not a tensor with one value per {unit}")
     if isinstance(entry, EpisodeFilter) and result.dtype != torch.bool:
         raise TypeError(f"{entry.name} gives {result.dtype}, not torch.bool")
-    if isinstance(entry, PolicyLoss) and not result.requires_grad:
-        raise TypeError(f"{entry.name} has no gradient: it must depend on current_logprobs")
+    if isinstance(entry, PolicyLoss):
+        if not result.requires_grad:
+            raise TypeError(f"{entry.name} has no gradient: it must depend on current_logprobs")
+        _try_out_masks(entry, inputs)
+
+
+def _try_out_masks(loss: PolicyLoss, inputs: dict[str, object]) -> None:
+    if loss.bounds is not None:
+        call(loss.bounds, inputs)
+    if loss.step_mask is not None:
+        of_step = {"current_logprobs", *STEP_COLUMNS, *(s.fills for s in loss.settings)}
+        kept = call(loss.step_mask, {name: inputs[name] for name in inputs.keys() & of_step})
+        if not isinstance(kept, Tensor) or kept.dtype != torch.bool or kept.shape != (NUM_TOKENS,):
+            raise TypeError(f"step_mask of {loss.name} must give one bool per token")
 
 
 def _inputs() -> dict[str, object]:

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from trainer.algorithms.entry import Entry, Formula
 
+# What a mask over a whole step may read of its microbatches, beside the current logprobs.
+STEP_COLUMNS = ("behavior_logprobs", "advantages", "action_mask")
+
 
 class Bounds(NamedTuple):
     """bool `[T]`: tokens beyond the upper, the lower, and the dual clip's bound."""
@@ -23,8 +26,8 @@ class PolicyLoss(Entry):
 
     inputs: ClassVar = frozenset(
         {
-            *("current_logprobs", "proximal_logprobs", "behavior_logprobs", "advantages"),
-            *("action_mask", "cu_seqlens", "kept", "clip_low", "clip_high", "dual_clip"),
+            *("current_logprobs", "proximal_logprobs", *STEP_COLUMNS, "cu_seqlens", "kept"),
+            *("clip_low", "clip_high", "dual_clip"),
         }
     )
     usual_clip: tuple[float, float] | None = None  # clip_low and clip_high unless they are set
