@@ -21,10 +21,9 @@ from gateway.turn.planner import Planner
 from gateway.turn.sampler import Sampler
 from gateway.turn.turns import Turns
 from rollout.chat_template.chat_template import ChatTemplate
-from rollout.engine.engine import Engine
 from rollout.engine.factory import ENGINE_KINDS, EngineFactory, OpenEngine
 from rollout.engine.pool import Pool
-from rollout.engine.swap import Swap, reconcile
+from rollout.engine.swap import reconcile
 from rollout.ledger.ledger import Ledger
 from rollout.store.store import Store
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -45,10 +44,6 @@ class Services:
     authenticator: Authenticator
     limits: Limits
     metrics: Metrics
-
-    async def reconcile(self, engines: list[Engine]) -> list[Swap]:
-        """Make engines serve the recorded policy, unless another process is doing it."""
-        return await reconcile(engines, self.store) or []
 
 
 @asynccontextmanager

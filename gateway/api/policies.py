@@ -9,6 +9,7 @@ from gateway.api.policy_ranking import Standing
 from gateway.api.responses import Activation, ListObject, PolicyObject, SwapObject, TrainingObject
 from gateway.errors import NotFound
 from gateway.services import Services
+from rollout.engine.swap import reconcile
 from rollout.policies import Policy, verify
 
 router = APIRouter(prefix="/v1", tags=["policies"])
@@ -85,7 +86,8 @@ async def _find(services: Services, version: int) -> Policy:
 
 
 async def _activation(services: Services, version: int | None, *, pinned: bool) -> Activation:
-    swaps = await services.reconcile(services.pool.engines)
+    # None: another process is swapping already, and brings all engines to this policy.
+    swaps = await reconcile(services.pool.engines, services.store) or []
     shown = [SwapObject.model_validate(swap) for swap in swaps]
     return Activation(version=version, pinned=pinned, swaps=shown)
 

@@ -46,7 +46,6 @@ class ChatTemplate:
         self._renderer = PromptRenderer(source, tokenizer.special_tokens)
         self.form = self._renderer.form
         self.end_of_turn = _end_of_turn(self._renderer, tokenizer)
-        self.end_of_turn_ids = tokenizer.encode(self.end_of_turn)
         ends = _ends(self._renderer, tokenizer, self.end_of_turn)
         tokens, words = _openers(self._renderer, tokenizer)
         self._shows_end_tokens = bool(ends or tokens)

@@ -42,16 +42,15 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read_recorded = recorded
-        self._factory = factory or EngineFactory()
         self._reconcile = reconcile
         self._probe_seconds = probe_seconds
         self._clock = clock
         self._recorded: ServedModel | None = None
-        self._members: dict[str, Member] = {}
         self._probe_now = asyncio.Event()
         self._reconcile_now = asyncio.Event()
-        for url in urls:
-            self.add(url)
+        open_engine = (factory or EngineFactory()).open
+        engines = [open_engine(url) for url in dict.fromkeys(url.rstrip("/") for url in urls)]
+        self._members = {engine.url: Member(engine) for engine in engines}
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,24 +58,10 @@ class Pool:
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    def add(self, url: str) -> None:
-        """Take in an engine; it serves after its first good probe. One that is here already stays."""
-        engine = self._factory.open(url.rstrip("/"))
-        self._members.setdefault(engine.url, Member(engine))
-        self._probe_now.set()
-
-    async def remove(self, url: str) -> None:
-        """Send it no more calls; those that run finish."""
-        member = self._members.pop(url.rstrip("/"))
-        member.is_removed = True
-        if member.in_flight == 0:
-            await member.engine.close()
-
     async def close(self) -> None:
         """Close every engine's connections."""
-        for url in list(self._members):
-            member = self._members.pop(url)
-            await member.engine.close()
+        for engine in self.engines:
+            await engine.close()
 
     def snapshot(self) -> list[EngineState]:
         """Every engine as the pool sees it now."""
@@ -116,8 +101,6 @@ class Pool:
             raise
         finally:
             member.in_flight -= 1
-            if member.is_removed and member.in_flight == 0:
-                await member.engine.close()
 
     def _serving(self, asked: AskedModel) -> list[Member]:
         """Engines that are up and serve the model; outdated ones, and those of another model, only if there is no other."""

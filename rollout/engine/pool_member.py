@@ -41,7 +41,6 @@ class Member:
         self.why_down: str | None = "not probed yet"
         self.must_be_current = True
         self.outdated_since: float | None = None
-        self.is_removed = False
 
     @property
     def is_up(self) -> bool:

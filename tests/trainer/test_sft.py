@@ -70,7 +70,7 @@ def test_only_what_assistants_wrote_is_learned(model_dir: Path) -> None:
     template = ChatTemplate.load(model_dir, tokenizer)
     ids, mask = encode_chat(template, tokenizer, CHATS[0]["messages"])
     learned = [token for token, is_learned in zip(ids, mask, strict=True) if is_learned]
-    assert learned == tokenizer.encode("279") + template.end_of_turn_ids
+    assert learned == tokenizer.encode("279") + tokenizer.encode(template.end_of_turn)
 
 
 @pytest.mark.parametrize("line", ["{", '{"no": "messages"}', '{"messages": []}'])

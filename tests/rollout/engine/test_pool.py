@@ -221,24 +221,6 @@ async def test_a_pool_without_engines_says_why(scripted: list[ScriptedEngine], p
             await _choice(empty, "key")
 
 
-async def test_engines_come_and_go_at_run_time(scripted: list[ScriptedEngine], pool: Pool) -> None:
-    """An added engine serves after its first probe; a removed one finishes what it has."""
-    async with running_engine() as late:
-        pool.add(late.url)
-        assert late.url not in _up(pool)
-        await pool.probe()
-        assert late.url in _up(pool)
-
-        async with AsyncExitStack() as stack:
-            leases = [stack.enter_async_context(pool.lease(CURRENT, str(n), 0)) for n in range(200)]
-            held = {engine.url: engine for engine in [await lease for lease in leases]}
-            await pool.remove(late.url)
-            assert late.url not in {state.url for state in pool.snapshot()}
-            await held[late.url].abort("any")
-        with pytest.raises(RuntimeError, match="closed"):
-            await held[late.url].abort("any")
-
-
 async def test_a_store_that_is_down_does_not_stop_serving(scripted: list[ScriptedEngine]) -> None:
     """What was recorded last holds."""
 
