@@ -24,7 +24,6 @@ from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
 from rollout.engine.errors import EngineError
 from rollout.errors import StoreError
-from rollout.served_model import AskedModel
 
 ROUTE = "turngate.route"  # scope key: the path as the router knows it
 PATH_EPISODE = "turngate.path_episode"  # scope key: the episode named by the path's prefix
@@ -48,12 +47,6 @@ class ModelEndpoint:
             call = self._call(request, caller, headers=headers, body=body, path_episode=episode)
             await while_connected(receive, self._answer(call, send))
 
-    def _asked_model(self, name: str) -> AskedModel:
-        """Callers of every project get the one project whose policy is served."""
-        states = self._services.pool.snapshot()
-        served = (state.model for state in states if state.is_up and state.model is not None)
-        return asked_model(name, served, project=self._services.settings.project)
-
     def _call(
         self,
         request: Request,
@@ -63,7 +56,9 @@ class ModelEndpoint:
         body: bytes,
         path_episode: str | None,
     ) -> Call:
-        model = self._asked_model(request.model)
+        # Callers of every project get the one project whose policy is served.
+        served_project = self._services.settings.project
+        model = asked_model(request.model, self._services.pool.snapshot, project=served_project)
         retry = Retry.of(headers, body)
         where = address(
             headers,

@@ -1,6 +1,6 @@
 """The messages of a request: parsed, checked and hashed at their first call, in later calls parsed only if they are used.
 
-A chat client sends its whole conversation again with every turn. A message that was in an earlier call is known by its hash;
+A client sends its whole conversation again with every call. A message that was in an earlier call is known by its hash;
 it is parsed again only if it is in the part that the template renders.
 """
 

@@ -56,7 +56,6 @@ class EventStream:
     async def start(
         self, head: ReplyHead, data: bytes, *, media_type: str = SERVER_SENT_EVENTS
     ) -> None:
-        self.has_started = True
         headers = [
             (b"content-type", media_type.encode()),
             (b"cache-control", b"no-cache"),
@@ -64,6 +63,7 @@ class EventStream:
             *_turn_headers(head),
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.has_started = True
         await self.send(data)
 
     async def send(self, data: bytes) -> None:

@@ -10,13 +10,12 @@ _NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens", "seed"
 
 def sampling_params(parameters: SamplingParameters) -> dict[str, object]:
     """The fields that are set, under SGLang's names; it has defaults for the others."""
-    fields = msgspec.to_builtins(parameters)
-    named = {_NAMES.get(name, name): value for name, value in fields.items() if name != "grammar"}
+    grammar = parameters.grammar
+    plain = parameters if grammar is None else msgspec.structs.replace(parameters, grammar=None)
+    named = {_NAMES.get(name, name): value for name, value in msgspec.to_builtins(plain).items()}
     if parameters.seed is not None:
         named["sampling_seed"] %= 2**63  # SGLang reads an int64
-    if parameters.grammar is not None:
-        named |= _grammar(parameters.grammar)
-    return named
+    return named if grammar is None else named | _grammar(grammar)
 
 
 def _grammar(grammar: Grammar) -> dict[str, str]:
