@@ -1,4 +1,4 @@
-"""`python -m gateway`: serve until told to stop, with settings from the environment."""
+"""`python -m gateway`: serve until a signal, with settings from the environment."""
 
 import logging
 import sys

@@ -33,7 +33,7 @@ class Settings(SharedSettings):
         default=16_384, gt=0, description="limit for a call without max_tokens"
     )
     tool_format: str | None = Field(
-        default=None, description="read off the chat template by default"
+        default=None, description="by default the one that the chat template shows"
     )
     reasoning_format: str | None = Field(default=None, description="the same, for reasoning")
     shutdown_seconds: float = Field(

@@ -120,7 +120,7 @@ class PolicyDamaged(PolicyError):
 
 
 class PolicyNotWritten(PolicyError):
-    """Publishing failed and left nothing behind."""
+    """Publishing failed; nothing of the policy is on disk."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"policy {path} was not written ({why}); nothing of it was kept")

@@ -49,32 +49,24 @@ class Engine(Protocol):
 
     async def generate(self, request: GenerateRequest) -> Chunk:
         """The whole answer at once."""
-        ...
 
     def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
         """The answer as it is sampled. Close it with `aclosing`: leaving it early stops the sampling."""
-        ...
 
     async def abort(self, call_id: str) -> None:
         """Stop sampling for this call; its reader gets EngineAborted. An unknown call is no error."""
-        ...
 
     async def served_model(self, *, timeout: float = CONTROL_SECONDS) -> ServedModel:
         """What it serves; answers while paused."""
-        ...
 
     async def pause(self) -> None:
         """Sample nothing until resumed; running calls keep the tokens they have."""
-        ...
 
     async def resume(self) -> None:
         """Go on after a pause; resuming twice is no error."""
-        ...
 
     async def load(self, path: str, model: ServedModel, *, timeout: float) -> None:
         """Replace the weights and drop the cache computed with the old ones; on failure the old ones stay."""
-        ...
 
     async def close(self) -> None:
         """Drop the connections."""
-        ...

@@ -46,7 +46,7 @@ class StreamDecoder(Protocol):
 class Codec(Protocol):
     """Text and ids of one tokenizer.json; *visible* text leaves special tokens out."""
 
-    kind: str  # the library behind it
+    kind: str  # the name of its library
 
     def encode(self, text: str, /) -> list[int]: ...
     def decode(self, ids: Sequence[int], /) -> str: ...

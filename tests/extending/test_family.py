@@ -73,7 +73,7 @@ async def test_a_family_is_one_record(start_gateway: StartGateway, toy_dir: Path
             async with stream as events:
                 called = (await events.get_final_completion()).choices[0].message
             messages = [USER, called.model_dump(exclude_none=True), _result(called)]
-            said = await client.chat.completions.create(
+            completion = await client.chat.completions.create(
                 model="policy", messages=messages, tools=[PRICE]
             )
     assert card.model_dump()["rendering"]["family"] == "Toy"
@@ -81,7 +81,7 @@ async def test_a_family_is_one_record(start_gateway: StartGateway, toy_dir: Path
     assert called.model_dump()["reasoning"] == "I look it up."
     assert called.content == "Wait."
     assert json.loads(called.tool_calls[0].function.arguments) == {"item": "melon"}
-    assert said.choices[0].message.content == "Four."
+    assert completion.choices[0].message.content == "Four."
     first, second = (request["input_ids"] for request in engine.requests)
     sampled = [*tokenizer.encode(CALLED), end]
     assert second == [*first, *sampled, *tokenizer.encode("<|tool|>4<|stop|><|assistant|>")]
