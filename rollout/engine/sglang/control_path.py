@@ -1,7 +1,7 @@
 """The control path to one SGLang server: what it serves, pause, load, resume.
 
 These calls are rare, so they use httpx. SGLang's `weight_version` is a string that means nothing to it; here and in
-`reply.py` it becomes the policy version.
+`answer.py` it becomes the policy version.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import msgspec
 
 from rollout.engine.engine import CONTROL_SECONDS, EngineOptions
 from rollout.engine.errors import EngineGarbled, EngineRejected, EngineTimeout, EngineUnreachable
-from rollout.engine.sglang.reply import policy_version
+from rollout.engine.sglang.answer import policy_version
 from rollout.served_model import ServedModel
 
 

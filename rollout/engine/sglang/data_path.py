@@ -24,7 +24,7 @@ from rollout.engine.errors import (
     EngineUnreachable,
 )
 from rollout.engine.generation import Chunk, GenerateRequest
-from rollout.engine.sglang.reply import Reply
+from rollout.engine.sglang.answer import Answer
 from rollout.engine.sglang.sampling import sampling_params
 
 # SGLang closes a connection after a failure on it, which some images cause; the next call on it would be lost.
@@ -51,31 +51,31 @@ class DataPath:
         await self._session.close()
 
     async def generate(self, request: GenerateRequest) -> Chunk:
-        reply = self._reply(request)
+        answer = self._answer(request)
         seconds = self._deadlines.whole_reply
-        async with self._call(request, reply, stream=False, seconds=seconds) as response:
+        async with self._call(request, answer, stream=False, seconds=seconds) as response:
             async with asyncio.timeout(seconds):
                 body = await response.read()
-            reply.add(body)
-            if not reply.is_finished:
-                raise reply.garbled(f"no finish_reason in {body[:200]!r}")
-        return reply.take()
+            answer.add(body)
+            if not answer.is_finished:
+                raise answer.garbled(f"no finish_reason in {body[:200]!r}")
+        return answer.take()
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
         """What arrives together is one chunk."""
-        reply = self._reply(request)
+        answer = self._answer(request)
         seconds, rest = self._deadlines.first_token, b""
-        async with self._call(request, reply, stream=True, seconds=seconds) as response:
-            while not reply.is_finished:
+        async with self._call(request, answer, stream=True, seconds=seconds) as response:
+            while not answer.is_finished:
                 async with asyncio.timeout(seconds):
                     data = await response.content.readany()
                 if not data:
-                    raise _ended_early(self.url, rest, reply)
+                    raise _ended_early(self.url, rest, answer)
                 *events, rest = (rest + data).split(b"\n\n")
                 if events:
-                    _add_events(events, reply)
+                    _add_events(events, answer)
                     seconds = self._deadlines.next_token
-                    yield reply.take()
+                    yield answer.take()
 
     async def abort(self, call_id: str) -> None:
         body = msgspec.json.encode({"rid": call_id})
@@ -89,8 +89,8 @@ class DataPath:
         except (aiohttp.ClientError, OSError) as error:
             raise EngineUnreachable(self.url, _why(error)) from error
 
-    def _reply(self, request: GenerateRequest) -> Reply:
-        return Reply(
+    def _answer(self, request: GenerateRequest) -> Answer:
+        return Answer(
             self.url,
             vocab_size=self._vocab_size,
             needs_sampling_logprobs=request.sampling_logprobs,
@@ -99,7 +99,7 @@ class DataPath:
 
     @asynccontextmanager
     async def _call(
-        self, request: GenerateRequest, reply: Reply, *, stream: bool, seconds: float
+        self, request: GenerateRequest, answer: Answer, *, stream: bool, seconds: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send the request, translate every failure, and leave nothing running in the engine."""
         body = self._encode(request, stream=stream)
@@ -116,14 +116,14 @@ class DataPath:
                     async with asyncio.timeout(self._deadlines.next_token):
                         await response.read()
         except TimeoutError as error:
-            await self._abandon(request.call_id, reply)
+            await self._abandon(request.call_id, answer)
             raise EngineTimeout(
-                self.url, "did not answer before the deadline", reply.partial
+                self.url, "did not answer before the deadline", answer.partial
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineUnreachable(self.url, _why(error), reply.partial) from error
+            raise EngineUnreachable(self.url, _why(error), answer.partial) from error
         except (asyncio.CancelledError, GeneratorExit, EngineGarbled):
-            await self._abandon(request.call_id, reply)
+            await self._abandon(request.call_id, answer)
             raise
 
     def _encode(self, request: GenerateRequest, *, stream: bool) -> bytes:
@@ -160,9 +160,9 @@ class DataPath:
             raise (EngineFailed if response.status == 500 else EngineUnreachable)(self.url, why)
         raise EngineRejected(self.url, why)
 
-    async def _abandon(self, call_id: str, reply: Reply) -> None:
+    async def _abandon(self, call_id: str, answer: Answer) -> None:
         """Abort a call whose reader has left, also while the reader is being cancelled."""
-        if reply.is_finished:
+        if answer.is_finished:
             return
         with anyio.CancelScope(shield=True), suppress(EngineError):
             await self.abort(call_id)
@@ -198,17 +198,17 @@ def _open_session(admin_key: str | None, connect_seconds: float) -> aiohttp.Clie
     )
 
 
-def _add_events(events: list[bytes], reply: Reply) -> None:
+def _add_events(events: list[bytes], answer: Answer) -> None:
     """Take in server-sent events; the closing `[DONE]` and comments carry nothing."""
     for event in events:
         if event.startswith(b"data:") and not event.endswith(b"[DONE]"):
-            reply.add(event[5:])
+            answer.add(event[5:])
 
 
-def _ended_early(engine: str, rest: bytes, reply: Reply) -> EngineError:
+def _ended_early(engine: str, rest: bytes, answer: Answer) -> EngineError:
     if rest:
-        return reply.garbled(f"the stream ends inside {rest[:200]!r}")
-    return EngineUnreachable(engine, "closed the stream before its last token", reply.partial)
+        return answer.garbled(f"the stream ends inside {rest[:200]!r}")
+    return EngineUnreachable(engine, "closed the stream before its last token", answer.partial)
 
 
 def _message(body: bytes) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rollout.engine.errors import EngineAborted, EngineError, EngineGarbled, EngineRejected
 from rollout.engine.generation import Chunk
-from rollout.engine.sglang.reply import Reply, policy_version
+from rollout.engine.sglang.answer import Answer, policy_version
 from rollout.episode.turn import VersionInterval
 
 TOKENS = st.lists(st.integers(0, 1000), min_size=1, max_size=30)
@@ -32,50 +32,50 @@ def _fold(chunks: list[Chunk]) -> tuple[list[int], list[float]]:
 def test_any_cut_into_events_gives_the_same_answer(ids: list[int], data: st.DataObject) -> None:
     """Events may show only new tokens, all tokens so far or anything between."""
     ends = sorted({*data.draw(st.lists(st.integers(1, len(ids)))), len(ids)})
-    reply, chunks, start = Reply("e"), [], 0
+    answer, chunks, start = Answer("e"), [], 0
     for end in ends:
         meta = {"finish_reason": {"type": "length"}} if end == len(ids) else {}
-        reply.add(_event(ids, data.draw(st.integers(0, start)), end, **meta))
-        chunks.append(reply.take())
+        answer.add(_event(ids, data.draw(st.integers(0, start)), end, **meta))
+        chunks.append(answer.take())
         start = end
 
     assert _fold(chunks) == (ids, [-token / 7 for token in ids])
-    assert _fold([reply.partial]) == _fold(chunks)
-    assert reply.is_finished
+    assert _fold([answer.partial]) == _fold(chunks)
+    assert answer.is_finished
     assert chunks[-1].versions == (VersionInterval(3, 0, len(ids)),)
 
 
 def test_a_plain_logprob_never_stands_for_one_under_truncation() -> None:
     """Asked for the logprobs of a truncated distribution, an engine that gives only plain ones is refused."""
-    reply = Reply("e", needs_sampling_logprobs=True)
+    answer = Answer("e", needs_sampling_logprobs=True)
     with pytest.raises(EngineGarbled, match="no sampling logprobs"):
-        reply.add(_event([1, 2], 0, 2))
+        answer.add(_event([1, 2], 0, 2))
 
-    assert reply.partial.ids == []
-    reply.add(_event([1, 2], 0, 2, output_token_sampling_logprobs=[-0.5, -0.25]))
-    assert reply.partial.sampling_logprobs == [-0.5, -0.25]
+    assert answer.partial.ids == []
+    answer.add(_event([1, 2], 0, 2, output_token_sampling_logprobs=[-0.5, -0.25]))
+    assert answer.partial.sampling_logprobs == [-0.5, -0.25]
 
 
 @pytest.mark.parametrize("read", [None, [1, 5, 2], [1, 5, 5, 5, 2]])
 def test_a_prompt_that_the_engine_expanded_otherwise_is_refused(read: list[int] | None) -> None:
     """Nothing that was sampled after another prompt than the recorded one is taken in."""
     event = json.loads(_event([8, 9], 0, 2)) | {"prompt_token_ids": read}
-    reply = Reply("e", expanded_ids=[1, 5, 5, 2])
+    answer = Answer("e", expanded_ids=[1, 5, 5, 2])
     with pytest.raises(EngineGarbled, match="another prompt of the images"):
-        reply.add(json.dumps(event).encode())
-    assert reply.partial.ids == []
+        answer.add(json.dumps(event).encode())
+    assert answer.partial.ids == []
 
 
 def test_an_abort_that_repeats_the_last_token_adds_none() -> None:
     """SGLang shows the last token again when it aborts a request that waits, with every logprob."""
     ids = [5, 6, 7]
-    reply = Reply("e")
-    reply.add(_event(ids, 0, 3))
+    answer = Answer("e")
+    answer.add(_event(ids, 0, 3))
     repeated = json.loads(_event(ids, 0, 3, finish_reason={"type": "abort", "message": "waiting"}))
     repeated["output_ids"] = [7]
 
     with pytest.raises(EngineAborted, match="waiting") as raised:
-        reply.add(json.dumps(repeated).encode())
+        answer.add(json.dumps(repeated).encode())
 
     assert raised.value.partial is not None
     assert raised.value.partial.ids == ids
@@ -83,15 +83,15 @@ def test_an_abort_that_repeats_the_last_token_adds_none() -> None:
 
 def test_the_versions_of_the_last_event_are_the_truth() -> None:
     """Until it comes each token has the version its event named."""
-    reply = Reply("e")
-    reply.add(_event([1, 2, 3], 0, 1))
-    reply.add(_event([1, 2, 3], 1, 2, weight_version="4"))
-    assert reply.partial.versions == (VersionInterval(3, 0, 1), VersionInterval(4, 1, 2))
+    answer = Answer("e")
+    answer.add(_event([1, 2, 3], 0, 1))
+    answer.add(_event([1, 2, 3], 1, 2, weight_version="4"))
+    assert answer.partial.versions == (VersionInterval(3, 0, 1), VersionInterval(4, 1, 2))
 
     spans = [{"version": "3", "start": 0, "end": 2}, {"version": "5", "start": 2, "end": 3}]
-    reply.add(_event([1, 2, 3], 2, 3, weight_versions=spans, finish_reason={"type": "stop"}))
+    answer.add(_event([1, 2, 3], 2, 3, weight_versions=spans, finish_reason={"type": "stop"}))
 
-    assert reply.take().versions == (VersionInterval(3, 0, 2), VersionInterval(5, 2, 3))
+    assert answer.take().versions == (VersionInterval(3, 0, 2), VersionInterval(5, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_answer_that_contradicts_itself_is_refused(meta: dict[str, Any], comp
     """A missing logprob, a gap in tokens or versions, is never filled in."""
     whole = {"finish_reason": {"type": "stop"}} | meta
     with pytest.raises(EngineGarbled, match=complaint) as raised:
-        Reply("e").add(_event([1, 2], 0, 2, **whole))
+        Answer("e").add(_event([1, 2], 0, 2, **whole))
     assert_consistent(raised.value.partial)
 
 
@@ -128,10 +128,10 @@ def assert_consistent(partial: Chunk | None) -> None:
 
 def test_extra_logprobs_come_for_every_token_or_for_none() -> None:
     """An event that leaves them out where others had them is refused, and what came before stands."""
-    reply = Reply("e")
-    reply.add(_event([1, 2], 0, 1, output_token_sampling_logprobs=[-0.5]))
+    answer = Answer("e")
+    answer.add(_event([1, 2], 0, 1, output_token_sampling_logprobs=[-0.5]))
     with pytest.raises(EngineGarbled, match="only some tokens") as raised:
-        reply.add(_event([1, 2], 1, 2))
+        answer.add(_event([1, 2], 1, 2))
     assert_consistent(raised.value.partial)
     assert raised.value.partial.ids == [1]
 
@@ -139,10 +139,10 @@ def test_extra_logprobs_come_for_every_token_or_for_none() -> None:
 @pytest.mark.parametrize("token", [-1, 10])
 def test_a_sampled_id_outside_the_vocabulary_is_refused(token: int) -> None:
     """Kept, it would be sent back with the next prompt."""
-    reply = Reply("e", vocab_size=10)
-    reply.add(_event([9, token], 0, 1))
+    answer = Answer("e", vocab_size=10)
+    answer.add(_event([9, token], 0, 1))
     with pytest.raises(EngineGarbled, match="outside the vocabulary of 10") as raised:
-        reply.add(_event([9, token], 1, 2))
+        answer.add(_event([9, token], 1, 2))
     assert raised.value.partial.ids == [9]
 
 
@@ -150,7 +150,7 @@ def test_a_sampled_id_outside_the_vocabulary_is_refused(token: int) -> None:
 def test_garbage_is_named_as_such(data: bytes) -> None:
     """Whatever else arrives is EngineGarbled and shows what came."""
     with pytest.raises(EngineGarbled, match="engine e"):
-        Reply("e").add(data)
+        Answer("e").add(data)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_an_error_event_says_whose_fault_it_is(
     event: dict[str, Any], kind: type[EngineError]
 ) -> None:
     """A request at fault is rejected; a failure inside the engine may go better elsewhere."""
-    reply = Reply("e")
+    answer = Answer("e")
     with pytest.raises(kind):
-        reply.add(msgspec.json.encode(event))
-    assert reply.is_finished
+        answer.add(msgspec.json.encode(event))
+    assert answer.is_finished
 
 
 def test_weights_that_nobody_named_are_version_zero() -> None:

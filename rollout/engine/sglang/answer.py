@@ -56,7 +56,7 @@ class _Event(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Event)
 
 
-class Reply:
+class Answer:
     """An answer as far as it has arrived, checked against itself; contradictions are errors, never repaired."""
 
     def __init__(
