@@ -27,7 +27,7 @@ TOOL: Message = {
         },
     },
 }
-SAID = ("Hi", "What is a melon?\n", " And now? ", "日本語 🙂", "a", "Go on,\n\nplease.")
+TEXTS = ("Hi", "What is a melon?\n", " And now? ", "日本語 🙂", "a", "Go on,\n\nplease.")
 WEIGHTS = {
     "extend": 10,
     "fork": 4,
@@ -81,7 +81,7 @@ class RandomAgent:
         self._last: tuple[Ask, Answer] | None = None
 
     async def run(self, num_steps: int) -> None:
-        system: Message = {"role": "system", "content": self._rng.choice(SAID)}
+        system: Message = {"role": "system", "content": self._rng.choice(TEXTS)}
         start = (system,) if self._rng.random() < 0.5 else ()
         await self._send(self._ask((*start, self._user())))
         for _ in range(num_steps):
@@ -105,7 +105,7 @@ class RandomAgent:
     async def _edit(self) -> None:
         messages = list(self._continued(self._histories[-1]))
         place = self._rng.randrange(len(messages))
-        messages[place] = {**messages[place], "content": self._rng.choice(SAID)}
+        messages[place] = {**messages[place], "content": self._rng.choice(TEXTS)}
         await self._send(self._ask(tuple(messages)))
 
     async def _cut(self) -> None:
@@ -115,7 +115,7 @@ class RandomAgent:
 
     async def _compact(self) -> None:
         """A summary takes the place of what came before."""
-        summary = {"role": "user", "content": f"So far: {self._rng.choice(SAID)}"}
+        summary = {"role": "user", "content": f"So far: {self._rng.choice(TEXTS)}"}
         await self._send(self._ask((summary, *self._continued(self._histories[-1])[-2:])))
 
     async def _parallel(self) -> None:
@@ -182,7 +182,7 @@ class RandomAgent:
         self._histories.append((*ask.messages[:-1], joined))
 
     async def _send(self, ask: Ask, *, is_repeat: bool = False) -> Answer:
-        """Call, and remember what was said."""
+        """Call, and keep the request and the answer."""
         answer = await self._call(ask, is_repeat=is_repeat)
         self._remember(ask, answer, 0)
         return answer
@@ -234,7 +234,7 @@ class RandomAgent:
         return self._rng.randrange(LONG_SEEDS)
 
     def _user(self) -> Message:
-        return {"role": "user", "content": self._rng.choice(SAID)}
+        return {"role": "user", "content": self._rng.choice(TEXTS)}
 
     def _continued(self, history: tuple[Message, ...]) -> tuple[Message, ...]:
         """With what follows a reply: the results of its calls, or the user again."""

@@ -60,7 +60,7 @@ class World:
     policy: RandomPolicy
 
     async def play(self, num_episodes: int, *, seed: int, num_steps: int, tally: Tally) -> None:
-        """Run so many agents at the same time and check what comes of them."""
+        """Run this number of agents at the same time, and check what they recorded."""
         self.engine.forget()
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True)

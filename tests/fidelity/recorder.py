@@ -1,4 +1,4 @@
-"""A proxy in front of an engine that keeps what each `/generate` was asked and answered, and changes nothing unless told to.
+"""A proxy in front of an engine that keeps what each `/generate` was asked and answered, and changes nothing unless a test asks for it.
 
 It is the independent witness of what was sampled: it knows neither the gateway's trie nor its store.
 """
@@ -36,15 +36,15 @@ class EngineCall:
     def read(self, event: dict[str, Any]) -> None:
         """Take in an answer or one event of it, which ends with token number `completion_tokens`."""
         meta, new = event["meta_info"], event["output_ids"]
-        self.prompt = event.get("prompt_token_ids", self.prompt)  # told where there are images
+        self.prompt = event.get("prompt_token_ids", self.prompt)  # given where there are images
         start = meta["completion_tokens"] - len(new)
         self.ids[start:] = new
         self.versions[start:] = [int(meta["weight_version"])] * len(new)
         if new:
-            told = meta.get("output_token_sampling_logprobs") or [
+            sampled = meta.get("output_token_sampling_logprobs") or [
                 logprob for logprob, *_ in meta["output_token_logprobs"]
             ]
-            self.logprobs[start:] = told[-len(new) :]
+            self.logprobs[start:] = sampled[-len(new) :]
         for span in meta.get("weight_versions") or ():
             length = span["end"] - span["start"]
             self.versions[span["start"] : span["end"]] = [int(span["version"])] * length
@@ -55,7 +55,7 @@ class Recorder:
     def __init__(self, engine: str, session: aiohttp.ClientSession) -> None:
         self.url = ""
         self.calls: list[EngineCall] = []
-        self.aborted: list[str] = []  # calls that the engine was told to drop
+        self.aborted: list[str] = []  # calls that the engine had to drop
         self.change: Callable[[dict[str, Any]], None] | None = None  # what to spoil in each answer
         self._engine = engine
         self._session = session

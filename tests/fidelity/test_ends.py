@@ -21,7 +21,7 @@ OPENERS = """
 async def test_a_newline_after_the_end_of_turn_is_context(
     served: Gateway, recorder: Recorder, tokenizer: Tokenizer
 ) -> None:
-    """Case 4: the end token is not in the text and trains; the newline that the template puts behind it does not."""
+    """Case 4: the end token is not in the text and trains; the newline that the template puts after it does not."""
     answer = await ask(served, [USER], **saying("Four."))
     await ask(served, [USER, answer["message"], NEXT])
     row = await assert_one_row(served, recorder.calls)

@@ -54,7 +54,7 @@ async def distinct_tokens(served: Gateway, episode_id: str = EPISODE) -> int:
 async def test_a_prompt_that_changes_per_call_branches_where_it_changes(
     served: Gateway, recorder: Recorder, tokenizer: Tokenizer
 ) -> None:
-    """Case 14: with the date in its instructions every call is a branch behind what is equal, and is counted."""
+    """Case 14: with the date in its instructions every call is a branch after the part that is equal, and is counted."""
     messages: list[Any] = [USER]
     for minute in range(3):
         answer = await ask(served, [system(f"Be brief. It is 12:0{minute}."), *messages])

@@ -147,7 +147,7 @@ async def test_an_image_that_is_too_large_harms_nobody(served: Gateway, recorder
 async def test_a_placeholder_that_stands_for_no_image_is_refused(
     served: Gateway, recorder: Recorder
 ) -> None:
-    """In text, or sampled, it would be taken for an image and shift all images behind it."""
+    """In text, or sampled, it would be taken for an image and shift all images after it."""
     red = png("red", SIX_TOKENS)
     answer = await refused(served, looking(red, "What is <|image_pad|>?"))
     assert answer["code"] == "ambiguous_images"

@@ -1,4 +1,4 @@
-"""A token trains with the logprob of the distribution it was drawn from, and says what else than the policy had a say in it."""
+"""A token trains with the logprob of the distribution it was drawn from, and is marked with what changed that distribution."""
 
 import math
 from typing import Any
@@ -47,8 +47,8 @@ async def test_a_prefill_is_context_and_what_follows_it_trains(
     """Case 20: what the caller put in the model's mouth is in the row and does not train; the next turn goes on."""
     begun = {"role": "assistant", "content": "It costs "}
     answer = await ask(served, [USER, begun], continue_final_message=True, **saying("four coins."))
-    said = {"role": "assistant", "content": begun["content"] + answer["message"]["content"]}
-    await ask(served, [USER, said, NEXT])
+    whole = {"role": "assistant", "content": begun["content"] + answer["message"]["content"]}
+    await ask(served, [USER, whole, NEXT])
     row = await assert_one_row(served, recorder.calls)
     first = recorder.calls[0]
     assert tokenizer.decode(first.prompt).endswith("assistant\nIt costs ")
@@ -155,7 +155,7 @@ def logprob_under(
 async def test_what_does_not_train_here_is_refused_before_it_is_sampled(
     start_gateway: StartGateway, recorder: Recorder
 ) -> None:
-    """Case 21: told to refuse flagged tokens, a gateway asks the engine for none."""
+    """Case 21: with flagged_tokens=refuse a gateway asks the engine for no such token."""
     async with start_gateway(recorder, flagged_tokens="refuse") as served:
         body = {"messages": [USER], "max_tokens": 8, "top_p": 0.5}
         answer = await served.admin.post("/v1/chat/completions", json=body)

@@ -120,7 +120,7 @@ async def test_the_only_turn_of_an_episode_commits_within_the_grace(
 async def test_a_turn_that_ends_after_the_grace_is_refused(
     served: Gateway, recorder: Recorder, slow_clock: Store
 ) -> None:
-    """Case 27: half a minute after sealing nothing more is recorded, and the client is told so."""
+    """Case 27: half a minute after sealing nothing more is recorded, and the client gets an error."""
     await ask(served, [USER], max_tokens=8)
     kept = list(recorder.calls)
     late = await start(served, recorder, LONG | {"stream": True})

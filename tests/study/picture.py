@@ -14,7 +14,7 @@ from tests.study.outcome import Outcome
 from tests.study.table import Cells, by_cell
 
 INK = "#1f2430"
-# Told apart by readers who do not tell red from green (Okabe and Ito), and by their markers.
+# Readers who confuse red and green can distinguish them (Okabe and Ito), and by their markers.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555")
 MARKERS = ("o", "s", "^", "D", "v")
 # The same picture from the same numbers, so that a new one shows what changed.

@@ -17,12 +17,12 @@ Logprobs = dict[int, Tensor]  # the same, with gradient
 
 @dataclass(frozen=True)
 class Play:
-    """One episode: its outputs by name, the ways through them, and the rows they train in."""
+    """One episode: its outputs by name, the paths through them, and the rows they train in."""
 
     group: int
     reward: float  # of the episode as a whole
     outputs: dict[str, list[int]]
-    ways: list[list[str]]
+    paths: list[list[str]]
     rows: list[list[str]]
     earned: dict[str, float] = field(default_factory=dict)  # by output, besides `reward`
     states: dict[str, str] = field(default_factory=dict)  # what each output was shown
@@ -106,12 +106,12 @@ def spread(game: Game, of: Callable[..., float], penalties: Values | None = None
 
 
 def to_come(game: Game, penalties: Values, discount: float = 1.0) -> Values:
-    """The rewards from each token on, a shared token's mean over its ways."""
+    """The rewards from each token on, a shared token's mean over its paths."""
     found: dict[int, list[float]] = {}
     for play in game.plays:
-        for way in play.ways:
+        for path in play.paths:
             running = play.total / discount
-            for token in reversed([token for name in way for token in play.outputs[name]]):
+            for token in reversed([token for name in path for token in play.outputs[name]]):
                 running = discount * running - penalties[token]
                 found.setdefault(token, []).append(running)
     return {token: statistics.fmean(values) for token, values in found.items()}
@@ -125,15 +125,15 @@ def estimated(
     of_length: Callable[[int], float] = lambda _: 1.0,
     after: Values | None = None,
 ) -> Values:
-    """GAE with the lambda of a way's length: each reward where it was earned, a shared token's mean over its ways.
+    """GAE with the lambda of a path's length: each reward where it was earned, a shared token's mean over its paths.
 
-    `after` has the values after the ends of ways.
+    `after` has the values after the ends of paths.
     """
     found: dict[int, list[float]] = {}
     for play in game.plays:
-        for way in play.ways:
-            rewarded = {play.outputs[name][-1]: play.earned.get(name, 0.0) for name in way}
-            tokens = [token for name in way for token in play.outputs[name]]
+        for path in play.paths:
+            rewarded = {play.outputs[name][-1]: play.earned.get(name, 0.0) for name in path}
+            tokens = [token for name in path for token in play.outputs[name]]
             rewarded[tokens[-1]] += play.reward
             advantage, following = 0.0, after[tokens[-1]] if after else 0.0
             for token in reversed(tokens):
@@ -151,11 +151,11 @@ def whitened(values: Values) -> Values:
 
 
 def turn_returns(play: Play, discount: float) -> dict[str, float]:
-    """By output: what it and the later ones of its way earn, the episode's own reward at the end."""
+    """By output: what it and the later ones of its path earn, the episode's own reward at the end."""
     found: dict[str, list[float]] = {}
-    for way in play.ways:
+    for path in play.paths:
         running = play.reward
-        for index, name in enumerate(reversed(way)):
+        for index, name in enumerate(reversed(path)):
             running = play.earned.get(name, 0.0) + (discount if index else 1.0) * running
             found.setdefault(name, []).append(running)
     return {name: statistics.fmean(values) for name, values in found.items()}

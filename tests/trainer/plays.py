@@ -21,7 +21,7 @@ PLAYS = [
         group=0,
         reward=1.0,
         outputs={"a": [100, 101, 102], "b": [103, 104]},
-        ways=[["a", "b"]],
+        paths=[["a", "b"]],
         rows=[["a", "b"]],
         earned={"a": 0.25},
         states={"a": FOREST, "b": LAKE},
@@ -30,7 +30,7 @@ PLAYS = [
         group=0,
         reward=0.0,
         outputs={"a": [110, 111], "b": [112, 113, 114, 115], "c": [116, 117]},
-        ways=[["a", "b"], ["a", "c"]],
+        paths=[["a", "b"], ["a", "c"]],
         rows=[["a", "b"], ["c"]],
         earned={"c": 0.5},
         states={"a": FOREST, "b": LAKE, "c": "56 57"},
@@ -39,7 +39,7 @@ PLAYS = [
         group=0,
         reward=0.3,
         outputs={"a": [120]},
-        ways=[["a"]],
+        paths=[["a"]],
         rows=[["a"]],
         states={"a": FOREST},
     ),
@@ -48,7 +48,7 @@ PLAYS = [
         group=1,
         reward=2.0,
         outputs={"a": [130, 131], "b": [132]},
-        ways=[["a", "b"]],
+        paths=[["a", "b"]],
         rows=[["a", "b"]],
         states={"a": LAKE, "b": LAKE},
     ),
@@ -56,7 +56,7 @@ PLAYS = [
         group=1,
         reward=-1.0,
         outputs={"a": [140, 141, 142, 143, 144]},
-        ways=[["a"]],
+        paths=[["a"]],
         rows=[["a"]],
         states={"a": LAKE},
     ),
@@ -65,7 +65,7 @@ PLAYS = [
             group=2,
             reward=1.0,
             outputs={"a": [token, token + 1]},
-            ways=[["a"]],
+            paths=[["a"]],
             rows=[["a"]],
             states={"a": FOREST},
         )
@@ -88,7 +88,7 @@ def claims(plays: Sequence[Play]) -> list[Claim]:
 
 
 def episode(play: Play, name: str) -> EpisodeView:
-    parents = {way[i + 1]: way[i] for way in play.ways for i in range(len(way) - 1)}
+    parents = {path[i + 1]: path[i] for path in play.paths for i in range(len(path) - 1)}
     turns = []
     for output, tokens in play.outputs.items():
         parent = parents.get(output)

@@ -53,16 +53,16 @@ def critic_credit(
     values_after: Tensor | None = None,
     penalties: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(advantages, returns) of all tokens, float64: along every way, over what was sampled alone.
+    """(advantages, returns) of all tokens, float64: along every path, over what was sampled alone.
 
-    The last token of an output earns its reward, and the last token of a way the rewards that no output has. The value after that is 0,
-    or that of `values_after` if a limit cut the way. Rows that are left out are not measured, so their ways do not count in the mean of
+    The last token of an output earns its reward, and the last token of a path the rewards that no output has. The value after that is 0,
+    or that of `values_after` if a limit cut the path. Rows that are left out are not measured, so their paths do not count in the mean of
     tokens that they share.
     """
-    along, lengths, count = inputs.ways, inputs.way_bounds.diff(), len(inputs.outputs)
+    along, lengths, count = inputs.paths, inputs.path_bounds.diff(), len(inputs.outputs)
     bootstrap = None
     if values_after is not None:
-        bootstrap = torch.where(inputs.way_cuts, values_after[along[inputs.way_ends]], 0.0)
+        bootstrap = torch.where(inputs.path_cuts, values_after[along[inputs.path_ends]], 0.0)
     lam: float | Tensor = parts.lambda_policy
     if parts.lambda_alpha > 0:
         lam = length_adaptive_lambda(lengths, alpha=parts.lambda_alpha)
@@ -75,22 +75,22 @@ def critic_credit(
         action_mask=torch.ones(len(along), dtype=torch.bool),
         gamma=parts.discount,
         bootstrap=bootstrap,
-        cu_seqlens=inputs.way_bounds,
+        cu_seqlens=inputs.path_bounds,
     )
     advantages, _ = estimate(lam=lam)
     _, returns = estimate(lam=parts.lambda_critic)
-    is_measured = torch.repeat_interleave(inputs.trains[along[inputs.way_ends]], lengths)
+    is_measured = torch.repeat_interleave(inputs.trains[along[inputs.path_ends]], lengths)
     settled = _finished(_mean_by(along[is_measured], advantages[is_measured], count), inputs, parts)
     return settled, _mean_by(along[is_measured], returns[is_measured], count)
 
 
 def _earned_along(inputs: CreditInputs, penalties: Tensor | None) -> Tensor:
-    """The reward of each entry of `ways`, on the token that earned it."""
-    along = inputs.ways
+    """The reward of each entry of `paths`, on the token that earned it."""
+    along = inputs.paths
     rewards = _penalties(inputs, penalties)[along]
     is_last = _ends_of_outputs(inputs)
     rewards[is_last] += inputs.output_rewards[inputs.outputs[along[is_last]]]
-    rewards[inputs.way_ends] += inputs.other_rewards[inputs.way_episodes]
+    rewards[inputs.path_ends] += inputs.other_rewards[inputs.path_episodes]
     return rewards
 
 
@@ -147,36 +147,36 @@ def _turn_credit(inputs: CreditInputs, token_rewards: Tensor, parts: Composition
 
 
 def _token_returns(inputs: CreditInputs, token_rewards: Tensor, discount: float) -> Tensor:
-    """The return of each token: the reward of the episode at the end of every way, and rewards of single tokens."""
+    """The return of each token: the reward of the episode at the end of every path, and rewards of single tokens."""
     if discount == 1 and not token_rewards.any():
         return inputs.rewards[inputs.episodes]
-    along = token_rewards[inputs.ways]
-    along[inputs.way_ends] += inputs.rewards[inputs.way_episodes]
+    along = token_rewards[inputs.paths]
+    along[inputs.path_ends] += inputs.rewards[inputs.path_episodes]
     returns = discounted_returns(
         along,
         torch.ones(len(along), dtype=torch.bool),
         gamma=discount,
-        cu_seqlens=inputs.way_bounds,
+        cu_seqlens=inputs.path_bounds,
     )
-    return _mean_by(inputs.ways, returns, len(inputs.outputs))
+    return _mean_by(inputs.paths, returns, len(inputs.outputs))
 
 
 def _output_returns(inputs: CreditInputs, token_rewards: Tensor, discount: float) -> Tensor:
-    """The return of each output: its rewards and those of later turns. The last output of a way earns rewards that no turn has."""
+    """The return of each output: its rewards and those of later turns. The last output of a path earns rewards that no turn has."""
     num_outputs = len(inputs.output_rewards)
     earned = inputs.output_rewards + segment_sum(token_rewards, inputs.outputs, num_outputs)
-    along, way_ids = inputs.outputs[inputs.ways], inputs.way_ids
+    along, path_ids = inputs.outputs[inputs.paths], inputs.path_ids
     is_last = _ends_of_outputs(inputs)
     steps = earned[along]
-    steps[inputs.way_ends] += inputs.other_rewards[inputs.way_episodes]
-    returns = turn_returns(steps[is_last], way_ids[is_last], gamma=discount)
+    steps[inputs.path_ends] += inputs.other_rewards[inputs.path_episodes]
+    returns = turn_returns(steps[is_last], path_ids[is_last], gamma=discount)
     return _mean_by(along[is_last], returns, num_outputs)
 
 
 def _ends_of_outputs(inputs: CreditInputs) -> Tensor:
-    """bool, of each entry of `ways`: whether it is the last of its output on its way."""
-    is_last = torch.ones(len(inputs.ways), dtype=torch.bool)
-    is_last[:-1] = (inputs.outputs[inputs.ways].diff() != 0) | (inputs.way_ids.diff() != 0)
+    """bool, of each entry of `paths`: whether it is the last of its output on its path."""
+    is_last = torch.ones(len(inputs.paths), dtype=torch.bool)
+    is_last[:-1] = (inputs.outputs[inputs.paths].diff() != 0) | (inputs.path_ids.diff() != 0)
     return is_last
 
 

@@ -1,6 +1,6 @@
-"""The inputs of credit, numbered over the batch: rewards by episode and by output, and the ways on which tokens lie.
+"""The inputs of credit, numbered over the batch: rewards by episode and by output, and the paths on which tokens lie.
 
-A way is the path of sampled tokens from the root of an episode's trie to one leaf.
+A path holds the sampled tokens from the root of an episode's trie to one leaf.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,13 @@ from rollout.episode.episode_records import EpisodeView
 from rollout.episode.span import Place, Span, path
 from rollout.episode.trie import Trie
 from trainer.batch.episode_facts import EpisodeFacts
-from trainer.batch.episode_rows import Row, Ways, episode_ways
+from trainer.batch.episode_rows import EpisodePaths, Row, episode_paths
 from trainer.composition.composition import Composition
 
 
 @dataclass(frozen=True, slots=True)
 class CreditInputs:
-    """One batch. Outputs are what `Ways` numbers; rewards are float64, everything else int64 or bool."""
+    """One batch. Outputs are what `EpisodePaths` numbers; rewards are float64, everything else int64 or bool."""
 
     rewards: Tensor  # [episodes], shaped
     groups: Tensor  # [episodes]
@@ -32,9 +32,9 @@ class CreditInputs:
     outputs: Tensor  # [tokens], the output each token belongs to
     episodes: Tensor  # [tokens]
     trains: Tensor  # bool [tokens], false for rows that are left out
-    ways: Tensor  # [W], tokens along the way to each leaf
-    way_bounds: Tensor  # [leaves + 1], way i is ways[bounds[i] : bounds[i + 1]]
-    way_cuts: Tensor  # bool [leaves], whether a length or turn limit ended the way
+    paths: Tensor  # [P], tokens along the path to each leaf
+    path_bounds: Tensor  # [leaves + 1], path i is paths[bounds[i] : bounds[i + 1]]
+    path_cuts: Tensor  # bool [leaves], whether a length or turn limit ended the path
 
     @classmethod
     def of(
@@ -47,81 +47,83 @@ class CreditInputs:
         parts: Composition,
     ) -> "CreditInputs":
         """`rows` are those of all episodes in order."""
-        ways = [episode_ways(trie) for trie in tries]
-        firsts = np.cumsum([0, *(len(way.outputs) for way in ways)])
-        owners = np.cumsum([0, *(len(way.spans) for way in ways)])
-        along = [w + first for way, first in zip(ways, firsts, strict=False) for w in way.ways]
-        outputs = [way.outputs + owner for way, owner in zip(ways, owners, strict=False)]
+        paths = [episode_paths(trie) for trie in tries]
+        firsts = np.cumsum([0, *(len(found.outputs) for found in paths)])
+        owners = np.cumsum([0, *(len(found.spans) for found in paths)])
+        along = [
+            p + first for found, first in zip(paths, firsts, strict=False) for p in found.paths
+        ]
+        outputs = [found.outputs + owner for found, owner in zip(paths, owners, strict=False)]
         numbers = torch.repeat_interleave(
-            torch.arange(len(ways)), torch.tensor([len(way.outputs) for way in ways])
+            torch.arange(len(paths)), torch.tensor([len(found.outputs) for found in paths])
         )
         rewards = facts.shaped(parts)
         return cls(
             rewards=rewards,
             groups=facts.groups,
-            output_rewards=parts.reward_scale * _by_output(episodes, tries, ways),
-            other_rewards=rewards - parts.reward_scale * _given_to_turns(episodes, tries, ways),
-            states=_states(ways),
+            output_rewards=parts.reward_scale * _by_output(episodes, tries, paths),
+            other_rewards=rewards - parts.reward_scale * _given_to_turns(episodes, tries, paths),
+            states=_states(paths),
             outputs=_joined(outputs),
             episodes=numbers,
             trains=torch.repeat_interleave(
                 torch.tensor([row.trains for row in rows]),
                 torch.tensor([row.num_sampled for row in rows]),
             ),
-            ways=_joined(along),
-            way_bounds=torch.tensor([0, *(len(way) for way in along)]).cumsum(0),
-            way_cuts=torch.tensor(  # one row per way, in the same order
+            paths=_joined(along),
+            path_bounds=torch.tensor([0, *(len(tokens) for tokens in along)]).cumsum(0),
+            path_cuts=torch.tensor(  # one row per path, in the same order
                 [row.is_cut or episodes[row.episode].header.truncated for row in rows]
             ),
         )
 
     @property
-    def way_ids(self) -> Tensor:
-        """The way of each entry of `ways`."""
-        lengths = self.way_bounds.diff()
+    def path_ids(self) -> Tensor:
+        """The path of each entry of `paths`."""
+        lengths = self.path_bounds.diff()
         return torch.repeat_interleave(torch.arange(len(lengths)), lengths)
 
     @property
-    def way_ends(self) -> Tensor:
-        """Where in `ways` each way ends."""
-        return self.way_bounds[1:] - 1
+    def path_ends(self) -> Tensor:
+        """Where in `paths` each path ends."""
+        return self.path_bounds[1:] - 1
 
     @property
-    def way_episodes(self) -> Tensor:
-        """The episode of each way."""
-        return self.episodes[self.ways[self.way_ends]]
+    def path_episodes(self) -> Tensor:
+        """The episode of each path."""
+        return self.episodes[self.paths[self.path_ends]]
 
 
 def _by_output(
-    episodes: Iterable[EpisodeView], tries: Iterable[Trie], ways: Iterable[Ways]
+    episodes: Iterable[EpisodeView], tries: Iterable[Trie], paths: Iterable[EpisodePaths]
 ) -> Tensor:
     return torch.tensor(
         [
             episode.rewards.output(trie.turn_at(span.turn).id, span.output)
-            for episode, trie, way in zip(episodes, tries, ways, strict=True)
-            for span in way.spans
+            for episode, trie, found in zip(episodes, tries, paths, strict=True)
+            for span in found.spans
         ],
         dtype=torch.float64,
     )
 
 
 def _given_to_turns(
-    episodes: Iterable[EpisodeView], tries: Iterable[Trie], ways: Iterable[Ways]
+    episodes: Iterable[EpisodeView], tries: Iterable[Trie], paths: Iterable[EpisodePaths]
 ) -> Tensor:
     """Rewards of the turns that train, each counted once even if it has several outputs."""
     totals = []
-    for episode, trie, way in zip(episodes, tries, ways, strict=True):
+    for episode, trie, found in zip(episodes, tries, paths, strict=True):
         given = episode.rewards.turns
-        turns = {trie.turn_at(span.turn).id for span in way.spans}
+        turns = {trie.turn_at(span.turn).id for span in found.spans}
         totals.append(sum(given.get(turn, 0.0) for turn in turns))
     return torch.tensor(totals, dtype=torch.float64)
 
 
-def _states(ways: Iterable[Ways]) -> Tensor:
+def _states(paths: Iterable[EpisodePaths]) -> Tensor:
     """One number for each different context before an output of the batch."""
     numbers: dict[bytes, int] = {}
     return torch.tensor(
-        [numbers.setdefault(_shown(span), len(numbers)) for way in ways for span in way.spans],
+        [numbers.setdefault(_shown(span), len(numbers)) for found in paths for span in found.spans],
         dtype=torch.int64,
     )
 

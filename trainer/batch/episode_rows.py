@@ -1,4 +1,4 @@
-"""Episodes as rows: the sequences that train, and which way of the episode each sampled token lies on."""
+"""Episodes as rows: the sequences that train, and the paths of the episode on which each sampled token lies."""
 
 from dataclasses import dataclass, replace
 
@@ -65,15 +65,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """The sampled tokens of one episode, numbered in the order of its rows, along the ways to its leaves.
+class EpisodePaths:
+    """The sampled tokens of one episode, numbered in the order of its rows, along the paths to its leaves.
 
-    (P1, O1), (P1 O1 P2, O2), (P1 O1 P3, O3)  ->  rows train [O1 O2], [O3]; ways are [O1 O2], [O1 O3].
+    (P1, O1), (P1 O1 P2, O2), (P1 O1 P3, O3)  ->  rows train [O1 O2], [O3]; paths are [O1 O2], [O1 O3].
     """
 
     outputs: NDArray[np.int64]  # the output each token belongs to
     spans: tuple[Span, ...]  # each output in the trie
-    ways: tuple[NDArray[np.int64], ...]  # tokens by number, one way per row
+    paths: tuple[NDArray[np.int64], ...]  # tokens by number, one path per row
 
 
 def episode_rows(trie: Trie, advantage: float, *, episode: int = 0, group: int = 0) -> list[Row]:
@@ -100,20 +100,20 @@ def episode_rows(trie: Trie, advantage: float, *, episode: int = 0, group: int =
     ]
 
 
-def episode_ways(trie: Trie) -> Ways:
+def episode_paths(trie: Trie) -> EpisodePaths:
     """Walks the leaves as `linearize` does, so that the numbers are those of the rows' sampled tokens."""
     numbers: dict[Span, list[int]] = {}
     outputs: dict[Span, int] = {}
     owners: list[int] = []
-    ways = []
+    paths = []
     for leaf in leaves(trie):
-        way: list[int] = []
+        along: list[int] = []
         for span, end in path(Place(leaf, len(leaf))):
             if is_trainable(trie, span):
                 known = numbers.setdefault(span, [])
                 new = end - len(known)
                 known += range(len(owners), len(owners) + new)
                 owners += [outputs.setdefault(span, len(outputs))] * new
-                way += known[:end]
-        ways.append(np.array(way, np.int64))
-    return Ways(np.array(owners, np.int64), tuple(outputs), tuple(ways))
+                along += known[:end]
+        paths.append(np.array(along, np.int64))
+    return EpisodePaths(np.array(owners, np.int64), tuple(outputs), tuple(paths))

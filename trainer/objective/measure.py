@@ -69,9 +69,9 @@ def with_values(
 
 
 def values_after(batch: Batch, learner: Learner) -> Tensor | None:
-    """The value after the last token of every way that a limit cut, `[tokens]`; None if there is none."""
+    """The value after the last token of every path that a limit cut, `[tokens]`; None if there is none."""
     inputs = batch.credit_inputs
-    cut = inputs.ways[inputs.way_ends[inputs.way_cuts]]
+    cut = inputs.paths[inputs.path_ends[inputs.path_cuts]]
     if not len(cut):
         return None
     is_cut = torch.zeros(len(inputs.outputs)).index_fill(0, cut, 1.0)

@@ -26,7 +26,7 @@ WAYS: list[tuple[dict[str, Any], OutputFlags]] = [
 async def test_every_way_of_sampling_is_marked(
     served: Gateway, way: dict[str, Any], flags: OutputFlags
 ) -> None:
-    """What had a say besides the policy stands on every token, in the episode and in its training sequences."""
+    """Every token is marked with what changed its sampling, in the episode and in its training sequences."""
     async with served.openai() as client:
         await client.chat.completions.create(model="policy", messages=USER, **way)
     (episode,) = (await served.admin.get("/v1/episodes")).json()["data"]
@@ -48,7 +48,7 @@ async def test_every_way_of_sampling_is_marked(
 async def test_sampling_that_would_not_train_is_refused(
     start_gateway: StartGateway, scripted: ScriptedEngine
 ) -> None:
-    """Told to refuse, the gateway names what it found; side calls and plain sampling are taken as ever."""
+    """With flagged_tokens=refuse the error names what was found; side calls and plain sampling are accepted."""
     async with (
         start_gateway(scripted, flagged_tokens="refuse") as served,
         served.openai() as client,

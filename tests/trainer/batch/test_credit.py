@@ -18,7 +18,7 @@ from tests.trainer.batch.test_batch import prepared as prepared_claims
 from tests.trainer.papers import Game, Values, by_turn, gigpo, penalties, to_come
 from tests.trainer.plays import PLAYS, behavior, prepared
 from trainer.batch.batch import Batch
-from trainer.batch.episode_rows import episode_rows, episode_ways
+from trainer.batch.episode_rows import episode_paths, episode_rows
 from trainer.composition.composition import Composition
 from trainer.objective.measure import kl_penalties, step_mask, with_penalties
 
@@ -51,7 +51,7 @@ def with_logprobs(batch: Batch, **logprobs: Values) -> Batch:
 
 
 def test_turns_get_what_comes_after_them() -> None:
-    """turn_discount: each output has the discounted rewards of its way, a shared one the mean over its ways."""
+    """turn_discount: each output has the discounted rewards of its path, a shared one the mean over its paths."""
     batch = prepared(
         Composition(advantage="reinforce", turn_credit="turn_discount", turn_discount=0.5)
     )
@@ -90,7 +90,7 @@ def test_a_state_is_what_was_shown_however_it_is_stored() -> None:
 
 @pytest.mark.parametrize("token_budget", [8, 999])
 def test_a_kl_in_the_reward_reaches_back_in_any_packing(token_budget: int) -> None:
-    """Each token's penalty is taken from the returns of all before it on its way, whatever the microbatches."""
+    """Each token's penalty is taken from the returns of all before it on its path, whatever the microbatches."""
     parts = Composition(
         advantage="reinforce", proximal="behavior", correction="none", kl_in_reward=0.1
     )
@@ -181,18 +181,18 @@ def test_rewards_are_scaled_then_cut() -> None:
 
 
 @given(episodes())
-def test_ways_number_the_tokens_of_the_rows(turns: list[Turn]) -> None:
-    """Every token that trains is on a way, those of a row in the row's own order, and has the output it came from."""
+def test_paths_number_the_tokens_of_the_rows(turns: list[Turn]) -> None:
+    """Every token that trains is on a path, those of a row in the row's own order, and has the output it came from."""
     trie = Trie(turns)
-    rows, found = episode_rows(trie, 1.0), episode_ways(trie)
+    rows, found = episode_rows(trie, 1.0), episode_paths(trie)
 
-    assert len(found.ways) == len(rows)
+    assert len(found.paths) == len(rows)
     assert len(found.outputs) == sum(row.num_sampled for row in rows)
     first = 0
-    for row, way in zip(rows, found.ways, strict=True):
+    for row, path in zip(rows, found.paths, strict=True):
         own = range(first, first + row.num_sampled)
         first += row.num_sampled
-        assert way[np.isin(way, own)].tolist() == list(own)
-        assert way.max(initial=-1) < first
+        assert path[np.isin(path, own)].tolist() == list(own)
+        assert path.max(initial=-1) < first
         of = [found.spans[found.outputs[number]].turn for number in own]
         assert of == row.sequence.turns[row.sequence.action_mask].tolist()

@@ -151,13 +151,15 @@ def test_a_critic_that_is_not_finite_holds_its_minibatch_back(learner: MegatronL
 
 
 def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: MegatronLearner) -> None:
-    """With lambda 0 a way's last return is its reward and the value after it, or 0 after it if the setting says so or nothing was cut."""
+    """With lambda 0 a path's last return is its reward and the value after it, or 0 after it if the setting says so or nothing was cut."""
     learner.step_critic(asked(PPO, 16).train, ValueObjective(PPO))  # so that values differ
     parts = PPO.model_copy(update={"lambda_critic": 0.0, "discount": 0.9})
     whole = prepared(parts)
     cut = replace(
         whole,
-        credit_inputs=replace(whole.credit_inputs, way_cuts=whole.credit_inputs.way_episodes == 3),
+        credit_inputs=replace(
+            whole.credit_inputs, path_cuts=whole.credit_inputs.path_episodes == 3
+        ),
     )
     last, before = PLAYS[3].outputs["b"][-1], PLAYS[4].outputs["a"][-1]
 
@@ -181,7 +183,7 @@ def test_what_a_limit_cut_ends_in_what_the_critic_expects(learner: MegatronLearn
 
 @pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
 def test_gae_starts_from_what_is_behind_a_cut(lam: float) -> None:
-    """On every way alike, also where two share a beginning."""
+    """On every path alike, also where two share a beginning."""
     parts = PPO.model_copy(update={"lambda_policy": lam, "whitening": "none"})
     batch = prepared(parts)
     game = Game(PLAYS, behavior={}, proximal={}, reference={}, values={})
@@ -191,7 +193,7 @@ def test_gae_starts_from_what_is_behind_a_cut(lam: float) -> None:
         torch.tensor([of(int(t)) for t in tokens], dtype=torch.float64)
         for of in (critic_value, beyond)
     )
-    inputs = replace(batch.credit_inputs, way_cuts=torch.ones_like(batch.credit_inputs.way_cuts))
+    inputs = replace(batch.credit_inputs, path_cuts=torch.ones_like(batch.credit_inputs.path_cuts))
     advantages, _ = critic_credit(inputs, parts, values, values_after=after)
     expected = estimated(
         game,
@@ -203,8 +205,8 @@ def test_gae_starts_from_what_is_behind_a_cut(lam: float) -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_way_that_is_left_out_has_no_say_in_what_it_shares() -> None:
-    """Nobody measures values along a row that does not train, so what it shares is estimated along the other ways alone."""
+def test_a_path_that_is_left_out_does_not_count_in_what_it_shares() -> None:
+    """Values along a row that does not train are not measured, so what it shares is estimated along the other paths alone."""
     parts = PPO.model_copy(update={"lambda_policy": 0.5, "whitening": "none"})
     batch = prepared(parts)
     tokens = batch.of_tokens([part.tokens.float() for part in batch.train.microbatches])
@@ -218,7 +220,7 @@ def test_a_way_that_is_left_out_has_no_say_in_what_it_shares() -> None:
     alone = replace(
         play,
         outputs={name: play.outputs[name] for name in ("a", "b")},
-        ways=[["a", "b"]],
+        paths=[["a", "b"]],
         rows=[["a", "b"]],
         earned={},
     )

@@ -1,4 +1,4 @@
-"""Tokens that a grammar, penalties, truncation or greedy decoding had a say in."""
+"""Tokens whose sampling a grammar, penalties, truncation or greedy decoding changed."""
 
 from math import exp
 
