@@ -94,7 +94,9 @@ async def open_services(
             ledger=ledger,
             pool=pool,
             turns=_turns(settings, tokenizer, template, reader, pool=pool, metrics=metrics),
-            authenticator=_authenticator(settings, ledger),
+            authenticator=Authenticator(
+                ledger, admin_key=settings.admin_key.get_secret_value(), project=settings.project
+            ),
             limits=Limits(),
             metrics=metrics,
         )
@@ -125,8 +127,3 @@ def _turns(
         sampler=Sampler(pool),
         metrics=metrics,
     )
-
-
-def _authenticator(settings: Settings, ledger: Ledger) -> Authenticator:
-    admin_key = settings.admin_key.get_secret_value()
-    return Authenticator(ledger, admin_key=admin_key, project=settings.project)

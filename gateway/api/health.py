@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from gateway.api.dependencies import ServicesDep
-from gateway.api.policy_ranking import Standing
+from gateway.api.policy_ranking import PolicyRanking
 from gateway.metrics import EngineReading, EvaluationReading, Snapshot
 from gateway.services import Services
 from rollout.errors import LedgerUnavailable, StoreError
@@ -64,11 +64,11 @@ async def read_snapshot(services: Services) -> Snapshot:
 async def _evaluations(services: Services) -> tuple[EvaluationReading, ...]:
     """Only of policies on disk, which stay few in a long run. Empty while the ledger is down."""
     try:
-        standing = await Standing.read(services)
+        ranking = await PolicyRanking.read(services)
     except LedgerUnavailable:
         return ()
     return tuple(
-        EvaluationReading(version, each.mean_reward, each.episodes, version == standing.best)
-        for version, each in standing.evaluations.items()
-        if version in standing.on_disk
+        EvaluationReading(version, each.mean_reward, each.episodes, version == ranking.best)
+        for version, each in ranking.evaluations.items()
+        if version in ranking.on_disk
     )

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter
 
 from gateway.api.dependencies import Admin, ServicesDep
-from gateway.api.policy_ranking import Standing
+from gateway.api.policy_ranking import PolicyRanking
 from gateway.api.responses import Activation, ListObject, PolicyObject, SwapObject, TrainingObject
 from gateway.errors import NotFound
 from gateway.services import Services
@@ -19,15 +19,15 @@ router = APIRouter(prefix="/v1", tags=["policies"])
 async def list_policies(services: ServicesDep, caller: Admin) -> ListObject[PolicyObject]:
     """List every published policy, newest first, with what its held-out episodes earned."""
     active = await services.store.policy()
-    policies, standing = await _policies(services, active), await Standing.read(services)
-    return ListObject(data=[_policy(p, active, standing) for p in reversed(policies)])
+    policies, ranking = await _policies(services, active), await PolicyRanking.read(services)
+    return ListObject(data=[_policy(p, active, ranking) for p in reversed(policies)])
 
 
 @router.get("/policies/{version}")
 async def get_policy(version: int, services: ServicesDep, caller: Admin) -> PolicyObject:
     """Show one policy, what its held-out episodes earned and whether it is the best on disk."""
     policy, active = await _find(services, version), await services.store.policy()
-    return _policy(policy, active, await Standing.read(services))
+    return _policy(policy, active, await PolicyRanking.read(services))
 
 
 @router.post("/policies/{version}/activate")
@@ -110,7 +110,7 @@ async def _training(services: Services) -> TrainingObject:
     )
 
 
-def _policy(policy: Policy, active: Policy | None, standing: Standing) -> PolicyObject:
+def _policy(policy: Policy, active: Policy | None, ranking: PolicyRanking) -> PolicyObject:
     return PolicyObject(
         version=policy.version,
         parent=policy.parent,
@@ -118,9 +118,9 @@ def _policy(policy: Policy, active: Policy | None, standing: Standing) -> Policy
         digest=policy.digest,
         created=policy.created,
         is_active=active is not None and active.version == policy.version,
-        is_on_disk=policy.version in standing.on_disk,
-        is_best=policy.version == standing.best,
-        evaluation=standing.evaluation(policy.version),
+        is_on_disk=policy.version in ranking.on_disk,
+        is_best=policy.version == ranking.best,
+        evaluation=ranking.evaluation(policy.version),
     )
 
 

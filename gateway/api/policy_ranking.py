@@ -10,13 +10,13 @@ from rollout.policies import PolicyStore
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PolicyRanking:
     evaluations: dict[int, Evaluation]  # by version
     on_disk: frozenset[int]
     best: int | None
 
     @classmethod
-    async def read(cls, services: Services) -> "Standing":
+    async def read(cls, services: Services) -> "PolicyRanking":
         """Raises LedgerUnavailable."""
         evaluations = await services.ledger.evaluations(services.store.project)
         policies = PolicyStore(services.settings.weights_dir)

@@ -56,7 +56,7 @@ class CallParser:
         self._read = self._read_header if call_format.may_be_bare else self._read_text
         self._is_last = False
         self._held = ""
-        self._shell = ""  # the text that was read as the beginning of a call
+        self._beginning = ""  # the text that was read as the beginning of a call
         self._span = ObjectSpan()
         self._arguments: ObjectSpan | XmlArguments = self._span
         self._has_content = False
@@ -84,7 +84,7 @@ class CallParser:
         self._add_content(text.rstrip("\n") if is_rest and self._follows_call else text)
         if found is None or found.partial:
             return False
-        self._take_shell(found)
+        self._take_beginning(found)
         self._read = self._read_header
         return True
 
@@ -96,7 +96,7 @@ class CallParser:
             self._held = self._held[found.end() :]
             self._start_call(found["name"], found.groupdict().get("id"))
             self._read = self._read_arguments
-        elif self._shell and self._format.is_object and self._held.lstrip().startswith("{"):
+        elif self._beginning and self._format.is_object and self._held.lstrip().startswith("{"):
             self._span = ObjectSpan()
             self._read = self._read_object
         else:
@@ -107,7 +107,7 @@ class CallParser:
         """A header that begins with other members: read the whole object."""
         blank = len(self._held) - len(self._held.lstrip())
         if not self._span.has_begun:
-            self._shell, self._held = self._shell + self._held[:blank], self._held[blank:]
+            self._beginning, self._held = self._beginning + self._held[:blank], self._held[blank:]
         _, self._held = self._span.feed(self._held)
         if not self._span.is_closed and not self._is_last:
             return False
@@ -169,12 +169,12 @@ class CallParser:
             self._read = self._read_between
             return False
         if found is not None:
-            self._take_shell(found)
+            self._take_beginning(found)
             self._read = self._read_header if found.lastgroup == "next" else self._read_text
         return True
 
-    def _take_shell(self, found: regex.Match[str]) -> None:
-        self._shell, self._held = found[0], self._held[len(found[0]) :]
+    def _take_beginning(self, found: regex.Match[str]) -> None:
+        self._beginning, self._held = found[0], self._held[len(found[0]) :]
 
     def _start_call(self, name: str, id_: str | None = None) -> None:
         self._deltas.append(ToolCallStart(self.num_calls, id_ or self._new_id(), name))
@@ -194,8 +194,8 @@ class CallParser:
 
     def _reject(self) -> None:
         """The text that was read as a call is no call."""
-        if self._shell:
-            self._add_malformed(self._shell)
+        if self._beginning:
+            self._add_malformed(self._beginning)
         self._read = self._read_text
 
     def _add_malformed(self, text: str) -> None:
