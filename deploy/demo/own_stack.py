@@ -22,19 +22,10 @@ async def own_stack(
 ) -> AsyncIterator[Announcement]:
     """Run it until the block ends; `settings` are environment variables of its processes."""
     log = data_dir / "up.log"
-    arguments = [
-        "up",
-        "--output",
-        "json",
-        "--model",
-        str(model),
-        "--data-dir",
-        str(data_dir),
-        "--port",
-        "0",
-    ]
+    options = {"--output": "json", "--model": model, "--data-dir": data_dir, "--port": 0}
+    arguments = [str(word) for option in options.items() for word in option]
     environment = os.environ | {"TURNGATE_TRAINER_SEED": str(seed)} | dict(settings or {})
-    launch = Launch((sys.executable, "-m", "deploy.cli", *arguments), environment)
+    launch = Launch((sys.executable, "-m", "deploy.cli", "up", *arguments), environment)
     spec = ProcessSpec(
         "turngate up",
         launch=lambda: asyncio.sleep(0, launch),

@@ -184,10 +184,10 @@ def branches(spans: Sequence[Span]) -> list[Branch]:
     waiting = deque((root, roots) for root in children.get(None, ()))
     while waiting:  # no recursion: branches can nest a thousand deep
         first, siblings = waiting.popleft()
-        way = [first]
-        branch = Branch(way, {})
+        followed = [first]
+        branch = Branch(followed, {})
         siblings.append(branch)
-        for span in way:
+        for span in followed:
             following = children.get(span.id, [])
             ends = [child for child in following if child.offset == len(span.tokens)]
             main = max(ends, key=lambda child: sizes[child.id], default=None)
@@ -195,5 +195,5 @@ def branches(spans: Sequence[Span]) -> list[Branch]:
             leaving = branch.leaving[span.id] = []
             waiting.extend((other, leaving) for other in others)
             if main is not None:
-                way.append(main)
+                followed.append(main)
     return roots

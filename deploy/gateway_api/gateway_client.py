@@ -101,9 +101,8 @@ class GatewayClient:
         found: list[str] = []
         has_more = True
         while has_more:
-            after = f"&after={found[-1]}" if found else ""
-            query = f"status={status}&limit={PAGE}{after}"
-            page = await self._json("GET", f"/v1/episodes?{query}")
+            after = {"after": found[-1]} if found else {}
+            page = await self.list_episodes(status=status, limit=PAGE, **after)
             found += [episode["id"] for episode in page["data"]]
             has_more = page["has_more"]
         return found

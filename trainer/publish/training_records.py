@@ -19,9 +19,7 @@ from trainer.async_bridge import AsyncBridge
 
 log = logging.getLogger("trainer.training_records")
 
-MOST_PENDING = (
-    10_000  # in a long outage the oldest records are dropped, so that memory stays bounded
-)
+MOST_PENDING = 10_000  # in a long outage older records are dropped, so that memory stays bounded
 
 
 class TrainingRecords:
