@@ -1,7 +1,7 @@
 """Writes, records and serves a policy, in an order that is safe if the process dies on any line.
 
     write     a complete directory appears under a new version     died after: it is not recorded; removed at the next start
-    ack       trained episodes and policy, one store transaction   died after: engines are behind; reconciled at the next start
+    ack       trained episodes and policy, one store transaction   died after: engines serve an older policy until the next start
     swap      engines that do not serve the recorded policy load it
 
 Recording comes BEFORE the swap, so that no engine samples under a version that the store does not know. A full disk
