@@ -49,7 +49,7 @@ test: checked ## lint, then every test
 test-nightly: checked ## the same with many examples, and the tests that find bugs only in long runs
 	@$(PYTEST) --hypothesis-profile=nightly
 
-coverage: setup ## every test, measured: about a third slower, so not part of `make test`
+coverage: setup ## every test, measured: slower, so not part of `make test`
 	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 # Lint needs one of the environments only, and fills the time in which the other is made.

@@ -130,7 +130,7 @@ async def checksums(url: str) -> dict[str, str]:
 
 def _client(url: str) -> httpx.AsyncClient:
     headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60)
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:

@@ -68,7 +68,10 @@ async def running_gateway(
     async with serving as (address, _, services):
         url = f"http://{address.host}:{address.port}"
         async with httpx.AsyncClient(
-            base_url=url, headers={"authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False
+            base_url=url,
+            headers={"authorization": f"Bearer {ADMIN_KEY}"},
+            trust_env=False,
+            timeout=60,  # a joined call gets nothing until the first one ends
         ) as admin:
             metrics_url = f"http://{address.host}:{address.metrics_port}/metrics"
             yield Gateway(url, metrics_url, chosen.project, services.store, admin)

@@ -142,7 +142,7 @@ async def test_what_nobody_waits_for_is_aborted_and_kept_for_audit(
 
 
 async def begun(recorder: Recorder) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not recorder.calls:
             await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)  # an engine does not announce that it has begun
@@ -150,7 +150,7 @@ async def begun(recorder: Recorder) -> None:
 
 async def idle(engine: str) -> None:
     """Until the engine has nothing left to sample."""
-    async with asyncio.timeout(10), httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
         while True:
             loads = (await client.get(f"{engine}/v1/loads")).json()["loads"]
             if not any(load["num_running_reqs"] + load["num_waiting_reqs"] for load in loads):
@@ -187,7 +187,7 @@ async def test_an_sdk_that_times_out_trains_only_what_it_got(
         asking = asyncio.create_task(
             client.chat.completions.create(model="policy", **BODY, extra_headers=NAMED)
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not recorder.aborted:
                 await asyncio.sleep(0.01)
         await control.resume()
