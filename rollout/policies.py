@@ -35,6 +35,13 @@ class Policy(msgspec.Struct, frozen=True):
     created: int
 
 
+class Publication(msgspec.Struct, frozen=True):
+    """A policy that was recorded, and the optimizer step that made it; None for a starter or a restored policy."""
+
+    policy: Policy
+    step: int | None = None
+
+
 class _File(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str

@@ -1,4 +1,4 @@
-"""Housekeeping of one project: act on deadlines, and move settled episodes to the ledger.
+"""Housekeeping of one project: act on deadlines, and move policies and settled episodes to the ledger.
 
 Any number of gateways may do this at once: a sweep is one atomic script, and the ledger accepts an episode twice.
 Between two rounds the settler sleeps until the next deadline or until the store announces a change; it never polls.
@@ -21,7 +21,10 @@ RETRY_SECONDS = 2.0  # before another try, when Redis or the database is down
 
 
 async def settle(store: Store, ledger: Ledger) -> int:
-    """Move everything that is settled from the store's outbox to the ledger; returns how many episodes."""
+    """Move the policies and episodes of the store's outboxes to the ledger; returns how many episodes."""
+    if publications := await store.published():
+        await ledger.record_publications(store.project, publications)
+        await store.published_done(publications)
     moved = 0
     while episodes := await store.settled(PAGE):
         await ledger.settle(store.project, episodes)

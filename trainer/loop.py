@@ -108,7 +108,7 @@ class Trainer:
         """Write the policy, record it together with the episodes it was trained on, and serve it."""
         with self.report.phase("publish"):
             policy = self.publisher.write(self.learner, parent=progress.version)
-            self.feed.ack(claims, policy, credit=batch.credit)
+            self.feed.ack(claims, policy, step=self.learner.steps, credit=batch.credit)
         with self.report.phase("swap"):
             self.publisher.swap()
         return policy

@@ -66,22 +66,25 @@ class Database:
     async def upsert(
         self, table: Table, rows: Sequence[Mapping[str, object]], *, newest: str | None = None
     ) -> None:
-        """Write rows by primary key; an existing row is replaced unless its `newest` column is greater."""
+        """Write rows with the same columns by primary key; an existing row gets these columns unless its `newest` column is
+        greater.
+        """
         if not rows:
             return
         insert = self._insert(table)
         statement = insert.on_conflict_do_update(
             index_elements=table.primary_key.columns,
-            set_={c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key},
+            set_={name: insert.excluded[name] for name in rows[0] if name not in table.primary_key},
             where=None if newest is None else insert.excluded[newest] >= table.c[newest],
         )
         async with self.transaction() as connection:
             await connection.execute(statement, [dict(row) for row in rows])
 
-    async def insert_missing(self, table: Table, row: Mapping[str, object]) -> None:
-        """Write a row unless one with its primary key exists."""
+    async def insert_missing(self, table: Table, *rows: Mapping[str, object]) -> None:
+        """Write the rows whose primary keys do not exist."""
         async with self.transaction() as connection:
-            await connection.execute(self._insert(table).on_conflict_do_nothing(), dict(row))
+            statement = self._insert(table).on_conflict_do_nothing()
+            await connection.execute(statement, [dict(row) for row in rows])
 
     async def rows(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
         """The rows that a query finds."""

@@ -6,29 +6,24 @@ Writing the same record twice is safe: rows have natural keys.
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-from sqlalchemy import Select, Table, delete, func, select
+from sqlalchemy import Select, delete, func, select
 
 from rollout.episode.episode_records import EpisodeHeader, SettledEpisode
 from rollout.episode.episode_status import DiscardReason
 from rollout.ledger import tables
 from rollout.ledger.database import Database
 from rollout.ledger.evaluation import Evaluation
-from rollout.ledger.records import Key, LedgerEpisode, Project, SwapRecord, TrainingStep, key_digest
-from rollout.policies import Policy
+from rollout.ledger.projects import to_record
+from rollout.ledger.records import Key, LedgerEpisode, key_digest
+from rollout.ledger.training_history import TrainingHistory
 
-Record = TypeVar("Record", bound=msgspec.Struct)
 SHARED_COLUMNS = set(LedgerEpisode.__struct_fields__) & set(EpisodeHeader.__struct_fields__)
 
 
-class Ledger:
+class Ledger(TrainingHistory):
     """Every project's history. Raises LedgerUnavailable when the database cannot be used."""
-
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
-        self._database = database
-        self._clock = clock
 
     @classmethod
     async def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> "Ledger":
@@ -44,21 +39,6 @@ class Ledger:
     async def close(self) -> None:
         """Close the database's connections."""
         await self._database.close()
-
-    async def project(self, name: str) -> Project:
-        """The project of this name; created with a new secret if there is none."""
-        if found := await self._project(name):
-            return found
-        row = {"name": name, "episode_secret": secrets.token_hex(32), "created": self._now()}
-        await self._database.insert_missing(tables.projects, row)
-        made = await self._project(name)
-        assert made is not None, "a project that was just written is there"
-        return made
-
-    async def projects(self) -> list[Project]:
-        """All projects, by name."""
-        rows = await self._database.rows(select(tables.projects).order_by(tables.projects.c.name))
-        return [Project(**row) for row in rows]
 
     async def create_key(
         self,
@@ -104,43 +84,9 @@ class Ledger:
             gone = await connection.execute(delete(tables.keys).where(tables.keys.c.id == key_id))
             return gone.rowcount > 0
 
-    async def record_policy(self, project: str, policy: Policy) -> None:
-        """Record a published policy."""
-        await self._write(tables.policies, project, [msgspec.structs.asdict(policy)])
-
-    async def policies(self, project: str) -> list[Policy]:
-        """Every policy ever published, by version."""
-        table = tables.policies
-        query = select(table).where(table.c.project == project).order_by(table.c.version)
-        return [to_record(Policy, row) for row in await self._database.rows(query)]
-
-    async def policy(self, project: str, version: int) -> Policy | None:
-        """One policy by its version."""
-        return next((p for p in await self.policies(project) if p.version == version), None)
-
-    async def record_step(self, project: str, step: TrainingStep) -> None:
-        """Record an optimizer step; repeating a step after a restore replaces its row."""
-        await self._write(tables.training_steps, project, [msgspec.structs.asdict(step)])
-
-    async def training_steps(self, project: str, *, limit: int = 100) -> list[TrainingStep]:
-        """The latest steps, oldest first."""
-        table = tables.training_steps
-        query = select(table).where(table.c.project == project)
-        latest = await self._database.rows(query.order_by(table.c.step.desc()).limit(limit))
-        return [to_record(TrainingStep, row) for row in reversed(latest)]
-
-    async def record_swaps(self, project: str, swaps: Sequence[SwapRecord]) -> None:
-        """Record the engines' changes of policy."""
-        await self._write(tables.swaps, project, [msgspec.structs.asdict(swap) for swap in swaps])
-
-    async def swaps(self, project: str, *, limit: int = 100) -> list[SwapRecord]:
-        """The latest swaps, oldest first."""
-        query = select(tables.swaps).where(tables.swaps.c.project == project)
-        latest = await self._database.rows(query.order_by(tables.swaps.c.id.desc()).limit(limit))
-        return [to_record(SwapRecord, row) for row in reversed(latest)]
-
     async def settle(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
         """Record the dispositions of episodes; a row is replaced only by one with a later sequence."""
+        await self.record_trained(project, episodes)
         rows = [to_row(episode) for episode in episodes]
         await self._write(tables.episodes, project, rows, newest="sequence")
 
@@ -155,21 +101,6 @@ class Ledger:
         """The rewards of held-out episodes, by the policy version that sampled them."""
         rows = await self._database.rows(evaluated(project))
         return [to_record(Evaluation, row) for row in rows]
-
-    async def _write(
-        self, table: Table, project: str, rows: list[dict[str, Any]], *, newest: str | None = None
-    ) -> None:
-        await self.project(project)
-        named = [row | {"project": project} for row in rows]
-        await self._database.upsert(table, named, newest=newest)
-
-    async def _project(self, name: str) -> Project | None:
-        query = select(tables.projects).where(tables.projects.c.name == name)
-        rows = await self._database.rows(query)
-        return Project(**rows[0]) if rows else None
-
-    def _now(self) -> int:
-        return int(self._clock())
 
 
 def evaluated(project: str) -> Select[Any]:
@@ -207,11 +138,6 @@ def to_key(row: Mapping[str, Any]) -> Key:
     """A row of the keys, without the hash."""
     fields = {name: value for name, value in row.items() if name != "digest"}
     return Key(**fields | {"scopes": frozenset(row["scopes"])})
-
-
-def to_record(kind: type[Record], row: Mapping[str, Any]) -> Record:
-    """A record from the columns of a row that have its field names."""
-    return kind(**{name: row[name] for name in kind.__struct_fields__})
 
 
 def to_row(settled: SettledEpisode) -> dict[str, object]:

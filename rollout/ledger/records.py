@@ -29,12 +29,33 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class TrainingStep(msgspec.Struct, frozen=True):
-    """An optimizer step, and the policy version that it produced."""
+    """An optimizer step, and the policy version that it produced from `parent`.
+
+    Its metrics are empty if the trainer died before it recorded them. It is abandoned if training continued from an older version.
+    """
 
     step: int
     version: int
     metrics: Mapping[str, float]
     created: int
+    parent: int | None = None
+    abandoned: bool = False
+
+
+class LedgerPolicy(msgspec.Struct, frozen=True):
+    """A policy's place in its lineage."""
+
+    version: int
+    parent: int | None
+    abandoned: bool
+
+
+class TrainedEpisode(msgspec.Struct, frozen=True):
+    """An episode that was trained into a version. Its opening time tells it from a later episode with the same id."""
+
+    version: int
+    episode_id: str
+    created_ms: int
 
 
 class SwapRecord(msgspec.Struct, frozen=True):

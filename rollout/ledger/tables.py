@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData()
@@ -52,16 +53,28 @@ policies = Table(
     Column("path", Text, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("created", Integer, nullable=False),
+    Column("abandoned", Boolean, nullable=False, server_default=false()),
 )
 
 training_steps = Table(
     "training_steps",
     metadata,
     Column("project", String(64), ForeignKey("projects.name"), primary_key=True),
-    Column("step", Integer, primary_key=True, autoincrement=False),
-    Column("version", Integer, nullable=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("step", Integer, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("created", Integer, nullable=False),
+)
+
+# One short row per episode and version, about 70 bytes: SQLite keeps it in the key's own tree.
+trained_episodes = Table(
+    "trained_episodes",
+    metadata,
+    Column("project", String(64), ForeignKey("projects.name"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("episode_id", String(200), primary_key=True),
+    Column("created_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 episodes = Table(

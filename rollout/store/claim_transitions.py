@@ -75,19 +75,22 @@ class ClaimTransitions(Transitions):
         group_ids: Sequence[str],
         policy: Policy,
         *,
+        step: int | None = None,
         credit: Mapping[str, Credit] | None = None,
     ) -> None:
         """Mark the groups as trained into the policy and record it as current, or raise ClaimLost and do neither.
 
         The advantages are stored with their episodes and the trained tokens are counted as delivered. An episode that was
-        left out is discarded.
+        left out is discarded. The policy and its optimizer step stay in an outbox until the ledger has them.
         """
         given = [
             item
             for episode_id, own in (credit or {}).items()
             for item in (episode_id, own.advantages, own.num_tokens, own.left_out or "")
         ]
-        await self._run("ack", owner, *policy_arguments(policy), len(group_ids), *group_ids, *given)
+        made_by = "" if step is None else step
+        recorded = (*policy_arguments(policy), made_by)
+        await self._run("ack", owner, *recorded, len(group_ids), *group_ids, *given)
 
     async def discard(self, owner: str, group_ids: Sequence[str], *, reason: DiscardReason) -> None:
         """Give up claimed groups for good. Raises ClaimLost and discards none if one is not held."""

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import msgspec
+
 from rollout.episode.episode_records import HistoryPolicy, SettledEpisode, parse_header
-from rollout.policies import Policy
+from rollout.policies import Policy, Publication
 from rollout.served_model import ServedModel
 from rollout.store.claim_transitions import MAX_DELIVERIES, policy_arguments
 from rollout.store.redis_decoding import Flat, Header, pairs, parse_rewards
@@ -96,6 +98,19 @@ class ProjectTransitions(Transitions):
         deadline = cast("bytes | None", await self._run("sweep", SWEEP_LIMIT, MAX_DELIVERIES))
         return int(deadline) / 1000 if deadline else None
 
+    async def published(self) -> list[Publication]:
+        """Policies that the ledger has not confirmed, by version."""
+        entries = cast("Flat", await self._run("published"))
+        found = [
+            parse_publication(int(version), record)
+            for version, record in zip(entries[::2], entries[1::2], strict=True)
+        ]
+        return sorted(found, key=lambda publication: publication.policy.version)
+
+    async def published_done(self, publications: Sequence[Publication]) -> None:
+        """Remove policies that the ledger recorded from the outbox."""
+        await self._run("published_done", *(p.policy.version for p in publications))
+
     async def settled(self, limit: int = 100) -> list[SettledEpisode]:
         """Episodes that the ledger has not confirmed, oldest first."""
         reply = await self._run("settled", limit)
@@ -111,6 +126,15 @@ class ProjectTransitions(Transitions):
         """Remove these entries from the outbox; an episode that settled again meanwhile stays in it."""
         flat = [item for e in episodes for item in (e.header.id, e.sequence)]
         await self._run("settle_done", *flat)
+
+
+def parse_publication(version: int, record: bytes) -> Publication:
+    """A value of the hash `published`."""
+    path, parent, digest, created, step = msgspec.msgpack.decode(
+        record, type=tuple[str, str, str, str, str]
+    )
+    known = Policy(version, path, int(parent) if parent else None, digest, int(created))
+    return Publication(known, int(step) if step else None)
 
 
 def parse_policy(flat: Flat) -> Policy | None:

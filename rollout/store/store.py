@@ -27,6 +27,7 @@ claimed                zset    group -> lease expiry                            
 trained                zset    group -> policy version it was trained into            checkpointed, restore
 expiring               zset    settled episode -> when its data goes                  sweep
 settled                zset    episode -> sequence: outbox for the ledger             settle_done
+published              hash    policy version -> its record: outbox for the ledger    published_done
 totals                 hash    counts by status and disposition, tokens, reward sums  never
 training               hash    state that the trainer reports, admission limit        never
 policy, pinned         hash    the policy recorded last, the pinned one               never, unpin

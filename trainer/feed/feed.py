@@ -91,11 +91,12 @@ class Feed:
         claims: Sequence[Claim],
         policy: Policy,
         *,
+        step: int | None = None,
         credit: Mapping[str, Credit] | None = None,
     ) -> None:
         """In one transaction: the claims are trained into `policy`, with this credit for their episodes, and `policy` is to be served."""
         self._end_claims(
-            claims, lambda ids: self._store.ack(self.owner, ids, policy, credit=credit)
+            claims, lambda ids: self._store.ack(self.owner, ids, policy, step=step, credit=credit)
         )
         self.version = policy.version
 

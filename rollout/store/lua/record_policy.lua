@@ -1,4 +1,4 @@
 -- record_policy: make a policy the current one. args: those of policy.lua.
 -- needs: keys, policy
-write_policy('policy', unpack(args))
+publish_policy(unpack(args))
 return 1

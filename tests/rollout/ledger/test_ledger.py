@@ -21,7 +21,8 @@ from rollout.ledger import tables
 from rollout.ledger.database import Database
 from rollout.ledger.evaluation import Evaluation
 from rollout.ledger.ledger import Ledger
-from rollout.ledger.records import SwapRecord, TrainingStep
+from rollout.ledger.records import SwapRecord, TrainedEpisode, TrainingStep
+from rollout.policies import Publication
 from rollout.store.store import Store
 from tests.rollout.play import play, policy
 
@@ -186,10 +187,13 @@ async def test_postgresql_keeps_the_same_ledger(postgres_url: str, store: Store)
     ledger = ledgers[0]
     project = await ledger.project("default")
     key = await ledger.create_key("tg-x", project="default", scopes=["infer"], limits={"n": 1})
-    await ledger.record_policy("p", policy(0))
-    await ledger.record_policy("p", policy(0))
+    for version, parent in ((0, None), (1, 0), (2, 0), (0, None)):
+        known = msgspec.structs.replace(policy(version), parent=parent)
+        await ledger.record_publications("p", [Publication(known, version or None)])
     await play(store, "ep_1")
     header = (await store.episode("ep_1")).header
+    trained = msgspec.structs.replace(header, id="ep_3", policy_version=2)
+    await ledger.settle("p", [SettledEpisode(trained, 1.0, 4)])
     for sequence, reward in ((2, 0.5), (1, 0.25)):
         await ledger.settle("p", [SettledEpisode(header, reward, sequence)])
     held_out = msgspec.structs.replace(
@@ -200,7 +204,10 @@ async def test_postgresql_keeps_the_same_ledger(postgres_url: str, store: Store)
     assert await ledgers[1].evaluations("p") == [Evaluation(1, 1, 0.5, 0.0)]
     assert await ledgers[1].project("default") == project
     assert await ledgers[2].find_key("tg-x") == key
-    assert await ledger.policies("p") == [policy(0)]
+    assert [p.abandoned for p in await ledger.lineages("p")] == [False, True, False]
+    steps = await ledger.training_steps("p")
+    assert [(s.step, s.parent, s.abandoned) for s in steps] == [(1, 0, True), (2, 0, False)]
+    assert await ledger.trained_episodes("p") == [TrainedEpisode(2, "ep_3", header.created_ms)]
     assert (await ledger.episode("p", "ep_1")).reward == 0.5
     assert header.status is EpisodeStatus.REWARDED
     for opened in ledgers:

@@ -7,3 +7,10 @@ local function write_policy(name, version, path, parent, digest, created)
   end
   call('PUBLISH', key('signal'), 'policy')
 end
+
+-- Makes a policy the current one, and keeps its record and optimizer step until the ledger has them.
+local function publish_policy(version, path, parent, digest, created, step)
+  write_policy('policy', version, path, parent, digest, created)
+  local record = cmsgpack.pack({path, parent, digest, created, step or ''})
+  call('HSETNX', key('published'), version, record)
+end
