@@ -21,7 +21,7 @@ async def in_background(services: Services) -> AsyncIterator[None]:
 
         services.stores.on_each(start_settler)
         for project in await services.ledger.projects():
-            services.stores.of(project.name)
+            await services.stores.of(project.name).prepare()
         try:
             yield
         finally:

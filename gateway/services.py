@@ -69,7 +69,7 @@ async def open_services(
     async with AsyncExitStack() as stack:
         store = Store.connect(settings.redis_url, project=settings.project)
         stack.push_async_callback(store.close)
-        await store.ping()
+        await store.prepare()
         ledger = await Ledger.open(settings.database_url)
         stack.push_async_callback(ledger.close)
         await ledger.project(settings.project)

@@ -7,6 +7,7 @@ RolloutError
 │   ├── GroupClosed, Backlogged
 │   ├── RetryMismatch
 │   ├── ClaimLost
+│   ├── StoreTooNew
 │   └── StoreUnavailable
 ├── EngineError     its kinds are in `engine/errors.py`
 ├── PolicyError
@@ -99,6 +100,15 @@ class ClaimLost(StoreError):
     def __init__(self, *group_ids: str) -> None:
         super().__init__(f"no longer claimed by this trainer: {', '.join(group_ids)}; claim again")
         self.group_ids = group_ids
+
+
+class StoreTooNew(StoreError):
+    """A newer release wrote the records in Redis."""
+
+    def __init__(self, found: str, known: str) -> None:
+        super().__init__(
+            f"the records in Redis have layout {found} and this release writes layout {known}; run the release that wrote them"
+        )
 
 
 class StoreUnavailable(StoreError):

@@ -1,12 +1,15 @@
-"""The arguments that control-plane routes declare: the services, and a caller with a scope."""
+"""The arguments that control-plane routes declare: the services, ids in the path, and a caller with a scope."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
+from pydantic import AfterValidator
 
 from gateway.access.authentication import Caller
 from gateway.errors import Forbidden
+from gateway.request.identifiers import checked_id
 from gateway.services import Services
 
 
@@ -16,6 +19,8 @@ def get_services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+EpisodeId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, what="episode"))]
+GroupId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, what="group"))]
 
 
 def caller_with(scope: str) -> Callable[[Request, Services], Awaitable[Caller]]:

@@ -3,11 +3,11 @@
 from typing import Annotated, Literal
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 
 from gateway.access.api_keys import episode_key
 from gateway.api import episode_views
-from gateway.api.dependencies import Opener, Rewarder, ServicesDep, Viewer
+from gateway.api.dependencies import EpisodeId, GroupId, Opener, Rewarder, ServicesDep, Viewer
 from gateway.api.requests import Completion, EpisodeBody
 from gateway.api.responses import (
     Deleted,
@@ -20,14 +20,14 @@ from gateway.api.responses import (
     TokensView,
 )
 from gateway.api.span_tree import SpanTree
-from gateway.request.episode_address import checked_id, new_episode_id, turn_kind
+from gateway.request.episode_address import new_episode_id, turn_kind
+from gateway.request.identifiers import Identifier, TaskId
 from gateway.services import Services
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import EpisodeStatus
 from rollout.errors import NoSuchEpisode, NoSuchGroup
 
 router = APIRouter(prefix="/v1", tags=["episodes"])
-EpisodeId = Annotated[str, Path(alias="id", max_length=128)]
 
 
 @router.post("/episodes", status_code=201)
@@ -67,14 +67,18 @@ async def list_episodes(
     caller: Viewer,
     *,
     status: EpisodeStatus | None = None,
-    group_id: str = "",
-    task_id: str = "",
-    after: str = "",
+    group_id: Identifier | Literal[""] = "",
+    task_id: TaskId = "",
+    after: Identifier | Literal[""] = "",
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> EpisodePage:
     """List the newest first; `after` is the last id of the page before."""
     listed, has_more = await services.stores.of(caller.project).episodes(
-        status=status, group_id=group_id, task_id=task_id, after=after, limit=limit
+        status=status,
+        group_id=group_id,
+        task_id=task_id,
+        after=after,
+        limit=limit,
     )
     return EpisodePage(
         data=[episode_views.summary(episode) for episode in listed], has_more=has_more
@@ -92,7 +96,7 @@ async def get_episode(
 
     Once the episode's data has expired, show how it ended, from the ledger.
     """
-    episode = await services.stores.of(caller.project).episode(checked_id(episode_id, "episode"))
+    episode = await services.stores.of(caller.project).episode(episode_id)
     if episode is None:
         remembered = await services.ledger.episode(caller.project, episode_id)
         if remembered is None or view != "turns":
@@ -117,7 +121,7 @@ async def complete_episode(
     """Seal an episode: no more turns; rewards may still come."""
     how = completion or Completion()
     header = await services.stores.of(caller.project).seal(
-        checked_id(episode_id, "episode"), outcome=how.status, truncated=how.truncated
+        episode_id, outcome=how.status, truncated=how.truncated
     )
     return EpisodeObject(**episode_views.episode_fields(header))
 
@@ -125,18 +129,18 @@ async def complete_episode(
 @router.delete("/episodes/{id}")
 async def delete_episode(episode_id: EpisodeId, services: ServicesDep, caller: Rewarder) -> Deleted:
     """Discard an episode and, if it was not trained, its data."""
-    await services.stores.of(caller.project).delete(checked_id(episode_id, "episode"))
+    await services.stores.of(caller.project).delete(episode_id)
     return Deleted(object="episode.deleted", id=episode_id)
 
 
 @router.get("/groups/{id}")
 async def get_group(
-    group_id: Annotated[str, Path(alias="id", max_length=128)],
+    group_id: GroupId,
     services: ServicesDep,
     caller: Viewer,
 ) -> GroupObject:
     """Show a group's members and when it will be trained with those it has."""
-    group = await services.stores.of(caller.project).group(checked_id(group_id, "group"))
+    group = await services.stores.of(caller.project).group(group_id)
     if group is None:
         raise NoSuchGroup(group_id)
     return episode_views.group(group)

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.request.identifiers import Identifier, TaskId
 from rollout.episode.episode_records import HistoryPolicy
 
 # Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
@@ -19,9 +20,6 @@ from rollout.episode.episode_records import HistoryPolicy
 RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15, le=1e15)]
 RewardName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^|]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}$")]
-# At most the length of the ledger's column, and no control characters, which PostgreSQL refuses.
-TaskId = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Scope = Literal["infer", "reward", "read", "admin"]
 
 
@@ -46,15 +44,15 @@ class EpisodeBody(BaseModel):
 class RewardBody(BaseModel):
     value: RewardValue
     name: RewardName = "reward"
-    turn_id: Annotated[str, StringConstraints(min_length=1)] | None = None
+    turn_id: Identifier | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     choice_index: Annotated[int, Field(strict=True, ge=0, lt=128)] | None = None  # of n > 1 choices
     complete: bool = False  # seal the episode in the same call
 
 
 class AddressedReward(RewardBody):
-    completion_id: str | None = None
-    episode_id: str | None = None
+    completion_id: Identifier | None = None
+    episode_id: Identifier | None = None
 
     @model_validator(mode="after")
     def _has_one_address(self) -> "AddressedReward":

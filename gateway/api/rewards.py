@@ -5,13 +5,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path
+from fastapi import APIRouter, Body
 
-from gateway.api.dependencies import Rewarder, ServicesDep
+from gateway.api.dependencies import EpisodeId, Rewarder, ServicesDep
 from gateway.api.requests import AddressedReward, RewardBody
 from gateway.api.responses import ListObject, RewardObject
 from gateway.errors import BadRequest, NotFound
-from gateway.request.episode_address import checked_id
 from gateway.services import Services
 from rollout.episode.reward import Reward
 from rollout.store.store import Store
@@ -23,14 +22,13 @@ Address = tuple[str, str | None]  # episode, turn
 
 @router.post("/episodes/{id}/rewards")
 async def reward_episode(
-    episode_id: Annotated[str, Path(alias="id", max_length=128)],
+    episode_id: EpisodeId,
     body: RewardBody,
     services: ServicesDep,
     caller: Rewarder,
 ) -> RewardObject:
     """Reward an episode or one of its turns; a new value for the same turn and name amends the old one."""
-    address = (checked_id(episode_id, "episode"), body.turn_id)
-    return await _reward(services.stores.of(caller.project), address, body)
+    return await _reward(services.stores.of(caller.project), (episode_id, body.turn_id), body)
 
 
 @router.post("/rewards")
@@ -52,7 +50,8 @@ async def reward(
 
 async def _address(services: Services, store: Store, body: AddressedReward) -> Address:
     if body.completion_id is None:
-        return checked_id(body.episode_id or "", "episode"), body.turn_id
+        assert body.episode_id is not None, "the body has one address"
+        return body.episode_id, body.turn_id
     turn_id = services.dialects.turn_id(body.completion_id)
     episode_id = await store.locate(turn_id)
     if episode_id is None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.errors import BadRequest
+from gateway.request.identifiers import checked_id
 from rollout.episode.episode_records import HistoryPolicy
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
 _MAX_GROUP_SIZE = 65_536
 
 
@@ -57,17 +57,6 @@ def address(
 
 def new_episode_id() -> str:
     return f"ep_{secrets.token_hex(12)}"
-
-
-def checked_id(value: str, what: str) -> str:
-    """Ids become Redis keys and URL paths, so only a few characters are allowed. Raises BadRequest."""
-    if _ID.fullmatch(value) is None:
-        raise BadRequest(
-            f"{what} id {value[:64]!r} is not valid: use 1 to 128 letters, digits and . _ : -",
-            param=f"{what}_id",
-            code=f"invalid_{what}_id",
-        )
-    return value
 
 
 def _group_id(headers: Mapping[bytes, bytes]) -> str | None:

@@ -4,20 +4,23 @@ All keys of a project start with `turngate:{<project>}:`. The braces are Redis C
 episode, its group and the queues together, so a project lives in one slot and a cluster is sharded by project. One
 core of Redis handles about 15,000 turns a second, far more than a project's engines produce.
 
+The part of a record comes before the id: everything after the first colon of `ep.turns:<id>` is the id. So an id may hold
+any character, and none is part of another record's key.
+
 key                    type    meaning                                                deleted by
 ep:<id>                hash    header: status, group, counts, versions (ms times)     sweep, after retention
-ep:<id>:turns          list    the log: one msgpack Turn per commit                   sweep, delete
-ep:<id>:turn_ids       list    ids of the turns in the log                            sweep, delete
-ep:<id>:rewards        hash    "<turn, turn#choice or *>|<name>" -> value             sweep, delete
-ep:<id>:reward_log     list    every reward ever recorded                             sweep, delete
-ep:<id>:reward_keys    hash    idempotency key -> the recorded answer                 sweep, delete
-ep:<id>:advantages     string float32 per trained token, or one for all               restore, sweep
-ep:<id>:replies        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
-ep:<id>:reply_keys     list    retry keys in the order they came                      sweep, delete
-ep:<id>:withdrawn      set     attempts at turns that began and failed                sweep, delete
+ep.turns:<id>          list    the log: one msgpack Turn per commit                   sweep, delete
+ep.turn_ids:<id>       list    ids of the turns in the log                            sweep, delete
+ep.rewards:<id>        hash    "<turn, turn#choice or *>|<name>" -> value             sweep, delete
+ep.reward_log:<id>     list    every reward ever recorded                             sweep, delete
+ep.reward_keys:<id>    hash    idempotency key -> the recorded answer                 sweep, delete
+ep.advantages:<id>     string float32 per trained token, or one for all               restore, sweep
+ep.replies:<id>        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
+ep.reply_keys:<id>     list    retry keys in the order they came                      sweep, delete
+ep.withdrawn:<id>      set     attempts at turns that began and failed                sweep, delete
 turns                  hash    turn id -> episode id                                  sweep, delete
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
-grp:<id>:members       zset    episode -> opening time                                sweep
+grp.members:<id>       zset    episode -> opening time                                sweep
 episodes               zset    episode -> opening time, for listing                   sweep
 idle                   zset    open episode, or sealed one without a trainable turn
                                -> when it is closed or discarded                      seal, commit, sweep
@@ -38,12 +41,15 @@ alarm                  string  when the next sweep is due                       
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
+layout                 string  the version of this table that the records follow      never
 """
 
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
 
 from redis.asyncio import Redis
 
@@ -55,6 +61,8 @@ from rollout.store.lua_scripts import LuaScripts
 from rollout.store.project_transitions import ProjectTransitions
 from rollout.store.signals import Signals, Subscription
 from rollout.store.transitions import Timings, milliseconds
+
+log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0  # a healthy Redis answers in under a millisecond; a large claim takes tens
 
@@ -108,6 +116,12 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
     async def ping(self) -> None:
         """Raise StoreUnavailable unless Redis answers."""
         await self._batcher.submit("PING")
+
+    async def prepare(self) -> None:
+        """Bring what an older release wrote into today's layout. Raises StoreTooNew if a newer one wrote it."""
+        renamed = cast("int", await self._run("layout"))
+        if renamed:
+            log.info("store migrated", extra={"project": self.project, "keys": renamed})
 
     async def wait_ready(self, timeout_seconds: float) -> bool:
         """Block until a group may have become ready to claim; False when the time is over."""

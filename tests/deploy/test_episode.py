@@ -17,7 +17,7 @@ from rollout.tokenizer.tokenizer import Tokenizer
 from tests.deploy.conftest import Command
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway
-from tests.rollout.play import claim, policy
+from tests.rollout.play import claim, own_group, policy
 from tests.scripted_engine import running_engine
 from trainer.algorithms import RunningBaseline
 from trainer.batch.batch import prepare
@@ -60,7 +60,7 @@ async def test_an_episode_is_drawn(
             training_version=0,
             token_budget=10_000,
         )
-        await served.store.ack("trainer", ["grp_1"], policy(1), credit=batch.credit)
+        await served.store.ack("trainer", [own_group("ep_1")], policy(1), credit=batch.credit)
         after, _ = await command("episode", "show", "ep_1", *where)
         rows, _ = await command("episode", "show", "ep_1", "--sequences", *where)
         as_json, _ = await command("episode", "show", "ep_1", "--output", "json", *where)

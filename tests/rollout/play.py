@@ -1,5 +1,7 @@
 """Short ways for tests to bring episodes to where the test starts."""
 
+import hashlib
+
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.group import Claim
 from rollout.episode.reward import Reward
@@ -7,6 +9,12 @@ from rollout.episode.turn import Turn, encode_turn
 from rollout.policies import Policy
 from rollout.store.store import Store
 from tests.rollout.turns import output, turn
+
+
+def own_group(episode_id: str) -> str:
+    """The group of an episode that names none."""
+    digest = hashlib.sha1(episode_id.encode(), usedforsecurity=False).hexdigest()
+    return f"grp_{digest[:24]}"
 
 
 async def commit(store: Store, episode_id: str, made: Turn, reply: bytes = b"") -> int:

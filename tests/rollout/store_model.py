@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rollout import errors
 from rollout.episode.group import JudgedBy
 from rollout.store.transitions import Timings
+from tests.rollout.play import own_group
 
 Refusal = type[errors.StoreError] | None
 TERMINAL = ("trained", "discarded")
@@ -97,7 +98,7 @@ class Model:
             return None
         group: Group | None = None
         if kind != "side":
-            own = f"grp_{name.removeprefix('ep_')}"
+            own = own_group(name)
             joined, size = (group_id, size or 0) if group_id else (own, max(size or 0, 1))
             group = self.groups.get(joined)
             if group is None:

@@ -29,6 +29,7 @@ class Resumption:
     ) -> None:
         self._store, self._bridge, self._checkpoints = store, bridge, checkpoints
         self._model_dir = model_dir
+        bridge.call(store.prepare)
         self._recorded = bridge.call(store.recorded_policy)
         if self._recorded is not None:
             refuse_another_model(self._recorded, model_dir)

@@ -11,7 +11,7 @@ end
 
 local reply = false
 if retry_key ~= '' then
-  local recorded = call('HGET', episode_key(id, ':replies'), retry_key)
+  local recorded = call('HGET', episode_key(id, '.replies'), retry_key)
   if recorded then
     local known, body = unpack(cmsgpack.unpack(recorded))
     if known ~= digest then return refuse('RetryMismatch', retry_key) end
@@ -23,4 +23,4 @@ if not reply then
   call('ZADD', key('idle'), now + idle_ms, id)
   call('HINCRBY', episode_key(id), 'begun', 1)
 end
-return {header(id), call('LRANGE', episode_key(id, ':turns'), since, -1), reply}
+return {header(id), call('LRANGE', episode_key(id, '.turns'), since, -1), reply}

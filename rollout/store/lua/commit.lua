@@ -10,13 +10,13 @@ local status, kind, sealed, min_version, max_version =
 if not status then return refuse('NoSuchEpisode', id) end
 
 local owner = call('HGET', key('turns'), turn)
-if owner == id then return call('LPOS', episode_key(id, ':turn_ids'), turn) end
+if owner == id then return call('LPOS', episode_key(id, '.turn_ids'), turn) end
 if owner then return refuse('RetryMismatch', turn) end
 local in_grace = (status == 'sealed' or status == 'rewarded') and now <= sealed + grace_ms
 if status ~= 'open' and not in_grace then return refuse('EpisodeSealed', id) end
 
-local length = call('RPUSH', episode_key(id, ':turns'), record)
-call('RPUSH', episode_key(id, ':turn_ids'), turn)
+local length = call('RPUSH', episode_key(id, '.turns'), record)
+call('RPUSH', episode_key(id, '.turn_ids'), turn)
 call('HSET', key('turns'), turn, id)
 call('HINCRBY', header, 'turns', 1)
 call('HINCRBY', header, 'output_tokens', sampled)
@@ -39,7 +39,7 @@ if status == 'sealed' and has_signal(id) then await_reward(id) end
 
 -- Keeps the latest replies within the limits, and at least one.
 local function keep_reply()
-  local replies, order = episode_key(id, ':replies'), episode_key(id, ':reply_keys')
+  local replies, order = episode_key(id, '.replies'), episode_key(id, '.reply_keys')
   local packed = cmsgpack.pack({digest, reply})
   local kept = call('HINCRBY', header, 'reply_bytes', #packed - call('HSTRLEN', replies, retry_key))
   local is_new = call('HSET', replies, retry_key, packed) == 1

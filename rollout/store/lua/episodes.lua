@@ -3,7 +3,7 @@
 -- needs: keys, header
 local SCANNED_AT_MOST = 20000
 local status, group, task, after, limit = unpack(args)
-local index = group == '' and key('episodes') or group_key(group, ':members')
+local index = group == '' and key('episodes') or group_key(group, '.members')
 local first = 0
 if after ~= '' then
   local rank = call('ZREVRANK', index, after)
@@ -22,7 +22,7 @@ for start = first, first + SCANNED_AT_MOST, 100 do
   for _, id in ipairs(ids) do
     if matches(id) then
       if #page == tonumber(limit) then return {page, 1, weights} end
-      page[#page + 1] = {header(id), call('HGETALL', episode_key(id, ':rewards'))}
+      page[#page + 1] = {header(id), call('HGETALL', episode_key(id, '.rewards'))}
     end
   end
   if #ids < 100 then break end

@@ -4,7 +4,7 @@ local id = args[1]
 local status, size, deliveries = unpack(call('HMGET', group_key(id), 'status', 'size', 'deliveries'))
 if not status then return false end
 local found = {}
-for _, member in ipairs(call('ZRANGE', group_key(id, ':members'), 0, -1)) do
+for _, member in ipairs(call('ZRANGE', group_key(id, '.members'), 0, -1)) do
   found[#found + 1] = member
   found[#found + 1] = call('HGET', episode_key(member), 'status')
 end

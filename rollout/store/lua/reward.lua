@@ -5,7 +5,7 @@ local id, field, turn, name, value, idempotency_key, complete = unpack(args)
 local status, kind, reason = unpack(call('HMGET', episode_key(id), 'status', 'kind', 'reason'))
 if not status then return refuse('NoSuchEpisode', id) end
 
-local prior = idempotency_key ~= '' and call('HGET', episode_key(id, ':reward_keys'), idempotency_key)
+local prior = idempotency_key ~= '' and call('HGET', episode_key(id, '.reward_keys'), idempotency_key)
 if prior then
   local known_field, known_value, created, amended = unpack(cmsgpack.unpack(prior))
   if known_field ~= field or known_value ~= value then return refuse('RetryMismatch', idempotency_key) end
@@ -15,18 +15,18 @@ end
 if status == 'claimed' then return refuse('EpisodeClaimed', id) end
 if status == 'trained' then return refuse('EpisodeSettled', id, status) end
 -- A held-out episode with turns is discarded when it is sealed, and may still be rewarded after that.
-local has_turns = call('EXISTS', episode_key(id, ':turns')) == 1
+local has_turns = call('EXISTS', episode_key(id, '.turns')) == 1
 local is_evaluated = kind == 'side' and reason == 'no_signal' and has_turns
 if status == 'discarded' and not is_evaluated then return refuse('EpisodeSettled', id, reason) end
 if turn ~= '' and call('HGET', key('turns'), turn) ~= id then return refuse('NoSuchTurn', turn) end
 
-local before = call('HGET', episode_key(id, ':rewards'), field)
+local before = call('HGET', episode_key(id, '.rewards'), field)
 local amended = before and 1 or 0
-call('HSET', episode_key(id, ':rewards'), field, value)
-call('RPUSH', episode_key(id, ':reward_log'), cmsgpack.pack({ARGV[1], field, value, amended}))
+call('HSET', episode_key(id, '.rewards'), field, value)
+call('RPUSH', episode_key(id, '.reward_log'), cmsgpack.pack({ARGV[1], field, value, amended}))
 if idempotency_key ~= '' then
   local answer = cmsgpack.pack({field, value, ARGV[1], amended})
-  call('HSET', episode_key(id, ':reward_keys'), idempotency_key, answer)
+  call('HSET', episode_key(id, '.reward_keys'), idempotency_key, answer)
 end
 local is_first = not before and call('HINCRBY', episode_key(id), 'rewards', 1) == 1
 if kind ~= 'side' then

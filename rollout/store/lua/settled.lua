@@ -6,6 +6,6 @@ local queued = call('ZRANGE', key('settled'), 0, args[1] - 1, 'WITHSCORES')
 for index = 1, #queued, 2 do
   local id = queued[index]
   entries[#entries + 1] = {
-    queued[index + 1], header(id), call('HGETALL', episode_key(id, ':rewards'))}
+    queued[index + 1], header(id), call('HGETALL', episode_key(id, '.rewards'))}
 end
 return {entries, call('HGETALL', key('reward_weights'))}

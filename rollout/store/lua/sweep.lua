@@ -20,8 +20,8 @@ local function forget(id)
   call('ZREM', key('episodes'), id)
   call('ZREM', key('expiring'), id)
   if group == '' then return end
-  call('ZREM', group_key(group, ':members'), id)
-  if call('EXISTS', group_key(group, ':members')) == 0 then call('DEL', group_key(group)) end
+  call('ZREM', group_key(group, '.members'), id)
+  if call('EXISTS', group_key(group, '.members')) == 0 then call('DEL', group_key(group)) end
 end
 
 -- Ends an idle open episode, or a sealed one that got no trainable turn in time.

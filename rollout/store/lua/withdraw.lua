@@ -5,7 +5,7 @@ local id, attempt = unpack(args)
 local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
 if not status then return refuse('NoSuchEpisode', id) end
 if status ~= 'open' and status ~= 'sealed' then return 1 end
-if call('SADD', episode_key(id, ':withdrawn'), attempt) == 0 then return 1 end
+if call('SADD', episode_key(id, '.withdrawn'), attempt) == 0 then return 1 end
 call('HINCRBY', episode_key(id), 'begun', -1)
 if status == 'sealed' and not has_signal(id) and not awaits_turns(id) then
   discard(id, 'no_signal')

@@ -12,7 +12,7 @@ from rollout.episode.reward import Reward
 from rollout.errors import ClaimLost
 from rollout.store.store import Store
 from tests.rollout.clock import Clock
-from tests.rollout.play import claim, commit, play, policy
+from tests.rollout.play import claim, commit, own_group, play, policy
 from tests.rollout.turns import turn
 
 
@@ -85,7 +85,7 @@ async def test_a_stale_group_is_discarded_on_the_way(store: Store) -> None:
 
     claims = await claim(store, version=4, staleness=1)
 
-    assert [c.group_id for c in claims] == ["grp_new"]
+    assert [c.group_id for c in claims] == [own_group("ep_new")]
     assert (await store.episode("ep_old")).header.disposition == "stale"
 
 
@@ -110,14 +110,14 @@ async def test_renewing_keeps_a_lease(store: Store, clock: Clock) -> None:
     await play(store, "ep_1")
     await claim(store, "ann")
     clock.advance(20)
-    await store.renew("ann", ["grp_1"], lease_seconds=30)
+    await store.renew("ann", [own_group("ep_1")], lease_seconds=30)
     clock.advance(20)
 
     assert await claim(store, "bob") == []
     clock.advance(11)
     assert len(await claim(store, "bob")) == 1
-    with pytest.raises(ClaimLost, match="grp_1"):
-        await store.renew("ann", ["grp_1"], lease_seconds=30)
+    with pytest.raises(ClaimLost, match=own_group("ep_1")):
+        await store.renew("ann", [own_group("ep_1")], lease_seconds=30)
 
 
 async def test_released_groups_come_back_unharmed(store: Store) -> None:
@@ -158,9 +158,9 @@ async def test_ack_after_a_lost_lease_changes_nothing(store: Store, clock: Clock
     await claim(store, "ann", groups=1)
 
     with pytest.raises(ClaimLost) as lost:
-        await store.ack("ann", ["grp_1", "grp_2"], policy(2))
+        await store.ack("ann", [own_group("ep_1"), own_group("ep_2")], policy(2))
 
-    assert lost.value.group_ids == ("grp_1",)
+    assert lost.value.group_ids == (own_group("ep_1"),)
     assert await store.policy() == policy(1)
     assert (await store.totals()).live[EpisodeStatus.CLAIMED] == 2
 
@@ -171,11 +171,11 @@ async def test_discarding_claimed_groups_names_the_reason(store: Store) -> None:
     await claim(store)
 
     for _ in range(2):
-        await store.discard("trainer", ["grp_1"], reason=DiscardReason.OVERLONG)
+        await store.discard("trainer", [own_group("ep_1")], reason=DiscardReason.OVERLONG)
 
     assert (await store.totals()).dispositions["overlong"] == 1
     with pytest.raises(ClaimLost):
-        await store.discard("trainer", ["grp_9"], reason=DiscardReason.OVERLONG)
+        await store.discard("trainer", [own_group("ep_9")], reason=DiscardReason.OVERLONG)
 
 
 async def test_restoring_a_checkpoint_queues_what_it_has_not_seen(store: Store) -> None:
@@ -188,8 +188,8 @@ async def test_restoring_a_checkpoint_queues_what_it_has_not_seen(store: Store) 
     again = await store.restore(2)
     claims = await claim(store, version=3, staleness=0)
 
-    assert sorted(again) == ["grp_2", "grp_3"]
-    assert [c.group_id for c in claims] == ["grp_3"]
+    assert set(again) == {own_group("ep_2"), own_group("ep_3")}
+    assert [c.group_id for c in claims] == [own_group("ep_3")]
     assert (await store.totals()).dispositions["stale"] == 1
     assert (await store.totals()).trained == 1
 
@@ -236,7 +236,7 @@ async def test_a_batch_of_thousands_is_acknowledged_at_once(store: Store) -> Non
     await claim(store)
     credit = {f"ep_{n}": Credit(b"four", 1) for n in range(1, 6000)}
 
-    await store.ack("trainer", ["grp_1"], policy(2), credit=credit)
+    await store.ack("trainer", [own_group("ep_1")], policy(2), credit=credit)
 
     assert (await store.episode("ep_1")).advantages == b"four"
     assert (await store.episode("ep_2")) is None
@@ -260,7 +260,7 @@ async def test_checkpointed_data_expires_once_the_ledger_knows(store: Store, clo
 
     assert await store.episode("ep_1") is None
     assert await store.locate("turn of ep_1") is None
-    assert await store.group("grp_1") is None
+    assert await store.group(own_group("ep_1")) is None
     assert await store.episode("ep_2") is not None
 
 

@@ -45,7 +45,7 @@ local function train(id, version, credit)
   call('HSET', episode_key(id), 'policy_version', version, 'settled', now)
   if credit then
     local advantages, delivered = unpack(credit)
-    call('SET', episode_key(id, ':advantages'), advantages)
+    call('SET', episode_key(id, '.advantages'), advantages)
     call('HSET', episode_key(id), 'delivered_tokens', delivered)
   end
   count_tokens(id, 'trained', 1)
@@ -56,14 +56,14 @@ end
 local function untrain(id)
   count_tokens(id, 'trained', -1)
   call('HDEL', episode_key(id), 'policy_version', 'settled', 'delivered_tokens')
-  call('DEL', episode_key(id, ':advantages'))
+  call('DEL', episode_key(id, '.advantages'))
 end
 
 local function drop_data(id)
-  local turn_ids = call('LRANGE', episode_key(id, ':turn_ids'), 0, -1)
+  local turn_ids = call('LRANGE', episode_key(id, '.turn_ids'), 0, -1)
   for _, turn in ipairs(turn_ids) do call('HDEL', key('turns'), turn) end
-  for _, part in ipairs({':turns', ':turn_ids', ':rewards', ':reward_log', ':reward_keys',
-                         ':replies', ':reply_keys', ':withdrawn', ':advantages'}) do
+  for _, part in ipairs({'.turns', '.turn_ids', '.rewards', '.reward_log', '.reward_keys',
+                         '.replies', '.reply_keys', '.withdrawn', '.advantages'}) do
     call('DEL', episode_key(id, part))
   end
   call('HSET', episode_key(id), 'rewards', 0)

@@ -1,7 +1,7 @@
 -- How a group becomes ready, and how it ends.
 local function members(group, status)
   local found = {}
-  for _, id in ipairs(call('ZRANGE', group_key(group, ':members'), 0, -1)) do
+  for _, id in ipairs(call('ZRANGE', group_key(group, '.members'), 0, -1)) do
     if call('HGET', episode_key(id), 'status') == status then found[#found + 1] = id end
   end
   return found

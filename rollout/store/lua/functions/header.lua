@@ -10,9 +10,9 @@ end
 local function view(id)
   return {
     header(id),
-    call('LRANGE', episode_key(id, ':turns'), 0, -1),
-    call('HGETALL', episode_key(id, ':rewards')),
+    call('LRANGE', episode_key(id, '.turns'), 0, -1),
+    call('HGETALL', episode_key(id, '.rewards')),
     call('HGETALL', key('reward_weights')),
-    call('GET', episode_key(id, ':advantages')),
+    call('GET', episode_key(id, '.advantages')),
   }
 end

@@ -9,9 +9,10 @@ local args = {}  -- unpack would fail beyond 8000 values
 for index = 6, #ARGV do args[index - 5] = ARGV[index] end
 local call = redis.call
 
+-- The kind of a key comes before the first colon and the id after it, so whatever its characters, no id is part of another key.
 local function key(name) return prefix .. name end
-local function episode_key(id, part) return prefix .. 'ep:' .. id .. (part or '') end
-local function group_key(id, part) return prefix .. 'grp:' .. id .. (part or '') end
+local function episode_key(id, part) return prefix .. 'ep' .. (part or '') .. ':' .. id end
+local function group_key(id, part) return prefix .. 'grp' .. (part or '') .. ':' .. id end
 
 -- An error of errors.py and its arguments, separated by a control character, which is removed from the arguments.
 local function refuse(name, ...)

@@ -8,6 +8,17 @@ local function backlog_wait()
   return string.format('%.3f', math.min(math.max(step / 10, 1), 5))
 end
 
+-- The group of an episode that names none. It is a digest, so that neither another episode nor a named group has it by accident;
+-- one that a caller named in advance is passed over.
+local function own_group(id)
+  local digest, group = id, nil
+  repeat
+    digest = redis.sha1hex(digest)
+    group = 'grp_' .. digest:sub(1, 24)
+  until call('EXISTS', group_key(group)) == 0
+  return group
+end
+
 local function admit(group, size, deadline)
   local reserve = math.max(size, 1)
   local limit = tonumber(call('HGET', key('training'), 'max_live_episodes') or 0)
@@ -46,12 +57,12 @@ local function open_episode()
   if kind == 'side' then
     group = ''
   else
-    if group == '' then group, size = 'grp_' .. id:gsub('^ep_', ''), math.max(size, 1) end
+    if group == '' then group, size = own_group(id), math.max(size, 1) end
     local refusal
     if call('EXISTS', group_key(group)) == 0 then refusal = admit(group, size, deadline) end
     refusal = refusal or enter(group, size)
     if refusal then return refusal end
-    call('ZADD', group_key(group, ':members'), now, id)
+    call('ZADD', group_key(group, '.members'), now, id)
   end
   call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
     'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
