@@ -131,6 +131,7 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.EpisodeSettled: (Conflict, "episode_settled"),
     rollout_errors.GroupClosed: (Conflict, "group_closed"),
     rollout_errors.RetryMismatch: (Conflict, "idempotency_key_reused"),
+    rollout_errors.AttemptSuperseded: (Unavailable, "attempt_superseded"),
     rollout_errors.PolicyDamaged: (Conflict, "policy_damaged"),
     rollout_errors.Backlogged: (TooMany, "backlogged"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),

@@ -84,6 +84,8 @@ async def open_services(
                 reconcile=partial(reconcile, store=store),
             )
         )
+        turns = _turns(settings, tokenizer, template, reader, pool=pool, metrics=metrics)
+        stack.push_async_callback(turns.close)
         yield Services(
             settings=settings,
             dialects=dialects,
@@ -93,7 +95,7 @@ async def open_services(
             stores=Stores(store),
             ledger=ledger,
             pool=pool,
-            turns=_turns(settings, tokenizer, template, reader, pool=pool, metrics=metrics),
+            turns=turns,
             authenticator=Authenticator(
                 ledger, admin_key=settings.admin_key.get_secret_value(), project=settings.project
             ),

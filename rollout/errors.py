@@ -5,7 +5,7 @@ RolloutError
 │   ├── NoSuchEpisode, NoSuchTurn, NoSuchGroup
 │   ├── EpisodeSealed, EpisodeClaimed, EpisodeSettled
 │   ├── GroupClosed, Backlogged
-│   ├── RetryMismatch
+│   ├── RetryMismatch, AttemptSuperseded
 │   ├── ClaimLost
 │   ├── StoreTooNew
 │   └── StoreUnavailable
@@ -92,6 +92,13 @@ class RetryMismatch(StoreError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"key {key} was used before with other content; choose a new key")
+
+
+class AttemptSuperseded(StoreError):
+    """The lease of this attempt expired, and a repeat of the call was sampled in its place."""
+
+    def __init__(self, episode_id: str) -> None:
+        super().__init__(f"this call in episode {episode_id} was repeated and answered; repeat it")
 
 
 class ClaimLost(StoreError):

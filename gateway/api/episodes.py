@@ -1,5 +1,6 @@
 """Episodes over HTTP: open, show, seal, delete; and the groups that they are compared in."""
 
+from hashlib import sha256
 from typing import Annotated, Literal
 
 import orjson
@@ -23,6 +24,7 @@ from gateway.api.span_tree import SpanTree
 from gateway.request.episode_address import new_episode_id, turn_kind
 from gateway.request.identifiers import Identifier, TaskId
 from gateway.services import Services
+from gateway.turn.idempotency import chosen_key, episode_of_key
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import EpisodeStatus
 from rollout.errors import NoSuchEpisode, NoSuchGroup
@@ -34,11 +36,16 @@ router = APIRouter(prefix="/v1", tags=["episodes"])
 async def open_episode(
     request: Request, services: ServicesDep, caller: Opener, body: EpisodeBody | None = None
 ) -> OpenedEpisode:
-    """Open an episode and get the two strings an agent needs: a key and a base URL."""
+    """Open an episode and get the two strings an agent needs: a key and a base URL.
+
+    A repeat with the same `Idempotency-Key` header and body gets the same episode.
+    """
     spec = body or EpisodeBody()
+    key = request.headers.get("idempotency-key", "").encode("latin-1")
+    opened = episode_of_key(chosen_key(key), key_id=caller.key_id, purpose="open") if key else None
     header = await services.stores.of(caller.project).open(
         EpisodeSpec(
-            id=new_episode_id(),
+            id=opened or new_episode_id(),
             group_id=spec.group_id,
             group_size=spec.group_size,
             task_id=spec.task_id or "",
@@ -47,7 +54,8 @@ async def open_episode(
             metadata_json=orjson.dumps(spec.metadata).decode() if spec.metadata else "",
             key_id=caller.key_id,
             history=spec.history,
-        )
+        ),
+        body_digest=sha256(await request.body()).hexdigest() if key else "",
     )
     secret = await services.authenticator.episode_secret(caller.project)
     assert secret is not None, "the project of an authenticated caller exists"

@@ -12,7 +12,7 @@ from gateway.api.requests import AddressedReward, RewardBody
 from gateway.api.responses import ListObject, RewardObject
 from gateway.errors import BadRequest, NotFound
 from gateway.services import Services
-from rollout.episode.reward import Reward
+from rollout.episode.reward import EpisodeReward, Reward, RewardAnswer
 from rollout.store.store import Store
 
 router = APIRouter(prefix="/v1", tags=["rewards"])
@@ -28,7 +28,10 @@ async def reward_episode(
     caller: Rewarder,
 ) -> RewardObject:
     """Reward an episode or one of its turns; a new value for the same turn and name amends the old one."""
-    return await _reward(services.stores.of(caller.project), (episode_id, body.turn_id), body)
+    store = services.stores.of(caller.project)
+    address = (episode_id, body.turn_id)
+    (answer,) = await store.rewards([await _reward(store, address, body)])
+    return _object(answer)
 
 
 @router.post("/rewards")
@@ -37,15 +40,12 @@ async def reward(
     services: ServicesDep,
     caller: Rewarder,
 ) -> RewardObject | ListObject[RewardObject]:
-    """Reward by completion id or episode id, one or many; all addresses are checked before any is rewarded."""
+    """Reward by completion id or episode id, one or many; of a list all are recorded or none."""
     store = services.stores.of(caller.project)
-    if isinstance(body, AddressedReward):
-        return await _reward(store, await _address(services, store, body), body)
-    addresses = [await _address(services, store, each) for each in body]
-    rewarded = [
-        await _reward(store, address, each) for address, each in zip(addresses, body, strict=True)
-    ]
-    return ListObject(data=rewarded)
+    listed = [body] if isinstance(body, AddressedReward) else body
+    rewards = [await _reward(store, await _address(services, store, each), each) for each in listed]
+    recorded = [_object(answer) for answer in await store.rewards(rewards)]
+    return recorded[0] if isinstance(body, AddressedReward) else ListObject(data=recorded)
 
 
 async def _address(services: Services, store: Store, body: AddressedReward) -> Address:
@@ -77,15 +77,15 @@ async def _check_choice(store: Store, address: Address, choice: int) -> None:
         )
 
 
-async def _reward(store: Store, address: Address, body: RewardBody) -> RewardObject:
+async def _reward(store: Store, address: Address, body: RewardBody) -> EpisodeReward:
     episode_id, turn_id = address
     if body.choice_index is not None:
         await _check_choice(store, address, body.choice_index)
-    answer = await store.reward(
-        episode_id,
-        Reward(body.value, body.name, turn_id, body.idempotency_key, body.choice_index),
-        complete=body.complete,
-    )
+    reward = Reward(body.value, body.name, turn_id, body.idempotency_key, body.choice_index)
+    return EpisodeReward(episode_id, reward, complete=body.complete)
+
+
+def _object(answer: RewardAnswer) -> RewardObject:
     return RewardObject(
         episode_id=answer.episode_id,
         turn_id=answer.place.turn_id,

@@ -19,7 +19,7 @@ from gateway.request.model_name import asked_model
 from gateway.request.request import Request
 from gateway.services import Services
 from gateway.turn.event_stream import EventStream, send_whole
-from gateway.turn.idempotency import Retry
+from gateway.turn.idempotency import episode_of_key, read_attempt
 from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
 from rollout.engine.errors import EngineError
@@ -59,13 +59,14 @@ class ModelEndpoint:
         # Callers of every project get the one project whose policy is served.
         served_project = self._services.settings.project
         model = asked_model(request.model, self._services.pool.snapshot, project=served_project)
-        retry = Retry.of(headers, body)
+        attempt = read_attempt(headers, body)
+        opened = episode_of_key(attempt.retry_key, key_id=caller.key_id)
         where = address(
             headers,
             key_episode=caller.episode_id,
             path_episode=path_episode,
             body_episodes=request.named_episodes,
-            otherwise=retry.episode_id(caller.key_id) or new_episode_id(),
+            otherwise=opened or new_episode_id(),
         )
         return Call(
             request=request,
@@ -74,7 +75,7 @@ class ModelEndpoint:
             project=caller.project,
             key_id=caller.key_id,
             address=where,
-            retry=retry,
+            attempt=attempt,
             client=client_of(headers),
         )
 

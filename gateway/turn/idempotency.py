@@ -3,102 +3,117 @@
 A caller may send an `idempotency-key`. SDKs send none but count their retries in a header, so the body's digest is then the
 key. It does not identify the caller: two agents can send the same first call. So a call that names no episode finds the
 episode of its first try only by a key that the caller chose.
+
+The attempt that samples a call holds a lease in the store, so a repeat finds it from every gateway. It outlives its client
+while a repeat waits for it; if its gateway dies, the lease expires and a repeat samples.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import secrets
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from hashlib import blake2b, sha256
-
-import msgspec
+from typing import Protocol
 
 from gateway.request.request import Reply
-from rollout.errors import RetryMismatch
+from rollout.episode.attempt import Attempt
+from rollout.errors import StoreUnavailable
 
-Work = Coroutine[None, None, Reply]
-Place = tuple[str, str, str]  # project, episode, retry key
-
-
-class Retry(msgspec.Struct, frozen=True):
-    key: str  # "" if a repeat of the call could not be recognized
-    body_digest: str
-    is_repeat: bool  # the call may have been answered before
-
-    @classmethod
-    def none(cls) -> "Retry":
-        return cls("", "", is_repeat=False)
-
-    @classmethod
-    def of(cls, headers: Mapping[bytes, bytes], body: bytes) -> "Retry":
-        digest = sha256(body).hexdigest()[:32]
-        given = headers.get(b"idempotency-key")
-        if given:
-            return cls(f"key:{given.decode('latin-1')[:255]}", digest, is_repeat=True)
-        count = headers.get(b"x-stainless-retry-count")
-        if count is not None:
-            return cls(f"body:{digest}", digest, is_repeat=count.strip() not in (b"", b"0"))
-        return cls("", digest, is_repeat=False)
-
-    def episode_id(self, key_id: str) -> str | None:
-        """The episode of a call that names none, the same for every repeat; None without a key that the caller chose."""
-        if not self.key.startswith("key:"):
-            return None
-        digest = blake2b(self.key.encode(), key=key_id.encode()[:64], digest_size=12)
-        return f"ep_{digest.hexdigest()}"
+RENEW_SECONDS = 4.0  # the lease lasts 15 s, so that it survives a restart of Redis
+WANTED_SECONDS = 1.0  # how often a turn without a client asks whether a repeat waits for it
 
 
-class SharedTurn:
-    """A turn that several calls wait for; it is cancelled when the last of them has left."""
+class Renew(Protocol):
+    """Keeps the lease of an attempt; returns whether a repeat waits for its reply."""
 
-    def __init__(self, work: Work, *, body_digest: str) -> None:
-        self.body_digest = body_digest
-        self.task = asyncio.create_task(work)
-        self._num_waiting = 0
+    async def __call__(self, episode_id: str, attempt: Attempt) -> bool: ...
 
-    async def ended(self) -> None:
-        """Wait until the turn has succeeded or failed."""
-        self._num_waiting += 1
-        try:
-            await asyncio.wait([self.task])
-        finally:
-            self._num_waiting -= 1
-            if self._num_waiting == 0 and not self.task.done():
-                self.task.cancel()
-                await asyncio.wait(
-                    [self.task]
-                )  # the engine's call is aborted and the record written
 
-    def reply(self) -> Reply:
-        """The turn's reply, or raise its error."""
-        return self.task.result()
+def read_attempt(headers: Mapping[bytes, bytes], body: bytes) -> Attempt:
+    digest = sha256(body).hexdigest()[:32]
+    given = headers.get(b"idempotency-key")
+    if given:
+        return Attempt(_new_id(), chosen_key(given), digest, is_repeat=True)
+    count = headers.get(b"x-stainless-retry-count")
+    if count is not None:
+        is_repeat = count.strip() not in (b"", b"0")
+        return Attempt(_new_id(), f"body:{digest}", digest, is_repeat=is_repeat)
+    return Attempt(_new_id(), "", digest)
 
-    @property
-    def has_succeeded(self) -> bool:
-        return not self.task.cancelled() and self.task.exception() is None
+
+def chosen_key(header: bytes) -> str:
+    """The retry key of a caller's own key."""
+    return f"key:{header.decode('latin-1')[:255]}"
+
+
+def episode_of_key(retry_key: str, *, key_id: str, purpose: str = "") -> str | None:
+    """The episode that a call opens, the same for every repeat; None without a key that the caller chose."""
+    if not retry_key.startswith("key:"):
+        return None
+    digest = blake2b(
+        retry_key.encode(), key=key_id.encode()[:64], person=purpose.encode(), digest_size=12
+    )
+    return f"ep_{digest.hexdigest()}"
 
 
 class RunningTurns:
-    """The running turns of this gateway, which a repeated call may join."""
+    """The turns of this gateway whose calls may be repeated."""
 
     def __init__(self) -> None:
-        self._turns: dict[Place, SharedTurn] = {}
+        self._without_client: set[asyncio.Task[None]] = set()
 
     async def take(
-        self, project: str, episode_id: str, retry: Retry, run: Callable[[], Work]
+        self, work: Coroutine[None, None, Reply], episode_id: str, attempt: Attempt, renew: Renew
     ) -> Reply:
-        """Wait for the same call if it is running; otherwise run it. Raises RetryMismatch."""
-        place = (project, episode_id, retry.key)
-        while retry.is_repeat and (turn := self._turns.get(place)) is not None:
-            if turn.body_digest != retry.body_digest:
-                raise RetryMismatch(retry.key)
-            await turn.ended()
-            if turn.has_succeeded:
-                return turn.reply()
-        turn = self._turns[place] = SharedTurn(run(), body_digest=retry.body_digest)
-        turn.task.add_done_callback(lambda _: self._forget(place, turn))
-        await turn.ended()
-        return turn.reply()
+        """Do the work of a turn, and hold its lease. When the client leaves, it goes on while a repeat wants it."""
+        turn = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait([turn], timeout=RENEW_SECONDS))[0]:
+                await _renewed(renew, episode_id, attempt)
+            return turn.result()
+        except asyncio.CancelledError:
+            if turn.done() or not await _renewed(renew, episode_id, attempt):
+                await _cancelled(turn)
+            else:
+                self._keep(_while_wanted(turn, renew, episode_id, attempt))
+            raise
 
-    def _forget(self, place: Place, turn: SharedTurn) -> None:
-        """Unless an equal call that is no repeat has taken its place."""
-        if self._turns.get(place) is turn:
-            del self._turns[place]
+    async def close(self) -> None:
+        """Cancel the turns without a client; a repeat of such a call samples again once the lease has expired."""
+        for task in self._without_client:
+            task.cancel()
+        await asyncio.gather(*self._without_client, return_exceptions=True)
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._without_client.add(task)
+        task.add_done_callback(self._without_client.discard)
+
+
+async def _while_wanted(
+    turn: asyncio.Task[Reply], renew: Renew, episode_id: str, attempt: Attempt
+) -> None:
+    try:
+        while not (await asyncio.wait([turn], timeout=WANTED_SECONDS))[0]:
+            if not await _renewed(renew, episode_id, attempt):
+                return
+    finally:
+        await _cancelled(turn)
+
+
+async def _cancelled(turn: asyncio.Task[Reply]) -> None:
+    """Cancel the turn unless it has ended, and wait until the engine's call is aborted and the record written."""
+    turn.cancel()
+    await asyncio.wait([turn])
+    if not turn.cancelled():
+        turn.exception()  # nobody is left to receive it
+
+
+async def _renewed(renew: Renew, episode_id: str, attempt: Attempt) -> bool:
+    with suppress(StoreUnavailable):
+        return await renew(episode_id, attempt)
+    return False
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)

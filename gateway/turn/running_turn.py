@@ -13,11 +13,11 @@ from gateway.attach.attachment import Attachment
 from gateway.request.episode_address import EpisodeAddress
 from gateway.request.request import Reply, ReplyHead, Request, Usage
 from gateway.turn.event_stream import Sink
-from gateway.turn.idempotency import Retry
 from gateway.turn.output_builder import OutputBuilder, Piece
 from gateway.turn.sampler import Job
 from gateway.turn.sampling_parameters import sampling_record
 from rollout.engine.generation import Chunk
+from rollout.episode.attempt import UNKEYED, Attempt
 from rollout.episode.turn import OutputFlags, Turn, VersionInterval
 from rollout.served_model import AskedModel
 from rollout.store.store import Store
@@ -33,7 +33,7 @@ class Call:
     project: str
     key_id: str
     address: EpisodeAddress
-    retry: Retry
+    attempt: Attempt
     client: str  # the name of its product, a label of the metric for breaks
 
 
@@ -119,14 +119,16 @@ class RunningTurn:
         prefill = self.attachment.prefill
         chains = [self.attachment.chain.extended(b.message(prefill)) for b in self.builders]
         return self._record(
-            flags=OutputFlags.NONE, output_chains=tuple(chains), retry=self.call.retry
+            flags=OutputFlags.NONE, output_chains=tuple(chains), attempt=self.call.attempt
         )
 
     def abandoned_record(self) -> Turn:
         """The record of a turn that nobody received: no later call continues it, no repeated call gets it."""
-        return self._record(flags=OutputFlags.ABANDONED, output_chains=(), retry=Retry.none())
+        return self._record(flags=OutputFlags.ABANDONED, output_chains=(), attempt=UNKEYED)
 
-    def _record(self, *, flags: OutputFlags, output_chains: tuple[str, ...], retry: Retry) -> Turn:
+    def _record(
+        self, *, flags: OutputFlags, output_chains: tuple[str, ...], attempt: Attempt
+    ) -> Turn:
         call, attachment = self.call, self.attachment
         return Turn(
             id=self.job.turn_id,
@@ -141,8 +143,8 @@ class RunningTurn:
             sampling=sampling_record(self.job.parameters),
             template=attachment.template,
             tools=attachment.tools,
-            retry_key=retry.key,
-            body_digest=retry.body_digest,
+            retry_key=attempt.retry_key,
+            body_digest=attempt.body_digest,
             media=tuple(attachment.media),
         )
 

@@ -4,12 +4,11 @@ A turn exists once it is committed. Before that a crash or an error leaves nothi
 engine can finish the turn, what was sampled is kept as an `abandoned` record.
 """
 
-import secrets
 from asyncio import CancelledError, TaskGroup
+from collections.abc import Iterator
 from contextlib import suppress
 
 import anyio
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from gateway.attach.attacher import Attacher
 from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
@@ -17,6 +16,7 @@ from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.request import Reply
+from gateway.turn.commit import commit
 from gateway.turn.event_stream import Sink
 from gateway.turn.idempotency import RunningTurns
 from gateway.turn.image_sizes import Images
@@ -27,14 +27,13 @@ from gateway.turn.running_turn import Call, RunningTurn
 from gateway.turn.sampler import Sampler
 from rollout.engine.errors import EngineError
 from rollout.episode.episode_records import BegunTurn, EpisodeSpec
-from rollout.episode.turn import Anchor, Turn, encode_turn
-from rollout.errors import StoreError, StoreUnavailable
-from rollout.store.store import Store
+from rollout.episode.turn import Anchor, Turn
+from rollout.errors import StoreError
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage
 
 ABANDON_SECONDS = 5.0  # to record in the store that a turn failed
-COMMIT_SECONDS = 15.0  # longer than Redis takes to restart
+JOIN_SECONDS, MAX_JOIN_SECONDS = 0.03, 0.5  # between two looks at a call that is being sampled
 
 
 class Turns:
@@ -64,12 +63,15 @@ class Turns:
     async def take(self, call: Call, sink: Sink | None) -> Reply:
         """Run a turn to its commit and pass its pieces to `sink`; a repeated call gets the first one's reply."""
         self._images.check(call.request.images)
-        if not call.retry.key:
-            return await self._take(call, sink)
-        episode_id = call.address.episode_id
-        return await self._running.take(
-            call.project, episode_id, call.retry, lambda: self._take(call, sink)
-        )
+        work = self._take(call, sink)
+        if not call.attempt.retry_key:
+            return await work
+        renew = call.store.renew_attempt
+        return await self._running.take(work, call.address.episode_id, call.attempt, renew)
+
+    async def close(self) -> None:
+        """Cancel the turns that go on without a client."""
+        await self._running.close()
 
     async def _take(self, call: Call, sink: Sink | None) -> Reply:
         history, recorded = await self._begin(call)
@@ -85,13 +87,16 @@ class Turns:
         """Open the episode if it is new, and read what other gateways added to it."""
         episode_id, project = call.address.episode_id, call.project
         since = self._histories.num_known_turns(project, episode_id)
+        waits = _waits()
         while True:
             began = await call.store.begin(
                 _episode_spec(call),
                 since=since,
-                retry_key=call.retry.key if call.retry.is_repeat else "",
-                body_digest=call.retry.body_digest,
+                attempt=call.attempt,
             )
+            if began.is_being_sampled:
+                await anyio.sleep(next(waits))
+                continue
             history = self._histories.bring_up_to_date(
                 project, began.header, since=since, turns=began.turns
             )
@@ -118,7 +123,7 @@ class Turns:
     async def _withdraw(self, call: Call) -> None:
         """Take the turn back, or an episode that is being sealed would wait for it until its grace time is over."""
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
-            await call.store.withdraw(call.address.episode_id, attempt=secrets.token_hex(8))
+            await call.store.withdraw(call.address.episode_id, call.attempt)
 
     def _plan(
         self, call: Call, history: EpisodeHistory, images: list[SizedImage], sink: Sink | None
@@ -184,7 +189,7 @@ class Turns:
     async def _store(
         self, turn: RunningTurn, record: Turn, reply: bytes, history: EpisodeHistory
     ) -> None:
-        ordinal = await _commit(turn.call.store, turn.episode_id, record, reply)
+        ordinal = await commit(turn.call, record, reply)
         history.add(record, ordinal)
         self._metrics.observe_record(record)
 
@@ -195,26 +200,12 @@ class Turns:
         self._metrics.output_tokens.inc(reply.usage.output_tokens)
 
 
-async def _commit(store: Store, episode_id: str, record: Turn, reply: bytes) -> int:
-    """Commit, and try again while Redis is away; the usual first try does without the cost of `retry`."""
-    encoded = encode_turn(record)
-    try:
-        return await store.commit(episode_id, record, encoded=encoded, reply=reply)
-    except StoreUnavailable:
-        return await _commit_again(store, episode_id, record, encoded, reply)
-
-
-@retry(
-    retry=retry_if_exception_type(StoreUnavailable),
-    wait=wait_exponential_jitter(multiplier=0.1, max=1.0),
-    stop=stop_after_delay(COMMIT_SECONDS),
-    reraise=True,
-)
-async def _commit_again(
-    store: Store, episode_id: str, record: Turn, encoded: bytes, reply: bytes
-) -> int:
-    """A second commit of the same turn changes nothing, so it is safe to try until Redis answers."""
-    return await store.commit(episode_id, record, encoded=encoded, reply=reply)
+def _waits() -> Iterator[float]:
+    """Seconds between two looks at a call that another attempt samples."""
+    wait = JOIN_SECONDS
+    while True:
+        yield wait
+        wait = min(1.5 * wait, MAX_JOIN_SECONDS)
 
 
 def _recorded(began: BegunTurn, call: Call, history: EpisodeHistory) -> Reply | None:

@@ -86,11 +86,15 @@ class ListedEpisode(msgspec.Struct, frozen=True, gc=False):
 
 
 class BegunTurn(msgspec.Struct, frozen=True, gc=False):
-    """What a turn needs to start: the turns that the caller has not seen, and the recorded reply of a retry."""
+    """What a turn needs to start: the turns that the caller has not seen, and the recorded reply of a repeat.
+
+    If the same call is being sampled for another attempt, nothing was begun: the caller waits and asks again.
+    """
 
     header: EpisodeHeader
     turns: list[bytes]
     reply: bytes | None
+    is_being_sampled: bool = False
 
 
 class SettledEpisode(msgspec.Struct, frozen=True, gc=False):

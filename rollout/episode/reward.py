@@ -51,6 +51,14 @@ class Reward(msgspec.Struct, frozen=True, gc=False):
         return RewardPlace(self.turn_id, self.choice, self.name)
 
 
+class EpisodeReward(msgspec.Struct, frozen=True, gc=False):
+    """A reward, and the episode that it is for; `complete` seals the episode afterwards."""
+
+    episode_id: str
+    reward: Reward
+    complete: bool = False
+
+
 class RewardAnswer(msgspec.Struct, frozen=True, gc=False):
     """The recorded reward; repeating an idempotency key gives the same answer."""
 

@@ -1,9 +1,11 @@
 """The transitions of an episode from opening to sealing, called by the gateway."""
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias, cast
 
 import msgspec
 
+from rollout.episode.attempt import UNKEYED, Attempt
 from rollout.episode.episode_records import (
     BegunTurn,
     EpisodeHeader,
@@ -13,7 +15,7 @@ from rollout.episode.episode_records import (
     parse_header,
 )
 from rollout.episode.episode_status import EpisodeStatus
-from rollout.episode.reward import Reward, RewardAnswer, RewardPlace
+from rollout.episode.reward import EpisodeReward, Reward, RewardAnswer, RewardPlace
 from rollout.episode.turn import Turn, decode_turn
 from rollout.store.redis_decoding import Flat, Header, parse_rewards, parse_view
 from rollout.store.transitions import Transitions, milliseconds
@@ -24,32 +26,53 @@ Outcome: TypeAlias = Literal["succeeded", "failed", "aborted"]
 class EpisodeTransitions(Transitions):
     """The transitions of one episode."""
 
-    async def open(self, spec: EpisodeSpec) -> EpisodeHeader:
-        """Open an episode, or return the one that has this id. Raises Backlogged, GroupClosed."""
-        reply = await self._run("open", *opening_arguments(spec))
+    async def open(self, spec: EpisodeSpec, *, body_digest: str = "") -> EpisodeHeader:
+        """Open an episode, or return the one that has this id. Raises Backlogged, GroupClosed.
+
+        Raises RetryMismatch if it was opened by a call with another body.
+        """
+        reply = await self._run("open", *opening_arguments(spec), body_digest)
         return parse_header(cast("Header", reply))
 
     async def begin(
-        self, spec: EpisodeSpec, *, since: int, retry_key: str = "", body_digest: str = ""
+        self, spec: EpisodeSpec, *, since: int, attempt: Attempt = UNKEYED
     ) -> BegunTurn:
         """Start a turn: open the episode if there is none, and return the turns after the first `since`.
 
         Raises EpisodeSealed, Backlogged, GroupClosed, RetryMismatch.
         """
-        reply = await self._run("begin", *opening_arguments(spec), since, retry_key, body_digest)
-        header, turns, recorded = cast("tuple[Header, list[bytes], bytes | None]", reply)
-        return BegunTurn(parse_header(header), turns, recorded)
+        reply = await self._run(
+            "begin",
+            *(*opening_arguments(spec), since, *attempt_arguments(attempt)),
+            int(attempt.is_repeat),
+        )
+        header, turns, recorded, sampled = cast(
+            "tuple[Header, list[bytes], bytes | None, int]", reply
+        )
+        return BegunTurn(parse_header(header), turns, recorded, bool(sampled))
 
-    async def withdraw(self, episode_id: str, *, attempt: str) -> None:
-        """Take back a turn that was begun and failed without a commit; `attempt` is its own id."""
-        await self._run("withdraw", episode_id, attempt)
+    async def renew_attempt(self, episode_id: str, attempt: Attempt) -> bool:
+        """Keep the lease of a call that is being sampled; returns whether a repeat waits for its reply."""
+        reply = await self._run("renew_attempt", episode_id, attempt.id, attempt.retry_key)
+        return reply == 1
+
+    async def withdraw(self, episode_id: str, attempt: Attempt) -> None:
+        """Take back a turn that was begun and failed without a commit."""
+        await self._run("withdraw", episode_id, attempt.id, attempt.retry_key)
 
     async def commit(
-        self, episode_id: str, turn: Turn, *, encoded: bytes, reply: bytes = b""
+        self,
+        episode_id: str,
+        turn: Turn,
+        *,
+        encoded: bytes,
+        attempt: Attempt = UNKEYED,
+        reply: bytes = b"",
     ) -> int:
         """Append a turn and return its ordinal; the same turn id again returns the same ordinal.
 
-        Raises EpisodeSealed once the grace period after sealing is over.
+        Raises EpisodeSealed once the grace period after sealing is over, AttemptSuperseded if a repeat of the call was
+        sampled in its place.
         """
         outputs, versions = turn.trainable_outputs, turn.versions
         ordinal = await self._run(
@@ -57,7 +80,7 @@ class EpisodeTransitions(Transitions):
             *(episode_id, turn.id, encoded),
             *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
             *((versions[0], versions[-1]) if versions else ("", "")),
-            *(turn.retry_key, turn.body_digest, reply),
+            *(*attempt_arguments(attempt), reply),
         )
         return cast("int", ordinal)
 
@@ -68,19 +91,23 @@ class EpisodeTransitions(Transitions):
 
         Raises EpisodeClaimed, EpisodeSettled, NoSuchTurn, RetryMismatch.
         """
-        reply = await self._run(
-            "reward",
-            *(
-                episode_id,
-                reward.place.field,
-                reward.turn_id or "",
-                reward.name,
-                repr(float(reward.value)),
-            ),
-            *(reward.idempotency_key or "", int(complete)),
-        )
-        created_ms, amended = cast("tuple[bytes, int]", reply)
-        return RewardAnswer(episode_id, reward.place, reward.value, int(created_ms), bool(amended))
+        (answer,) = await self.rewards([EpisodeReward(episode_id, reward, complete=complete)])
+        return answer
+
+    async def rewards(self, rewards: Sequence[EpisodeReward]) -> list[RewardAnswer]:
+        """Record rewards of any episodes, or raise what `reward` raises and record none."""
+        arguments = [value for reward in rewards for value in reward_arguments(reward)]
+        answers = cast("list[tuple[bytes, int]]", await self._run("rewards", *arguments))
+        return [
+            RewardAnswer(
+                each.episode_id,
+                each.reward.place,
+                each.reward.value,
+                created_ms=int(created),
+                amended=bool(amended),
+            )
+            for each, (created, amended) in zip(rewards, answers, strict=True)
+        ]
 
     async def seal(
         self, episode_id: str, *, outcome: Outcome = "succeeded", truncated: bool = False
@@ -136,6 +163,20 @@ class EpisodeTransitions(Transitions):
             for header, rewards in page
         ]
         return listed, bool(has_more)
+
+
+def attempt_arguments(attempt: Attempt) -> tuple[str, str, str]:
+    """An attempt as the scripts read it."""
+    return attempt.id, attempt.retry_key, attempt.body_digest
+
+
+def reward_arguments(given: EpisodeReward) -> tuple[str | int, ...]:
+    """A reward as `rewards.lua` reads it."""
+    reward = given.reward
+    return (
+        *(given.episode_id, reward.place.field, reward.turn_id or "", reward.name),
+        *(repr(float(reward.value)), reward.idempotency_key or "", int(given.complete)),
+    )
 
 
 def opening_arguments(spec: EpisodeSpec) -> tuple[str | int, ...]:

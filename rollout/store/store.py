@@ -18,6 +18,8 @@ ep.advantages:<id>     string float32 per trained token, or one for all         
 ep.replies:<id>        hash    retry key -> digest and reply, latest 32 or 128 KB     sweep, delete
 ep.reply_keys:<id>     list    retry keys in the order they came                      sweep, delete
 ep.withdrawn:<id>      set     attempts at turns that began and failed                sweep, delete
+ep.leases:<id>         hash    retry key -> the attempt that is being sampled         commit, withdraw, sweep, delete
+ep.superseded:<id>     set     attempts whose lease expired and was taken             sweep, delete
 turns                  hash    turn id -> episode id                                  sweep, delete
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
 grp.members:<id>       zset    episode -> opening time                                sweep

@@ -2,6 +2,7 @@
 
 import hashlib
 
+from rollout.episode.attempt import Attempt
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.group import Claim
 from rollout.episode.reward import Reward
@@ -18,7 +19,10 @@ def own_group(episode_id: str) -> str:
 
 
 async def commit(store: Store, episode_id: str, made: Turn, reply: bytes = b"") -> int:
-    return await store.commit(episode_id, made, encoded=encode_turn(made), reply=reply)
+    attempt = Attempt(made.id, made.retry_key, made.body_digest)
+    return await store.commit(
+        episode_id, made, encoded=encode_turn(made), attempt=attempt, reply=reply
+    )
 
 
 async def play(

@@ -1,7 +1,8 @@
--- begin: start a turn; opens the episode if it does not exist. Returns header, turns, recorded reply.
--- args: those of opening.lua, then since, retry key or '', body digest
--- needs: keys, header, alarm, opening
-local id, since, retry_key, digest = args[1], args[10], args[11], args[12]
+-- begin: start a turn; opens the episode if it does not exist.
+-- Returns header, turns, the recorded reply, and 1 if another attempt at the call is being sampled.
+-- args: those of opening.lua, then since, attempt, retry key or '', body digest, 1 if it may be a repeat
+-- needs: keys, header, alarm, opening, lease
+local id, since, attempt, retry_key, digest, is_repeat = args[1], unpack(args, 10, 14)
 local status = call('HGET', episode_key(id), 'status')
 if not status then
   local refusal = open_episode()
@@ -10,17 +11,22 @@ if not status then
 end
 
 local reply = false
-if retry_key ~= '' then
+if is_repeat == '1' then
   local recorded = call('HGET', episode_key(id, '.replies'), retry_key)
   if recorded then
     local known, body = unpack(cmsgpack.unpack(recorded))
     if known ~= digest then return refuse('RetryMismatch', retry_key) end
     reply = body
+  else
+    local taken, refusal = is_taken(id, retry_key, attempt, digest)
+    if refusal then return refusal end
+    if taken then return {header(id), {}, false, 1} end
   end
 end
 if not reply then
   if status ~= 'open' then return refuse('EpisodeSealed', id) end
   call('ZADD', key('idle'), now + idle_ms, id)
   call('HINCRBY', episode_key(id), 'begun', 1)
+  if retry_key ~= '' then write_lease(id, retry_key, attempt, digest, 0) end
 end
-return {header(id), call('LRANGE', episode_key(id, '.turns'), since, -1), reply}
+return {header(id), call('LRANGE', episode_key(id, '.turns'), since, -1), reply, 0}

@@ -1,9 +1,10 @@
 -- commit: append a turn to an episode's log, once. Returns its ordinal.
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
---       retry key or '', body digest, reply or ''
--- needs: keys, alarm, episode, group, sealing
+--       attempt, retry key or '', body digest, reply or ''
+-- needs: keys, alarm, episode, group, sealing, lease
 local REPLIES_KEPT, REPLY_BYTES_KEPT = 32, 131072
-local id, turn, record, trainable, sampled, oldest, newest, retry_key, digest, reply = unpack(args)
+local id, turn, record, trainable, sampled, oldest, newest = unpack(args, 1, 7)
+local attempt, retry_key, digest, reply = unpack(args, 8, 11)
 local header = episode_key(id)
 local status, kind, sealed, min_version, max_version =
   unpack(call('HMGET', header, 'status', 'kind', 'sealed', 'min_version', 'max_version'))
@@ -14,6 +15,10 @@ if owner == id then return call('LPOS', episode_key(id, '.turn_ids'), turn) end
 if owner then return refuse('RetryMismatch', turn) end
 local in_grace = (status == 'sealed' or status == 'rewarded') and now <= sealed + grace_ms
 if status ~= 'open' and not in_grace then return refuse('EpisodeSealed', id) end
+
+if reply ~= '' and retry_key ~= '' and call('SISMEMBER', episode_key(id, '.superseded'), attempt) == 1 then
+  return refuse('AttemptSuperseded', id)
+end
 
 local length = call('RPUSH', episode_key(id, '.turns'), record)
 call('RPUSH', episode_key(id, '.turn_ids'), turn)
@@ -53,4 +58,5 @@ local function keep_reply()
 end
 
 if retry_key ~= '' and reply ~= '' then keep_reply() end
+end_lease(id, retry_key, attempt)
 return length - 1

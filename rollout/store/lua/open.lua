@@ -1,7 +1,11 @@
--- open: open an episode unless it exists. args: those of opening.lua. Returns its header.
+-- open: open an episode unless it exists. args: those of opening.lua, then the digest of the body or ''. Returns its header.
 -- needs: keys, header, alarm, opening
-if call('EXISTS', episode_key(args[1])) == 0 then
+local id, digest = args[1], args[10]
+if call('EXISTS', episode_key(id)) == 0 then
   local refusal = open_episode()
   if refusal then return refusal end
+  if digest ~= '' then call('HSET', episode_key(id), 'opened_by', digest) end
+elseif digest ~= '' and call('HGET', episode_key(id), 'opened_by') ~= digest then
+  return refuse('RetryMismatch', id)
 end
-return header(args[1])
+return header(id)

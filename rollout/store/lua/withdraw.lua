@@ -1,9 +1,10 @@
 -- withdraw: a turn that was begun will not be committed, so sealing does not wait for it. Counts each attempt once.
--- args: episode, attempt
--- needs: keys, alarm, episode, group, sealing
-local id, attempt = unpack(args)
+-- args: episode, attempt, retry key or ''
+-- needs: keys, alarm, episode, group, sealing, lease
+local id, attempt, retry_key = unpack(args)
 local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
 if not status then return refuse('NoSuchEpisode', id) end
+end_lease(id, retry_key, attempt)
 if status ~= 'open' and status ~= 'sealed' then return 1 end
 if call('SADD', episode_key(id, '.withdrawn'), attempt) == 0 then return 1 end
 call('HINCRBY', episode_key(id), 'begun', -1)

@@ -5,11 +5,14 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from rollout.episode.attempt import Attempt
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
-from rollout.episode.reward import Reward
+from rollout.episode.reward import EpisodeReward, Reward
 from rollout.episode.trie import Trie
+from rollout.episode.turn import encode_turn
 from rollout.errors import (
+    AttemptSuperseded,
     EpisodeClaimed,
     EpisodeSealed,
     EpisodeSettled,
@@ -22,6 +25,10 @@ from rollout.store.transitions import Timings
 from tests.rollout.clock import Clock
 from tests.rollout.play import claim, commit, play, policy
 from tests.rollout.turns import output, turn
+
+
+def repeat(retry_key: str, digest: str, *, by: str = "again") -> Attempt:
+    return Attempt(by, retry_key, digest, is_repeat=True)
 
 
 async def test_an_episode_keeps_what_it_was_opened_with(store: Store, clock: Clock) -> None:
@@ -78,13 +85,13 @@ async def test_a_retried_call_gets_the_recorded_reply(store: Store) -> None:
     digest = turn("a", retry_key="r").body_digest
     await store.seal("ep_1")
 
-    began = await store.begin(EpisodeSpec("ep_1"), since=0, retry_key="r", body_digest=digest)
+    began = await store.begin(EpisodeSpec("ep_1"), since=0, attempt=repeat("r", digest))
 
     assert began.reply == b"hello"
     with pytest.raises(RetryMismatch, match="r was used before"):
-        await store.begin(EpisodeSpec("ep_1"), since=0, retry_key="r", body_digest="else")
+        await store.begin(EpisodeSpec("ep_1"), since=0, attempt=repeat("r", "else"))
     with pytest.raises(EpisodeSealed):
-        await store.begin(EpisodeSpec("ep_1"), since=0, retry_key="new", body_digest=digest)
+        await store.begin(EpisodeSpec("ep_1"), since=0, attempt=repeat("new", digest))
 
 
 async def test_only_the_latest_replies_are_kept(store: Store) -> None:
@@ -96,7 +103,7 @@ async def test_only_the_latest_replies_are_kept(store: Store) -> None:
 
     digests = {f"r{n}": turn("t", retry_key=f"r{n}").body_digest for n in (0, 1)}
     began = [
-        await store.begin(spec, since=33, retry_key=key, body_digest=digest)
+        await store.begin(spec, since=33, attempt=repeat(key, digest))
         for key, digest in digests.items()
     ]
 
@@ -112,7 +119,7 @@ async def test_large_replies_are_kept_while_they_are_few(store: Store) -> None:
         made = turn(f"t{number}", retry_key=f"r{number}")
         await commit(store, "ep_1", made, reply=b"x" * size)
         found = [
-            await store.begin(spec, since=9, retry_key=f"r{n}", body_digest=f"digest of r{n}")
+            await store.begin(spec, since=9, attempt=repeat(f"r{n}", f"digest of r{n}"))
             for n in range(number + 1)
         ]
         kept.append([n for n, began in enumerate(found) if began.reply])
@@ -368,3 +375,69 @@ async def test_a_stored_token_costs_at_most_twelve_bytes(store: Store, redis_url
 
     tokens = 6000 + 39 * 750 + 40 * 250
     assert used / tokens < 12
+
+
+async def test_a_repeat_waits_for_the_attempt_that_is_sampled(store: Store) -> None:
+    """While one attempt holds the lease of a call, a repeat begins nothing; after the commit it gets the reply."""
+    spec = EpisodeSpec("ep_1")
+    made = turn("a", retry_key="r")
+    first = repeat("r", made.body_digest, by="a")
+    await store.begin(spec, since=0, attempt=first)
+    assert not await store.renew_attempt("ep_1", first)
+
+    waiting = await store.begin(spec, since=0, attempt=repeat("r", made.body_digest, by="b"))
+
+    assert waiting.is_being_sampled
+    assert await store.renew_attempt("ep_1", first)  # somebody waits for it now
+    with pytest.raises(RetryMismatch):
+        await store.begin(spec, since=0, attempt=repeat("r", "else", by="b"))
+    await store.commit("ep_1", made, encoded=encode_turn(made), attempt=first, reply=b"hello")
+    answered = await store.begin(spec, since=0, attempt=repeat("r", made.body_digest, by="b"))
+    assert (answered.reply, answered.is_being_sampled) == (b"hello", False)
+
+
+async def test_a_withdrawn_attempt_leaves_the_call_to_its_repeat(store: Store) -> None:
+    """An attempt that fails ends its lease, so that a repeat samples at once."""
+    spec, first = EpisodeSpec("ep_1"), repeat("r", "d", by="a")
+    await store.begin(spec, since=0, attempt=first)
+    await store.withdraw("ep_1", first)
+    assert not (await store.begin(spec, since=0, attempt=repeat("r", "d"))).is_being_sampled
+
+
+async def test_an_attempt_that_lost_its_lease_is_not_recorded(store: Store, clock: Clock) -> None:
+    """A gateway that stalls for longer than its lease cannot commit a second reply to a call that a repeat answered."""
+    spec, made, late = EpisodeSpec("ep_1"), turn("b", retry_key="r"), turn("a", retry_key="r")
+    stalled, taker = (repeat("r", made.body_digest, by=by) for by in "ab")
+    await store.begin(spec, since=0, attempt=stalled)
+    clock.advance(16)
+    assert not (await store.begin(spec, since=0, attempt=taker)).is_being_sampled
+    await store.commit("ep_1", made, encoded=encode_turn(made), attempt=taker, reply=b"hello")
+
+    with pytest.raises(AttemptSuperseded):
+        await store.commit("ep_1", late, encoded=encode_turn(late), attempt=stalled, reply=b"no")
+
+    assert await store.turns("ep_1") == [made]
+
+
+async def test_of_many_rewards_all_are_recorded_or_none(store: Store) -> None:
+    """A list with one reward that is refused changes nothing; the same list without it is recorded."""
+    for name in ("ep_1", "ep_2"):
+        await store.open(EpisodeSpec(name))
+    good = [EpisodeReward(name, Reward(1.0), complete=True) for name in ("ep_1", "ep_2")]
+    for bad, refusal in (
+        (EpisodeReward("ep_3", Reward(1.0)), NoSuchEpisode),
+        (EpisodeReward("ep_1", Reward(1.0, turn_id="t")), NoSuchTurn),
+    ):
+        with pytest.raises(refusal):
+            await store.rewards([*good, bad])
+    assert (await store.totals()).reward_count == 0
+
+    keyed = Reward(2.0, "style", idempotency_key="k")
+    answers = await store.rewards([*good, *[EpisodeReward("ep_1", keyed)] * 2])
+
+    assert answers[2] == answers[3]
+    totals = await store.totals()
+    assert (totals.reward_sum, totals.reward_count) == (4.0, 2)
+    other = Reward(3.0, "style", idempotency_key="k")
+    with pytest.raises(RetryMismatch):
+        await store.rewards([EpisodeReward("ep_2", keyed), EpisodeReward("ep_2", other)])

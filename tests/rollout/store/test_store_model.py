@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 from rollout.episode.advantages import Credit
+from rollout.episode.attempt import Attempt
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import JudgedBy
@@ -138,7 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(pick=picks, attempt=st.sampled_from("abc"))
     def withdraw(self, pick: int, attempt: str) -> None:
         name = self.pick(pick)
-        withdrawal = self.store.withdraw(name, attempt=attempt)
+        withdrawal = self.store.withdraw(name, Attempt(attempt))
         self.agree(withdrawal, self.model.withdraw(name, attempt))
 
     @rule(pick=picks, ordinal=st.integers(0, 3), version=versions, kind=kinds)

@@ -63,7 +63,7 @@ local function drop_data(id)
   local turn_ids = call('LRANGE', episode_key(id, '.turn_ids'), 0, -1)
   for _, turn in ipairs(turn_ids) do call('HDEL', key('turns'), turn) end
   for _, part in ipairs({'.turns', '.turn_ids', '.rewards', '.reward_log', '.reward_keys',
-                         '.replies', '.reply_keys', '.withdrawn', '.advantages'}) do
+                         '.replies', '.reply_keys', '.withdrawn', '.leases', '.superseded', '.advantages'}) do
     call('DEL', episode_key(id, part))
   end
   call('HSET', episode_key(id), 'rewards', 0)

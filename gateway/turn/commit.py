@@ -1,0 +1,36 @@
+"""The commit of a turn, tried again while Redis is away."""
+
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from gateway.turn.running_turn import Call
+from rollout.episode.turn import Turn, encode_turn
+from rollout.errors import StoreUnavailable
+
+COMMIT_SECONDS = 15.0  # longer than Redis takes to restart
+
+
+async def commit(call: Call, record: Turn, reply: bytes) -> int:
+    """Commit, and try again while Redis is away; the usual first try does without the cost of `retry`."""
+    encoded = encode_turn(record)
+    try:
+        return await _commit(call, record, encoded, reply)
+    except StoreUnavailable:
+        return await _commit_again(call, record, encoded, reply)
+
+
+@retry(
+    retry=retry_if_exception_type(StoreUnavailable),
+    wait=wait_exponential_jitter(multiplier=0.1, max=1.0),
+    stop=stop_after_delay(COMMIT_SECONDS),
+    reraise=True,
+)
+async def _commit_again(call: Call, record: Turn, encoded: bytes, reply: bytes) -> int:
+    """A second commit of the same turn changes nothing, so it is safe to try until Redis answers."""
+    return await _commit(call, record, encoded, reply)
+
+
+async def _commit(call: Call, record: Turn, encoded: bytes, reply: bytes) -> int:
+    episode_id = call.address.episode_id
+    return await call.store.commit(
+        episode_id, record, encoded=encoded, attempt=call.attempt, reply=reply
+    )
