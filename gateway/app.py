@@ -6,13 +6,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from gateway.api import administration, episodes, health, models, policies, rewards
+from gateway.api import administration, episodes, health, models, policies, refusals, rewards
 from gateway.endpoint.model_endpoint import ModelEndpoint
 from gateway.errors import (
     EXPECTED,
     ApiError,
     BadRequest,
-    InvalidValue,
     MethodNotAllowed,
     NotFound,
     translate,
@@ -50,7 +49,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     path = request.scope["path"]
     match error:
         case RequestValidationError():
-            return services.dialects.error_response(path, _refused_by_schema(error))
+            return services.dialects.error_response(path, refusals.by_schema(error))
         case HTTPException():
             where = f"{request.method} {request.url.path}"
             answer = services.dialects.error_response(path, _refused_by_router(error, where))
@@ -64,12 +63,3 @@ def _refused_by_router(error: HTTPException, where: str) -> ApiError:
     if isinstance(error.__cause__, ApiError):
         return error.__cause__
     return _BY_STATUS.get(error.status_code, BadRequest)(f"{error.detail}: {where}")
-
-
-def _refused_by_schema(error: RequestValidationError) -> ApiError:
-    """The offending value is not repeated: it may be NaN, or 30 MB."""
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return BadRequest(f"the body is not valid JSON: {first['msg']}", code="invalid_json")
-    param = ".".join(str(part) for part in first["loc"][1:]) or None
-    return InvalidValue(f"{param}: {first['msg']}" if param else first["msg"], param=param)

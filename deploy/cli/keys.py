@@ -22,7 +22,9 @@ def create(
     name: str = "agent",
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="infer, reward, read, admin; repeatable; default: all but admin"),
+        typer.Option(
+            help="infer, reward, read, observe, admin; repeatable; default: the first three"
+        ),
     ] = None,
     data_dir: DataDir = None,
     gateway: Gateway = None,

@@ -22,13 +22,20 @@ from gateway.api import (
     responses,
     rewards,
 )
-from gateway.api.dependencies import Admin, Inferrer, Opener, Rewarder, Viewer
+from gateway.api.dependencies import Admin, ModelViewer, Observer, Opener, Rewarder, Viewer
 from gateway.app import create_app
 from gateway.dialects.chat import parse
 
 Json = dict[str, Any]
 CONTROL = (episodes, rewards, models, policies, administration, health)
-SCOPES = {Opener: "infer", Inferrer: "infer", Rewarder: "reward", Viewer: "read", Admin: "admin"}
+SCOPES = {
+    Opener: "infer",
+    ModelViewer: "infer or observe",
+    Rewarder: "reward",
+    Viewer: "read or observe",
+    Observer: "admin or observe",
+    Admin: "admin",
+}
 BODIES: Mapping[str, type] = {"/v1/chat/completions": parse._ChatBody}  # noqa: SLF001
 COMMENT = re.compile(r"^    (\w+):.*?  # (.*)$", re.MULTILINE)
 INTRO = """\
@@ -127,7 +134,7 @@ def calls() -> Iterator[str]:
         yield f"## {method} {path} {{ #{anchor(method, path)} }}\n"
         yield str(operation.get("description") or operation["summary"]) + "\n"
         if scope := scopes.get((method, path)):
-            yield f"Needs a key with the scope `{scope}`.\n"
+            yield f"Needs a key with the scope {scope}.\n"
         if parameters := operation.get("parameters"):
             yield table(("parameter", "in", "type", "default"), map(parameter, parameters)) + "\n"
         if "requestBody" in operation:

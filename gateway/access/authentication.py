@@ -1,5 +1,8 @@
 """Finds the caller of a request by its key. Keys are looked up by their hash and remembered for REMEMBER_SECONDS; a deleted
 key is forgotten at once by the gateway that deletes it, and by others when that time is over.
+
+A key acts in its own project. The root key acts in every project: in the served one, or in the one that the header
+X-Turngate-Project names, there as an admin key of that project.
 """
 
 import hmac
@@ -9,15 +12,16 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from gateway.access.api_keys import EPISODE_PREFIX, is_genuine, read_episode_key
-from gateway.errors import Forbidden, Unauthenticated
+from gateway.errors import Forbidden, NotFound, Unauthenticated
 from rollout.errors import LedgerUnavailable
 from rollout.ledger.ledger import Ledger
 from rollout.ledger.records import key_digest
 
 REMEMBER_SECONDS = 30.0
 MAX_REMEMBERED = 16_384  # episode keys come and go
-ADMIN_KEY_ID = "key_admin"
-ALL_SCOPES = frozenset({"infer", "reward", "read", "admin"})
+ROOT_KEY_ID = "key_admin"
+ALL_SCOPES = frozenset({"infer", "reward", "read", "observe", "admin"})
+PROJECT_HEADER = b"x-turngate-project"
 _EPISODE_SCOPES = frozenset({"infer"})
 
 
@@ -30,15 +34,18 @@ class Caller(msgspec.Struct, frozen=True):
     episode_id: str | None = None  # an episode key is valid for this episode only
     requests_per_minute: int | None = None
     max_concurrent: int | None = None
+    is_root: bool = False  # the installation's key, acting in no project in particular
 
     @property
     def is_unlimited(self) -> bool:
         return self.requests_per_minute is None and self.max_concurrent is None
 
-    def require(self, scope: str) -> None:
-        if scope not in self.scopes:
+    def require(self, *scopes: str) -> None:
+        """Raise Forbidden unless the key has one of the scopes."""
+        if self.scopes.isdisjoint(scopes):
             raise Forbidden(
-                f"this key lacks the scope {scope}; it has {', '.join(sorted(self.scopes)) or 'none'}"
+                f"this key lacks the scope {' or '.join(scopes)}; it has "
+                f"{', '.join(sorted(self.scopes)) or 'none'}"
             )
 
 
@@ -52,18 +59,30 @@ class Authenticator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
-        self._admin_hash = key_digest(admin_key)
-        self._admin = Caller(ADMIN_KEY_ID, project, ALL_SCOPES)
+        self._root_hash = key_digest(admin_key)
+        self._root = Caller(ROOT_KEY_ID, project, ALL_SCOPES, is_root=True)
         self._clock = clock
         self._remembered: dict[str, tuple[Caller, float]] = {}
         self._secrets: dict[str, str] = {}
 
     async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
-        """Find the caller in `Authorization: Bearer` or `x-api-key`."""
-        key = _presented_key(headers)
+        """Find the caller in `Authorization: Bearer` or `x-api-key`, and the project in which it acts."""
+        caller = await self._by_key(_presented_key(headers))
+        named = headers.get(PROJECT_HEADER)
+        return caller if named is None else await self._in_project(caller, named.decode("latin-1"))
+
+    async def _in_project(self, caller: Caller, project: str) -> Caller:
+        """To a key of one project, every other is as unknown as one that does not exist."""
+        if caller.project == project and not caller.is_root:
+            return caller
+        if not caller.is_root or await self.episode_secret(project) is None:
+            raise no_project(project)
+        return msgspec.structs.replace(caller, project=project, is_root=False)
+
+    async def _by_key(self, key: str) -> Caller:
         hashed = key_digest(key)
-        if hmac.compare_digest(hashed, self._admin_hash):
-            return self._admin
+        if hmac.compare_digest(hashed, self._root_hash):
+            return self._root
         remembered = self._remembered.get(hashed)
         if remembered is not None and remembered[1] > self._clock():
             return remembered[0]
@@ -122,6 +141,14 @@ class Authenticator:
             return None
         key_id = f"{EPISODE_PREFIX}{claim.episode_id}"
         return Caller(key_id, claim.project, _EPISODE_SCOPES, claim.episode_id)
+
+
+def no_project(name: str) -> NotFound:
+    return NotFound(
+        f"no project {name[:64]}; GET /v1/projects lists those that this key may use",
+        param="project",
+        code="project_not_found",
+    )
 
 
 def _presented_key(headers: Mapping[bytes, bytes]) -> str:

@@ -1,14 +1,18 @@
-"""Keys and projects, for the admin. A key's secret is shown once, when the key is made."""
+"""Keys and projects. A key's secret is shown once, when the key is made.
+
+An admin key sees and changes the keys of its own project. Only the root key creates projects and lists all of them.
+"""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
 from gateway.access.api_keys import new_project_key
-from gateway.api.dependencies import Admin, ServicesDep
+from gateway.access.authentication import Caller, no_project
+from gateway.api.dependencies import Admin, Observer, ServicesDep
 from gateway.api.requests import KeyBody, ProjectBody
 from gateway.api.responses import Deleted, KeyObject, ListObject, NewKey, ProjectObject
-from gateway.errors import NotFound
+from gateway.errors import Forbidden, NotFound
 from gateway.services import Services
 from rollout.ledger.records import Key, Project
 
@@ -17,10 +21,8 @@ router = APIRouter(prefix="/v1", tags=["administration"])
 
 @router.post("/keys", status_code=201)
 async def create_key(body: KeyBody, services: ServicesDep, caller: Admin) -> NewKey:
-    """Make a key for a project."""
-    project = body.project or caller.project
-    if await services.authenticator.episode_secret(project) is None:
-        raise _no_project(project)
+    """Make a key for the caller's project; the root key may name any."""
+    project = await _chosen_project(body.project, services, caller) or caller.project
     secret = new_project_key()
     limits = {
         "requests_per_minute": body.requests_per_minute,
@@ -38,10 +40,12 @@ async def create_key(body: KeyBody, services: ServicesDep, caller: Admin) -> New
 
 @router.get("/keys")
 async def list_keys(
-    services: ServicesDep, caller: Admin, project: str | None = None
+    services: ServicesDep, caller: Observer, project: str | None = None
 ) -> ListObject[KeyObject]:
-    """List keys without their secrets, oldest first."""
-    return ListObject(data=[_key(key) for key in await services.ledger.keys(project)])
+    """List the keys of the caller's project without their secrets, oldest first; for the root key, of all projects."""
+    own = None if caller.is_root else caller.project
+    chosen = await _chosen_project(project, services, caller) or own
+    return ListObject(data=[_key(key) for key in await services.ledger.keys(chosen)])
 
 
 @router.delete("/keys/{id}")
@@ -49,7 +53,8 @@ async def delete_key(
     key_id: Annotated[str, Path(alias="id")], services: ServicesDep, caller: Admin
 ) -> Deleted:
     """Delete a key; this gateway refuses it at once, others within half a minute."""
-    if not await services.ledger.delete_key(key_id):
+    own = None if caller.is_root else caller.project
+    if not await services.ledger.delete_key(key_id, project=own):
         raise NotFound(f"no key {key_id[:64]}", code="key_not_found")
     services.authenticator.forget(key_id)
     return Deleted(object="key.deleted", id=key_id)
@@ -57,7 +62,9 @@ async def delete_key(
 
 @router.post("/projects", status_code=201)
 async def create_project(body: ProjectBody, services: ServicesDep, caller: Admin) -> ProjectObject:
-    """Make a project, or change the history policy of one that exists."""
+    """Make a project, or change the settings of one that exists; an admin key changes those of its own."""
+    if not caller.is_root and body.name != caller.project:
+        raise Forbidden("only the root key creates projects; this key may change those of its own")
     project = await services.ledger.project(body.name)
     if body.history is not None:
         await services.stores.of(project.name).set_history(body.history)
@@ -65,9 +72,23 @@ async def create_project(body: ProjectBody, services: ServicesDep, caller: Admin
 
 
 @router.get("/projects")
-async def list_projects(services: ServicesDep, caller: Admin) -> ListObject[ProjectObject]:
-    """List all projects."""
-    return ListObject(data=[await _project(p, services) for p in await services.ledger.projects()])
+async def list_projects(services: ServicesDep, caller: Observer) -> ListObject[ProjectObject]:
+    """List all projects to the root key, and to any other its own."""
+    shown = [
+        await _project(project, services)
+        for project in await services.ledger.projects()
+        if caller.is_root or project.name == caller.project
+    ]
+    return ListObject(data=shown)
+
+
+async def _chosen_project(name: str | None, services: Services, caller: Caller) -> str | None:
+    """The project that a call names, if its caller may."""
+    if name is None or name == caller.project:
+        return name
+    if not caller.is_root or await services.authenticator.episode_secret(name) is None:
+        raise no_project(name)
+    return name
 
 
 def _key(key: Key) -> KeyObject:
@@ -87,12 +108,4 @@ async def _project(project: Project, services: Services) -> ProjectObject:
     history = await services.stores.of(project.name).history()
     return ProjectObject(
         id=project.name, name=project.name, created=project.created, history=history
-    )
-
-
-def _no_project(name: str) -> NotFound:
-    return NotFound(
-        f"no project {name}; create it with POST /v1/projects",
-        param="project",
-        code="project_not_found",
     )

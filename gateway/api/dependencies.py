@@ -23,12 +23,12 @@ EpisodeId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, 
 GroupId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, what="group"))]
 
 
-def caller_with(scope: str) -> Callable[[Request, Services], Awaitable[Caller]]:
-    """A dependency that admits keys with this scope, within their limits."""
+def caller_with(*scopes: str) -> Callable[[Request, Services], Awaitable[Caller]]:
+    """A dependency that admits keys with one of these scopes, within their limits."""
 
     async def admit(request: Request, services: ServicesDep) -> Caller:
         caller = await services.authenticator.caller(dict(request.scope["headers"]))
-        caller.require(scope)
+        caller.require(*scopes)
         with services.limits.hold(caller):
             return caller
 
@@ -43,6 +43,7 @@ async def _opener(caller: Annotated[Caller, Depends(caller_with("infer"))]) -> C
 
 Opener = Annotated[Caller, Depends(_opener)]
 Rewarder = Annotated[Caller, Depends(caller_with("reward"))]
-Viewer = Annotated[Caller, Depends(caller_with("read"))]
+Viewer = Annotated[Caller, Depends(caller_with("read", "observe"))]
+Observer = Annotated[Caller, Depends(caller_with("admin", "observe"))]
 Admin = Annotated[Caller, Depends(caller_with("admin"))]
-Inferrer = Annotated[Caller, Depends(caller_with("infer"))]
+ModelViewer = Annotated[Caller, Depends(caller_with("infer", "observe"))]

@@ -64,7 +64,7 @@ async def read_snapshot(services: Services) -> Snapshot:
 async def _evaluations(services: Services) -> tuple[EvaluationReading, ...]:
     """Only of policies on disk, which stay few in a long run. Empty while the ledger is down."""
     try:
-        ranking = await PolicyRanking.read(services)
+        ranking = await PolicyRanking.read(services, services.store.project)
     except LedgerUnavailable:
         return ()
     return tuple(

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from gateway.api.dependencies import Inferrer, ServicesDep
+from gateway.api.dependencies import ModelViewer, ServicesDep
 from gateway.api.responses import ListObject, ModelObject
 from gateway.errors import NotFound
 from gateway.request.model_name import ALIAS, pinned
@@ -12,13 +12,13 @@ router = APIRouter(tags=["models"])
 
 
 @router.get("/v1/models")
-async def list_models(services: ServicesDep, caller: Inferrer) -> ListObject[ModelObject]:
+async def list_models(services: ServicesDep, caller: ModelViewer) -> ListObject[ModelObject]:
     """List the alias and the served versions, newest first."""
     return ListObject(data=await _models(services))
 
 
 @router.get("/v1/models/{model}")
-async def get_model(model: str, services: ServicesDep, caller: Inferrer) -> ModelObject:
+async def get_model(model: str, services: ServicesDep, caller: ModelViewer) -> ModelObject:
     """Show one model."""
     for known in await _models(services):
         if known.id == model:

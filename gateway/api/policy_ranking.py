@@ -16,11 +16,12 @@ class PolicyRanking:
     best: int | None
 
     @classmethod
-    async def read(cls, services: Services) -> "PolicyRanking":
-        """Raises LedgerUnavailable."""
-        evaluations = await services.ledger.evaluations(services.store.project)
+    async def read(cls, services: Services, project: str) -> "PolicyRanking":
+        """The weights directory is the served project's. Raises LedgerUnavailable."""
+        evaluations = await services.ledger.evaluations(project)
         policies = PolicyStore(services.settings.weights_dir)
-        on_disk = frozenset(await asyncio.to_thread(policies.versions))
+        is_served = project == services.store.project
+        on_disk = frozenset(await asyncio.to_thread(policies.versions) if is_served else ())
         order = ranked(evaluations, min_episodes=services.settings.best_min_episodes)
         best = next((version for version in order if version in on_disk), None)
         return cls({each.version: each for each in evaluations}, on_disk, best)

@@ -1,4 +1,4 @@
-"""Bodies of control-plane calls. Unknown fields are ignored; an error names the wrong one."""
+"""Bodies of control-plane calls. Unknown fields are refused; an error names the wrong one."""
 
 from typing import Annotated, Literal
 
@@ -6,9 +6,12 @@ import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     StringConstraints,
+    Tag,
     model_validator,
 )
 
@@ -20,7 +23,7 @@ from rollout.episode.episode_records import HistoryPolicy
 RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15, le=1e15)]
 RewardName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^|]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
-Scope = Literal["infer", "reward", "read", "admin"]
+Scope = Literal["infer", "reward", "read", "observe", "admin"]
 
 
 def writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -32,7 +35,11 @@ def writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-class EpisodeBody(BaseModel):
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class EpisodeBody(Body):
     task_id: TaskId | None = None
     group_id: Identifier | None = None
     group_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
@@ -41,7 +48,7 @@ class EpisodeBody(BaseModel):
     history: HistoryPolicy | None = None  # the project's by default
 
 
-class RewardBody(BaseModel):
+class RewardBody(Body):
     value: RewardValue
     name: RewardName = "reward"
     turn_id: Identifier | None = None
@@ -61,12 +68,26 @@ class AddressedReward(RewardBody):
         return self
 
 
-class Completion(BaseModel):
+def one_or_many(body: object) -> str:
+    return MANY if isinstance(body, list) else ONE
+
+
+ONE, MANY = (
+    "(one)",
+    "(many)",
+)  # the union's branches in the place of an error; no field has such a name
+Rewards = Annotated[
+    Annotated[AddressedReward, Tag(ONE)] | Annotated[list[AddressedReward], Tag(MANY)],
+    Discriminator(one_or_many),
+]
+
+
+class Completion(Body):
     status: Literal["succeeded", "failed", "aborted"] = "succeeded"
     truncated: bool = False
 
 
-class KeyBody(BaseModel):
+class KeyBody(Body):
     project: Name | None = None
     name: Annotated[str, StringConstraints(max_length=128)] = ""
     scopes: list[Scope] = ["infer", "reward", "read"]
@@ -74,6 +95,6 @@ class KeyBody(BaseModel):
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
 
 
-class ProjectBody(BaseModel):
+class ProjectBody(Body):
     name: Name
     history: HistoryPolicy | None = None  # None leaves it as it is, sticky at first

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from gateway.api.dependencies import EpisodeId, Rewarder, ServicesDep
-from gateway.api.requests import AddressedReward, RewardBody
+from gateway.api.requests import AddressedReward, RewardBody, Rewards
 from gateway.api.responses import ListObject, RewardObject
 from gateway.errors import BadRequest, NotFound
 from gateway.services import Services
@@ -36,7 +36,7 @@ async def reward_episode(
 
 @router.post("/rewards")
 async def reward(
-    body: Annotated[AddressedReward | list[AddressedReward], Body()],
+    body: Annotated[Rewards, Body()],
     services: ServicesDep,
     caller: Rewarder,
 ) -> RewardObject | ListObject[RewardObject]:

@@ -78,11 +78,13 @@ class Ledger(TrainingHistory):
             query = query.where(tables.keys.c.project == project)
         return [to_key(row) for row in await self._database.rows(query)]
 
-    async def delete_key(self, key_id: str) -> bool:
-        """Delete a key; return whether there was one."""
+    async def delete_key(self, key_id: str, *, project: str | None = None) -> bool:
+        """Delete a key, of this project if one is given; return whether there was one."""
+        statement = delete(tables.keys).where(tables.keys.c.id == key_id)
+        if project is not None:
+            statement = statement.where(tables.keys.c.project == project)
         async with self._database.transaction() as connection:
-            gone = await connection.execute(delete(tables.keys).where(tables.keys.c.id == key_id))
-            return gone.rowcount > 0
+            return (await connection.execute(statement)).rowcount > 0
 
     async def settle(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
         """Record the dispositions of episodes; a row is replaced only by one with a later sequence."""
