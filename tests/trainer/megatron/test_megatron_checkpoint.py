@@ -110,7 +110,7 @@ def test_a_save_that_was_cut_off_leaves_nothing_under_its_name(
     """The files of an earlier, killed save are replaced, and only the complete checkpoint appears."""
     leftover = tmp_path / ".one.partial"
     leftover.mkdir()
-    (leftover / "common.pt").write_bytes(b"half")
+    (leftover / "rank00000.safetensors").write_bytes(b"half")
     learner = create(qwen3.directory)
     learner.begin_save(tmp_path / "one", {}).result()
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
@@ -141,12 +141,19 @@ def learner(qwen3: Reference, create: Create) -> MegatronLearner:
 
 
 def truncate(checkpoint: Path) -> None:
-    data = next(checkpoint.glob("*.distcp"))
+    data = next(checkpoint.glob("rank*.safetensors"))
     data.write_bytes(data.read_bytes()[:-1])
 
 
+def flip_a_byte(checkpoint: Path) -> None:
+    data = next(checkpoint.glob("rank*.safetensors"))
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+
+
 def lose_a_file(checkpoint: Path) -> None:
-    next(checkpoint.glob("*.distcp")).unlink()
+    next(checkpoint.glob("rank*.safetensors")).unlink()
 
 
 def lose_the_manifest(checkpoint: Path) -> None:
@@ -167,6 +174,7 @@ def write_another_format(checkpoint: Path) -> None:
     ("damage", "message"),
     [
         (truncate, "is missing or not"),
+        (flip_a_byte, r"the content of rank00000\.safetensors has changed"),
         (lose_a_file, "is missing or not"),
         (lose_the_manifest, "not a complete checkpoint"),
         (cut_the_manifest, "is damaged"),
@@ -189,6 +197,17 @@ def test_a_damaged_checkpoint_is_refused_before_a_weight_is_touched(
         learner.load(tmp_path / "one")
     assert learner.steps == 1
     assert all(torch.equal(before[name], weight) for name, weight in learner.export())
+
+
+def test_a_checkpoint_holds_numbers_and_text_alone(
+    learner: MegatronLearner, tmp_path: Path
+) -> None:
+    """Its files are safetensors and JSON: loading one runs no code, whoever wrote it."""
+    learner.begin_save(tmp_path / "one", {}).result()
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["manifest.json", "rank00000.safetensors"]
+    assert json.loads((tmp_path / "one" / "manifest.json").read_text())["format"] == 2
+    assert load_file(tmp_path / "one" / "rank00000.safetensors")
 
 
 def test_a_checkpoint_of_another_model_is_refused(

@@ -1,37 +1,47 @@
-"""Checkpoints: models, optimizers, schedules, random state and the caller's state, in Megatron's distributed format.
+"""Checkpoints: weights, optimizer, random state and the caller's state, as safetensors and JSON.
 
 A directory appears under its name when it is complete: it is written under another name, its files are
-listed in `manifest.json`, and it is renamed. Loading compares the list before any weight is changed.
+listed in `manifest.json`, and it is renamed. Loading compares the list before any weight is changed. Files say which part of
+which whole tensor they have, so that a checkpoint continues under any layout.
 """
 
+import dataclasses
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
-from megatron.core import dist_checkpointing, parallel_state
-from megatron.core.dist_checkpointing.mapping import ShardedObject
-from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding
+from megatron.core import parallel_state
+from megatron.core.dist_checkpointing.dict_utils import dict_list_map_inplace, merge
+from megatron.core.dist_checkpointing.mapping import ShardedTensor, apply_factory_merges
+from megatron.core.dist_checkpointing.state_dict_utils import load_preprocess
+from megatron.core.dist_checkpointing.utils import add_prefix_for_sharding, extract_sharded_base
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
+from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from trainer.learner.errors import CheckpointError
+from trainer.megatron.checkpoint import files
+from trainer.megatron.checkpoint.files import WrittenFile
 from trainer.megatron.checkpoint.manifest import (
     MANIFEST,
     arrangement,
-    grid,
     manifest,
     read_manifest,
 )
-from trainer.megatron.checkpoint.snapshot import RankSnapshot
+from trainer.megatron.checkpoint.pieces import Piece, PieceReader
+from trainer.megatron.checkpoint.snapshot import RANDOM, RankSnapshot, file_of
 from trainer.megatron.model.network import Network
 from trainer.megatron.networks import Networks
 
+T = TypeVar("T")
+
 CRITIC = "critic"
+TORCH, MEGATRON = "torch", "megatron."  # names of random states
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +54,21 @@ class Draft:
 
     @classmethod
     def of(cls, path: Path, networks: Networks, state: Mapping[str, object]) -> Self:
-        snapshot = RankSnapshot.take(_sharded_state(networks, loading=False))
+        snapshot = RankSnapshot.take(
+            _sharded_state(networks, loading=False),
+            _random_states(),
+            rank=torch.distributed.get_rank(),
+        )
         return cls(path, manifest(networks, state), snapshot)
 
     def write(self, group: ProcessGroup) -> None:
         """All ranks write to one shared directory; OSError on all of them if it cannot be written."""
         try:
             _on_primary(self._start, group)
-            self.snapshot.write_shards(self._partial, group)
-            _on_primary(self._finish, group)
+            written = _on_all(
+                lambda: (self.snapshot.write(self._partial), self.snapshot.pieces), group
+            )
+            _on_primary(partial(self._finish, written), group)
         finally:
             if torch.distributed.get_rank() == 0:
                 shutil.rmtree(self._partial, ignore_errors=True)
@@ -66,18 +82,20 @@ class Draft:
             raise CheckpointError(f"{self.path} exists; a checkpoint is never overwritten")
         shutil.rmtree(self._partial, ignore_errors=True)
         self._partial.mkdir(parents=True)
-        self.snapshot.write_common(self._partial)
 
-    def _finish(self) -> None:
-        """Flush all files and their list to the disk, then rename the directory."""
-        files = list(self._partial.iterdir())
-        sizes = {file.name: file.stat().st_size for file in files}
+    def _finish(self, written: Sequence[tuple[WrittenFile, tuple[Piece, ...]]]) -> None:
+        """List the files of all ranks, flush the list to the disk, and rename the directory."""
+        content = self.manifest | {
+            "files": [dataclasses.asdict(file) for file, _ in written],
+            "pieces": [piece.to_json() for _, pieces in written for piece in pieces],
+            "common": self.snapshot.common,
+        }
         listing = self._partial / MANIFEST
-        listing.write_text(json.dumps(self.manifest | {"files": sizes}, indent=1))
-        for path in (*files, listing, self._partial):
-            _sync(path)
+        listing.write_text(json.dumps(content))
+        files.flush(listing)
+        files.flush(self._partial)
         self._partial.rename(self.path)
-        _sync(self.path.parent)
+        files.flush(self.path.parent)
 
 
 def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:
@@ -93,21 +111,51 @@ def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:
         raise outcome[0]
 
 
+def _on_all(action: Callable[[], T], group: ProcessGroup) -> list[T]:
+    """The results of all ranks; if one cannot write, all raise OSError."""
+    outcome: T | OSError
+    try:
+        outcome = action()
+    except OSError as error:
+        outcome = error
+    outcomes: list[T | OSError | None] = [None] * torch.distributed.get_world_size(group)
+    torch.distributed.all_gather_object(outcomes, outcome, group=group)
+    if errors := {str(error) for error in outcomes if isinstance(error, OSError)}:
+        raise OSError("; ".join(sorted(errors)))
+    return [result for result in outcomes if result is not None and not isinstance(result, OSError)]
+
+
 def load(path: Path, networks: Networks) -> dict[str, object]:
     saved = read_manifest(path, networks)
-    sharded = _sharded_state(networks, loading=True)
-    if saved["arrangement"] != arrangement():
-        del sharded["random"]  # it belongs to one rank and has no meaning in another layout
-    loaded = dist_checkpointing.load(sharded, str(path))
-    model = networks.policy.model
-    model.base_dir = Path(saved.get("base", model.base_dir))  # whose frozen weights these are
-    _resume(networks.policy, loaded, steps=saved["steps"])
-    if networks.critic is not None:
-        _resume(networks.critic, loaded[CRITIC], steps=saved["critic_steps"])
-    if "random" in loaded:
-        _set_random_state(loaded["random"])
+    pieces = [Piece.from_json(fields) for fields in saved["pieces"]]
+    with PieceReader(path, pieces) as reader:
+        loaded = _read(_sharded_state(networks, loading=True), reader, saved["common"])
+        model = networks.policy.model
+        model.base_dir = Path(saved.get("base", model.base_dir))  # whose frozen weights these are
+        _resume(networks.policy, loaded, steps=saved["steps"])
+        if networks.critic is not None:
+            _resume(networks.critic, loaded[CRITIC], steps=saved["critic_steps"])
+        if saved["arrangement"] == arrangement():  # otherwise a rank's random state has no heir
+            _set_random_states(reader.named(file_of(torch.distributed.get_rank()), RANDOM))
     state: dict[str, object] = saved["state"]
     return state
+
+
+def _read(
+    sharded_state: dict[str, Any], reader: PieceReader, common: dict[str, Any]
+) -> dict[str, Any]:
+    """The state with the saved numbers, as `dist_checkpointing.load` puts it together."""
+    sharded, unsaved, factories = load_preprocess(sharded_state)
+    merge(common, unsaved)
+    shards, _ = extract_sharded_base(sharded)
+    # What is not a tensor is TransformerEngine's state of fp8, which is not used.
+    dict_list_map_inplace(
+        lambda shard: reader.read(shard) if isinstance(shard, ShardedTensor) else shard.data,
+        shards,
+    )
+    merge(common, shards)
+    loaded: dict[str, Any] = apply_factory_merges(common, factories)
+    return loaded
 
 
 def _resume(network: Network[Any], loaded: dict[str, Any], *, steps: int) -> None:
@@ -121,7 +169,7 @@ def _sharded_state(networks: Networks, *, loading: bool) -> dict[str, Any]:
         state[CRITIC] = _sharded(networks.critic, loading=loading)
         # Its tensors have the names of the policy's, and are in the same directory.
         add_prefix_for_sharding(state[CRITIC], f"{CRITIC}.")
-    return state | {"random": _random_state()}
+    return state
 
 
 def _sharded(network: Network[Any], *, loading: bool) -> dict[str, Any]:
@@ -139,27 +187,14 @@ def _sharded(network: Network[Any], *, loading: bool) -> dict[str, Any]:
     return {"model": weights, "optimizer": optimizer}
 
 
-def _random_state() -> ShardedObject:
-    state = {"torch": torch.get_rng_state(), "megatron": get_cuda_rng_tracker().get_states()}
-    return ShardedObject("random", state, tuple(grid()), _place(), replica_id=0)
+def _random_states() -> dict[str, Tensor]:
+    tracked: dict[str, Tensor] = get_cuda_rng_tracker().get_states()
+    return {TORCH: torch.get_rng_state()} | {
+        MEGATRON + name: state.clone() for name, state in tracked.items()
+    }
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    get_cuda_rng_tracker().set_states(state["megatron"])
-
-
-def _place() -> tuple[int, int, int]:
-    return (
-        parallel_state.get_pipeline_model_parallel_rank(),
-        parallel_state.get_tensor_model_parallel_rank(),
-        parallel_state.get_data_parallel_rank(with_context_parallel=True),
-    )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _set_random_states(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states[TORCH])
+    tracked = {n.removeprefix(MEGATRON): s for n, s in states.items() if n.startswith(MEGATRON)}
+    get_cuda_rng_tracker().set_states(tracked)

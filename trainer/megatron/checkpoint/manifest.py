@@ -1,19 +1,21 @@
-"""The manifest of a checkpoint: which learner it belongs to, and which files it has."""
+"""The manifest of a checkpoint: which learner it belongs to, which files it has, and everything that is not a tensor."""
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from megatron.core import parallel_state
 
 from trainer.learner.errors import CheckpointError
+from trainer.megatron.checkpoint.files import WrittenFile
 from trainer.megatron.model.policy_model import PolicyModel
 from trainer.megatron.networks import Networks
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def manifest(networks: Networks, state: Mapping[str, object]) -> dict[str, Any]:
@@ -42,10 +44,7 @@ def saved_state(path: Path) -> dict[str, Any]:
 def read_manifest(path: Path, networks: Networks) -> dict[str, Any]:
     """The manifest of a complete checkpoint of such a learner; otherwise CheckpointError."""
     content = _parsed(path)
-    for name, size in content["files"].items():
-        file = path / name
-        if not file.exists() or file.stat().st_size != size:
-            raise CheckpointError(f"{path} is damaged: {name} is missing or not {size} bytes long")
+    _check_files(path, [WrittenFile(**file) for file in content["files"]])
     own = json.loads(json.dumps(dataclasses.asdict(networks.architecture)))
     _compare(path, content["architecture"], own)
     _compare_extras(
@@ -56,9 +55,22 @@ def read_manifest(path: Path, networks: Networks) -> dict[str, Any]:
     return content
 
 
+def _check_files(path: Path, files: Sequence[WrittenFile]) -> None:
+    """The ranks share the reading, and all raise the error of one."""
+    rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    found = [why for file in files[rank::ranks] if (why := file.damage(path)) is not None]
+    damages = [found]
+    if ranks > 1:
+        damages = [[] for _ in range(ranks)]
+        torch.distributed.all_gather_object(damages, found)
+    if damage := [why for of_rank in damages for why in of_rank]:
+        raise CheckpointError(f"{path} is damaged: {'; '.join(damage)}")
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads((path / MANIFEST).read_text())
+        text = (path / MANIFEST).read_text()
+        content: dict[str, Any] = json.loads(text, object_pairs_hook=_with_numbers)
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
             f"{path} is not a complete checkpoint: it has no {MANIFEST}"
@@ -66,8 +78,16 @@ def _parsed(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
     if content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {content.get('format')}, not {FORMAT}")
+        raise CheckpointError(
+            f"{path} has format {content.get('format')}, not {FORMAT}; move it away, and training continues "
+            "from the policy recorded last with a new optimizer"
+        )
     return content
+
+
+def _with_numbers(pairs: list[tuple[str, Any]]) -> dict[str | int, Any]:
+    """Megatron numbers the parts of an optimizer; JSON has made strings of the numbers."""
+    return {int(key) if key.isdigit() else key: value for key, value in pairs}
 
 
 def _compare(path: Path, saved: dict[str, Any], own: dict[str, Any]) -> None:
