@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     weights_dir: Path | None = Field(
         default=None, description="where policies are published; in the data directory by default"
     )
+    gateways: int = Field(
+        default=1, ge=1, description="gateway processes of `turngate up`, which share one port"
+    )
     project: str = Field(default="default", description="the project whose episodes are trained")
 
 

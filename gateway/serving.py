@@ -76,7 +76,7 @@ async def gateway(
     engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
 ) -> AsyncIterator["Running"]:
     """A gateway that serves while the block runs."""
-    listener = bind(settings.host, settings.port)
+    listener = bind(settings.host, settings.port, shared=settings.share_port)
     scraped = bind(settings.host, settings.metrics_port)
     host, port = listener.getsockname()[:2]
     address = Address(host, port, scraped.getsockname()[1])
@@ -162,14 +162,18 @@ class Server(uvicorn.Server):
         yield
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Listen on a port. Raises OSError that names the address."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Take a port, alone or among others that share it. Raises OSError that names the address.
+
+    It does not listen yet: connections to a shared port go only to those who can answer.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         why = f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there, or choose another port"
@@ -207,4 +211,7 @@ def _metrics_app(services: Services) -> Starlette:
         text = services.metrics.exposition()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(routes=[Route("/metrics", exposition)])
+    async def healthz(request: Request) -> Response:
+        return Response("ok")  # here too, because a shared port may reach another gateway
+
+    return Starlette(routes=[Route("/metrics", exposition), Route("/healthz", healthz)])

@@ -17,6 +17,10 @@ class Settings(SharedSettings):
     port: int = Field(
         default=8000, ge=0, le=65535, description="0 takes a free port, which the ready file names"
     )
+    share_port: bool = Field(
+        default=False,
+        description="several gateways of one user listen on this port, and the kernel spreads connections over them",
+    )
     metrics_port: int = Field(default=9100, ge=0, le=65535, description="the same, for /metrics")
     admin_key: SecretStr = Field(
         min_length=8, description="a key with every scope, which can create other keys"

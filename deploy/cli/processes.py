@@ -21,7 +21,7 @@ from deploy.stack import ports, programs, services
 from deploy.stack.foreground import run_alone
 from deploy.stack.process import ProcessSpec
 from deploy.stack.secrets import Secrets
-from deploy.stack.services import Shared
+from deploy.stack.services import GatewayListeners, Shared
 from deploy.stack.stack import LOOPBACK, Announcement, address, metrics_url, project_key
 from rollout.ready_file import ReadyFile
 
@@ -65,13 +65,9 @@ def gateway(
         ports.require_free(host, port, option="--port")
 
     def spec(run: Path) -> ProcessSpec:
+        listeners = GatewayListeners(host, port, metrics_port)
         return services.gateway_spec(
-            shared,
-            run,
-            host=host,
-            port=port,
-            metrics_port=metrics_port,
-            admin_key=secrets.admin_key,
+            "gateway", shared, run, listeners=listeners, admin_key=secrets.admin_key
         )
 
     async def announce(ready: dict[str, Any]) -> None:

@@ -51,11 +51,13 @@ async def training_of(state: State, directory: DataDirectory) -> dict[str, Any] 
 
 
 def process_table(state: State) -> Table:
-    table = Table("process", "state", "pid", "restarts", "last exit")
+    table = Table("process", "state", "pid", "restarts", "last exit", "last wait", "why")
     for process in state.processes:
         pid = str(process.pid or "")
         exit_code = "" if process.last_exit is None else str(process.last_exit)
-        table.add_row(process.name, process.state, pid, str(process.restarts), exit_code)
+        wait = f"{process.backoff_seconds:.1f} s" if process.restarts else ""
+        row = (process.name, process.state, pid, str(process.restarts), exit_code, wait)
+        table.add_row(*row, process.why or "")
     return table
 
 

@@ -50,6 +50,12 @@ def up(
             help="of the gateway; default: the port of the last start, else 8000, else a free one",
         ),
     ] = None,
+    gateways: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="gateway processes behind the one port; default: TURNGATE_GATEWAYS, else 1"
+        ),
+    ] = None,
     engines: Annotated[int, typer.Option(min=1, help="SGLang servers to start")] = 1,
     trainer: Annotated[bool, typer.Option("--trainer/--no-trainer")] = True,
     detach: Annotated[
@@ -70,7 +76,14 @@ def up(
     with directory.owned():
         clear_orphans(directory, output)
         model = model.resolve() if model else usual_model(directory, settings, output)
-        options = StackOptions(model, host=host, port=port, engines=engines, with_trainer=trainer)
+        options = StackOptions(
+            model,
+            host=host,
+            port=port,
+            gateways=gateways or settings.gateways,
+            engines=engines,
+            with_trainer=trainer,
+        )
         stack = Stack(directory, settings, options)
         asyncio.run(supervise(stack, directory, lambda ready: show(output, ready)))
 

@@ -40,7 +40,12 @@ class ProcessSpec:
     name: str
     launch: Callable[[], Awaitable[Launch]]
     is_ready: Callable[[], Awaitable[bool]]
-    after: tuple[str, ...] = ()  # names of the processes that have to be ready first
+    after: tuple[
+        str, ...
+    ] = ()  # names of the processes that have to be ready before its first start
+    needs: tuple[str, ...] = ()  # the same, before every start
+    is_alive: Callable[[], Awaitable[bool]] | None = None  # one question, once it was ready
+    hung_seconds: float = 20.0  # without an answer; then it is killed and restarted
     stage: int = 0  # the highest stage is stopped first
     ready_seconds: float = 120.0
     stop_seconds: float = 15.0  # from SIGTERM to SIGKILL
@@ -62,6 +67,8 @@ class ProcessStatus:
     started: float | None  # by the kernel's clock; with the pid it identifies one process
     restarts: int
     last_exit: int | None  # negative: the signal that ended it
+    backoff_seconds: float = 0.0  # waited before its last restart
+    why: str | None = None  # it was restarted, or continued
 
 
 class Child:
@@ -72,6 +79,8 @@ class Child:
         self.log = log
         self.state = ProcessState.WAITING
         self.restarts = 0
+        self.backoff_seconds = 0.0
+        self.why: str | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._started: float | None = None
         self._last_exit: int | None = None
@@ -86,7 +95,17 @@ class Child:
             started=self._started if runs else None,
             restarts=self.restarts,
             last_exit=self._last_exit,
+            backoff_seconds=self.backoff_seconds,
+            why=self.why,
         )
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a signal has stopped it: it keeps its sockets and answers nobody."""
+        with suppress(psutil.NoSuchProcess):
+            pid = self.status.pid
+            return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        return False
 
     async def start(self) -> None:
         try:
@@ -124,6 +143,12 @@ class Child:
         self._last_exit = await self._process.wait()
         return self._last_exit
 
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and to those of its group."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL to the whole process group after `stop_seconds`."""
         process = self._process
@@ -134,8 +159,7 @@ class Child:
                 process.terminate()
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), self.spec.stop_seconds)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        self.signal_group(signal.SIGKILL)
         self._last_exit = await process.wait()
 
     def _failure(self, *, ended: bool) -> str:

@@ -42,7 +42,7 @@ def redis_spec(directory: Path, *, port: int, password: str) -> ProcessSpec:
     async def is_ready() -> bool:
         return await answers(port, password)
 
-    return ProcessSpec("redis", launch, is_ready, stage=0)
+    return ProcessSpec("redis", launch, is_ready, is_alive=is_ready, stage=0)
 
 
 async def answers(port: int, password: str) -> bool:

@@ -6,11 +6,13 @@ Each gets the shared settings, the variables of its own prefix, and the values t
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import passed_on
 from deploy.stack import programs
+from deploy.stack.health import answers_http
 from deploy.stack.process import Launch, ProcessSpec
 from rollout.ready_file import ReadyFile
 
@@ -44,30 +46,55 @@ class Shared:
         return variables
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayListeners:
+    """Where one gateway listens; several may share the port of the endpoints, never that of the metrics."""
+
+    host: str
+    port: int
+    metrics_port: int
+    share_port: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "TURNGATE_GATEWAY_HOST": self.host,
+            "TURNGATE_GATEWAY_PORT": str(self.port),
+            "TURNGATE_GATEWAY_METRICS_PORT": str(self.metrics_port),
+            "TURNGATE_GATEWAY_SHARE_PORT": str(self.share_port).lower(),
+        }
+
+
 def gateway_spec(
-    shared: Shared, run: Path, *, host: str, port: int, metrics_port: int, admin_key: str
+    name: str, shared: Shared, run: Path, *, listeners: GatewayListeners, admin_key: str
 ) -> ProcessSpec:
-    ready_file = ReadyFile.of("gateway", run)
-    own = {
-        "TURNGATE_GATEWAY_HOST": host,
-        "TURNGATE_GATEWAY_PORT": str(port),
-        "TURNGATE_GATEWAY_METRICS_PORT": str(metrics_port),
+    ready_file = ReadyFile.of(name, run)
+    own = listeners.environment | {
         "TURNGATE_GATEWAY_ADMIN_KEY": admin_key,
         "TURNGATE_GATEWAY_READY_FILE": str(ready_file.path),
     }
     environment = _product_environment("TURNGATE_GATEWAY_", shared, own)
     command = (programs.product_python(), "-m", "gateway")
     return ProcessSpec(
-        "gateway",
+        name,
         _launch(command, environment, ready_file),
         ready_file.is_written,
         after=("redis",),
+        needs=("redis",),
+        is_alive=partial(answers_http, listeners.metrics_port, "/healthz"),
         stage=2,
         stop_seconds=75.0,  # running turns may finish
     )
 
 
-def trainer_spec(shared: Shared, run: Path, *, metrics_port: int, checkpoints: Path) -> ProcessSpec:
+def trainer_spec(
+    shared: Shared,
+    run: Path,
+    *,
+    metrics_port: int,
+    checkpoints: Path,
+    after: tuple[str, ...] = (),
+) -> ProcessSpec:
     ready_file = ReadyFile.of("trainer", run)
     own = {
         "TURNGATE_TRAINER_METRICS_PORT": str(metrics_port),
@@ -80,10 +107,12 @@ def trainer_spec(shared: Shared, run: Path, *, metrics_port: int, checkpoints: P
         "trainer",
         _launch(command, environment, ready_file),
         ready_file.is_written,
-        after=("redis", "gateway"),
+        after=after,
+        is_alive=partial(answers_http, metrics_port, "/metrics"),
         stage=3,
         ready_seconds=300.0,  # a large model loads slowly
         stop_seconds=60.0,  # the running step and a checkpoint
+        hung_seconds=120.0,  # a computation may keep the interpreter from answering
     )
 
 
@@ -97,6 +126,7 @@ def engine_spec(
     policy: Callable[[], Awaitable[ServedPolicy]],
     host: str = "127.0.0.1",
     extra: Sequence[str] = (),
+    after: tuple[str, ...] = (),
 ) -> ProcessSpec:
     """`policy` is asked at every start, so that a restarted engine serves what the others serve."""
     ready_file = ReadyFile.of(name, run)
@@ -117,10 +147,12 @@ def engine_spec(
         name,
         launch,
         ready_file.is_written,
-        after=("gateway",),
+        after=after,
+        is_alive=partial(answers_http, port, "/model_info", key=admin_key),
         stage=1,
         ready_seconds=900.0,  # minutes for a large model
         stop_seconds=20.0,
+        hung_seconds=60.0,  # its prefill may take the whole machine
     )
 
 

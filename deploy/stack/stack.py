@@ -5,23 +5,26 @@ it uses them.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.data_directory import DataDirectory, read_json, write_json
-from deploy.errors import DataDirectoryInUse, DeployError, StartFailed
+from deploy.errors import DataDirectoryInUse, DeployError, GatewayRefused, StartFailed
 from deploy.gateway_api.gateway_client import GatewayClient
 from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import Settings
-from deploy.stack import ports, programs, services
+from deploy.stack import programs, services
+from deploy.stack.chosen_ports import choose_ports
 from deploy.stack.process import ProcessSpec
 from deploy.stack.redis_server import redis_spec, redis_url
 from deploy.stack.secrets import Secrets
-from deploy.stack.services import Shared
+from deploy.stack.services import GatewayListeners, Shared
 from deploy.stack.waiting import poll_until
 
+log = logging.getLogger("deploy.stack")
+
 LOOPBACK = "127.0.0.1"
-PREFERRED_PORT = 8000
 SERVING_SECONDS = 60.0  # from ready processes to a gateway that has seen its engines
 
 
@@ -30,17 +33,9 @@ class StackOptions:
     model: Path
     host: str = LOOPBACK
     port: int | None = None  # None: the port of the last start, else a free one
+    gateways: int = 1  # they share the port
     engines: int = 1
     with_trainer: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    gateway: int
-    gateway_metrics: int
-    trainer_metrics: int
-    redis: int
-    engines: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,13 @@ class Stack:
         self._secrets = Secrets.load(directory)
         self._engine_python = programs.engine_python(settings.engine_python)
         _claim_for_model(directory, options.model)
-        self._ports = _choose_ports(directory, options)
+        self._ports = choose_ports(
+            directory,
+            host=options.host,
+            port=options.port,
+            gateways=options.gateways,
+            engines=options.engines,
+        )
         self._shared = Shared(
             redis_url=redis_url(self._ports.redis, self._secrets.redis_password),
             database_url=settings.database_url or directory.database_url,
@@ -84,21 +85,12 @@ class Stack:
         return address(self._options.host, self._ports.gateway)
 
     def specs(self) -> list[ProcessSpec]:
-        run = self._directory.run
         redis = redis_spec(
             self._directory.redis,
             port=self._ports.redis,
             password=self._secrets.redis_password,
         )
-        gateway = services.gateway_spec(
-            self._shared,
-            run,
-            host=self._options.host,
-            port=self._ports.gateway,
-            metrics_port=self._ports.gateway_metrics,
-            admin_key=self._secrets.admin_key,
-        )
-        specs = [redis, *self._engines(), gateway]
+        specs = [redis, *self._engines(), *self._gateways()]
         if self._options.with_trainer:
             specs.append(self._trainer())
         return specs
@@ -120,15 +112,45 @@ class Stack:
         )
 
     async def served_policy(self) -> ServedPolicy:
-        """The policy that engines have to serve; the model itself until one is published."""
-        async with GatewayClient(self.gateway_root, self._secrets.admin_key) as gateway:
-            current = await gateway.served_policy()
+        """The policy that engines have to serve; the model itself until one is published.
+
+        Also if no gateway can say: the gateways give an engine the current policy before they use it.
+        """
+        try:
+            async with GatewayClient(self.gateway_root, self._secrets.admin_key) as gateway:
+                current = await gateway.served_policy()
+        except GatewayRefused as refusal:
+            log.warning("engine starts with the model", extra={"reason": str(refusal)})
+            current = None
         return current or ServedPolicy(self._options.model, version=0)
 
     @property
     def _metrics_ports(self) -> list[int]:
         trainer = [self._ports.trainer_metrics] if self._options.with_trainer else []
-        return [self._ports.gateway_metrics, *trainer]
+        return [*self._ports.gateway_metrics, *trainer]
+
+    @property
+    def _gateway_names(self) -> list[str]:
+        count = self._options.gateways
+        return ["gateway"] if count == 1 else [f"gateway-{number}" for number in range(count)]
+
+    def _gateways(self) -> list[ProcessSpec]:
+        ports = zip(self._gateway_names, self._ports.gateway_metrics, strict=True)
+        return [
+            services.gateway_spec(
+                name,
+                self._shared,
+                self._directory.run,
+                listeners=GatewayListeners(
+                    self._options.host,
+                    self._ports.gateway,
+                    metrics_port,
+                    share_port=self._options.gateways > 1,
+                ),
+                admin_key=self._secrets.admin_key,
+            )
+            for name, metrics_port in ports
+        ]
 
     def _engines(self) -> list[ProcessSpec]:
         return [
@@ -139,6 +161,7 @@ class Stack:
                 port=port,
                 admin_key=self._secrets.engine_admin_key,
                 policy=self.served_policy,
+                after=(self._gateway_names[0],),
             )
             for index, port in enumerate(self._ports.engines)
         ]
@@ -149,6 +172,7 @@ class Stack:
             self._directory.run,
             metrics_port=self._ports.trainer_metrics,
             checkpoints=self._directory.checkpoints,
+            after=("redis", self._gateway_names[0]),
         )
 
 
@@ -198,29 +222,3 @@ def _claim_for_model(directory: DataDirectory, model: Path) -> None:
             "give the other model a --data-dir of its own"
         )
     write_json(directory.stack, remembered | {"model": str(model)})
-
-
-def _choose_ports(directory: DataDirectory, options: StackOptions) -> Ports:
-    gateway = _gateway_port(directory, options)
-    free = iter(ports.free_ports(3 + options.engines))
-    write_json(directory.stack, read_json(directory.stack) | {"port": gateway})
-    return Ports(
-        gateway=gateway,
-        gateway_metrics=next(free),
-        trainer_metrics=next(free),
-        redis=next(free),
-        engines=tuple(free),
-    )
-
-
-def _gateway_port(directory: DataDirectory, options: StackOptions) -> int:
-    """Agents keep the address they have, so the last port is used again if it is free."""
-    if options.port:
-        ports.require_free(options.host, options.port, option="--port")
-        return options.port
-    wanted = [int(read_json(directory.stack).get("port", PREFERRED_PORT)), PREFERRED_PORT]
-    if options.port is None:
-        for port in wanted:
-            if ports.is_free(options.host, port):
-                return port
-    return ports.free_ports(1, options.host)[0]

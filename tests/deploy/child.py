@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--deaf", action="store_true", help="ignore SIGTERM")
     parser.add_argument("--never-ready", action="store_true")
+    parser.add_argument("--needs", type=Path, help="end with an error unless this file exists")
     parser.add_argument("--grandchild", action="store_true", help="start one that outlives us")
     arguments = parser.parse_args()
     directory: Path = arguments.directory
@@ -22,6 +23,8 @@ def main() -> None:
     note(directory, f"start {arguments.name}")
     if (directory / f"{arguments.name}.broken").exists():
         sys.exit(f"{arguments.name} is broken")
+    if arguments.needs and not arguments.needs.exists():
+        sys.exit(f"{arguments.name} needs {arguments.needs.name}")
     if arguments.grandchild:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         (directory / "grandchild").write_text(str(child.pid))

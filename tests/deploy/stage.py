@@ -55,8 +55,13 @@ class Stage:
         return ProcessSpec(name, launch, ready_file.is_written, after=after, stage=stage, **limits)
 
     def supervisor(self, *specs: ProcessSpec) -> Supervisor:
-        backoff = Backoff(first=0.02, longest=0.1)
-        return Supervisor(specs, logs=self.directory, record=self._record, backoff=backoff)
+        return Supervisor(
+            specs,
+            logs=self.directory,
+            record=self._record,
+            backoff=Backoff(first=0.02, longest=0.1),
+            probe_seconds=0.05,
+        )
 
     async def until(self, condition: Callable[[dict[str, ProcessStatus]], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS), self._changed:

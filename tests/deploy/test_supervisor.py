@@ -101,6 +101,66 @@ async def test_a_launch_that_the_disk_refuses_is_tried_again(stage: Stage) -> No
         assert stage.statuses["gateway"] == gateway
 
 
+async def test_a_process_that_a_signal_stopped_goes_on(stage: Stage) -> None:
+    """It is continued with the same pid, because a restart would lose what it was doing."""
+    async with running(stage.supervisor(stage.spec("gateway"))):
+        before = stage.statuses["gateway"]
+        os.kill(before.pid or 0, signal.SIGSTOP)
+        await stage.until(lambda now: now["gateway"].why is not None)
+        after = stage.statuses["gateway"]
+
+    assert after.why == "was stopped by a signal, and continued"
+    assert (after.pid, after.restarts, after.state) == (before.pid, 0, ProcessState.READY)
+    assert stage.journal[-1] == "stop gateway"
+
+
+async def test_a_process_that_answers_nothing_is_killed_and_restarted(stage: Stage) -> None:
+    """Its clients would wait as long as it lives; the status says why it was restarted."""
+    hangs = asyncio.Event()
+    spec = replace(
+        stage.spec("gateway"),
+        is_alive=lambda: asyncio.sleep(0, not hangs.is_set()),
+        hung_seconds=0.2,
+    )
+    async with running(stage.supervisor(spec)):
+        before = stage.statuses["gateway"]
+        hangs.set()
+        await stage.until(lambda now: now["gateway"].restarts == 1)
+        hangs.clear()
+        await stage.until(lambda now: now["gateway"].state is ProcessState.READY)
+        after = stage.statuses["gateway"]
+
+    assert after.why == "did not answer for 0.2 s"
+    assert after.last_exit == -signal.SIGKILL
+    assert after.pid != before.pid
+
+
+async def test_a_start_that_fails_for_want_of_a_crashed_process_is_tried_again(
+    stage: Stage,
+) -> None:
+    """The first start of a gateway survives a crash of the store beneath it."""
+    needed = stage.directory / "gateway.needed"
+    store = stage.spec("store")
+    gateway = stage.spec("gateway", "--needs", str(needed), after=("store",))
+    attempts = 0
+
+    async def launch() -> Launch:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            os.kill(stage.statuses["store"].pid or 0, signal.SIGKILL)
+            await stage.until(lambda now: now["store"].restarts == 1)
+        else:
+            needed.touch()
+        return await gateway.launch()
+
+    async with running(stage.supervisor(store, replace(gateway, launch=launch))):
+        assert stage.statuses["gateway"].state is ProcessState.READY
+
+    assert attempts == 2
+    assert stage.journal.count("start gateway") == 2
+
+
 async def test_a_process_that_ends_before_it_is_ready_fails_the_start(stage: Stage) -> None:
     """The error carries the process's own words, and what had started is stopped."""
     (stage.directory / "gateway.broken").touch()
@@ -163,6 +223,14 @@ def test_the_wait_before_a_restart_doubles_up_to_a_limit() -> None:
 
     assert [backoff.seconds(n) for n in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
     assert backoff.seconds(10) == backoff.seconds(10_000) == 30.0
+
+
+def test_no_wait_before_a_restart_is_longer_than_ten_seconds() -> None:
+    """However many crashes come in a row, and waits of processes that crashed together differ."""
+    waits = [Backoff().jittered(crashes) for crashes in range(1, 200)]
+
+    assert max(waits) <= 10.0
+    assert len(set(waits)) == len(waits)
 
 
 async def never() -> None:
