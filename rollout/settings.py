@@ -58,7 +58,7 @@ class SharedSettings(BaseSettings):
     engine_admin_key: SecretStr | None = Field(
         default=None,
         validation_alias="TURNGATE_ENGINE_ADMIN_KEY",
-        description="the admin key of the engines, if they have one",
+        description="the key of the engines, sent with every call to them",
     )
     best_min_episodes: int = Field(
         default=30,

@@ -12,6 +12,7 @@ import pytest
 
 from deploy.demo.starter.starter import create_untrained
 from rollout.tokenizer.tokenizer import Tokenizer
+from tests.engines import ADMIN_KEY as ENGINE_KEY
 from tests.engines import start_engine
 from tests.gateways import Gateway, StartGateway, running_gateway
 from tests.profiles import ENVIRONMENT_VARIABLE, UnknownProfile, load_profile
@@ -94,6 +95,7 @@ def start_gateway(redis_url: str, model_dir: Path, tmp_path: Path) -> StartGatew
         "database_url": f"sqlite:///{tmp_path / 'ledger.db'}",
         "weights_dir": tmp_path / "weights",
         "model_dir": model_dir,
+        "engine_admin_key": ENGINE_KEY,
     }
 
     def start(*engines: Any, **overrides: Any) -> AbstractAsyncContextManager[Gateway]:

@@ -5,7 +5,7 @@ RUN useradd --create-home --uid 10001 turngate
 WORKDIR /app
 EXPOSE 30000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:30000/model_info', timeout=2)"]
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:30000/health', timeout=2)"]
 
 FROM base AS cpu
 ARG PIP_EXTRA_INDEX_URL=

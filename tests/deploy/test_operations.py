@@ -20,13 +20,14 @@ from deploy.observability.grafana.rows.registry import ROWS
 from gateway.metrics import EngineReading, EvaluationReading, Metrics, Snapshot
 from gateway.settings import Settings as GatewaySettings
 from rollout.store.totals import parse_totals
-from tests.engines import PYTHON
+from tests.engines import ADMIN_KEY, PYTHON
 from trainer.settings import Settings as TrainerSettings
 from trainer.telemetry.report import Report
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 DASHBOARD = ROOT / "deploy" / "observability" / "grafana" / "dashboards" / "turngate.json"
+PROMETHEUS = ROOT / "deploy" / "observability" / "prometheus" / "prometheus.yml"
 ALERTS = ROOT / "deploy" / "observability" / "prometheus" / "alerts.yml"
 CHARTS = [*HEADLINE, *(chart for row in ROWS for chart in row.charts)]
 
@@ -145,9 +146,10 @@ def test_engine_and_trainer_do_not_share_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("name", ["engine-cpu", "engine-gpu"])
-def test_an_engine_in_a_container_guards_its_control_routes(name: str) -> None:
-    """Only who has the key that gateway and trainer are given may swap weights or pause an engine."""
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
+def test_an_engine_in_a_container_has_the_key_of_those_who_call_it(name: str) -> None:
+    """Gateway, trainer and Prometheus send the key that closes the engine's routes to all others."""
+    compose = yaml.safe_load(COMPOSE.read_text())
+    services = compose["services"]
     option, variable = services[name]["command"][-2:]
 
     assert option == "--admin-key-env"
@@ -155,6 +157,20 @@ def test_an_engine_in_a_container_guards_its_control_routes(name: str) -> None:
     assert (
         services[name]["environment"][variable] == services["trainer-gpu"]["environment"][variable]
     )
+    (secret,) = services["prometheus"]["secrets"]
+    assert compose["secrets"][secret] == {"environment": variable}
+    jobs = {
+        job["job_name"]: job for job in yaml.safe_load(PROMETHEUS.read_text())["scrape_configs"]
+    }
+    assert jobs["engine"]["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+
+
+def test_no_secret_is_on_a_command_line_of_a_container() -> None:
+    """Every user of the host can read the arguments of every process."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    arguments = json.dumps([service.get("command") for service in services.values()])
+
+    assert re.findall(r"(?i)[$][{][^}]*(?:KEY|PASSWORD|SECRET|TOKEN)", arguments) == []
 
 
 @pytest.mark.parametrize("image", sorted((ROOT / "deploy" / "images").glob("*.Dockerfile")))
@@ -210,7 +226,10 @@ def test_every_metric_of_ours_in_a_query_is_exported() -> None:
 @pytest.mark.engine
 def test_every_engine_metric_in_a_query_is_exported_by_sglang(engine: str) -> None:
     """The names the dashboard takes from SGLang are those the pinned version exports."""
-    with urllib.request.urlopen(f"{engine}/metrics", timeout=10) as answer:
+    scrape = urllib.request.Request(
+        f"{engine}/metrics", headers={"authorization": f"Bearer {ADMIN_KEY}"}
+    )
+    with urllib.request.urlopen(scrape, timeout=10) as answer:
         exported = sample_names(answer.read().decode())
     asked = {name for query in queries() for name in selectors(promql_parser.parse(query))}
     theirs = {name for name in asked if name.startswith("sglang:")}

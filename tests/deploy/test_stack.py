@@ -19,6 +19,8 @@ import openai
 import psutil
 import pytest
 
+from deploy.data_directory import DataDirectory
+
 START_SECONDS = 240.0
 TRAINING_SECONDS = 90.0
 COMMAND = (sys.executable, "-m", "deploy.cli")
@@ -131,7 +133,7 @@ def test_one_line_of_json_says_all_that_an_agent_and_an_operator_need(stack: Run
     for url in stack.ready["metrics_urls"]:
         assert "turngate_" in httpx.get(url, timeout=30).text
     (engine,) = stack.ready["engines"]
-    assert httpx.get(f"{engine}/model_info", timeout=30).is_success
+    assert httpx.get(f"{engine}/health", timeout=30).is_success
 
 
 @pytest.mark.engine
@@ -249,7 +251,10 @@ def test_the_gateway_alone_serves_any_engines(
 
 def served_version(stack: RunningStack) -> int:
     (engine,) = stack.ready["engines"]
-    return int(httpx.get(f"{engine}/model_info", timeout=30).json()["weight_version"])
+    key = DataDirectory(Path(stack.data_dir)).secrets
+    headers = {"Authorization": f"Bearer {json.loads(key.read_text())['engine_admin_key']}"}
+    reply = httpx.get(f"{engine}/model_info", headers=headers, timeout=30)
+    return int(reply.raise_for_status().json()["weight_version"])
 
 
 def is_back(process: dict[str, Any], *, since: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.engines import ADMIN_KEY, connected
+from tests.engines import connected, num_calls
 from tests.fidelity.agent import USER
 from tests.fidelity.received import EPISODE, assert_exact
 from tests.fidelity.recorder import Recorder
@@ -28,7 +28,7 @@ COUNTED = {**NAMED, "x-stainless-retry-count": "0"}
 @pytest.fixture
 async def served(start_gateway: StartGateway, recorder: Recorder) -> AsyncIterator[Gateway]:
     """Knows the engine's admin key, without which an engine refuses to abort."""
-    async with start_gateway(recorder, engine_admin_key=ADMIN_KEY) as running:
+    async with start_gateway(recorder) as running:
         yield running
 
 
@@ -150,11 +150,8 @@ async def begun(recorder: Recorder) -> None:
 
 async def idle(engine: str) -> None:
     """Until the engine has nothing left to sample."""
-    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
-        while True:
-            loads = (await client.get(f"{engine}/v1/loads")).json()["loads"]
-            if not any(load["num_running_reqs"] + load["num_waiting_reqs"] for load in loads):
-                return
+    async with asyncio.timeout(30):
+        while await num_calls(engine):
             await asyncio.sleep(0.05)
 
 

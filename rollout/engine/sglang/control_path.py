@@ -12,6 +12,7 @@ import msgspec
 from rollout.engine.engine import CONTROL_SECONDS, EngineOptions
 from rollout.engine.errors import EngineGarbled, EngineRejected, EngineTimeout, EngineUnreachable
 from rollout.engine.sglang.answer import policy_version
+from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY, authorization
 from rollout.served_model import ServedModel
 
 
@@ -21,8 +22,7 @@ class ControlPath:
     def __init__(self, url: str, options: EngineOptions) -> None:
         self.url = url
         self._project = options.project
-        key = options.admin_key
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        headers = authorization(options.admin_key)
         # trust_env: a proxy for outside traffic must not stand before engines.
         self._client = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
 
@@ -65,6 +65,8 @@ class ControlPath:
             raise EngineUnreachable(self.url, f"{path}: {error}") from error
         if response.is_success:
             return response.content
+        if response.status_code in KEY_REFUSED:
+            raise EngineUnreachable(self.url, WRONG_KEY)
         why = f"{path}: status {response.status_code}: {response.text[:500]}"
         if response.is_server_error:
             raise EngineUnreachable(self.url, why)

@@ -25,6 +25,7 @@ from rollout.engine.errors import (
 )
 from rollout.engine.generation import Chunk, GenerateRequest
 from rollout.engine.sglang.answer import Answer
+from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY, authorization
 from rollout.engine.sglang.sampling import sampling_params
 
 # SGLang closes a connection after a failure on it, which some images cause; the next call on it would be lost.
@@ -154,6 +155,8 @@ class DataPath:
     async def _check_status(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 200:
             return
+        if response.status in KEY_REFUSED:
+            raise EngineUnreachable(self.url, WRONG_KEY)
         body = await response.read()
         why = f"status {response.status}: {_message(body)}"
         if response.status >= 500:
@@ -184,11 +187,8 @@ _encoder = msgspec.json.Encoder()
 
 
 def _open_session(admin_key: str | None, connect_seconds: float) -> aiohttp.ClientSession:
-    headers = {"content-type": "application/json"}
-    if admin_key is not None:
-        headers["authorization"] = f"Bearer {admin_key}"
     return aiohttp.ClientSession(
-        headers=headers,
+        headers={"content-type": "application/json"} | authorization(admin_key),
         # SGLang drops idle connections after 5 s, and a call sent into that moment would be lost.
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rollout.engine.errors import EngineRejected, EngineUnreachable
+from rollout.engine.generation import GenerateRequest, SamplingParameters
 from rollout.served_model import ServedModel
 from tests.engines import checksums, connected
 
@@ -18,12 +19,14 @@ async def test_an_engine_says_what_it_serves(engine: str) -> None:
         assert await control.served_model() == ServedModel("default", 0)
 
 
-async def test_control_takes_the_admin_key(engine: str) -> None:
-    """Without it nobody can pause an engine."""
+async def test_an_engine_that_refuses_our_key_is_no_fault_of_the_call(engine: str) -> None:
+    """Neither pausing nor sampling works, and the error names the setting."""
     for key in (None, "guess"):
-        async with connected(engine, admin_key=key) as control:
-            with pytest.raises(EngineRejected, match="401"):
-                await control.pause()
+        async with connected(engine, admin_key=key) as stranger:
+            with pytest.raises(EngineUnreachable, match="TURNGATE_ENGINE_ADMIN_KEY"):
+                await stranger.pause()
+            with pytest.raises(EngineUnreachable, match="TURNGATE_ENGINE_ADMIN_KEY"):
+                await stranger.generate(GenerateRequest("no-key", [1], SamplingParameters()))
 
 
 async def test_a_failed_load_keeps_the_old_weights(engine: str, tmp_path: Path) -> None:

@@ -163,6 +163,14 @@ def test_an_unknown_architecture_ends_the_server(model_dir: Path, tmp_path: Path
     assert "SGLang ended with code" in words
 
 
+def test_an_engine_that_other_machines_reach_needs_a_key(model_dir: Path) -> None:
+    """Its routes would be open to whoever is in the network."""
+    code, words = _refused(model_dir, "--host", "0.0.0.0")
+
+    assert code == 2
+    assert "--admin-key-env" in words
+
+
 def test_a_missing_admin_key_is_refused(model_dir: Path) -> None:
     """An engine without the key that was asked for would take control calls from anybody."""
     code, words = _refused(model_dir, "--admin-key-env", "NO_SUCH_VARIABLE")

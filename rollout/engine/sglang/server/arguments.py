@@ -1,7 +1,6 @@
 """The server's command line, and its translation into SGLang's."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1")
     add("--port", type=int, required=True, help="0 takes a free one; see --ready-file")
     add("--weight-version", type=int, default=0, help="policy version of the model")
-    add("--admin-key-env", metavar="NAME", help="environment variable with the control routes' key")
+    add("--admin-key-env", metavar="NAME", help="environment variable with the key of every route")
     add("--context-length", type=int, help="tokens; the model's own limit if not given")
     add(
         "--max-total-tokens",
@@ -45,9 +44,4 @@ def sglang_arguments(
         translated += ["--context-length", str(arguments.context_length)]
     if arguments.max_total_tokens:
         translated += ["--max-total-tokens", str(arguments.max_total_tokens)]
-    if arguments.admin_key_env:
-        key = os.environ[arguments.admin_key_env]
-        translated.append(
-            f"--admin-api-key={key}"
-        )  # one argument, because a key may begin with a dash
     return [*translated, *arguments.extra]

@@ -6,6 +6,7 @@ log has the reason), 2 the arguments were refused.
 """
 
 import ctypes
+import ipaddress
 import logging
 import os
 import shutil
@@ -98,5 +99,16 @@ def _check_port(host: str, port: int) -> None:
 
 def _check_admin_key(arguments: Namespace) -> None:
     name = arguments.admin_key_env
+    if name is None and not _is_loopback(arguments.host):
+        raise StartRefused(
+            f"--host {arguments.host} lets other machines use this engine; give it a key with --admin-key-env"
+        )
     if name is not None and not os.environ.get(name):
         raise StartRefused(f"--admin-key-env: the environment variable {name} is not set")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

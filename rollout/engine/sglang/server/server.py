@@ -3,7 +3,6 @@
 Started by `launcher.py`; multiprocessing does not re-import a package's `__main__`, and every process needs the shim.
 """
 
-import logging
 import os
 import socket
 from argparse import Namespace
@@ -12,6 +11,7 @@ import torch
 
 from rollout.engine.sglang.server import arguments as command_line
 from rollout.engine.sglang.server import cpu
+from rollout.engine.sglang.server.key_filter import KeyFilter
 from rollout.ready_file import ReadyFile
 
 HAS_GPU = torch.cuda.is_available()
@@ -26,20 +26,28 @@ def main() -> None:
     # SGLang's own health check would generate a token, and hang while the engine is paused for a swap.
     os.environ["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from sglang.srt.entrypoints.http_server import launch_server  # noqa: PLC0415 - after the above
+    from sglang.srt.entrypoints.http_server import app, launch_server  # noqa: PLC0415 - after the above
     from sglang.srt.server_args import prepare_server_args  # noqa: PLC0415
 
-    # It logs all of its arguments, the admin key among them.
-    logging.getLogger("sglang.srt.entrypoints.engine").addFilter(
-        lambda record: not record.getMessage().startswith("server_args=")
-    )
+    from rollout.engine.sglang.server.start import Start  # noqa: PLC0415
+
     arguments = command_line.parse()
     port = arguments.port or _free_port(arguments.host)
     device = GPU_ARGUMENTS if HAS_GPU else cpu.ARGUMENTS
     server_args = prepare_server_args(
         command_line.sglang_arguments(arguments, port=port, device=device)
     )
-    launch_server(server_args, launch_callback=lambda: _announce(arguments, port))
+    key = _take_key(arguments)
+    if key is not None:
+        app.add_middleware(KeyFilter, key=key)
+    start = Start(key, announce=lambda: _announce(arguments, port))
+    launch_server(server_args, execute_warmup_func=start.warm_up, launch_callback=start.finish)
+
+
+def _take_key(arguments: Namespace) -> str | None:
+    """SGLang and its workers never see the key, so that no answer, log line or dump of theirs can have it."""
+    name = arguments.admin_key_env
+    return None if name is None else os.environ.pop(name)
 
 
 def _free_port(host: str) -> int:
