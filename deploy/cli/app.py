@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import demo, down, episode, keys, policy, processes, status, trainer, up
+from deploy.cli import audit, demo, down, episode, keys, policy, processes, status, trainer, up
 from deploy.errors import DeployError
 from deploy.terminal import Format, Output
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("status")(status.status)
+app.command("audit")(audit.audit)
 app.command("demo", **demo.CONTEXT)(demo.demo)
 app.command("gateway")(processes.gateway)
 app.command("engine")(processes.engine)

@@ -28,6 +28,14 @@ def redis_url(port: int, password: str) -> str:
     return f"redis://:{password}@{HOST}:{port}/0"
 
 
+def configured_url(directory: Path, password: str) -> str:
+    """The address of the server that was started last in this directory."""
+    settings = dict(
+        line.split(" ", 1) for line in (directory / "redis.conf").read_text().splitlines()
+    )
+    return redis_url(int(settings["port"]), password)
+
+
 def redis_spec(directory: Path, *, port: int, password: str) -> ProcessSpec:
     """The password is in a file and not on the command line, which every user of the machine can read."""
     configuration = directory / "redis.conf"

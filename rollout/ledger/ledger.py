@@ -99,6 +99,22 @@ class Ledger(TrainingHistory):
         rows = await self._database.rows(query)
         return to_record(LedgerEpisode, rows[0]) if rows else None
 
+    async def episodes(self, project: str, ids: Sequence[str]) -> dict[str, LedgerEpisode]:
+        """The settled ones of these episodes, by id."""
+        table = tables.episodes
+        query = select(table).where(table.c.project == project, table.c.id.in_(ids))
+        rows = await self._database.rows(query)
+        return {row["id"]: to_record(LedgerEpisode, row) for row in rows}
+
+    async def episodes_after(
+        self, project: str, episode_id: str, *, limit: int = 1000
+    ) -> list[LedgerEpisode]:
+        """A page of all settled episodes, by id."""
+        table = tables.episodes
+        query = select(table).where(table.c.project == project, table.c.id > episode_id)
+        rows = await self._database.rows(query.order_by(table.c.id).limit(limit))
+        return [to_record(LedgerEpisode, row) for row in rows]
+
     async def evaluations(self, project: str) -> list[Evaluation]:
         """The rewards of held-out episodes, by the policy version that sampled them."""
         rows = await self._database.rows(evaluated(project))

@@ -13,7 +13,6 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from rollout.errors import StoreUnavailable
-from rollout.store.refusals import why_unavailable
 
 
 class Signals:
@@ -31,7 +30,7 @@ class Signals:
         except TimeoutError:
             return False
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(why_unavailable(error) or str(error)) from error
+            raise StoreUnavailable(str(error)) from error
         return True
 
     @asynccontextmanager
@@ -42,7 +41,7 @@ class Signals:
             await pubsub.subscribe(self._prefix + "signal")
             yield Subscription(pubsub)
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(why_unavailable(error) or str(error)) from error
+            raise StoreUnavailable(str(error)) from error
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
@@ -60,6 +59,6 @@ class Subscription:
                 while True:
                     message = await self._pubsub.get_message(timeout=None)
                     if message is not None:
-                        return str(message["data"].decode(errors="replace"))
+                        return str(message["data"].decode())
         except TimeoutError:
             return None

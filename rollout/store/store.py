@@ -43,7 +43,6 @@ alarm                  string  when the next sweep is due                       
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
-probe                  string  when it was last asked whether Redis accepts writes    never
 layout                 string  the version of this table that the records follow      never
 """
 
@@ -60,6 +59,7 @@ from rollout.store.claim_transitions import ClaimTransitions
 from rollout.store.command_batcher import CommandBatcher
 from rollout.store.connection import connect
 from rollout.store.episode_transitions import EpisodeTransitions
+from rollout.store.inspection import InspectionReads
 from rollout.store.lua_scripts import LuaScripts
 from rollout.store.project_transitions import ProjectTransitions
 from rollout.store.signals import Signals, Subscription
@@ -70,7 +70,7 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 5.0  # a healthy Redis answers in under a millisecond; a large claim takes tens
 
 
-class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
+class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions, InspectionReads):
     """The episodes of one project. Raises StoreUnavailable when Redis does not answer."""
 
     def __init__(
@@ -117,14 +117,27 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions):
         await self._redis.aclose()
 
     async def ping(self) -> None:
-        """Raise StoreUnavailable unless Redis accepts writes."""
-        await self._run("probe")
+        """Raise StoreUnavailable unless Redis answers."""
+        await self._batcher.submit("PING")
 
     async def prepare(self) -> None:
         """Bring what an older release wrote into today's layout. Raises StoreTooNew if a newer one wrote it."""
         renamed = cast("int", await self._run("layout"))
         if renamed:
             log.info("store migrated", extra={"project": self.project, "keys": renamed})
+
+    async def key_names(self) -> AsyncIterator[list[str]]:
+        """The names of all keys of the project, without its prefix, in parts; a name may come twice."""
+        cursor = b"0"
+        while True:
+            match = ("MATCH", f"{self._prefix}*", "COUNT", 1000)
+            reply = await self._batcher.submit("SCAN", cursor, *match)
+            cursor, found = cast("tuple[bytes, list[bytes]]", reply)
+            yield [
+                name.decode(errors="backslashreplace").removeprefix(self._prefix) for name in found
+            ]
+            if int(cursor) == 0:
+                return
 
     async def wait_ready(self, timeout_seconds: float) -> bool:
         """Block until a group may have become ready to claim; False when the time is over."""
