@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-
 # Its plug-ins advertise other site generators otherwise.
 MKDOCS = NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs
 
-.PHONY: help setup product engine demo up down status test test-nightly coverage bench study docs docs-serve lint format
+.PHONY: help setup product engine demo up down status test test-nightly coverage chaos bench study docs docs-serve lint format
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ coverage: setup ## every test, measured: slower, so not part of `make test`
 .PHONY: checked
 checked:
 	@$(MAKE) --no-print-directory --jobs=3 engine lint
+
+chaos: setup ## kill, stop, cut and fill for three minutes while agents work, then check that nothing is lost
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: setup ## what a turn and a training step cost
 	@$(BIN)/python -m tests.bench $(ARGS)

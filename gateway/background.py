@@ -1,23 +1,30 @@
 """What a gateway does between requests: watch the engines, and apply every project's deadlines."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from gateway.services import Services
+from rollout.restarted_loop import run_restarted
 from rollout.settler import Settler
 from rollout.store.store import Store
 
 
 @asynccontextmanager
 async def in_background(services: Services) -> AsyncIterator[None]:
-    """Run the tasks until the block ends; if one fails, the process ends."""
+    """Run the tasks until the block ends; one that fails starts again by itself and hinders no other."""
     await services.pool.probe()
     async with asyncio.TaskGroup() as tasks:
-        running = {tasks.create_task(services.pool.monitor())}
+        running: set[asyncio.Task[None]] = set()
+
+        def start(loop: str, work: Callable[[], Awaitable[None]]) -> None:
+            count = services.metrics.count_loop_failure
+            running.add(tasks.create_task(run_restarted(loop, work, on_failure=count)))
 
         def start_settler(store: Store) -> None:
-            running.add(tasks.create_task(Settler(store, services.ledger).run()))
+            start("settler", Settler(store, services.ledger).run)
+
+        start("engines", services.pool.monitor)
 
         services.stores.on_each(start_settler)
         for project in await services.ledger.projects():

@@ -14,6 +14,7 @@ from rollout.episode.turn import Turn
 from rollout.store.totals import Totals
 
 _LATENCIES = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+LOOPS = ("settler", "engines")  # what a gateway does between requests
 ORPHANS = ("abandoned", "side")  # why an output will not train
 
 
@@ -71,9 +72,17 @@ class Metrics:
         self._orphaned_tokens = self._counter(
             "orphaned_tokens", "Tokens of orphaned spans", "reason"
         )
+        self._loop_failures = self._counter(
+            "loop_failures", "Failures of what runs between requests; it starts again", "loop"
+        )
+        for loop in LOOPS:
+            self._loop_failures.labels(loop)
         for reason in ORPHANS:
             self._orphaned_spans.labels(reason)
             self._orphaned_tokens.labels(reason)
+
+    def count_loop_failure(self, loop: str) -> None:
+        self._loop_failures.labels(loop).inc()
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()

@@ -8,16 +8,14 @@ import logging
 import time
 from collections.abc import Callable
 
-from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_fixed
-
-from rollout.errors import LedgerUnavailable, StoreUnavailable
+from rollout.errors import LedgerUnavailable
 from rollout.ledger.ledger import Ledger
 from rollout.store.store import Store
 
 log = logging.getLogger(__name__)
 
 PAGE = 100  # episodes per transaction of the ledger
-RETRY_SECONDS = 2.0  # before another try, when Redis or the database is down
+RETRY_SECONDS = 2.0  # before another try, when the database is down
 
 
 async def settle(store: Store, ledger: Ledger) -> int:
@@ -43,23 +41,26 @@ class Settler:
         self._ledger = ledger
         self._clock = clock
 
-    @retry(
-        retry=retry_if_exception_type(StoreUnavailable),
-        wait=wait_fixed(RETRY_SECONDS),
-        before_sleep=before_sleep_log(log, logging.WARNING),
-    )
     async def run(self) -> None:
-        """Work until cancelled, through outages of Redis and of the database."""
+        """Work until cancelled; raises what the store raises, so that `run_restarted` begins again."""
         async with self._store.signals() as signals:
             while True:
                 await signals.wait(await self._round())
 
     async def _round(self) -> float | None:
         """Do what is due. Returns the seconds until the next deadline, None if there is none."""
-        deadline = await self._store.sweep()
+        try:
+            deadline = await self._store.sweep()
+        finally:  # what hinders the one is no reason to leave out the other
+            is_settled = await self._settle()
+        if not is_settled:
+            return RETRY_SECONDS
+        return None if deadline is None else max(0.0, deadline - self._clock())
+
+    async def _settle(self) -> bool:
         try:
             await settle(self._store, self._ledger)
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", extra={"error": str(error)})
-            return RETRY_SECONDS
-        return None if deadline is None else max(0.0, deadline - self._clock())
+            return False
+        return True

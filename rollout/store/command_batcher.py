@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rollout.errors import StoreUnavailable
+from rollout.store.refusals import why_unavailable
 
 Argument: TypeAlias = str | bytes | int | float
 Waiting: TypeAlias = tuple[tuple[Argument, ...], "asyncio.Future[object]"]
@@ -66,7 +67,7 @@ class CommandBatcher:
             why = f"no answer within {self._deadline_seconds:g} s"
             return [StoreUnavailable(why)] * len(commands)
         except (RedisConnectionError, OSError) as error:
-            return [StoreUnavailable(str(error))] * len(commands)
+            return [StoreUnavailable(why_unavailable(error) or str(error))] * len(commands)
         except RedisError as error:
             return [error] * len(commands)
         return [

@@ -10,14 +10,13 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from rollout import errors
 from rollout.store.command_batcher import Argument, CommandBatcher
+from rollout.store.refusals import why_unavailable
 
 FOLDER = Path(__file__).parent / "lua"
-# Disk or memory is full, or this is a replica: the script's first write is refused, so it has changed nothing.
-CANNOT_WRITE = re.compile(r"\b(MISCONF|OOM|READONLY)\b")
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -41,7 +40,7 @@ class LuaScripts:
                 return await self._batcher.submit("EVALSHA", script.sha, 1, prefix, *arguments)
             except NoScriptError:
                 return await self._batcher.submit("EVAL", script.text, 1, prefix, *arguments)
-        except ResponseError as error:
+        except RedisError as error:
             raise translate(error) from None
 
 
@@ -56,12 +55,11 @@ def read_script(name: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def translate(error: ResponseError) -> Exception:
+def translate(error: RedisError) -> Exception:
     """A script's reply `EpisodeSealed ep_91` becomes the exception of that name."""
     name, _, arguments = str(error).partition(" ")
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.StoreError):
         return kind(*arguments.split("\x1f"))
-    if isinstance(error, OutOfMemoryError | ReadOnlyError) or CANNOT_WRITE.search(str(error)):
-        return errors.StoreUnavailable(str(error))
-    return error
+    why = why_unavailable(error)
+    return error if why is None else errors.StoreUnavailable(why)

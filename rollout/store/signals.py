@@ -13,6 +13,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from rollout.errors import StoreUnavailable
+from rollout.store.refusals import why_unavailable
 
 
 class Signals:
@@ -30,7 +31,7 @@ class Signals:
         except TimeoutError:
             return False
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailable(why_unavailable(error) or str(error)) from error
         return True
 
     @asynccontextmanager
@@ -41,7 +42,7 @@ class Signals:
             await pubsub.subscribe(self._prefix + "signal")
             yield Subscription(pubsub)
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
+            raise StoreUnavailable(why_unavailable(error) or str(error)) from error
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
@@ -59,6 +60,6 @@ class Subscription:
                 while True:
                     message = await self._pubsub.get_message(timeout=None)
                     if message is not None:
-                        return str(message["data"].decode())
+                        return str(message["data"].decode(errors="replace"))
         except TimeoutError:
             return None

@@ -43,6 +43,7 @@ alarm                  string  when the next sweep is due                       
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
+probe                  string  when it was last asked whether Redis accepts writes    never
 layout                 string  the version of this table that the records follow      never
 """
 
@@ -117,8 +118,8 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions, Inspection
         await self._redis.aclose()
 
     async def ping(self) -> None:
-        """Raise StoreUnavailable unless Redis answers."""
-        await self._batcher.submit("PING")
+        """Raise StoreUnavailable unless Redis accepts writes."""
+        await self._run("probe")
 
     async def prepare(self) -> None:
         """Bring what an older release wrote into today's layout. Raises StoreTooNew if a newer one wrote it."""

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.exceptions import ResponseError
 
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import EpisodeStatus
 from rollout.episode.reward import Reward
 from rollout.errors import StoreUnavailable
+from rollout.store.lua_scripts import translate
 from rollout.store.store import Store
 from tests.redis_server import spawn, wait_until_ready
 from tests.rollout.play import claim, commit, play, policy
@@ -180,6 +182,54 @@ async def test_a_redis_that_is_full_is_unavailable(
         admin.config_set("maxmemory", 0)
         admin.config_set("save", "")
     assert await commit(store, "ep_1", made) == 0
+    await store.close()
+
+
+REFUSALS = [
+    ("NOREPLICAS Not enough good replicas to write.", "replicas"),
+    (
+        "ERR Error running script (call to f_8a1): @user_script:12: MISCONF Redis is configured",
+        "disk",
+    ),
+    ("BUSY Redis is busy running a script. You can only call SCRIPT KILL", "busy"),
+    ("MASTERDOWN Link with MASTER is down", "master"),
+    ("CLUSTERDOWN The cluster is down", "cluster"),
+    ("TRYAGAIN Multiple keys request during rehashing of slot", "cluster"),
+    ("NOAUTH Authentication required.", "password"),
+    ("-READONLY You can't write against a read only replica.", "read-only"),
+]
+
+
+@pytest.mark.parametrize(("answer", "why"), REFUSALS)
+def test_every_refusal_of_redis_has_a_reason_in_plain_words(answer: str, why: str) -> None:
+    """The caller reads why the store is unavailable, and nothing of a script's digest or lines."""
+    error = translate(ResponseError(answer))
+
+    assert isinstance(error, StoreUnavailable)
+    assert why in str(error)
+    assert "script (" not in str(error)
+    assert "f_8a1" not in str(error)
+
+
+def test_an_error_of_a_script_is_no_outage() -> None:
+    """A word in the middle of another one, or an error of our own, is not taken for a refusal."""
+    for text in ("ERR BUSYGROUP exists", "ERR user_script:3: attempt to compare nil with number"):
+        assert not isinstance(translate(ResponseError(text)), StoreUnavailable)
+
+
+async def test_a_redis_without_its_replicas_takes_no_writes(server: Server) -> None:
+    """Reads go on; the probe of readiness and every transition say that the store is unavailable."""
+    store = Store.connect(server.url)
+    await store.open(EpisodeSpec("ep_1"))
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("min-replicas-to-write", 1)
+        for write in (store.ping(), store.seal("ep_1"), store.sweep()):
+            with pytest.raises(StoreUnavailable, match="too few of its replicas"):
+                await write
+        assert (await store.episode("ep_1")).header.status is EpisodeStatus.OPEN
+        admin.config_set("min-replicas-to-write", 0)
+
+    await store.ping()
     await store.close()
 
 

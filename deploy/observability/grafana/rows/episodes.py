@@ -1,6 +1,6 @@
 """Episodes, where they end, and their rewards."""
 
-from deploy.observability.grafana.chart import WINDOW, Chart, PanelRow
+from deploy.observability.grafana.chart import WINDOW, Chart, PanelRow, rate
 
 EPISODES = PanelRow(
     "Episodes and rewards",
@@ -41,6 +41,12 @@ EPISODES = PanelRow(
             "Groups by state: waiting for members, ready, claimed.",
             "none",
             {"{{state}}": "max by (state) (turngate_backlog_groups)"},
+        ),
+        Chart(
+            "Failing loops",
+            "Failures per second of what gateways do between requests; such a loop starts again by itself.",
+            "none",
+            {"{{loop}}": rate("turngate_loop_failures_total", by="loop")},
         ),
     ),
 )

@@ -1,0 +1,168 @@
+"""The end check: after the last fault everything settles, and what was acknowledged is there once."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tests.chaos.journal import AckedTurn, Journal
+from tests.chaos.service import Service
+
+QUIET_SECONDS = 120.0
+AT_ONCE = 8
+
+
+@dataclass
+class Findings:
+    """What is wrong, each with its id; all empty after a good run."""
+
+    lost_turns: list[str] = field(default_factory=list)
+    lost_rewards: list[str] = field(default_factory=list)
+    wrong_tokens: list[str] = field(default_factory=list)
+    trained_twice: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+    miscounted: list[str] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+    audit: str = ""
+
+    @property
+    def offenders(self) -> list[str]:
+        named = {
+            "lost turn": self.lost_turns,
+            "lost reward": self.lost_rewards,
+            "wrong tokens": self.wrong_tokens,
+            "trained twice": self.trained_twice,
+            "not settled": self.unsettled,
+            "miscounted": self.miscounted,
+        }
+        return [f"{kind}: {each}" for kind, found in named.items() for each in found]
+
+
+class Check:
+    def __init__(self, service: Service, journal: Journal) -> None:
+        self._service, self._journal = service, journal
+        self._findings = Findings()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._http = httpx.AsyncClient(
+            base_url=service.ready.base_url.removesuffix("/v1"),
+            headers={"authorization": f"Bearer {service.ready.admin_key}"},
+            trust_env=False,
+            timeout=60,
+        )
+
+    async def run(self) -> Findings:
+        async with self._http:
+            await self._until_quiet()
+            await asyncio.gather(*(self._episode(each) for each in self._by_episode()))
+            self._look_for_doubles()
+            await self._add_up()
+        return self._findings
+
+    async def _until_quiet(self) -> None:
+        """Everything runs, and no group waits for the trainer or was left claimed."""
+        deadline = asyncio.get_running_loop().time() + QUIET_SECONDS
+        while not await self._is_quiet():
+            if asyncio.get_running_loop().time() > deadline:
+                self._findings.unsettled.append(f"after {QUIET_SECONDS:g} s: {await self._state()}")
+                return
+            await asyncio.sleep(1)
+
+    async def _is_quiet(self) -> bool:
+        try:
+            training = (await self._http.get("/v1/training")).raise_for_status().json()
+        except httpx.HTTPError:
+            return False
+        running = all(p["state"] == "ready" for p in self._service.processes.values())
+        return (
+            running
+            and not training["backlog"].get("claimed")
+            and not training["backlog"].get("ready")
+        )
+
+    async def _state(self) -> str:
+        states = {name: p["state"] for name, p in self._service.processes.items()}
+        return f"{states} {(await self._http.get('/v1/training')).text}"
+
+    def _by_episode(self) -> list[str]:
+        acked = {each.episode for each in self._journal.turns}
+        acked |= {each.episode for each in self._journal.rewards}
+        return sorted(acked - self._journal.deleted)
+
+    async def _episode(self, episode: str) -> None:
+        async with self._places:
+            reply = await self._http.get(f"/v1/episodes/{episode}")
+            turns = [each for each in self._journal.turns if each.episode == episode]
+            if reply.status_code != 200:
+                why = f"{episode}: {reply.status_code}"
+                self._findings.lost_turns += [f"{why} {each.turn}" for each in turns]
+                return
+            detail = reply.json()
+            await self._turns(detail, turns)
+            self._rewards(detail)
+            self._findings.statuses[detail["disposition"] or detail["status"]] += 1
+
+    async def _turns(self, detail: dict[str, Any], turns: list[AckedTurn]) -> None:
+        recorded = {turn["id"]: turn for turn in detail["turns"]}
+        for each in turns:
+            if each.turn not in recorded:
+                self._findings.lost_turns.append(f"{each.episode} {each.turn} ({detail['status']})")
+            elif each.tokens is not None:
+                count = recorded[each.turn]["output_tokens"]
+                if count != [len(each.tokens)]:
+                    self._findings.wrong_tokens.append(
+                        f"{each.turn}: {count}, not {len(each.tokens)}"
+                    )
+        if any(each.tokens for each in turns):
+            await self._tokens(detail["id"], [each for each in turns if each.tokens])
+
+    async def _tokens(self, episode: str, turns: list[AckedTurn]) -> None:
+        reply = await self._http.get(f"/v1/episodes/{episode}", params={"view": "tokens"})
+        if reply.status_code != 200:
+            return
+        sampled: dict[str, list[int]] = {}
+        for span in reply.json()["data"]:
+            if span["kind"] == "sampled":
+                sampled.setdefault(span["turn_id"], []).extend(span["tokens"])
+        for each in turns:
+            if each.turn in sampled and sampled[each.turn] != list(each.tokens or ()):
+                self._findings.wrong_tokens.append(f"{each.episode} {each.turn}: other ids")
+
+    def _rewards(self, detail: dict[str, Any]) -> None:
+        recorded = {reward["name"]: reward["value"] for reward in detail["rewards"]}
+        for each in self._journal.rewards:
+            if each.episode == detail["id"] and recorded.get(each.name) != each.value:
+                self._findings.lost_rewards.append(
+                    f"{each.episode} {each.name}: {recorded.get(each.name)}, not {each.value}"
+                )
+
+    def _look_for_doubles(self) -> None:
+        """In the lineage that is served, an episode was trained once."""
+        self._findings.trained_twice += [
+            f"{episode}: {count} times"
+            for episode, count in self._service.rows(
+                "SELECT t.episode_id, COUNT(*) FROM trained_episodes t JOIN policies p "
+                "ON p.project = t.project AND p.version = t.version "
+                "WHERE NOT p.abandoned GROUP BY t.episode_id, t.created_ms HAVING COUNT(*) > 1"
+            )
+        ]
+
+    async def _add_up(self) -> None:
+        """Opened = live + trained + discarded, and the metric says so at every gateway."""
+        for url in self._service.ready.metrics_urls[:2]:
+            text = (await self._http.get(url)).text
+            samples = dict(
+                line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")
+            )
+            opened = float(samples.get("turngate_episodes_opened_total", "nan"))
+            ended = sum(
+                float(v) for k, v in samples.items() if k.startswith("turngate_episodes_total{")
+            )
+            live = sum(
+                float(v) for k, v in samples.items() if k.startswith("turngate_episodes_live{")
+            )
+            if opened != ended + live:
+                self._findings.miscounted.append(
+                    f"{opened:g} opened, {ended:g} ended, {live:g} live"
+                )

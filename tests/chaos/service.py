@@ -1,0 +1,117 @@
+"""`turngate up` with two gateways and several engines, as a user starts it, on a data directory of its own."""
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.demo.own_stack import announcement
+from deploy.stack.process import Child, Launch, ProcessSpec
+from deploy.stack.stack import Announcement
+from tests.engines import PYTHON, ROOT
+
+READY_SECONDS = 300.0
+SETTINGS = {
+    "TURNGATE_TRAINER_GROUPS_PER_BATCH": "2",
+    "TURNGATE_TRAINER_GROUP_SIZE": "2",
+    "TURNGATE_TRAINER_MAX_STALENESS": "8",
+    "TURNGATE_TRAINER_LEASE_SECONDS": "10",
+    "TURNGATE_TRAINER_LEARNING_RATE": "1e-5",
+    "TURNGATE_TRAINER_POLICIES_KEPT": "8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running stack, and what its files say of it."""
+
+    ready: Announcement
+    supervisor: int
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.ready.data_dir)
+
+    @property
+    def port(self) -> int:
+        return int(self.ready.base_url.removesuffix("/v1").rpartition(":")[2])
+
+    @property
+    def ledger(self) -> Path:
+        return self.data_dir / "turngate.db"
+
+    @property
+    def processes(self) -> dict[str, dict[str, Any]]:
+        state = json.loads((self.data_dir / "state.json").read_text())
+        return {process["name"]: process for process in state["processes"]}
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the ledger's file."""
+        with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=30)) as db:
+            return db.execute(query).fetchall()
+
+
+@asynccontextmanager
+async def running_service(
+    model: Path,
+    data_dir: Path,
+    *,
+    engines: int,
+    real_engines: int,
+    settings: Mapping[str, str],
+) -> AsyncIterator[Service]:
+    data_dir.mkdir(parents=True)
+    log = data_dir / "up.log"
+    options = {
+        "--output": "json",
+        "--model": model,
+        "--data-dir": data_dir,
+        "--port": 0,
+        "--gateways": 2,
+        "--engines": engines,
+    }
+    arguments = [str(word) for option in options.items() for word in option]
+    environment = os.environ | SETTINGS | dict(settings)
+    environment["TURNGATE_ENGINE_PYTHON"] = str(engine_python(data_dir, real_engines))
+    spec = ProcessSpec(
+        "turngate up",
+        launch=lambda: asyncio.sleep(
+            0, Launch((sys.executable, "-m", "deploy.cli", "up", *arguments), environment)
+        ),
+        is_ready=lambda: asyncio.sleep(0, announcement(log) is not None),
+        ready_seconds=READY_SECONDS,
+        stop_seconds=120.0,
+    )
+    child = Child(spec, log)
+    try:
+        await child.start()
+        await child.wait_ready()
+        ready = announcement(log)
+        assert ready is not None
+        assert child.status.pid is not None
+        yield Service(ready, child.status.pid)
+    finally:
+        await child.stop()
+
+
+def engine_python(directory: Path, real_engines: int) -> Path:
+    """An interpreter that runs the first engines as they are and a scripted one in the place of the others."""
+    real = "|".join(f"*engine-{number}.ready.json*" for number in range(real_engines)) or "never"
+    script = directory / "engine-python"
+    script.write_text(
+        f"""#!/bin/sh
+case "$*" in
+{real}) exec {PYTHON} "$@" ;;
+esac
+shift 2
+PYTHONPATH={ROOT} exec {sys.executable} -m tests.chaos.engine "$@"
+"""
+    )
+    script.chmod(0o700)
+    return script
