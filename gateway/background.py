@@ -1,4 +1,4 @@
-"""What a gateway does between requests: watch the engines, and apply every project's deadlines."""
+"""What a gateway does between requests: watch engines, hear of changed keys, and apply every project's deadlines."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +25,7 @@ async def in_background(services: Services) -> AsyncIterator[None]:
             start("settler", Settler(store, services.ledger).run)
 
         start("engines", services.pool.monitor)
+        start("keys", services.key_changes.follow)
 
         services.stores.on_each(start_settler)
         for project in await services.ledger.projects():

@@ -133,6 +133,7 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.RetryMismatch: (Conflict, "idempotency_key_reused"),
     rollout_errors.AttemptSuperseded: (Unavailable, "attempt_superseded"),
     rollout_errors.PolicyDamaged: (Conflict, "policy_damaged"),
+    rollout_errors.KeyDeleted: (Conflict, "key_deleted"),
     rollout_errors.Backlogged: (TooMany, "backlogged"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),
     rollout_errors.LedgerUnavailable: (Unavailable, "ledger_unavailable"),

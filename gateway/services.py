@@ -25,6 +25,7 @@ from rollout.engine.factory import ENGINE_KINDS, EngineFactory, OpenEngine
 from rollout.engine.pool import Pool
 from rollout.engine.swap import reconcile
 from rollout.ledger.ledger import Ledger
+from rollout.store.key_changes import KeyChanges
 from rollout.store.store import Store
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import Vision
@@ -42,6 +43,7 @@ class Services:
     pool: Pool
     turns: Turns
     authenticator: Authenticator
+    key_changes: KeyChanges
     limits: Limits
     metrics: Metrics
 
@@ -73,6 +75,7 @@ async def open_services(
         ledger = await Ledger.open(settings.database_url)
         stack.push_async_callback(ledger.close)
         await ledger.project(settings.project)
+        key_changes = store.key_changes()
         factory = EngineFactory.for_settings(
             settings, vocab_size=tokenizer.vocab_size, kinds=engine_kinds
         )
@@ -97,8 +100,9 @@ async def open_services(
             pool=pool,
             turns=turns,
             authenticator=Authenticator(
-                ledger, admin_key=settings.admin_key.get_secret_value(), project=settings.project
+                ledger, key_changes, root_key=settings.admin_key, project=settings.project
             ),
+            key_changes=key_changes,
             limits=Limits(),
             metrics=metrics,
         )

@@ -14,6 +14,7 @@ RolloutError
 │   ├── PolicyDamaged
 │   └── PolicyNotWritten
 └── LedgerError
+    ├── KeyDeleted
     └── LedgerUnavailable
 
 The store's Lua scripts answer with a class name and its arguments, so the names are part of the wire.
@@ -145,6 +146,13 @@ class PolicyNotWritten(PolicyError):
 
 class LedgerError(RolloutError):
     """The SQL database did not do what it was asked."""
+
+
+class KeyDeleted(LedgerError):
+    """The key of a repeated call was deleted since, and is not made again."""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__(f"the key {hint}… was deleted; make another with a new Idempotency-Key")
 
 
 class LedgerUnavailable(LedgerError):

@@ -26,13 +26,21 @@ def create(
             help="infer, reward, read, observe, admin; repeatable; default: the first three"
         ),
     ] = None,
+    expires_in_seconds: Annotated[
+        int | None, typer.Option(min=1, help="default: until it is deleted")
+    ] = None,
     data_dir: DataDir = None,
     gateway: Gateway = None,
     admin_key: AdminKey = None,
 ) -> None:
     """Make a key. It is shown once and stored hashed."""
     created = ask(
-        lambda http: http.create_key(project, name=name, scopes=tuple(scope or AGENT_SCOPES)),
+        lambda http: http.create_key(
+            project,
+            name=name,
+            scopes=tuple(scope or AGENT_SCOPES),
+            expires_in_seconds=expires_in_seconds,
+        ),
         data_dir=data_dir,
         gateway=gateway,
         key=admin_key,
@@ -65,7 +73,7 @@ def delete(
     gateway: Gateway = None,
     admin_key: AdminKey = None,
 ) -> None:
-    """Revoke a key at once."""
+    """Delete a key; within a second every gateway refuses it."""
     output: Output = context.obj
     deleted = ask(
         lambda http: http.delete_key(key_id), data_dir=data_dir, gateway=gateway, key=admin_key

@@ -89,9 +89,16 @@ class GatewayClient:
         return await self._json("GET", "/v1/keys")
 
     async def create_key(
-        self, project: str, *, name: str, scopes: tuple[str, ...] = AGENT_SCOPES
+        self,
+        project: str,
+        *,
+        name: str,
+        scopes: tuple[str, ...] = AGENT_SCOPES,
+        expires_in_seconds: int | None = None,
     ) -> dict[str, Any]:
-        body = {"project": project, "name": name, "scopes": list(scopes)}
+        body: dict[str, object] = {"project": project, "name": name, "scopes": list(scopes)}
+        if expires_in_seconds is not None:
+            body["expires_in_seconds"] = expires_in_seconds
         return await self._json("POST", "/v1/keys", body)
 
     async def delete_key(self, key_id: str) -> dict[str, Any]:

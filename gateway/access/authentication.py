@@ -1,5 +1,5 @@
-"""Finds the caller of a request by its key. Keys are looked up by their hash and remembered for REMEMBER_SECONDS; a deleted
-key is forgotten at once by the gateway that deletes it, and by others when that time is over.
+"""Finds the caller of a request by its key. What the ledger says about keys and projects is remembered (`memory.py`), so a
+call costs no round trip.
 
 A key acts in its own project. The root key acts in every project: in the served one, or in the one that the header
 X-Turngate-Project names, there as an admin key of that project.
@@ -7,140 +7,151 @@ X-Turngate-Project names, there as an admin key of that project.
 
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
+from pydantic import SecretStr
 
-from gateway.access.api_keys import EPISODE_PREFIX, is_genuine, read_episode_key
-from gateway.errors import Forbidden, NotFound, Unauthenticated
-from rollout.errors import LedgerUnavailable
+from gateway.access.api_keys import (
+    EPISODE_PREFIX,
+    EpisodeClaim,
+    episode_key,
+    is_genuine,
+    project_salt,
+    read_episode_key,
+)
+from gateway.access.caller import ALL_SCOPES, Caller, KeyLimits
+from gateway.access.memory import MAX_ENTRIES, Changes, Memory
+from gateway.errors import NotFound, Unauthenticated
 from rollout.ledger.ledger import Ledger
-from rollout.ledger.records import key_digest
+from rollout.ledger.records import Key, Project, key_digest
 
-REMEMBER_SECONDS = 30.0
-MAX_REMEMBERED = 16_384  # episode keys come and go
 ROOT_KEY_ID = "key_admin"
-ALL_SCOPES = frozenset({"infer", "reward", "read", "observe", "admin"})
 PROJECT_HEADER = b"x-turngate-project"
 _EPISODE_SCOPES = frozenset({"infer"})
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """An authenticated key and what it may do."""
-
-    key_id: str
-    project: str
-    scopes: frozenset[str]
-    episode_id: str | None = None  # an episode key is valid for this episode only
-    requests_per_minute: int | None = None
-    max_concurrent: int | None = None
-    is_root: bool = False  # the installation's key, acting in no project in particular
-
-    @property
-    def is_unlimited(self) -> bool:
-        return self.requests_per_minute is None and self.max_concurrent is None
-
-    def require(self, *scopes: str) -> None:
-        """Raise Forbidden unless the key has one of the scopes."""
-        if self.scopes.isdisjoint(scopes):
-            raise Forbidden(
-                f"this key lacks the scope {' or '.join(scopes)}; it has "
-                f"{', '.join(sorted(self.scopes)) or 'none'}"
-            )
 
 
 class Authenticator:
     def __init__(
         self,
         ledger: Ledger,
+        changes: Changes,
         *,
-        admin_key: str,
+        root_key: SecretStr,
         project: str,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
-        self._root_hash = key_digest(admin_key)
-        self._root = Caller(ROOT_KEY_ID, project, ALL_SCOPES, is_root=True)
-        self._clock = clock
-        self._remembered: dict[str, tuple[Caller, float]] = {}
-        self._secrets: dict[str, str] = {}
+        self._root_hash = key_digest(root_key.get_secret_value())
+        self._served_project = project
+        self._wall_clock = wall_clock
+        self._projects: Memory[Project] = Memory(changes, clock=clock)
+        self._callers: Memory[Caller] = Memory(changes, clock=clock)  # by hash and by id
+        self._episode_keys: dict[str, tuple[EpisodeClaim, Caller, Caller]] = {}  # with the opener
 
     async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Find the caller in `Authorization: Bearer` or `x-api-key`, and the project in which it acts."""
         caller = await self._by_key(_presented_key(headers))
+        if caller is None:
+            raise Unauthenticated("this API key is not known; check it, or ask for a new one")
+        if caller.expires is not None and caller.expires <= self._wall_clock():
+            raise Unauthenticated("this API key has expired; ask for a new one")
         named = headers.get(PROJECT_HEADER)
         return caller if named is None else await self._in_project(caller, named.decode("latin-1"))
+
+    async def project(self, name: str) -> Project | None:
+        """A project with its settings and its secret; None if there is none of this name."""
+        return await self._projects.get(name, lambda: self._ledger.find_project(name))
+
+    async def episode_key(self, caller: Caller, episode_id: str) -> str:
+        """The key of an episode that this caller opened."""
+        secret = await self._episode_secret(caller.project, caller.key_id)
+        assert secret is not None, "the project of an authenticated caller exists"
+        return episode_key(caller.project, episode_id, caller.key_id, secret=secret)
+
+    async def _by_key(self, key: str) -> Caller | None:
+        hashed = key_digest(key)
+        if hmac.compare_digest(hashed, self._root_hash):
+            return await self._root(self._served_project, is_root=True)
+        if key.startswith(EPISODE_PREFIX):
+            return await self._by_episode_key(key, hashed)
+        return await self._callers.get(hashed, lambda: self._look_up(self._ledger.find_key, key))
 
     async def _in_project(self, caller: Caller, project: str) -> Caller:
         """To a key of one project, every other is as unknown as one that does not exist."""
         if caller.project == project and not caller.is_root:
             return caller
-        if not caller.is_root or await self.episode_secret(project) is None:
+        if not caller.is_root or await self.project(project) is None:
             raise no_project(project)
-        return msgspec.structs.replace(caller, project=project, is_root=False)
+        root = await self._root(project, is_root=False)
+        assert root is not None, "the project was just found"
+        return root
 
-    async def _by_key(self, key: str) -> Caller:
-        hashed = key_digest(key)
-        if hmac.compare_digest(hashed, self._root_hash):
-            return self._root
-        remembered = self._remembered.get(hashed)
-        if remembered is not None and remembered[1] > self._clock():
-            return remembered[0]
-        caller = await self._look_up(key, remembered)
-        if caller is None:
-            self._remembered.pop(hashed, None)
-            raise Unauthenticated("this API key is not known; check it, or ask for a new one")
-        self._remember(hashed, caller)
-        return caller
+    async def _root(self, project: str, *, is_root: bool) -> Caller | None:
+        async def make() -> Caller | None:
+            found = await self.project(project)
+            if found is None:
+                return None
+            return msgspec.structs.replace(_caller(ROOT_KEY_ID, found, ALL_SCOPES), is_root=is_root)
 
-    async def episode_secret(self, project: str) -> str | None:
-        """What a project signs its episode keys with; None if there is no such project."""
-        if project not in self._secrets:
-            self._secrets.update({p.name: p.episode_secret for p in await self._ledger.projects()})
-        return self._secrets.get(project)
+        name = "root" if is_root else f"root in {project}"
+        return await self._callers.get(name, make)
 
-    def forget(self, key_id: str) -> None:
-        """Drop a key that was deleted."""
-        gone = [h for h, (caller, _) in self._remembered.items() if caller.key_id == key_id]
-        for hashed in gone:
-            del self._remembered[hashed]
-
-    def _remember(self, hashed: str, caller: Caller) -> None:
-        self._remembered.pop(hashed, None)
-        self._remembered[hashed] = (caller, self._clock() + REMEMBER_SECONDS)
-        if len(self._remembered) > MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-
-    async def _look_up(self, key: str, remembered: tuple[Caller, float] | None) -> Caller | None:
-        """Ask the ledger; while it is down, a remembered caller stays valid."""
-        try:
-            if key.startswith(EPISODE_PREFIX):
-                return await self._episode_caller(key)
-            return await self._project_caller(key)
-        except LedgerUnavailable:
-            if remembered is None:
-                raise
-            return remembered[0]
-
-    async def _project_caller(self, secret: str) -> Caller | None:
-        key = await self._ledger.find_key(secret)
-        if key is None:
+    async def _look_up(
+        self, find: Callable[[str], Awaitable[Key | None]], name: str
+    ) -> Caller | None:
+        key = await find(name)
+        project = await self.project(key.project) if key is not None else None
+        if key is None or project is None:
             return None
-        return Caller(
-            key.id,
-            key.project,
-            key.scopes,
-            requests_per_minute=key.limits.get("requests_per_minute"),
-            max_concurrent=key.limits.get("max_concurrent"),
+        return msgspec.structs.replace(
+            _caller(key.id, project, key.scopes),
+            limits=msgspec.convert(key.limits, KeyLimits),
+            expires=key.expires,
         )
 
-    async def _episode_caller(self, key: str) -> Caller | None:
-        claim = read_episode_key(key)
-        secret = await self.episode_secret(claim.project) if claim is not None else None
-        if claim is None or secret is None or not is_genuine(claim, secret):
+    async def _by_episode_key(self, key: str, hashed: str) -> Caller | None:
+        """An episode key is worth what the key that opened the episode is worth now."""
+        known = self._episode_keys.get(hashed)
+        claim = known[0] if known is not None else await self._genuine_claim(key)
+        if claim is None:
             return None
-        key_id = f"{EPISODE_PREFIX}{claim.episode_id}"
-        return Caller(key_id, claim.project, _EPISODE_SCOPES, claim.episode_id)
+        opener = await self._opener(claim)
+        if known is not None and known[1] is opener:
+            return known[2]
+        self._episode_keys.pop(hashed, None)
+        if opener is None or opener.project != claim.project:
+            return None
+        caller = msgspec.structs.replace(
+            opener, scopes=_EPISODE_SCOPES, episode_id=claim.episode_id, is_root=False
+        )
+        self._episode_keys[hashed] = (claim, opener, caller)
+        if len(self._episode_keys) > MAX_ENTRIES:
+            del self._episode_keys[next(iter(self._episode_keys))]
+        return caller
+
+    async def _opener(self, claim: EpisodeClaim) -> Caller | None:
+        if claim.opener_id == ROOT_KEY_ID:
+            return await self._root(claim.project, is_root=False)
+        return await self._callers.get(
+            claim.opener_id, lambda: self._look_up(self._ledger.key, claim.opener_id)
+        )
+
+    async def _genuine_claim(self, key: str) -> EpisodeClaim | None:
+        claim = read_episode_key(key)
+        if claim is None:
+            return None
+        secret = await self._episode_secret(claim.project, claim.opener_id)
+        return claim if secret is not None and is_genuine(claim, secret) else None
+
+    async def _episode_secret(self, project: str, opener_id: str) -> str | None:
+        """What episode keys are signed with. A new root key ends the episode keys that the old one opened."""
+        found = await self.project(project)
+        if found is None:
+            return None
+        root = self._root_hash if opener_id == ROOT_KEY_ID else ""
+        return found.episode_secret + root
 
 
 def no_project(name: str) -> NotFound:
@@ -149,6 +160,11 @@ def no_project(name: str) -> NotFound:
         param="project",
         code="project_not_found",
     )
+
+
+def _caller(key_id: str, project: Project, scopes: frozenset[str]) -> Caller:
+    salt = project_salt(project.episode_secret) if project.private_prefix_cache else ""
+    return Caller(key_id, project.name, scopes, trains=project.trains, cache_salt=salt)
 
 
 def _presented_key(headers: Mapping[bytes, bytes]) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gateway.access.authentication import Caller
+from gateway.access.caller import NO_LIMITS, Caller
 from gateway.errors import TooMany
 
 _CONCURRENCY_RETRY_SECONDS = 1.0
@@ -29,7 +29,7 @@ class Limits:
     @contextmanager
     def hold(self, caller: Caller) -> Iterator[None]:
         """Count a request against the caller's key while it runs."""
-        if caller.is_unlimited:
+        if caller.limits == NO_LIMITS:
             yield
             return
         use = self._use(caller)
@@ -41,7 +41,7 @@ class Limits:
             use.num_running -= 1
 
     def _use(self, caller: Caller) -> _Use:
-        now, per_minute = self._clock(), caller.requests_per_minute or 0
+        now, per_minute = self._clock(), caller.limits.requests_per_minute or 0
         use = self._uses.get(caller.key_id)
         if use is None:
             use = self._uses[caller.key_id] = _Use(per_minute, now)
@@ -51,18 +51,18 @@ class Limits:
         return use
 
     def _check(self, caller: Caller, use: _Use) -> None:
-        most = caller.max_concurrent
+        most = caller.limits.max_concurrent
         if most is not None and use.num_running >= most:
             raise TooMany(
                 f"this key may run {most} requests at a time; wait for one to end",
                 code="too_many_concurrent_requests",
                 retry_after=_CONCURRENCY_RETRY_SECONDS,
             )
-        if caller.requests_per_minute is not None:
+        if caller.limits.requests_per_minute is not None:
             if use.allowance < 1:
-                seconds = (1 - use.allowance) * 60 / caller.requests_per_minute
+                seconds = (1 - use.allowance) * 60 / caller.limits.requests_per_minute
                 raise TooMany(
-                    f"this key may make {caller.requests_per_minute} requests a minute",
+                    f"this key may make {caller.limits.requests_per_minute} requests a minute",
                     retry_after=seconds,
                 )
             use.allowance -= 1

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from pydantic import AfterValidator
 
-from gateway.access.authentication import Caller
+from gateway.access.caller import Caller
 from gateway.errors import Forbidden
 from gateway.request.identifiers import checked_id
 from gateway.services import Services

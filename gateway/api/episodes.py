@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import orjson
 from fastapi import APIRouter, Query, Request
 
-from gateway.access.api_keys import episode_key
 from gateway.api import episode_views
 from gateway.api.dependencies import EpisodeId, GroupId, Opener, Rewarder, ServicesDep, Viewer
 from gateway.api.requests import Completion, EpisodeBody
@@ -50,18 +49,16 @@ async def open_episode(
             group_size=spec.group_size,
             task_id=spec.task_id or "",
             reward_deadline_seconds=spec.reward_deadline_seconds,
-            kind=turn_kind(dict(request.scope["headers"])),
+            kind=turn_kind(dict(request.scope["headers"])) if caller.trains else "side",
             metadata_json=orjson.dumps(spec.metadata).decode() if spec.metadata else "",
             key_id=caller.key_id,
             history=spec.history,
         ),
         body_digest=sha256(await request.body()).hexdigest() if key else "",
     )
-    secret = await services.authenticator.episode_secret(caller.project)
-    assert secret is not None, "the project of an authenticated caller exists"
     return OpenedEpisode(
         id=header.id,
-        api_key=episode_key(caller.project, header.id, secret),
+        api_key=await services.authenticator.episode_key(caller, header.id),
         base_url=f"{_base_url(request, services)}/e/{header.id}/v1",
         group_id=header.group_id,
         status=header.status.value,

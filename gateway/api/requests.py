@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.access.caller import KeyLimits
 from gateway.request.identifiers import Identifier, TaskId
 from rollout.episode.episode_records import HistoryPolicy
 
@@ -23,6 +24,8 @@ from rollout.episode.episode_records import HistoryPolicy
 RewardValue = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e15, le=1e15)]
 RewardName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^|]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
+Limit = Annotated[int, Field(ge=1, le=2**31 - 1)]
+LIMITS = set(KeyLimits.__struct_fields__)
 Scope = Literal["infer", "reward", "read", "observe", "admin"]
 
 
@@ -91,10 +94,29 @@ class KeyBody(Body):
     project: Name | None = None
     name: Annotated[str, StringConstraints(max_length=128)] = ""
     scopes: list[Scope] = ["infer", "reward", "read"]
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
-    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    expires_in_seconds: Annotated[int, Field(ge=1, le=315_360_000)] | None = None  # ten years
+    requests_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None  # of prompts and outputs
+    max_concurrent: Limit | None = None  # model calls at a time
+    max_open_episodes: Limit | None = None
+    grammars_per_minute: Limit | None = None  # grammars that an engine has to compile
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that are set, by their names in KeyLimits."""
+        return self.model_dump(include=LIMITS, exclude_none=True)
 
 
 class ProjectBody(Body):
     name: Name
-    history: HistoryPolicy | None = None  # None leaves it as it is, sticky at first
+    history: HistoryPolicy | None = None  # null leaves it as it is, sticky at first
+    train: bool | None = (
+        None  # null leaves it as it is, true at first; false serves and records only
+    )
+    private_prefix_cache: bool | None = None  # the same, false at first
+
+    @property
+    def settings(self) -> dict[str, bool]:
+        """The settings that are named, as the ledger names them."""
+        named = {"trains": self.train, "private_prefix_cache": self.private_prefix_cache}
+        return {name: value for name, value in named.items() if value is not None}

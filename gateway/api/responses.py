@@ -2,7 +2,7 @@
 
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.families.model_facts import ModelFacts
 from rollout.episode.episode_records import HistoryPolicy
@@ -13,7 +13,7 @@ Listed = TypeVar("Listed")
 class OpenedEpisode(BaseModel):
     object: Literal["episode"] = "episode"
     id: str
-    api_key: str
+    api_key: str = Field(repr=False)
     base_url: str
     group_id: str
     status: str
@@ -171,13 +171,17 @@ class KeyObject(BaseModel):
     name: str
     hint: str  # the beginning of the secret
     scopes: list[str]
-    requests_per_minute: int | None
-    max_concurrent: int | None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_concurrent: int | None = None
+    max_open_episodes: int | None = None
+    grammars_per_minute: int | None = None
     created: int
+    expires: int | None
 
 
 class NewKey(KeyObject):
-    key: str  # shown only in this answer
+    key: str = Field(repr=False)  # shown only in this answer
 
 
 class ProjectObject(BaseModel):
@@ -186,6 +190,8 @@ class ProjectObject(BaseModel):
     name: str
     created: int
     history: HistoryPolicy  # for episodes that name none
+    train: bool  # false: its episodes are recorded and never trained
+    private_prefix_cache: bool  # engines keep its prompts apart from other projects'
 
 
 class EvaluationObject(BaseModel):

@@ -7,9 +7,10 @@ its cost is paid on every turn of every agent.
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
-from gateway.access.authentication import Caller
+from gateway.access.caller import Caller
 from gateway.attach.breaks import client_of
 from gateway.dialects.dialect import Dialect
 from gateway.endpoint.connection import ClientGone, read_body, while_connected
@@ -68,6 +69,8 @@ class ModelEndpoint:
             body_episodes=request.named_episodes,
             otherwise=opened or new_episode_id(),
         )
+        if not caller.trains:
+            where = replace(where, kind="side")
         return Call(
             request=request,
             model=model,
@@ -77,6 +80,7 @@ class ModelEndpoint:
             address=where,
             attempt=attempt,
             client=client_of(headers),
+            cache_salt=caller.cache_salt,
         )
 
     async def _answer(self, call: Call, send: Send) -> None:

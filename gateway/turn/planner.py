@@ -46,6 +46,7 @@ class Planner:
             turn_id=new_turn_id(),
             model=call.model,
             affinity=call.address.episode_id,
+            cache_salt=call.cache_salt,
             encoded_prompt=attachment.prompt.encoded(),
             images=tuple(image.url for image in request.images),
             expanded_prompt=attachment.prompt.ids.tolist() if request.images else None,

@@ -35,6 +35,7 @@ class Call:
     address: EpisodeAddress
     attempt: Attempt
     client: str  # the name of its product, a label of the metric for breaks
+    cache_salt: str = ""  # keeps the project's prompts apart in the engines' prefix caches
 
 
 def new_turn_id() -> str:
@@ -110,7 +111,8 @@ class RunningTurn:
             usage=Usage(
                 prompt_tokens=self.attachment.prompt.num_tokens,
                 output_tokens=sum(len(builder.ids) for builder in self.builders),
-                cached_tokens=self._num_cached,
+                # How much of a prompt is cached also tells how the engine is used by others.
+                cached_tokens=0 if self.call.cache_salt else self._num_cached,
             ),
         )
 

@@ -40,6 +40,7 @@ class Job:
     turn_id: str
     model: AskedModel
     affinity: str
+    cache_salt: str
     encoded_prompt: bytes  # a JSON array of ids
     images: tuple[str, ...]  # one for each placeholder in it, as data: URLs
     expanded_prompt: list[int] | None  # what an engine makes of the two, if there are images
@@ -73,6 +74,7 @@ class Job:
             sampling_logprobs=self.sampling_logprobs,
             images=self.images,
             expanded_ids=self._expanded_ids(builder),
+            cache_salt=self.cache_salt,
         )
 
     def _prompt_ids(self, builder: OutputBuilder) -> bytes:

@@ -48,6 +48,7 @@ class GenerateRequest(msgspec.Struct, frozen=True):
     sampling_logprobs: bool = False  # also those after top-p, top-k and min-p, which change them
     images: tuple[str, ...] = ()  # one for each placeholder in `prompt_ids`, as data: URLs
     expanded_ids: list[int] | None = None  # the prompt that `prompt_ids` and images must become
+    cache_salt: str = ""  # only calls with the same one share a prefix cache
 
 
 class Finish(msgspec.Struct, frozen=True):

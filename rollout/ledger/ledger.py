@@ -3,26 +3,26 @@
 Writing the same record twice is safe: rows have natural keys.
 """
 
-import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, func, select
 
 from rollout.episode.episode_records import EpisodeHeader, SettledEpisode
 from rollout.episode.episode_status import DiscardReason
 from rollout.ledger import tables
 from rollout.ledger.database import Database
 from rollout.ledger.evaluation import Evaluation
+from rollout.ledger.keys import Keys
 from rollout.ledger.projects import to_record
-from rollout.ledger.records import Key, LedgerEpisode, key_digest
+from rollout.ledger.records import LedgerEpisode
 from rollout.ledger.training_history import TrainingHistory
 
 SHARED_COLUMNS = set(LedgerEpisode.__struct_fields__) & set(EpisodeHeader.__struct_fields__)
 
 
-class Ledger(TrainingHistory):
+class Ledger(TrainingHistory, Keys):
     """Every project's history. Raises LedgerUnavailable when the database cannot be used."""
 
     @classmethod
@@ -39,52 +39,6 @@ class Ledger(TrainingHistory):
     async def close(self) -> None:
         """Close the database's connections."""
         await self._database.close()
-
-    async def create_key(
-        self,
-        secret: str,
-        *,
-        project: str,
-        scopes: Collection[str],
-        name: str = "",
-        limits: Mapping[str, int] | None = None,
-    ) -> Key:
-        """Store the hash of a key's secret; for a known secret, return its key."""
-        row = {
-            "id": f"key_{secrets.token_hex(8)}",
-            "project": project,
-            "name": name,
-            "digest": key_digest(secret),
-            "hint": secret[:8],
-            "scopes": sorted(scopes),
-            "limits": dict(limits or {}),
-            "created": self._now(),
-        }
-        await self._database.insert_missing(tables.keys, row)
-        made = await self.find_key(secret)
-        assert made is not None, "a key that was just written is there"
-        return made
-
-    async def find_key(self, secret: str) -> Key | None:
-        """The key with this secret."""
-        query = select(tables.keys).where(tables.keys.c.digest == key_digest(secret))
-        rows = await self._database.rows(query)
-        return to_key(rows[0]) if rows else None
-
-    async def keys(self, project: str | None = None) -> list[Key]:
-        """The keys of one project, or of all, oldest first."""
-        query = select(tables.keys).order_by(tables.keys.c.created, tables.keys.c.id)
-        if project is not None:
-            query = query.where(tables.keys.c.project == project)
-        return [to_key(row) for row in await self._database.rows(query)]
-
-    async def delete_key(self, key_id: str, *, project: str | None = None) -> bool:
-        """Delete a key, of this project if one is given; return whether there was one."""
-        statement = delete(tables.keys).where(tables.keys.c.id == key_id)
-        if project is not None:
-            statement = statement.where(tables.keys.c.project == project)
-        async with self._database.transaction() as connection:
-            return (await connection.execute(statement)).rowcount > 0
 
     async def settle(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
         """Record the dispositions of episodes; a row is replaced only by one with a later sequence."""
@@ -150,12 +104,6 @@ def evaluated(project: str) -> Select[Any]:
         .group_by(each.c.version)
         .order_by(each.c.version)
     )
-
-
-def to_key(row: Mapping[str, Any]) -> Key:
-    """A row of the keys, without the hash."""
-    fields = {name: value for name, value in row.items() if name != "digest"}
-    return Key(**fields | {"scopes": frozenset(row["scopes"])})
 
 
 def to_row(settled: SettledEpisode) -> dict[str, object]:

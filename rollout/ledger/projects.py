@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Table, select
+from sqlalchemy import Table, select, update
 
 from rollout.ledger import tables
 from rollout.ledger.database import Database
@@ -31,6 +31,20 @@ class Projects:
         made = await self._project(name)
         assert made is not None, "a project that was just written is there"
         return made
+
+    async def find_project(self, name: str) -> Project | None:
+        """The project of this name."""
+        return await self._project(name)
+
+    async def configure_project(self, name: str, settings: Mapping[str, bool]) -> Project:
+        """Change settings of a project, by their names in Project; it is created if there is none."""
+        made = await self.project(name)
+        if not settings:
+            return made
+        statement = update(tables.projects).where(tables.projects.c.name == name)
+        async with self._database.transaction() as connection:
+            await connection.execute(statement.values(**settings))
+        return await self.project(name)
 
     async def projects(self) -> list[Project]:
         """All projects, by name."""

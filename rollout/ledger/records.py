@@ -14,6 +14,13 @@ class Project(msgspec.Struct, frozen=True):
     name: str
     episode_secret: str
     created: int
+    trains: bool = True  # whether its episodes may be trained on
+    private_prefix_cache: bool = (
+        False  # whether engines keep its prompts apart from other projects'
+    )
+
+    def __repr__(self) -> str:
+        return f"Project({self.name!r})"
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -26,6 +33,7 @@ class Key(msgspec.Struct, frozen=True):
     scopes: frozenset[str]
     limits: Mapping[str, int]
     created: int
+    expires: int | None = None
 
 
 class TrainingStep(msgspec.Struct, frozen=True):

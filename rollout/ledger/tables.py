@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    true,
 )
 
 metadata = MetaData()
@@ -29,6 +30,8 @@ projects = Table(
     Column("name", String(64), primary_key=True),
     Column("episode_secret", String(64), nullable=False),
     Column("created", Integer, nullable=False),
+    Column("trains", Boolean, nullable=False, server_default=true()),
+    Column("private_prefix_cache", Boolean, nullable=False, server_default=false()),
 )
 
 keys = Table(
@@ -42,6 +45,17 @@ keys = Table(
     Column("scopes", JSON, nullable=False),
     Column("limits", JSON, nullable=False),
     Column("created", Integer, nullable=False),
+    Column("expires", Integer),
+    Column("deleted", Integer),  # the row stays, so that a repeated call cannot make the key again
+)
+
+# Calls that may be repeated, by a digest of the caller and the retry key; they are kept for a week.
+repeatable_calls = Table(
+    "repeatable_calls",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("body_digest", String(64), nullable=False),
+    Column("created", Integer, nullable=False, index=True),
 )
 
 policies = Table(

@@ -61,6 +61,7 @@ from rollout.store.command_batcher import CommandBatcher
 from rollout.store.connection import connect
 from rollout.store.episode_transitions import EpisodeTransitions
 from rollout.store.inspection import InspectionReads
+from rollout.store.key_changes import KeyChanges
 from rollout.store.lua_scripts import LuaScripts
 from rollout.store.project_transitions import ProjectTransitions
 from rollout.store.signals import Signals, Subscription
@@ -111,6 +112,10 @@ class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions, Inspection
         return Store(
             self._redis, self._batcher, project=project, timings=self._timings, clock=self._clock
         )
+
+    def key_changes(self) -> KeyChanges:
+        """The changes of all projects' keys, on the same connections."""
+        return KeyChanges(self._redis, self._batcher)
 
     async def close(self) -> None:
         """Close the connections; calls still waiting fail with StoreUnavailable."""

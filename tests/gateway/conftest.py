@@ -30,6 +30,15 @@ async def served(start_gateway: StartGateway, scripted: ScriptedEngine) -> Async
         yield running
 
 
+@pytest.fixture
+async def other(
+    start_gateway: StartGateway, served: Gateway, scripted: ScriptedEngine
+) -> AsyncIterator[Gateway]:
+    """A second gateway of the same project, engine and ledger."""
+    async with start_gateway(scripted, project=served.project) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def qwen3_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reasoning model's template, the real one of Qwen3."""

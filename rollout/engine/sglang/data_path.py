@@ -141,6 +141,7 @@ class DataPath:
                 return_sampling_mask=request.sampling_logprobs,
                 image_data=request.images or msgspec.UNSET,
                 return_prompt_token_ids=bool(request.images) or msgspec.UNSET,
+                extra_key=request.cache_salt or msgspec.UNSET,
             )
         )
 
@@ -181,6 +182,7 @@ class _Body(msgspec.Struct):
     return_logprob: bool = True
     image_data: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     return_prompt_token_ids: bool | msgspec.UnsetType = msgspec.UNSET
+    extra_key: str | msgspec.UnsetType = msgspec.UNSET  # part of the prefix cache's keys
 
 
 _encoder = msgspec.json.Encoder()

@@ -5,9 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from gateway.access.api_keys import episode_key, is_genuine, read_episode_key
-from gateway.access.authentication import Caller
+from gateway.access.caller import Caller, KeyLimits
 from gateway.access.rate_limits import Limits
 from gateway.errors import TooMany
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -136,14 +137,15 @@ async def test_an_episode_key_acts_for_its_episode_only(
 
 
 def test_an_episode_key_cannot_be_altered() -> None:
-    """A key signs its project and episode: changing either, or signing with another secret, makes it worthless."""
-    genuine = read_episode_key(episode_key("p", "ep_1", "secret"))
+    """A key signs its project, episode and opener: changing one, or signing with another secret, makes it worthless."""
+    genuine = read_episode_key(episode_key("p", "ep_1", "key_1", secret="secret"))
     assert genuine is not None
-    assert (genuine.project, genuine.episode_id) == ("p", "ep_1")
+    assert (genuine.project, genuine.episode_id, genuine.opener_id) == ("p", "ep_1", "key_1")
     assert is_genuine(genuine, "secret")
     assert not is_genuine(genuine, "another")
-    assert not is_genuine(genuine._replace(episode_id="ep_2"), "secret")
-    assert not is_genuine(genuine._replace(project="q"), "secret")
+    assert not is_genuine(replace(genuine, episode_id="ep_2"), "secret")
+    assert not is_genuine(replace(genuine, project="q"), "secret")
+    assert not is_genuine(replace(genuine, opener_id="key_2"), "secret")
 
 
 @pytest.mark.parametrize("key", ["tg-ep-", "tg-ep-x", "tg-ep-!!!.???", "tg-ep-é.é"])
@@ -184,7 +186,7 @@ def test_an_allowance_refills_with_time() -> None:
     """Sixty requests a minute are one a second, saved up to a minute's worth."""
     now = 0.0
     limits = Limits(clock=lambda: now)
-    caller = Caller("key_1", "p", frozenset(), requests_per_minute=60)
+    caller = Caller("key_1", "p", frozenset(), limits=KeyLimits(requests_per_minute=60))
 
     def admitted(attempts: int) -> int:
         count = 0

@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import pytest
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import Gateway, end_of_turn, eventually, spell
@@ -18,15 +16,6 @@ PATH = "/v1/chat/completions"
 BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
 NAMED = {"X-Turngate-Episode": "ep_1", "Idempotency-Key": "k1"}
 NUM_PAIRS = per_profile(ci=25, nightly=1000)
-
-
-@pytest.fixture
-async def other(
-    start_gateway: StartGateway, served: Gateway, scripted: ScriptedEngine
-) -> AsyncIterator[Gateway]:
-    """A second gateway of the same project, engine and ledger."""
-    async with start_gateway(scripted, project=served.project) as running:
-        yield running
 
 
 def post(gateway: Gateway, **options: Any) -> asyncio.Task[httpx.Response]:

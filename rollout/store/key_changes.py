@@ -1,0 +1,86 @@
+"""Tells every gateway that keys or projects changed in the ledger: a counter, and a signal to read it again.
+
+key                               type     meaning                                     deleted by
+turngate:{_access}:revision       string   how often keys and projects were changed    never
+turngate:{_access}:signal         channel  the counter has grown                       -
+
+No project's name begins with an underscore, so its keys are not these. A signal may be lost, so a follower reads the counter
+after each signal, each half second and each reconnection. What it knows is as old as `age_seconds`.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from rollout.errors import StoreUnavailable
+from rollout.store.command_batcher import CommandBatcher
+from rollout.store.signals import Signals
+
+PREFIX = "turngate:{_access}:"
+READ_SECONDS = 0.5
+UNKNOWN = -1
+
+
+class KeyChanges:
+    """How often keys were changed, as this process last read it."""
+
+    def __init__(
+        self, redis: Redis, batcher: CommandBatcher, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._signals = Signals(redis, PREFIX)
+        self._batcher = batcher
+        self._clock = clock
+        self._read_at = -math.inf
+        self._is_owed = False  # a change that Redis has not heard of
+        self.revision = UNKNOWN
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the revision was the latest."""
+        return self._clock() - self._read_at
+
+    async def announce(self) -> None:
+        """Make every gateway read keys and projects again. While Redis is away, `follow` owes it the change."""
+        self._is_owed, self.revision = True, UNKNOWN
+        try:
+            await self._read()
+        except StoreUnavailable:
+            return
+
+    async def follow(self) -> None:
+        """Keep the revision up to date until cancelled."""
+        while True:
+            try:
+                async with self._signals.subscribe() as changes:
+                    while True:
+                        await self._read()
+                        await changes.wait(READ_SECONDS)
+            except StoreUnavailable:
+                await asyncio.sleep(READ_SECONDS)
+
+    async def _read(self) -> None:
+        asked_at = self._clock()
+        try:
+            self.revision = await (self._increment() if self._is_owed else self._get())
+        except (ResponseError, ValueError) as error:
+            raise StoreUnavailable(f"{PREFIX}revision is not a number: {error}") from error
+        self._read_at = asked_at
+
+    async def _get(self) -> int:
+        reply = await self._batcher.submit("GET", PREFIX + "revision")
+        return int(cast("bytes | None", reply) or 0)
+
+    async def _increment(self) -> int:
+        self._is_owed = False  # so that no other task counts the same change
+        try:
+            reply = await self._batcher.submit("INCR", PREFIX + "revision")
+        except BaseException:
+            self._is_owed = True
+            raise
+        await self._batcher.submit("PUBLISH", PREFIX + "signal", "keys")
+        return cast("int", reply)
