@@ -17,7 +17,7 @@ def check_turns(episode: EpisodeInspection, suspects: Suspects) -> None:
             expected = f"episode {episode.id} in the index of turns"
             suspects.name("turn", turn_id, expected, owner or "nothing")
     turns = _decoded(episode, suspects)
-    if len(turns) != len(episode.turns):
+    if not num_turns == len(turns) == len(episode.turns):  # named already
         return
     for ordinal, (turn, turn_id) in enumerate(zip(turns, episode.turn_ids, strict=False)):
         if turn.id != turn_id:
