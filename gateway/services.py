@@ -17,6 +17,7 @@ from gateway.parsing.output_reader import OutputReader
 from gateway.project_stores import Stores
 from gateway.settings import Settings
 from gateway.turn.image_sizes import Images
+from gateway.turn.large_calls import LargeCalls
 from gateway.turn.planner import Planner
 from gateway.turn.sampler import Sampler
 from gateway.turn.turns import Turns
@@ -36,12 +37,14 @@ class Services:
     settings: Settings
     dialects: Dialects
     tokenizer: Tokenizer
+    vision: Vision | None  # None for a model that reads text only
     model: ModelFacts
     store: Store  # of the project whose policy the engines serve
     stores: Stores
     ledger: Ledger
     pool: Pool
     turns: Turns
+    large_calls: LargeCalls
     authenticator: Authenticator
     key_changes: KeyChanges
     limits: Limits
@@ -60,6 +63,7 @@ async def open_services(
     """Connect to everything; what was opened is closed, also after an error."""
     tokenizer = Tokenizer.load(settings.model_dir)
     template = ChatTemplate.load(settings.model_dir, tokenizer)
+    vision = Vision.load(settings.model_dir)
     reader = output_reader(
         template.source,
         families,
@@ -68,6 +72,7 @@ async def open_services(
     )
     model = ModelFacts.of(family_of(template.source, families), template, tokenizer, reader)
     model.log_at_start()
+    large_calls = LargeCalls()
     async with AsyncExitStack() as stack:
         store = Store.connect(settings.redis_url, project=settings.project)
         stack.push_async_callback(store.close)
@@ -87,18 +92,29 @@ async def open_services(
                 reconcile=partial(reconcile, store=store),
             )
         )
-        turns = _turns(settings, tokenizer, template, reader, pool=pool, metrics=metrics)
+        turns = _turns(
+            settings,
+            tokenizer,
+            template,
+            reader,
+            pool=pool,
+            vision=vision,
+            metrics=metrics,
+            large_calls=large_calls,
+        )
         stack.push_async_callback(turns.close)
         yield Services(
             settings=settings,
             dialects=dialects,
             tokenizer=tokenizer,
+            vision=vision,
             model=model,
             store=store,
             stores=Stores(store),
             ledger=ledger,
             pool=pool,
             turns=turns,
+            large_calls=large_calls,
             authenticator=Authenticator(
                 ledger, key_changes, root_key=settings.admin_key, project=settings.project
             ),
@@ -115,9 +131,10 @@ def _turns(
     reader: OutputReader,
     *,
     pool: Pool,
+    vision: Vision | None,
     metrics: Metrics,
+    large_calls: LargeCalls,
 ) -> Turns:
-    vision = Vision.load(settings.model_dir)
     return Turns(
         tokenizer=tokenizer,
         reader=reader,
@@ -128,8 +145,10 @@ def _turns(
             pool.capabilities,
             call_format=reader.call_format,
             max_output_tokens=settings.max_output_tokens,
+            max_call_tokens=settings.max_call_tokens,
             flagged_tokens=settings.flagged_tokens,
         ),
         sampler=Sampler(pool),
+        large_calls=large_calls,
         metrics=metrics,
     )

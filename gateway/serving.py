@@ -22,10 +22,11 @@ from gateway.app import create_app, create_model_endpoints
 from gateway.background import in_background
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.registry import DIALECTS, Dialects
+from gateway.edge.body_limit import BodyLimit
+from gateway.edge.edge import Edge
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
 from gateway.metrics import Metrics
-from gateway.middleware import Edge
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 from rollout.engine.factory import ENGINE_KINDS, OpenEngine
@@ -94,7 +95,7 @@ async def gateway(
             model_endpoints=endpoints,
             dialects=services.dialects,
             metrics=services.metrics,
-            max_body_bytes=settings.max_body_bytes,
+            body_limit=_body_limit(services),
         )
         api = Server(edge, shutdown_seconds=settings.shutdown_seconds)
         metrics = Server(_metrics_app(services), shutdown_seconds=1)
@@ -203,6 +204,14 @@ def freeze_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _body_limit(services: Services) -> BodyLimit:
+    return BodyLimit.for_model(
+        services.settings.max_body_bytes,
+        context_length=services.tokenizer.context_length,
+        sees_images=services.vision is not None,
+    )
 
 
 def _metrics_app(services: Services) -> Starlette:

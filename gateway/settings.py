@@ -32,9 +32,17 @@ class Settings(SharedSettings):
         default=None,
         description="base URL in answers to clients; by default the listener's own address",
     )
-    max_body_bytes: int = Field(default=32 * 1024 * 1024, gt=0, description="a larger body is 413")
+    max_body_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="a larger body is 413; by default 4 MiB and 32 bytes for each token of the context, "
+        "and 32 MiB more if the model sees images",
+    )
     max_output_tokens: int = Field(
         default=16_384, gt=0, description="limit for a call without max_tokens"
+    )
+    max_call_tokens: int = Field(
+        default=262_144, gt=0, description="limit of n * max_tokens of one call"
     )
     tool_format: str | None = Field(
         default=None, description="by default the one that the chat template shows"

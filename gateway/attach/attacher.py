@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-from msgspec import structs
 
 from gateway.attach.attachment import Attachment, How
 from gateway.attach.breaks import Break, break_of
@@ -69,12 +68,15 @@ class Attacher:
         self._vision = vision
         self._encoder = PromptEncoder(tokenizer, template.end_of_turn)
 
-    def attach(
+    async def attach(
         self, request: Request, history: EpisodeHistory, images: Sequence[SizedImage] = ()
     ) -> Attachment:
-        """Continue a recorded output if the request continues one; branch otherwise."""
+        """Continue a recorded output if the request continues one; branch otherwise.
+
+        What other calls add to the history while a long text is encoded is seen: the place is looked up afterwards.
+        """
         conversation = self._conversation(request, images)
-        place = self._cut_output(conversation, history) or self._place(conversation, history)
+        place = self._cut_output(conversation, history) or await self._place(conversation, history)
         anchor, context = place.anchor, place.context
         prompt = Prompt(history.trie, anchor, context, place.media)
         self._check_images(prompt, images)
@@ -107,18 +109,18 @@ class Attacher:
                 return _JoinPoint(anchor, np.empty(0, TOKEN), "bridged")
         return None
 
-    def _place(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
-        place = self._context(conversation, history)
+    async def _place(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
+        place = await self._context(conversation, history)
         if not conversation.prefill:
             return place
-        forced = np.array(self._tokenizer.encode(conversation.opening.text), TOKEN)
+        forced = np.array(await self._encoder.encode_whole(conversation.opening.text), TOKEN)
         context = np.concatenate([place.context, forced])
         return place._replace(context=context, forced=len(forced))
 
-    def _context(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
+    async def _context(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
         breaks: list[Break] = []
         for num_known, anchor in _candidates(conversation, history):
-            bridge = self._bridge(conversation, num_known, anchor, history)
+            bridge = await self._bridge(conversation, num_known, anchor, history)
             if isinstance(bridge, Break):
                 breaks.append(bridge)
                 continue
@@ -130,7 +132,7 @@ class Attacher:
             why = breaks[0] if breaks else None
             return _JoinPoint(end, context[num_shared:], how, why, media=_from(num_shared, media))
         rendered = self._render(conversation)
-        prompt, media = self._expand(self._encoder.encode(rendered), conversation.images)
+        prompt, media = self._expand(await self._encoder.encode(rendered), conversation.images)
         branch, num_shared = history.trie.longest_prefix(prompt, media)
         new = _from(num_shared, media)
         if history.trie.num_turns and not breaks:
@@ -168,7 +170,7 @@ class Attacher:
             code="ambiguous_images",
         )
 
-    def _bridge(
+    async def _bridge(
         self, conversation: _Conversation, num_known: int, anchor: Anchor, history: EpisodeHistory
     ) -> list[int] | Break:
         r"""Ids to add after a recorded output, or why the template does not show that output as sampled.
@@ -186,7 +188,8 @@ class Attacher:
         if not self._recorded_text.matches(boundary.output, anchor, history):
             return Break.READING
         suffix = conversation.opening.after(boundary.suffix)
-        return self._template.bridge(structs.replace(boundary, suffix=suffix), ids[-1])
+        new = await self._encoder.encode_whole(suffix)
+        return self._template.joined(boundary, ids[-1], new)
 
     def _with_reasoning(
         self, conversation: _Conversation, num_known: int, history: EpisodeHistory

@@ -1,18 +1,25 @@
 """Encodes rendered prompts and caches pieces that repeat: system prompts, tools, a group's common first message.
 
 A prompt is cut after each end-of-turn token. No merge crosses a special token, so the ids of the pieces join to the ids
-of the whole.
+of the whole. A long text is encoded in slices on a thread, where tiktoken leaves the event loop running, and only until
+it holds more tokens than the context.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
 
+from gateway.errors import ContextOverflow
 from rollout.episode.turn import TOKEN, Ids
 from rollout.tokenizer.tokenizer import Tokenizer
 
 MIN_PIECE = 64  # characters; encoding a shorter piece is faster than a cache look-up
 MAX_CACHED = 16_000_000  # characters; with their ids about 32 MB
+LONG = 65_536  # characters; a shorter text is encoded in about ten milliseconds, on the event loop
+MIN_BATCH = 16_384  # tokens that are worth a change of thread
 
 
 class PromptEncoder:
@@ -22,10 +29,58 @@ class PromptEncoder:
         self._cached: OrderedDict[str, Ids] = OrderedDict()
         self._num_characters = 0
 
-    def encode(self, text: str) -> Ids:
-        """The ids of a text that starts directly before or after a special token."""
-        pieces = [self._encode_piece(piece) for piece in self._pieces(text)]
-        return np.concatenate(pieces) if pieces else np.empty(0, TOKEN)
+    async def encode(self, text: str) -> Ids:
+        """The ids of a text that starts directly before or after a special token. Raises ContextOverflow."""
+        if len(text) < LONG:
+            pieces = [self._encode_piece(piece) for piece in self._pieces(text)]
+            return np.concatenate(pieces) if pieces else np.empty(0, TOKEN)
+        return await self._encode_long(text)
+
+    async def encode_whole(self, text: str) -> list[int]:
+        """The ids of any text, not cached. Raises ContextOverflow."""
+        if len(text) < LONG:
+            return self._tokenizer.encode(text)
+        ids = await self._encode_slices(text, room=self._tokenizer.context_length)
+        return ids.tolist()  # type: ignore[no-any-return]
+
+    async def _encode_long(self, text: str) -> Ids:
+        """Piece by piece: other calls go on between two of them, and nothing is encoded after the context is full."""
+        room = self._tokenizer.context_length
+        encoded: list[Ids] = []
+        num_characters = 0  # since other calls went on
+        for piece in self._pieces(text):
+            if len(piece) >= LONG and piece not in self._cached:
+                encoded.append(self._remembered(piece, await self._encode_slices(piece, room=room)))
+                num_characters = 0
+            else:
+                encoded.append(self._encode_piece(piece))
+                num_characters += len(piece)
+            room -= len(encoded[-1])
+            if room < 0:
+                raise self._overflow()
+            if num_characters >= LONG:
+                await checkpoint()
+                num_characters = 0
+        return np.concatenate(encoded)
+
+    async def _encode_slices(self, text: str, *, room: int) -> Ids:
+        if self._tokenizer.fewest_tokens(text) > room:
+            raise self._overflow()
+        slices = self._tokenizer.encode_slices(text)
+        encoded: list[Ids] = []
+        while len(ids := await to_thread.run_sync(_batch, slices)):
+            encoded.append(ids)
+            room -= len(ids)
+            if room < 0:
+                raise self._overflow()
+        return np.concatenate(encoded)
+
+    def _overflow(self) -> ContextOverflow:
+        return ContextOverflow(
+            f"this model's context length is {self._tokenizer.context_length} tokens; the messages hold more: "
+            "shorten them",
+            param="messages",
+        )
 
     def _pieces(self, text: str) -> list[str]:
         if not self._end_of_turn:
@@ -38,10 +93,25 @@ class PromptEncoder:
             return np.array(self._tokenizer.encode(piece), TOKEN)
         ids = self._cached.get(piece)
         if ids is None:
-            ids = self._cached[piece] = np.array(self._tokenizer.encode(piece), TOKEN)
-            self._num_characters += len(piece)
+            return self._remembered(piece, np.array(self._tokenizer.encode(piece), TOKEN))
         self._cached.move_to_end(piece)
+        return ids
+
+    def _remembered(self, piece: str, ids: Ids) -> Ids:
+        if piece not in self._cached:
+            self._cached[piece] = ids
+            self._num_characters += len(piece)
         while self._num_characters > MAX_CACHED:
             dropped, _ = self._cached.popitem(last=False)
             self._num_characters -= len(dropped)
         return ids
+
+
+def _batch(slices: Iterator[list[int]]) -> Ids:
+    """The next ids, on a thread; none at the end."""
+    ids: list[int] = []
+    for piece in slices:
+        ids += piece
+        if len(ids) >= MIN_BATCH:
+            break
+    return np.array(ids, TOKEN)

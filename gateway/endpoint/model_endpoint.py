@@ -6,7 +6,9 @@ its cost is paid on every turn of every agent.
 
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from functools import partial
 
+from anyio import to_thread
 from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
@@ -21,6 +23,7 @@ from gateway.request.request import Request
 from gateway.services import Services
 from gateway.turn.event_stream import EventStream, send_whole
 from gateway.turn.idempotency import episode_of_key, read_attempt
+from gateway.turn.large_calls import LARGE_BYTES
 from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
 from rollout.engine.errors import EngineError
@@ -43,10 +46,17 @@ class ModelEndpoint:
         caller.require("infer")
         with self._services.limits.hold(caller), suppress(ClientGone):
             body = await read_body(receive)
-            request = self._dialect.parse(body, path=self._path)
+            request = await self._request(body, caller)
             episode = scope.get(PATH_EPISODE)
             call = self._call(request, caller, headers=headers, body=body, path_episode=episode)
             await while_connected(receive, self._answer(call, send))
+
+    async def _request(self, body: bytes, caller: Caller) -> Request:
+        """Read the body; a large one on a thread, when it is this key's turn."""
+        if len(body) < LARGE_BYTES:
+            return self._dialect.parse(body, path=self._path)
+        async with self._services.large_calls.turn(caller.key_id):
+            return await to_thread.run_sync(partial(self._dialect.parse, body, path=self._path))
 
     def _call(
         self,
@@ -79,6 +89,7 @@ class ModelEndpoint:
             key_id=caller.key_id,
             address=where,
             attempt=attempt,
+            is_large=len(body) >= LARGE_BYTES,
             client=client_of(headers),
             cache_salt=caller.cache_salt,
         )

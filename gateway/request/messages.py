@@ -7,6 +7,7 @@ it is parsed again only if it is in the part that the template renders.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
+from threading import Lock
 from typing import overload
 
 import msgspec
@@ -76,6 +77,7 @@ class MessageReader:
         self._read = read
         self._capacity = capacity
         self._known: dict[bytes, tuple[str, bytes]] = {}  # role and print
+        self._changing = Lock()  # large bodies are read on a thread
 
     def read(self, raws: Sequence[msgspec.Raw]) -> tuple[Messages, list[bytes]]:
         """The messages, and the hash of each. New ones are parsed, and so checked, at once."""
@@ -91,9 +93,11 @@ class MessageReader:
         found = self._known.get(digest)
         if found is None:
             message = self._read(raw, _where(place))
-            found = self._known[digest] = str(message["role"]), print_of(message)
-            if len(self._known) > self._capacity:
-                del self._known[next(iter(self._known))]
+            found = str(message["role"]), print_of(message)
+            with self._changing:
+                self._known[digest] = found
+                if len(self._known) > self._capacity:
+                    del self._known[next(iter(self._known))]
         return found
 
 

@@ -28,19 +28,21 @@ class Planner:
         *,
         call_format: CallFormat | None,
         max_output_tokens: int,
+        max_call_tokens: int,
         flagged_tokens: FlaggedTokens,
     ) -> None:
         self._tokenizer = tokenizer
         self._call_format = call_format
         self._capabilities = capabilities
         self._max_output_tokens = max_output_tokens
+        self._max_call_tokens = max_call_tokens
         self._refuses_flagged = flagged_tokens == "refuse"
 
     def job(self, call: Call, attachment: Attachment) -> Job:
         """Raises BadRequest for what no engine could do."""
         request = call.request
         self._check_ids(request.sampling, attachment)
-        max_tokens = self._max_tokens(request.sampling, attachment.prompt.num_tokens)
+        max_tokens = self._max_tokens(request, attachment.prompt.num_tokens)
         rules = self._grammar(request)
         return Job(
             turn_id=new_turn_id(),
@@ -105,11 +107,19 @@ class Planner:
                     code="invalid_token_ids",
                 )
 
-    def _max_tokens(self, asked: SamplingParameters, num_prompt_tokens: int) -> int:
-        context, wanted = self._tokenizer.context_length, asked.max_tokens or 0
+    def _max_tokens(self, request: Request, num_prompt_tokens: int) -> int:
+        context, wanted = self._tokenizer.context_length, request.sampling.max_tokens or 0
         room = context - num_prompt_tokens
+        share = self._max_call_tokens // request.num_outputs
         if room >= max(1, wanted):
-            return wanted or min(room, self._max_output_tokens)
+            if wanted > share:
+                raise BadRequest(
+                    f"n * max_tokens is {request.num_outputs * wanted}, more than the {self._max_call_tokens} tokens "
+                    "that one call may sample here; lower one of the two",
+                    param="n",
+                    code="value_too_large",
+                )
+            return wanted or max(1, min(room, self._max_output_tokens, share))
         completion = f" and {wanted} for the completion" if wanted else ""
         raise ContextOverflow(
             f"this model's context length is {context} tokens; the call needs {num_prompt_tokens} "

@@ -4,9 +4,9 @@ A turn exists once it is committed. Before that a crash or an error leaves nothi
 engine can finish the turn, what was sampled is kept as an `abandoned` record.
 """
 
-from asyncio import CancelledError, TaskGroup
+from asyncio import CancelledError, Semaphore, TaskGroup
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import anyio
 
@@ -20,6 +20,7 @@ from gateway.turn.commit import commit
 from gateway.turn.event_stream import Sink
 from gateway.turn.idempotency import RunningTurns
 from gateway.turn.image_sizes import Images
+from gateway.turn.large_calls import LargeCalls
 from gateway.turn.output_builder import OutputBuilder
 from gateway.turn.planner import Planner
 from gateway.turn.recorded_reply import decode_reply, encode_reply
@@ -32,6 +33,7 @@ from rollout.errors import StoreError
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage
 
+MAX_SAMPLED_AT_ONCE = 16  # outputs of one call; an engine shares its steps among all that run
 ABANDON_SECONDS = 5.0  # to record in the store that a turn failed
 JOIN_SECONDS, MAX_JOIN_SECONDS = 0.03, 0.5  # between two looks at a call that is being sampled
 
@@ -48,6 +50,7 @@ class Turns:
         attacher: Attacher,
         planner: Planner,
         sampler: Sampler,
+        large_calls: LargeCalls,
         metrics: Metrics,
     ) -> None:
         self._tokenizer = tokenizer
@@ -56,6 +59,7 @@ class Turns:
         self._attacher = attacher
         self._planner = planner
         self._sampler = sampler
+        self._large_calls = large_calls
         self._metrics = metrics
         self._histories = EpisodeHistories()
         self._running = RunningTurns()
@@ -112,7 +116,9 @@ class Turns:
             images = await self._images.sized(
                 call.request.images, model=call.model, affinity=call.address.episode_id
             )
-            turn = self._plan(call, history, images, sink)
+            in_turn = self._large_calls.turn(call.key_id) if call.is_large else nullcontext()
+            async with in_turn:
+                turn = await self._plan(call, history, images, sink)
             await self._sample(turn, history, is_streamed=sink is not None)
             is_whole = True
         finally:
@@ -125,11 +131,11 @@ class Turns:
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
             await call.store.withdraw(call.address.episode_id, call.attempt)
 
-    def _plan(
+    async def _plan(
         self, call: Call, history: EpisodeHistory, images: list[SizedImage], sink: Sink | None
     ) -> RunningTurn:
         request = call.request
-        attachment = self._attacher.attach(request, history, images)
+        attachment = await self._attacher.attach(request, history, images)
         self._metrics.calls_attached.labels(attachment.how).inc()
         if attachment.break_class is not None:
             self._metrics.breaks.labels(attachment.break_class, call.client).inc()
@@ -159,9 +165,15 @@ class Turns:
             if len(turn.builders) == 1:
                 await sample(turn.job, turn.builders[0], turn.emit)
                 return
+            at_once = Semaphore(MAX_SAMPLED_AT_ONCE)
+
+            async def sample_in_turn(builder: OutputBuilder) -> None:
+                async with at_once:
+                    await sample(turn.job, builder, turn.emit)
+
             async with TaskGroup() as tasks:
                 for builder in turn.builders:
-                    tasks.create_task(sample(turn.job, builder, turn.emit))
+                    tasks.create_task(sample_in_turn(builder))
         except ExceptionGroup as failures:
             await self._record_abandoned(turn, history)
             raise failures.exceptions[0] from None

@@ -108,7 +108,10 @@ class ChatTemplate:
 
     def bridge(self, boundary: TurnBoundary, last_id: int) -> list[int]:
         """The ids between a stored output that ends in `last_id` and the next output."""
-        suffix = self._tokenizer.encode(boundary.suffix)
+        return self.joined(boundary, last_id, self._tokenizer.encode(boundary.suffix))
+
+    def joined(self, boundary: TurnBoundary, last_id: int, suffix: list[int]) -> list[int]:
+        """The same if the ids of the boundary's suffix are known."""
         end = self._tokenizer.encode(boundary.end_of_turn)
         if last_id not in self._tokenizer.eos_ids and [last_id] != end:
             return end + suffix  # the output was cut: close it

@@ -30,6 +30,7 @@ class ByteLevelCodec:
         self._added_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
         self._encode_piece = _encoder(vocabulary)
         self._bytes = vocabulary.byte_table(num_ids)
+        self._longest_token = max(map(len, self._bytes))  # in bytes
         special = {token.id for token in vocabulary.added if token.special}
         self._visible = [
             b"" if token in special else data for token, data in enumerate(self._bytes)
@@ -51,6 +52,18 @@ class ByteLevelCodec:
                 ids.append(self._added[added])
         return ids
 
+    def encode_slices(self, text: str) -> Iterator[list[int]]:
+        pieces = iter(self._added_pattern.split(text) if self._added else (text,))
+        for plain in pieces:
+            yield from map(self._encode_slice, self._slices(plain))
+            if added := next(pieces, None):
+                yield [self._added[added]]
+
+    def fewest_tokens(self, text: str) -> int:
+        # A character has at least one byte; normalizing joins at most four characters.
+        joined = 1 if self._form is None or text.isascii() else 4
+        return len(text) // (joined * self._longest_token)
+
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join([self._bytes[token] for token in ids]).decode(errors="replace")
 
@@ -64,12 +77,17 @@ class ByteLevelCodec:
         return ByteStreamDecoder(self._visible, {token: self._bytes[token] for token in shown})
 
     def _encode_plain(self, text: str) -> list[int]:
+        if self._form is None and len(text) <= LONGEST_PIECE:
+            return self._encode_slice(text)
+        return list(itertools.chain.from_iterable(map(self._encode_slice, self._slices(text))))
+
+    def _slices(self, text: str) -> Iterator[str]:
         if self._form is not None and not text.isascii():
             text = unicodedata.normalize(self._form, text)
-        if len(text) > LONGEST_PIECE:
-            cuts = range(0, len(text), LONGEST_PIECE)
-            parts = [self._encode_plain(text[cut : cut + LONGEST_PIECE]) for cut in cuts]
-            return list(itertools.chain.from_iterable(parts))
+        for cut in range(0, len(text), LONGEST_PIECE):
+            yield text[cut : cut + LONGEST_PIECE]
+
+    def _encode_slice(self, text: str) -> list[int]:
         if not self._splits:
             return self._encode_piece(text)
         pieces: Iterable[str] = (text,)

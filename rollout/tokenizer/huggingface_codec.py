@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer as HuggingFaceTokenizer
@@ -30,6 +30,14 @@ class HuggingFaceCodec:
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+    def encode_slices(self, text: str) -> Iterator[list[int]]:
+        # `encode_batch` leaves other threads running while it works; `encode` does not.
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        yield encoding.ids
+
+    def fewest_tokens(self, text: str) -> int:
+        return 0  # a normalizer may drop any part of the text
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)

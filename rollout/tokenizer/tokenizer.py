@@ -49,6 +49,13 @@ class Codec(Protocol):
     kind: str  # the name of its library
 
     def encode(self, text: str, /) -> list[int]: ...
+
+    def encode_slices(self, text: str, /) -> Iterator[list[int]]:
+        """The ids of `encode` in slices, each of which takes a tenth of a second at most, so that a caller may stop."""
+
+    def fewest_tokens(self, text: str, /) -> int:
+        """No encoding of this text is shorter; costs no encoding."""
+
     def decode(self, ids: Sequence[int], /) -> str: ...
     def visible_text(self, ids: Sequence[int], /) -> str: ...
     def token_bytes(self, token: int, /) -> bytes: ...
@@ -72,6 +79,8 @@ class Tokenizer:
     def __init__(self, codec: Codec, facts: TokenFacts) -> None:
         self.kind = codec.kind
         self.encode = codec.encode
+        self.encode_slices = codec.encode_slices
+        self.fewest_tokens = codec.fewest_tokens
         self.decode = codec.decode
         self.visible_text = codec.visible_text
         self.token_bytes = codec.token_bytes

@@ -1,5 +1,6 @@
 """An agent and a model of one family, without servers: what a gateway would attach, and what the model would be shown."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ class Dialogue:
     def turn(self, thought: str = "", content: str = "", calls: Sequence[Call] = ()) -> Attachment:
         """The model answers the conversation so far; the prompt it sees is checked against the template's."""
         request = self._request(self.messages)
-        attachment = self._attacher.attach(request, self._history)
+        attachment = self._attached(request)
         self._check_prompt(attachment)
         text = self._written(thought, content, calls, attachment.tail)
         self._answer(request, attachment, self._sampled(text, ends_in_call=bool(calls)))
@@ -60,9 +61,12 @@ class Dialogue:
         """The model continues a message that the agent began; returns the prompt."""
         begun = {"role": "assistant", "content": words}
         request = self._request([*self.messages, begun], continue_final_message=True)
-        attachment = self._attacher.attach(request, self._history)
+        attachment = self._attached(request)
         self._answer(request, attachment, self._sampled(", three.", ends_in_call=False))
         return self._tokenizer.decode(attachment.prompt.ids.tolist())
+
+    def _attached(self, request: Request) -> Attachment:
+        return asyncio.run(self._attacher.attach(request, self._history))
 
     def _request(self, messages: Sequence[Any], **options: object) -> Request:
         body = {"messages": messages, "tools": self._tools, "chat_template_kwargs": self._kwargs}

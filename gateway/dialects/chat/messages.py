@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.dialects.chat.image_parts import image, is_image
+from gateway.dialects.chat.limits import MAX_CALLS, MAX_PARTS
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.request import ChatMessage
@@ -30,6 +31,8 @@ def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
             code="invalid_value",
         )
     content = raw.get("content")
+    if isinstance(content, list):
+        _check_length(content, MAX_PARTS, f"{where}.content")
     if isinstance(content, list) and any(map(is_image, content)):
         message: dict[str, object] = {
             "role": role,
@@ -54,6 +57,7 @@ def _add_assistant_fields(message: dict[str, object], raw: dict[str, Any], where
     if calls:
         if not isinstance(calls, list):
             raise _wrong_call(f"{where}.tool_calls")
+        _check_length(calls, MAX_CALLS, f"{where}.tool_calls")
         message["tool_calls"] = [
             _tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)
         ]
@@ -72,6 +76,15 @@ def _tool_call(call: object, where: str) -> dict[str, object]:
         "type": "function",
         "function": {"name": function["name"], "arguments": arguments},
     }
+
+
+def _check_length(items: list[Any], limit: int, where: str) -> None:
+    if len(items) > limit:
+        raise BadRequest(
+            f"{where}: {len(items)} are more than the {limit} that are allowed",
+            param=where,
+            code="value_too_large",
+        )
 
 
 def _wrong_call(where: str) -> BadRequest:

@@ -12,6 +12,24 @@ import msgspec
 from msgspec import Meta
 
 from gateway.dialects.chat.image_parts import IMAGE_MARK
+from gateway.dialects.chat.limits import (
+    MAX_BIAS,
+    MAX_BIASED_TOKENS,
+    MAX_MESSAGES,
+    MAX_METADATA_BYTES,
+    MAX_MODEL,
+    MAX_NAME,
+    MAX_SCHEMA_BYTES,
+    MAX_STOP_CHARACTERS,
+    MAX_STOP_IDS,
+    MAX_STOPS,
+    MAX_TEMPLATE_BYTES,
+    MAX_TOOL_BYTES,
+    MAX_TOOLS,
+    MAX_TOP_K,
+    MOST,
+    check_bytes,
+)
 from gateway.dialects.chat.messages import chat_message
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
@@ -26,10 +44,19 @@ _NotNegative = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 _Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+_Bias = Annotated[float, Meta(ge=-MAX_BIAS, le=MAX_BIAS)]
+# An object that is read after its size is checked.
+_Object = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+_Name = Annotated[str, Meta(max_length=MAX_NAME)]
+_Stop = Annotated[str, Meta(max_length=MAX_STOP_CHARACTERS)]
+
+
+def _null() -> msgspec.Raw:
+    return msgspec.Raw(b"null")
 
 
 class _JsonSchema(msgspec.Struct):
-    schema: dict[str, Any] = {}
+    schema: _Object = msgspec.field(default_factory=_null)
 
 
 class _ResponseFormat(msgspec.Struct):
@@ -42,44 +69,45 @@ class _StreamOptions(msgspec.Struct):
 
 
 class _ChatBody(msgspec.Struct):
-    messages: Annotated[list[msgspec.Raw], Meta(min_length=1)]
-    model: str = ALIAS
+    messages: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_MESSAGES)]
+    model: Annotated[str, Meta(max_length=MAX_MODEL)] = ALIAS
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     seed: _Seed | None = None
-    stop: str | Annotated[list[str], Meta(max_length=64)] | None = None
+    stop: _Stop | Annotated[list[_Stop], Meta(max_length=MAX_STOPS)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     max_tokens: _AtLeastOne | None = None
     max_completion_tokens: _AtLeastOne | None = None
-    temperature: Annotated[float, Meta(ge=0.0)] | None = None
+    temperature: Annotated[float, Meta(ge=0.0, le=MOST)] | None = None
     top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
-    top_k: int | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=MAX_TOP_K)] | None = None
     min_p: _Probability | None = None
     frequency_penalty: _Penalty | None = None
     presence_penalty: _Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0.0)] | None = None
-    logit_bias: dict[str, float] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0.0, le=MOST)] | None = None
+    logit_bias: Annotated[dict[str, _Bias], Meta(max_length=MAX_BIASED_TOKENS)] | None = None
     min_tokens: _NotNegative | None = None
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: Annotated[list[int], Meta(max_length=MAX_STOP_IDS)] | None = None
     ignore_eos: bool | None = None
     regex: str | None = None
     ebnf: str | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[_Object], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: _ResponseFormat | None = None
-    reasoning_effort: str | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: _Name | None = None
+    chat_template_kwargs: _Object = msgspec.field(default_factory=_null)
     continue_final_message: bool | None = None
     return_token_ids: bool | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: _Object = msgspec.field(default_factory=_null)
     session_id: str | None = None
 
 
 _body_decoder = msgspec.json.Decoder(_ChatBody)
 _message_decoder = msgspec.json.Decoder(dict[str, Any])
+_object_decoder = msgspec.json.Decoder(dict[str, Any] | None)
 
 
 def read_chat_message(raw: msgspec.Raw, where: str) -> ChatMessage:
@@ -91,8 +119,11 @@ def read_chat_message(raw: msgspec.Raw, where: str) -> ChatMessage:
 def parse_chat(body: bytes, reader: MessageReader) -> Request:
     """Read and check a chat completion's body."""
     with _refusing():
+        if not body.isascii():
+            body.decode()  # fields that are not read are not checked by the decoder
         chat = _body_decoder.decode(body)
     messages, prints = reader.read(chat.messages)
+    check_bytes(chat.tools, MAX_TOOL_BYTES, "tools")
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(chat.tools or ()))
     return Request(
         model=chat.model,
@@ -131,7 +162,7 @@ def _refusing(where: str = "") -> Iterator[None]:
         yield
     except msgspec.ValidationError as error:
         raise invalid_body(error, where) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None
@@ -140,7 +171,7 @@ def _refusing(where: str = "") -> Iterator[None]:
 def invalid_body(error: msgspec.ValidationError, where: str = "") -> BadRequest:
     """Turn msgspec's message, which ends in the JSON path, into one with a `param`."""
     text, _, path = str(error).partition(" - at `$")
-    param = where + path.rstrip("`").lstrip(".") or None
+    param = where + path.rstrip("`").lstrip(".").removesuffix("[...]") or None
     return BadRequest(f"{param}: {text}" if param else text, param=param, code="invalid_value")
 
 
@@ -172,7 +203,9 @@ def _schema_text(response_format: _ResponseFormat | None) -> str | None:
         case _ResponseFormat(type="json_object"):
             return '{"type":"object"}'
         case _ResponseFormat(type="json_schema", json_schema=_JsonSchema(schema=schema)):
-            return json_text(schema, "response_format").decode()
+            return json_text(
+                _object(schema, MAX_SCHEMA_BYTES, "response_format"), "response_format"
+            ).decode()
     raise BadRequest(
         "response_format.type must be text, json_object or json_schema (with its json_schema)",
         param="response_format",
@@ -180,7 +213,15 @@ def _schema_text(response_format: _ResponseFormat | None) -> str | None:
     )
 
 
-def _tool(tool: dict[str, Any], where: str) -> dict[str, object]:
+def _object(raw: msgspec.Raw, max_bytes: int, where: str) -> dict[str, Any]:
+    """A field that may hold anything: its size is checked before it is read."""
+    check_bytes((raw,), max_bytes, where)
+    with _refusing(where):
+        return _object_decoder.decode(raw) or {}
+
+
+def _tool(raw: msgspec.Raw, where: str) -> dict[str, object]:
+    tool = _object(raw, MAX_TOOL_BYTES, where)
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict):
         raise BadRequest(
@@ -220,7 +261,9 @@ def _tool_choice(
 
 
 def _template_kwargs(chat: _ChatBody) -> dict[str, object]:
-    kwargs: dict[str, object] = dict(chat.chat_template_kwargs or {})
+    kwargs: dict[str, object] = _object(
+        chat.chat_template_kwargs, MAX_TEMPLATE_BYTES, "chat_template_kwargs"
+    )
     if chat.reasoning_effort is not None:
         kwargs.setdefault("reasoning_effort", chat.reasoning_effort)
     json_text(kwargs, "chat_template_kwargs")
@@ -228,6 +271,6 @@ def _template_kwargs(chat: _ChatBody) -> dict[str, object]:
 
 
 def _named_episodes(chat: _ChatBody) -> tuple[str, ...]:
-    metadata = chat.metadata or {}
+    metadata = _object(chat.metadata, MAX_METADATA_BYTES, "metadata")
     named = (metadata.get("episode_id"), metadata.get("session_id"), chat.session_id)
     return tuple(name for name in named if isinstance(name, str) and name)

@@ -1,6 +1,7 @@
 """Pure parts of the gateway, over all inputs that hypothesis can think of."""
 
 import json
+from copy import copy
 from functools import partial
 from itertools import pairwise
 
@@ -108,10 +109,12 @@ def test_a_history_that_lost_its_beginning_is_read_again() -> None:
     assert histories.bring_up_to_date("project", another, since=6, turns=[]) is None
 
 
-def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
+async def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
     """A prompt that is cut after its end-of-turn tokens has the ids of the whole, from the cache too."""
     end = "<|im_end|>"
-    encoder = PromptEncoder(tokenizer, end)
+    roomy = copy(tokenizer)
+    roomy.context_length = 1_000_000
+    encoder = PromptEncoder(roomy, end)
     body = "  A sentence that is long enough to be remembered, naïve 🙂 \n\n and so on. " * 2
     texts = [
         "",
@@ -121,9 +124,10 @@ def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
         f"{body}{end}{body}{end}",
         f"{end}{end}\n{body}",
         f"{body}{end}x",
+        f"{body * 2000}{end}{body * 1500}",  # on a thread
     ]
     for text in texts * 2:
-        assert encoder.encode(text).tolist() == tokenizer.encode(text)
+        assert (await encoder.encode(text)).tolist() == tokenizer.encode(text)
 
 
 def opened(episode_id: str, *, created_ms: int) -> EpisodeHeader:

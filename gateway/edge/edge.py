@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.dialects.registry import Dialects
+from gateway.edge.body_limit import BodyLimit
 from gateway.endpoint.model_endpoint import PATH_EPISODE, ROUTE
 from gateway.errors import EXPECTED, TooLarge, translate
 from gateway.metrics import Metrics
@@ -30,13 +31,13 @@ class Edge:
         model_endpoints: Mapping[str, ASGIApp],
         dialects: Dialects,
         metrics: Metrics,
-        max_body_bytes: int,
+        body_limit: BodyLimit,
     ) -> None:
         self._app = app
         self._model_endpoints = model_endpoints
         self._dialects = dialects
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
+        self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,20 +68,23 @@ class Edge:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a body by its declared length, or as soon as it has grown past the limit."""
-        if _content_length(scope) > self._max_body_bytes:
-            raise _too_large(self._max_body_bytes)
+        model_endpoint = (
+            self._model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
+        )
+        limit = self._body_limit.model_call if model_endpoint else self._body_limit.other
+        if _content_length(scope) > limit:
+            raise _too_large(limit)
         num_bytes = 0
 
         async def receive_counted() -> Message:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self._max_body_bytes:
-                raise _too_large(self._max_body_bytes)
+            if num_bytes > limit:
+                raise _too_large(limit)
             return message
 
-        app = self._model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
-        await (app or self._app)(scope, receive_counted, send)
+        await (model_endpoint or self._app)(scope, receive_counted, send)
 
 
 def take_episode_from_path(scope: Scope) -> None:
