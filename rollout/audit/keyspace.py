@@ -19,7 +19,7 @@ SINGLE_KEYS = frozenset(
         *EPISODE_INDEXES,
         *GROUP_INDEXES,
         *("turns", "published", "totals", "training", "policy", "pinned", "version"),
-        *("reward_weights", "history", "alarm", "ready_signal", "layout"),
+        *("reward_weights", "history", "alarm", "ready_signal", "layout", "probe"),
     }
 )
 # Their ids are not those of episodes or groups, and they expire or are replaced by themselves.
