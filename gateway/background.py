@@ -26,6 +26,8 @@ async def in_background(services: Services) -> AsyncIterator[None]:
 
         start("engines", services.pool.monitor)
         start("keys", services.key_changes.follow)
+        start("leases", services.limits.renew)
+        start("settlements", services.limits.settle)
 
         services.stores.on_each(start_settler)
         for project in await services.ledger.projects():

@@ -14,7 +14,13 @@ from rollout.episode.turn import Turn
 from rollout.store.totals import Totals
 
 _LATENCIES = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-LOOPS = ("settler", "engines", "keys")  # what a gateway does between requests
+LOOPS = (
+    "settler",
+    "engines",
+    "keys",
+    "leases",
+    "settlements",
+)  # what a gateway does between requests
 ORPHANS = ("abandoned", "side")  # why an output will not train
 
 

@@ -80,7 +80,7 @@ async def open_services(
         ledger = await Ledger.open(settings.database_url)
         stack.push_async_callback(ledger.close)
         await ledger.project(settings.project)
-        key_changes = store.key_changes()
+        key_changes, stores = store.key_changes(), Stores(store)
         factory = EngineFactory.for_settings(
             settings, vocab_size=tokenizer.vocab_size, kinds=engine_kinds
         )
@@ -110,7 +110,7 @@ async def open_services(
             vision=vision,
             model=model,
             store=store,
-            stores=Stores(store),
+            stores=stores,
             ledger=ledger,
             pool=pool,
             turns=turns,
@@ -119,7 +119,7 @@ async def open_services(
                 ledger, key_changes, root_key=settings.admin_key, project=settings.project
             ),
             key_changes=key_changes,
-            limits=Limits(),
+            limits=Limits(stores.of),
             metrics=metrics,
         )
 

@@ -20,7 +20,7 @@ from gateway.access.api_keys import (
     project_salt,
     read_episode_key,
 )
-from gateway.access.caller import ALL_SCOPES, Caller, KeyLimits
+from gateway.access.caller import ALL_SCOPES, NO_LIMITS, Caller, KeyLimits
 from gateway.access.memory import MAX_ENTRIES, Changes, Memory
 from gateway.errors import NotFound, Unauthenticated
 from rollout.ledger.ledger import Ledger
@@ -107,7 +107,7 @@ class Authenticator:
             return None
         return msgspec.structs.replace(
             _caller(key.id, project, key.scopes),
-            limits=msgspec.convert(key.limits, KeyLimits),
+            limits=msgspec.convert(key.limits, KeyLimits) if key.limits else NO_LIMITS,
             expires=key.expires,
         )
 

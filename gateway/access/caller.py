@@ -17,7 +17,7 @@ class KeyLimits(msgspec.Struct, frozen=True):
     grammars_per_minute: int | None = None
 
 
-NO_LIMITS = KeyLimits()
+NO_LIMITS = KeyLimits()  # compared by identity, on every call
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -32,6 +32,10 @@ class Caller(msgspec.Struct, frozen=True):
     is_root: bool = False  # the installation's key, acting in no project in particular
     trains: bool = True  # whether the project's episodes may be trained on
     cache_salt: str = ""  # keeps the project's prompts apart in the engines' prefix caches
+
+    @property
+    def is_limited(self) -> bool:
+        return self.limits is not NO_LIMITS
 
     def require(self, *scopes: str) -> None:
         """Raise Forbidden unless the key has one of the scopes."""

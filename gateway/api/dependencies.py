@@ -29,8 +29,9 @@ def caller_with(*scopes: str) -> Callable[[Request, Services], Awaitable[Caller]
     async def admit(request: Request, services: ServicesDep) -> Caller:
         caller = await services.authenticator.caller(dict(request.scope["headers"]))
         caller.require(*scopes)
-        with services.limits.hold(caller):
-            return caller
+        if caller.is_limited:
+            await services.limits.count_request(caller, request.scope)
+        return caller
 
     return admit
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.access.rate_limits import RATE_LIMITS
 from gateway.dialects.registry import Dialects
 from gateway.edge.body_limit import BodyLimit
 from gateway.endpoint.model_endpoint import PATH_EPISODE, ROUTE
@@ -51,7 +52,11 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id),
+                    *scope.get(RATE_LIMITS, ()),
+                ]
             await send(message)
 
         take_episode_from_path(scope)

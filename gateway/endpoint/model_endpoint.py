@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 from gateway.access.caller import Caller
+from gateway.access.rate_limits import Use
 from gateway.attach.breaks import client_of
 from gateway.dialects.dialect import Dialect
 from gateway.endpoint.connection import ClientGone, read_body, while_connected
@@ -44,11 +45,35 @@ class ModelEndpoint:
         headers = dict(scope["headers"])
         caller = await self._services.authenticator.caller(headers)
         caller.require("infer")
-        with self._services.limits.hold(caller), suppress(ClientGone):
+        if not caller.is_limited:
+            await self._serve(
+                caller, None, headers=headers, scope=scope, receive=receive, send=send
+            )
+            return
+        limits = self._services.limits
+        use = await limits.start_model_call(caller, scope)
+        try:
+            await self._serve(caller, use, headers=headers, scope=scope, receive=receive, send=send)
+        finally:
+            limits.end(use)
+
+    async def _serve(
+        self,
+        caller: Caller,
+        use: Use | None,
+        *,
+        headers: Mapping[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        with suppress(ClientGone):
             body = await read_body(receive)
             request = await self._request(body, caller)
             episode = scope.get(PATH_EPISODE)
-            call = self._call(request, caller, headers=headers, body=body, path_episode=episode)
+            call = self._call(
+                request, caller, use, headers=headers, body=body, path_episode=episode
+            )
             await while_connected(receive, self._answer(call, send))
 
     async def _request(self, body: bytes, caller: Caller) -> Request:
@@ -62,6 +87,7 @@ class ModelEndpoint:
         self,
         request: Request,
         caller: Caller,
+        use: Use | None,
         *,
         headers: Mapping[bytes, bytes],
         body: bytes,
@@ -92,6 +118,7 @@ class ModelEndpoint:
             is_large=len(body) >= LARGE_BYTES,
             client=client_of(headers),
             cache_salt=caller.cache_salt,
+            use=use,
         )
 
     async def _answer(self, call: Call, send: Send) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import msgspec
 
+from gateway.access.rate_limits import Use
 from gateway.attach.attachment import Attachment
 from gateway.request.episode_address import EpisodeAddress
 from gateway.request.request import Reply, ReplyHead, Request, Usage
@@ -37,6 +38,7 @@ class Call:
     is_large: bool  # by its body, so that it waits for its turn with other large calls
     client: str  # the name of its product, a label of the metric for breaks
     cache_salt: str = ""  # keeps the project's prompts apart in the engines' prefix caches
+    use: Use | None = None  # None if the key has no limits
 
 
 def new_turn_id() -> str:
@@ -76,6 +78,11 @@ class RunningTurn:
     def has_tokens(self) -> bool:
         """Whether anything was sampled yet."""
         return any(builder.ids for builder in self.builders)
+
+    @property
+    def num_tokens(self) -> int:
+        """Of the prompt and of all outputs."""
+        return self.attachment.prompt.num_tokens + sum(len(b.ids) for b in self.builders)
 
     async def emit(self, piece: Piece, chunk: Chunk) -> None:
         self._num_cached = max(self._num_cached, chunk.cached_tokens)

@@ -201,6 +201,8 @@ class Turns:
     async def _store(
         self, turn: RunningTurn, record: Turn, reply: bytes, history: EpisodeHistory
     ) -> None:
+        if turn.call.use is not None:
+            turn.call.use.tokens = turn.num_tokens
         ordinal = await commit(turn.call, record, reply)
         history.add(record, ordinal)
         self._metrics.observe_record(record)

@@ -42,6 +42,10 @@ history                string  the history policy of episodes that name none    
 alarm                  string  when the next sweep is due                             sweep
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -
+limit.requests:<key>   hash    slot of the last minute -> requests of an API key      its expiry
+limit.tokens:<key>     hash    the same of tokens, and what a call uses on average    its expiry
+limit.grammars:<key>   hash    the same of grammars                                   its expiry
+limit.running:<key>    zset    running call -> lease expiry, by Redis's clock         limit_end, its expiry
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
 probe                  string  when it was last asked whether Redis accepts writes    never
 layout                 string  the version of this table that the records follow      never
@@ -62,6 +66,7 @@ from rollout.store.connection import connect
 from rollout.store.episode_transitions import EpisodeTransitions
 from rollout.store.inspection import InspectionReads
 from rollout.store.key_changes import KeyChanges
+from rollout.store.limit_transitions import LimitTransitions
 from rollout.store.lua_scripts import LuaScripts
 from rollout.store.project_transitions import ProjectTransitions
 from rollout.store.signals import Signals, Subscription
@@ -72,7 +77,9 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 5.0  # a healthy Redis answers in under a millisecond; a large claim takes tens
 
 
-class Store(EpisodeTransitions, ClaimTransitions, ProjectTransitions, InspectionReads):
+class Store(
+    EpisodeTransitions, ClaimTransitions, LimitTransitions, ProjectTransitions, InspectionReads
+):
     """The episodes of one project. Raises StoreUnavailable when Redis does not answer."""
 
     def __init__(

@@ -1,6 +1,5 @@
-"""Who may do what: keys, scopes, limits."""
+"""Who may do what: keys and scopes."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -8,13 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.access.api_keys import episode_key, is_genuine, read_episode_key
-from gateway.access.caller import Caller, KeyLimits
-from gateway.access.rate_limits import Limits
-from gateway.errors import TooMany
-from rollout.tokenizer.tokenizer import Tokenizer
-from tests.gateway.conftest import end_of_turn
 from tests.gateways import Gateway
-from tests.scripted_engine import ScriptedEngine, Wait
+from tests.scripted_engine import ScriptedEngine
 
 BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
 CHAT = "/v1/chat/completions"
@@ -154,52 +148,3 @@ async def test_a_mangled_episode_key_is_401(served: Gateway, key: str) -> None:
     async with httpx.AsyncClient(base_url=served.url, trust_env=False) as client:
         answer = await client.post(CHAT, json=BODY, headers={"x-api-key": key.encode()})
     assert answer.status_code == 401
-
-
-async def test_requests_per_minute(served: Gateway) -> None:
-    """A key over its rate gets 429 with the seconds to wait."""
-    key = (await new_key(served, requests_per_minute=2))["key"]
-    async with bearing(served, key) as client:
-        answers = [await client.post(CHAT, json=BODY) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert 1 <= int(answers[-1].headers["retry-after"]) <= 30
-
-
-async def test_concurrent_requests(
-    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
-) -> None:
-    """A key with one request running gets 429 for a second, and may go on when the first is done."""
-    key = (await new_key(served, max_concurrent=1))["key"]
-    wait = Wait(asyncio.Event())
-    scripted.script(wait, end_of_turn(tokenizer))
-    async with bearing(served, key) as client:
-        running = asyncio.create_task(client.post(CHAT, json=BODY))
-        await wait.reached.wait()
-        refused = await client.post(CHAT, json=BODY)
-        wait.event.set()
-        await running
-        admitted = await client.post(CHAT, json=BODY)
-    assert (refused.status_code, admitted.status_code) == (429, 200)
-
-
-def test_an_allowance_refills_with_time() -> None:
-    """Sixty requests a minute are one a second, saved up to a minute's worth."""
-    now = 0.0
-    limits = Limits(clock=lambda: now)
-    caller = Caller("key_1", "p", frozenset(), limits=KeyLimits(requests_per_minute=60))
-
-    def admitted(attempts: int) -> int:
-        count = 0
-        for _ in range(attempts):
-            try:
-                with limits.hold(caller):
-                    count += 1
-            except TooMany:
-                pass
-        return count
-
-    assert admitted(100) == 60
-    now += 5.0
-    assert admitted(100) == 5
-    now += 3600.0
-    assert admitted(100) == 60

@@ -1,0 +1,129 @@
+"""Limits of a key at two gateways, with the headers that tell a caller about them."""
+
+import asyncio
+from typing import Any
+
+import httpx
+from redis.asyncio import Redis
+
+from rollout.tokenizer.tokenizer import Tokenizer
+from tests.gateway.conftest import end_of_turn, eventually, spell
+from tests.gateways import Gateway
+from tests.scripted_engine import ScriptedEngine, Wait
+
+CHAT = "/v1/chat/completions"
+BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+async def limited(gateway: Gateway, **limits: int) -> dict[str, str]:
+    """The headers of a new key with these limits."""
+    answer = await gateway.admin.post("/v1/keys", json=limits)
+    assert answer.status_code == 201, answer.text
+    assert limits.items() <= answer.json().items()
+    return {"authorization": f"Bearer {answer.json()['key']}"}
+
+
+async def at_each(
+    pair: tuple[Gateway, ...], count: int, key: dict[str, str]
+) -> list[httpx.Response]:
+    """So many calls, each at the next gateway."""
+    return [
+        await pair[number % len(pair)].admin.post(CHAT, json=BODY, headers=key)
+        for number in range(count)
+    ]
+
+
+async def test_four_a_minute_are_four_at_two_gateways(served: Gateway, other: Gateway) -> None:
+    """The fifth call is 429 at either gateway, with the seconds to wait, and the headers count down."""
+    key = await limited(served, requests_per_minute=4)
+    answers = await at_each((served, other), 8, key)
+    statuses = [answer.status_code for answer in answers]
+    left = [answer.headers["x-ratelimit-remaining-requests"] for answer in answers]
+    refused = answers[-1]
+    assert statuses == [200] * 4 + [429] * 4
+    assert left == ["3", "2", "1", "0", "0", "0", "0", "0"]
+    assert {answer.headers["x-ratelimit-limit-requests"] for answer in answers} == {"4"}
+    assert 1 <= int(refused.headers["retry-after"]) <= 62
+    assert 0 < float(refused.headers["x-ratelimit-reset-requests"].removesuffix("s")) <= 61.1
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_calls_of_every_kind_count(served: Gateway, other: Gateway) -> None:
+    """A key's control calls and the calls of the episodes that it opened count against it, at every gateway."""
+    key = await limited(served, requests_per_minute=3)
+    opened = await served.admin.post("/v1/episodes", json={}, headers=key)
+    episode = {"authorization": f"Bearer {opened.json()['api_key']}"}
+    turns = [
+        (await gateway.admin.post(CHAT, json=BODY, headers=episode)).status_code
+        for gateway in (other, served, other)
+    ]
+    listed = await served.admin.get("/v1/episodes", headers=key)
+    assert opened.headers["x-ratelimit-remaining-requests"] == "2"
+    assert turns == [200, 200, 429]
+    assert listed.status_code == 429
+    assert listed.json()["error"]["type"] == "rate_limit_error"
+
+
+async def test_tokens_a_minute(served: Gateway, other: Gateway) -> None:
+    """Once prompts and outputs have used the minute's tokens, calls are 429 everywhere; the headers tell the rest."""
+    usage = (await served.admin.post(CHAT, json=BODY)).json()["usage"]["total_tokens"]
+    key = await limited(served, tokens_per_minute=3 * usage)
+    statuses, left = [], []
+    for number in range(5):
+        answer = await (served, other)[number % 2].admin.post(CHAT, json=BODY, headers=key)
+        statuses.append(answer.status_code)
+        left.append(int(answer.headers["x-ratelimit-remaining-tokens"]))
+        await asyncio.sleep(0.05)  # the call is settled after its answer
+    assert statuses == [200, 200, 200, 429, 429]
+    assert left == [3 * usage, usage, 0, 0, 0]
+
+
+async def test_an_aborted_stream_uses_its_tokens(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A client that leaves a stream has used its prompt and what was sampled."""
+    key = await limited(served, tokens_per_minute=100_000)
+    wait = Wait(asyncio.Event())
+    scripted.script(*spell(tokenizer, "Hello there."), wait, end_of_turn(tokenizer))
+    body = BODY | {"stream": True}
+    async with served.admin.stream("POST", CHAT, json=body, headers=key) as stream:
+        await anext(stream.aiter_lines())
+        await wait.reached.wait()
+
+    async def used() -> int:
+        answer = await served.admin.post(CHAT, json=BODY, headers=key)
+        return 100_000 - int(answer.headers["x-ratelimit-remaining-tokens"])
+
+    assert await eventually(used) > 5
+
+
+async def test_calls_at_a_time(
+    served: Gateway, other: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """With one call running, a second is 429 at the other gateway, until the first has ended."""
+    key = await limited(served, max_concurrent=1)
+    wait = Wait(asyncio.Event())
+    scripted.script(wait, end_of_turn(tokenizer))
+    running = asyncio.create_task(served.admin.post(CHAT, json=BODY, headers=key))
+    await wait.reached.wait()
+    refused = await other.admin.post(CHAT, json=BODY, headers=key)
+    wait.event.set()
+    ended = await running
+
+    async def admitted() -> bool:
+        return (await other.admin.post(CHAT, json=BODY, headers=key)).status_code == 200
+
+    assert await eventually(admitted)
+    assert (ended.status_code, refused.status_code) == (200, 429)
+    assert refused.json()["error"]["code"] == "too_many_concurrent_requests"
+    assert int(refused.headers["retry-after"]) == 1
+
+
+async def test_a_key_without_limits_costs_nothing(served: Gateway, redis_url: str) -> None:
+    """It has no headers of limits, and nothing about it is in Redis."""
+    key = await limited(served)
+    answer = await served.admin.post(CHAT, json=BODY, headers=key)
+    async with Redis.from_url(redis_url) as redis:
+        names = [name async for name in redis.scan_iter(f"turngate:{{{served.project}}}:limit*")]
+    assert not any(name.startswith("x-ratelimit") for name in answer.headers)
+    assert names == []
