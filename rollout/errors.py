@@ -6,7 +6,7 @@ RolloutError
 │   ├── EpisodeSealed, EpisodeClaimed, EpisodeSettled
 │   ├── GroupClosed, Backlogged
 │   ├── RetryMismatch, AttemptSuperseded
-│   ├── ClaimLost
+│   ├── ClaimLost, Superseded
 │   ├── StoreTooNew
 │   └── StoreUnavailable
 ├── EngineError     its kinds are in `engine/errors.py`
@@ -117,6 +117,13 @@ class StoreTooNew(StoreError):
         super().__init__(
             f"the records in Redis have layout {found} and this release writes layout {known}; run the release that wrote them"
         )
+
+
+class Superseded(StoreError):
+    """Another trainer of the project has started since; this one may not go on."""
+
+    def __init__(self, trainer: str) -> None:
+        super().__init__(f"trainer {trainer} has taken over this project; run one trainer for each")
 
 
 class StoreUnavailable(StoreError):

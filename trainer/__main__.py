@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rollout.errors import RolloutError
+from rollout.errors import RolloutError, Superseded
 from rollout.logs import configure
 from rollout.settings import SettingsError
 from trainer.async_bridge import AsyncBridge, Stopped
@@ -37,6 +37,9 @@ def main() -> int:
             log.info("stopped", extra={"waiting": str(reason)})
         except (SettingsError, LearnerError) as error:
             log.critical("cannot start", extra={"error": str(error)})
+            return CANNOT_START
+        except Superseded as error:
+            log.critical("superseded", extra={"error": str(error)})
             return CANNOT_START
         except RolloutError as error:
             log.critical("cannot continue", extra={"error": str(error)})

@@ -2,9 +2,12 @@
 
 import logging
 import os
+import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Self
 
 import torch
@@ -58,11 +61,16 @@ class TrainingJob:
         self._staleness = StalenessRule(settings.max_staleness, settings.stale_tokens)
         self._registry = CollectorRegistry()
         self._report = Report(self._registry)
+        bridge.on_wait(lambda error: self._report.alert("waiting", error=str(error)))
         self._store = Store.connect(settings.redis_url, project=settings.project)
         closing.callback(bridge.close, self._store.close)
-        self.trace = StepTrace(
-            settings.checkpoint_dir / "traces", rank=int(os.environ.get("RANK", "0"))
-        )
+        rank = int(os.environ.get("RANK", "0"))
+        self.trace = StepTrace(settings.checkpoint_dir / "traces", rank=rank)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        if (
+            rank == 0
+        ):  # before the recorded policy is read: from here on no other trainer changes it
+            bridge.call(self._store.take_over, self._owner)
         self._policies = PolicyStore(settings.weights_dir)
         self._checkpoints = Checkpoints(
             settings.checkpoint_dir,
@@ -88,7 +96,8 @@ class TrainingJob:
         ledger = self._ledger() if ranks.is_primary else None
         records = None if ledger is None else self._records(ledger)
         publisher = self._publisher(ranks, records, None if ledger is None else self._best(ledger))
-        progress = resumption.resume(learner, publisher, ranks)
+        resume = partial(resumption.resume, learner, publisher, ranks)
+        progress = resume()
         if ranks.is_primary:
             self._closing.enter_context(listening(self._settings, self._registry))
         self._report.serving(progress.version)
@@ -104,12 +113,14 @@ class TrainingJob:
             writers=self._writers(learner.steps) if ranks.is_primary else (),
             trace=self.trace,
             token_budget=self._settings.tokens_per_microbatch,
+            ranks=ranks,
+            resume=resume,
         )
+        trainer.ensure_checkpoint(progress)
         with trainer.feed.open(max_live_episodes=self._settings.max_live_episodes):
             progress = trainer.train(progress)
-        if learner.steps:
-            trainer.begin_checkpoint(progress)
-            trainer.finish_checkpoint()
+        trainer.ensure_checkpoint(progress)
+        trainer.finish_checkpoint()
         log.info("stopped", extra={"step": learner.steps, "version": progress.version})
 
     def _learner(self, resumption: Resumption) -> Learner:
@@ -133,7 +144,7 @@ class TrainingJob:
         return learner.freeze(self._settings.reference_dir or self._settings.model_dir)
 
     def _ledger(self) -> Ledger:
-        ledger = self._bridge.call(Ledger.open, self._settings.database_url)
+        ledger = self._bridge.call_with_ledger(Ledger.open, self._settings.database_url)
         self._closing.callback(self._bridge.close, ledger.close)
         return ledger
 
@@ -194,6 +205,7 @@ class TrainingJob:
             lease_seconds=self._settings.lease_seconds,
             version=progress.version,
             report=self._report,
+            owner=self._owner,
             most_replaced=round(self._parts.dynamic_sampling * self._settings.groups_per_batch),
         )
 

@@ -41,9 +41,9 @@ class Settings(Composition, SharedSettings):
         default=Path("checkpoints"), description="training resumes from here"
     )
     checkpoint_every_steps: int = Field(
-        default=20,
+        default=1,
         ge=1,
-        description="a checkpoint is written after this number of steps, and at every shutdown",
+        description="a checkpoint is written after this number of optimizer steps, and at every shutdown; a death costs what was trained since",
     )
     checkpoints_kept: int = Field(default=2, ge=1, description="older ones are deleted")
     policies_kept: int = Field(

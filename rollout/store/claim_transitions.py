@@ -34,6 +34,13 @@ class ClaimTransitions(Transitions):
             deliveries=int(deliveries),
         )
 
+    async def take_over(self, owner: str) -> int:
+        """Make this trainer the only one that may claim; what others held is queued again. Returns how many groups that were.
+
+        A trainer that was stalled meanwhile can neither acknowledge nor claim, which raise ClaimLost and Superseded.
+        """
+        return cast("int", await self._run("take_over", owner, MAX_DELIVERIES))
+
     async def claim(
         self,
         owner: str,
@@ -46,7 +53,8 @@ class ClaimTransitions(Transitions):
     ) -> list[Claim]:
         """Take up to `groups` ready groups, oldest first; none while training is paused.
 
-        A group whose oldest (or newest) token is older than `version - max_staleness` is discarded as stale instead.
+        A group whose oldest (or newest) token is older than `version - max_staleness` is discarded as stale instead. Raises
+        Superseded if another trainer has taken over.
         """
         lease = milliseconds(lease_seconds)
         reply = await self._run(

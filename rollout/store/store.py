@@ -34,7 +34,7 @@ expiring               zset    settled episode -> when its data goes            
 settled                zset    episode -> sequence: outbox for the ledger             settle_done
 published              hash    policy version -> its record: outbox for the ledger    published_done
 totals                 hash    counts by status and disposition, tokens, reward sums  never
-training               hash    state that the trainer reports, admission limit        never
+training               hash    state and owner of the trainer, admission limit         never
 policy, pinned         hash    the policy recorded last, the pinned one               never, unpin
 version                string  the policy version that was reserved last              never
 reward_weights         hash    reward name -> weight                                  weigh_rewards

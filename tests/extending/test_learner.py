@@ -78,9 +78,6 @@ class BigramLearner:
             self._table.copy_(own["table"])
         self._optimizer.load_state_dict(own["optimizer"])
         self.steps = own["steps"]
-        return self.saved_state(path)
-
-    def saved_state(self, path: Path) -> dict[str, object]:
         state: dict[str, object] = json.loads((path / "state.json").read_text())
         return state
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -130,7 +131,8 @@ class Stand:
             records=self._records(closing),
             best=self._best(),
         )
-        self.progress = resumption.resume(self.learner, self.publisher, Ranks())
+        self.resume = partial(resumption.resume, self.learner, self.publisher, Ranks())
+        self.progress = self.resume()
         self.bandit = Bandit(self.store, self.bridge, self._reward, groups=GROUPS)
         self.feed = RoundsOfPlay(
             self.store,
@@ -142,6 +144,7 @@ class Stand:
             lease_seconds=LEASE_SECONDS,
             version=self.progress.version,
             report=self.report,
+            owner=f"stand-{uuid4().hex[:8]}",
         )
         self.feed.learner, self.feed.bandit = self.learner, self.bandit
 
@@ -179,6 +182,8 @@ class Stand:
             writers=self.writers,
             trace=self.trace,
             token_budget=64,
+            ranks=Ranks(),
+            resume=self.resume,
         )
 
     def train(self, rounds: int) -> Progress:

@@ -113,7 +113,7 @@ def test_it_trains_reports_and_ends(
     assert totals.trained == 2 * GROUPS * GROUP_SIZE
     assert totals.groups == {"ready": GROUPS - 1, "claimed": 0}
     checkpoints = Path(environment["TURNGATE_TRAINER_CHECKPOINT_DIR"])
-    assert [path.name for path in checkpoints.glob("step*")] == ["step00000002"]
+    assert sorted(path.name for path in checkpoints.glob("v*")) == ["v00000001", "v00000002"]
     (trace,) = (checkpoints / "traces").iterdir()
     assert str(trace) in traced
     training = bridge.call(store.training)

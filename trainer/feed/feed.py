@@ -5,9 +5,6 @@ the store. A group is claimed while a batch is gathered, and its staleness is ju
 """
 
 import logging
-import os
-import secrets
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -19,10 +16,10 @@ import anyio
 from rollout.episode.advantages import Credit
 from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.errors import ClaimLost, StoreUnavailable
+from rollout.errors import ClaimLost, StoreUnavailable, Superseded
 from rollout.policies import Policy
 from rollout.store.store import Store
-from trainer.async_bridge import AsyncBridge
+from trainer.async_bridge import AsyncBridge, Stopped
 from trainer.batch.staleness import StalenessRule
 from trainer.feed.replay_buffer import ReplayBuffer
 from trainer.feed.zero_variance_groups import zero_variance_groups
@@ -33,6 +30,7 @@ log = logging.getLogger("trainer.feed")
 
 # After this time without a batch rank 0 sends an empty one to the other ranks, so that they do not time out.
 QUIET_SECONDS = 30.0
+RETRY_SECONDS = 1.0  # after a failed renewal
 MAX_REFUSALS = 3  # a gradient that is not finite three times will not become finite
 
 
@@ -51,10 +49,11 @@ class Feed:
         lease_seconds: float,
         version: int,
         report: Report,
+        owner: str,
         most_replaced: int = 0,
     ) -> None:
         self.version = version  # of the policy the learner holds
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.owner = owner
         self._store, self._bridge, self._ranks = store, bridge, ranks
         self._groups_per_batch = groups_per_batch
         self._staleness = staleness
@@ -79,8 +78,11 @@ class Feed:
             try:
                 yield self
             finally:
-                self.release()
-                self._bridge.call(self._admit)
+                with suppress(
+                    Stopped
+                ):  # without Redis the leases expire, or the next trainer takes over
+                    self.release()
+                    self._bridge.call(self._admit)
 
     def __iter__(self) -> Iterator[list[Claim]]:
         while (claims := self._next_batch()) is not None:
@@ -94,35 +96,56 @@ class Feed:
         step: int | None = None,
         credit: Mapping[str, Credit] | None = None,
     ) -> None:
-        """In one transaction: the claims are trained into `policy`, with this credit for their episodes, and `policy` is to be served."""
-        self._end_claims(
-            claims, lambda ids: self._store.ack(self.owner, ids, policy, step=step, credit=credit)
-        )
+        """In one transaction: the claims are trained into `policy`, with this credit for their episodes, and `policy` is to be served.
+
+        If the lease of one is lost, nothing of that happens and every rank raises ClaimLost.
+        """
+        lost: ClaimLost | None = None
+        try:
+            self._end_claims(
+                claims,
+                lambda ids: self._store.ack(self.owner, ids, policy, step=step, credit=credit),
+            )
+        except ClaimLost as error:
+            lost = error
+        if lost := self._ranks.share(lost):
+            raise lost
         self.version = policy.version
 
     def discard(self, claims: Sequence[Claim], reason: DiscardReason) -> None:
-        self._end_claims(claims, lambda ids: self._store.discard(self.owner, ids, reason=reason))
+        """Groups whose lease is lost are left to whoever holds them now."""
+        self._end_claims(claims, lambda ids: self._discard(ids, reason))
 
-    def checkpointed(self, version: int) -> None:
-        """Groups trained up to this version are in a checkpoint; the store may forget them."""
-        if self._ranks.is_primary:
+    def checkpointed(self, version: int | None) -> None:
+        """Groups trained up to this version are in every checkpoint that is left; the store may forget them."""
+        if self._ranks.is_primary and version is not None:
             self._bridge.call(self._store.checkpointed, version)
+
+    def check_taken_over(self) -> None:
+        """Raise Superseded, on every rank, if another trainer of the project has started since."""
+        superseded: Superseded | None = None
+        if self._ranks.is_primary:
+            try:
+                self._bridge.call(self._claim_groups, 0)
+            except Superseded as error:
+                superseded = error
+        if superseded := self._ranks.share(superseded):
+            raise superseded
 
     def refuse(self, claims: Sequence[Claim]) -> None:
         """Release groups that could not be trained; a group refused three times is discarded as failed."""
         self._refusals.update(claim.group_id for claim in claims)
         failed = [c for c in claims if self._refusals[c.group_id] >= MAX_REFUSALS]
         self.discard(failed, DiscardReason.FAILED)
-        self._end_claims(
-            [claim for claim in claims if claim not in failed],
-            lambda ids: self._store.release(self.owner, ids),
-        )
+        self.give_up([claim for claim in claims if claim not in failed])
+
+    def give_up(self, claims: Sequence[Claim]) -> None:
+        """Release these groups, as far as they are still held."""
+        self._end_claims(claims, lambda ids: self._store.release(self.owner, ids))
 
     def release(self) -> None:
         """Release everything that is held."""
-        self._end_claims(
-            list(self._held.values()), lambda ids: self._store.release(self.owner, ids)
-        )
+        self.give_up(list(self._held.values()))
 
     def _end_claims(
         self, claims: Sequence[Claim], transition: Callable[[list[str]], Awaitable[None]]
@@ -176,15 +199,25 @@ class Feed:
         if self._staleness.is_synchronous:
             await self._store.set_training({"closed": 1})
 
+    async def _discard(self, group_ids: Sequence[str], reason: DiscardReason) -> None:
+        """Discard the groups that are still held: the store discards all or none."""
+        held = list(group_ids)
+        while held:
+            try:
+                await self._store.discard(self.owner, held, reason=reason)
+                break
+            except ClaimLost as error:
+                held = [group_id for group_id in held if group_id not in error.group_ids]
+
     async def _drop_stale(self) -> None:
-        """Judge again groups that were claimed for an earlier batch, one by one: some leases may be lost."""
-        for claim in self._buffer.claims:
-            if self._staleness.is_stale(claim, self.version):
-                with suppress(ClaimLost):
-                    await self._store.discard(
-                        self.owner, [claim.group_id], reason=DiscardReason.STALE
-                    )
-                self._forget([claim.group_id])
+        """Judge again groups that were claimed for an earlier batch."""
+        stale = [
+            claim.group_id
+            for claim in self._buffer.claims
+            if self._staleness.is_stale(claim, self.version)
+        ]
+        await self._discard(stale, DiscardReason.STALE)
+        self._forget(stale)
 
     async def _release_buffer(self) -> None:
         """Hold nothing while no batch comes together: training may be paused, and claimed groups cannot be deleted."""
@@ -195,14 +228,7 @@ class Feed:
 
     async def _claim(self) -> None:
         """Claim as many groups as the buffer has room for."""
-        claims = await self._store.claim(
-            self.owner,
-            groups=self._buffer.room,
-            version=self.version,
-            max_staleness=self._staleness.max_staleness,
-            judged_by=self._staleness.judged_by,
-            lease_seconds=self._lease_seconds,
-        )
+        claims = await self._claim_groups(self._buffer.room)
         replaced = zero_variance_groups(claims)[: self._most_replaced - self._num_replaced]
         kept = [claim for claim in claims if claim not in replaced]
         self._held |= {claim.group_id: claim for claim in kept}
@@ -210,10 +236,20 @@ class Feed:
         if not replaced:
             return
         ids = [claim.group_id for claim in replaced]
-        await self._store.discard(self.owner, ids, reason=DiscardReason.NO_SIGNAL)
+        await self._discard(ids, DiscardReason.NO_SIGNAL)
         self._num_replaced += len(ids)
         self._report.replaced(len(ids))
         await self._claim()  # other ready groups may cause no further signal
+
+    async def _claim_groups(self, most: int) -> list[Claim]:
+        return await self._store.claim(
+            self.owner,
+            groups=most,
+            version=self.version,
+            max_staleness=self._staleness.max_staleness,
+            judged_by=self._staleness.judged_by,
+            lease_seconds=self._lease_seconds,
+        )
 
     async def _keep_alive(self) -> None:
         """Renew leases three times per lease; send a heartbeat.
@@ -221,6 +257,7 @@ class Feed:
         A group with a lost lease is left out of a batch that is still gathered; if it is being trained, `ack` refuses the batch.
         """
         while True:
+            pause = self._lease_seconds / 3
             try:
                 await self._store.set_training({"heartbeat": int(time.time())})
                 if self._held:
@@ -229,10 +266,11 @@ class Feed:
                     )
             except StoreUnavailable as error:
                 log.warning("lease not renewed", extra={"error": str(error)})
+                pause = min(pause, RETRY_SECONDS)
             except ClaimLost as error:
                 self._forget(error.group_ids)
                 log.warning("lease lost", extra={"groups": ",".join(error.group_ids)})
-            await anyio.sleep(self._lease_seconds / 3)
+            await anyio.sleep(pause)
 
 
 async def is_pinned(store: Store, bridge: AsyncBridge, patience_seconds: float) -> bool:

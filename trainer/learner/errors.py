@@ -5,7 +5,8 @@ LearnerError
 ├── LoraNotSupported    this model cannot have the requested adapters
 ├── ImagesNotSupported  a sequence contains images, and the learner reads text only
 ├── WeightsMismatch     the weight files and the model disagree
-├── CheckpointError     the checkpoint is incomplete, damaged or of another model
+├── CheckpointError     the checkpoint is of another model or release
+│   └── CheckpointDamaged   it is incomplete, or its files have changed
 └── LayoutError         the processes cannot be arranged in the requested layout
 """
 
@@ -31,6 +32,10 @@ class WeightsMismatch(LearnerError):
 
 
 class CheckpointError(LearnerError):
+    pass
+
+
+class CheckpointDamaged(CheckpointError):
     pass
 
 

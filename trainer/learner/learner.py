@@ -90,12 +90,9 @@ class Learner(Protocol):
         """
 
     def load(self, path: Path) -> dict[str, object]:
-        """Continue from a checkpoint and return the caller's `state`. CheckpointError, before any weight is changed, if it is
-        incomplete, damaged or of another model.
+        """Continue from a checkpoint and return the caller's `state`. Before any weight is changed, and on every process:
+        CheckpointDamaged if a file is missing or has changed, CheckpointError if it is of another model.
         """
-
-    def saved_state(self, path: Path) -> dict[str, object]:
-        """The caller's `state` in a checkpoint, read by this process alone. Raises CheckpointError."""
 
     def close(self) -> None:
         """Wait for checkpoints that are being written, then leave the training job."""

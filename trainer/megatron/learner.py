@@ -22,7 +22,6 @@ from trainer.megatron import platform, processes
 from trainer.megatron.architecture import Architecture
 from trainer.megatron.checkpoint import checkpoint
 from trainer.megatron.checkpoint.checkpoint_writer import CheckpointWriter
-from trainer.megatron.checkpoint.manifest import saved_state
 from trainer.megatron.frozen_policy import MegatronFrozenPolicy
 from trainer.megatron.layers import adapters
 from trainer.megatron.model.critic_model import CriticModel
@@ -139,9 +138,6 @@ class MegatronLearner:
     def load(self, path: Path) -> dict[str, object]:
         """The checkpoint may have been saved under any layout."""
         return checkpoint.load(path, self._networks)
-
-    def saved_state(self, path: Path) -> dict[str, object]:
-        return saved_state(path)
 
     @property
     def _value_network(self) -> Network[CriticModel]:

@@ -25,7 +25,7 @@ class BestPolicies:
         self._project = project
         self._kept = kept
         self._min_episodes = min_episodes
-        self._last_known = self._read()
+        self._last_known = bridge.call_with_ledger(ledger.evaluations, project)
 
     def among(self, versions: Collection[int]) -> frozenset[int]:
         """The best of these versions, at most `kept`."""

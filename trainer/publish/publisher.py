@@ -1,6 +1,7 @@
 """Writes, records and serves a policy, in an order that is safe if the process dies on any line.
 
-    write     a complete directory appears under a new version     died after: it is not recorded; removed at the next start
+    write     a complete directory appears under a new version,    died after: neither is recorded; removed at the next start
+              and a checkpoint of the same weights
     ack       trained episodes and policy, one store transaction   died after: engines serve an older policy until the next start
     swap      engines that do not serve the recorded policy load it
 
@@ -13,6 +14,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from tenacity import AsyncRetrying, retry_if_result, wait_fixed
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from rollout.engine.engine import Engine
 from rollout.engine.swap import Swap, reconcile
-from rollout.errors import PolicyNotWritten
+from rollout.errors import PolicyDamaged, PolicyNotWritten
 from rollout.policies import Policy, PolicyStore
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge, Stopped
@@ -69,15 +71,19 @@ class Publisher:
         """Record the model that training starts from as version 0."""
         policy: Policy | None = None
         if self._ranks.is_primary:
-            policy = self._policies.adopt(model_dir, created=int(time.time()))
+            adopt = partial(self._policies.adopt, model_dir, created=int(time.time()))
+            policy = self._bridge.write(adopt)
         policy = self._ranks.share(policy)
         assert policy is not None
         self.record(policy)
         return policy
 
-    def write(self, learner: Learner, *, parent: int) -> Policy:
-        """Export the learner's weights under a new version; retry until the disk has space."""
-        version = self._ranks.share(self._new_version(parent) if self._ranks.is_primary else 0)
+    def reserve(self, parent: int) -> int:
+        """A new version, the same on every rank."""
+        return self._ranks.share(self._new_version(parent) if self._ranks.is_primary else 0)
+
+    def write(self, learner: Learner, version: int, *, parent: int) -> Policy:
+        """Export the learner's weights under this version; retry until the disk has space."""
         wait_seconds = 1.0
         while True:
             policy, is_stopping = self._ranks.share(self._attempt(learner, version, parent))
@@ -99,7 +105,11 @@ class Publisher:
         """Load the policy that the store says to serve into every engine; an engine that fails is reported and skipped."""
         if not self._ranks.is_primary:
             return
-        swaps = self._bridge.call(self._swap)
+        try:
+            swaps = self._bridge.call(self._swap)
+        except PolicyDamaged as error:  # engines go on with what they serve
+            self._report.alert("swap", error=str(error))
+            return
         if self._records is not None:
             self._records.swaps(swaps)
         for swap in swaps:
@@ -107,7 +117,10 @@ class Publisher:
                 self._report.swapped(swap.engine, swap.gap_seconds)
             else:
                 self._report.alert("swap", engine=swap.engine, error=swap.error)
-        self._policies.prune(keep=self._policies_kept, pinned=self.pinned())
+        try:
+            self._policies.prune(keep=self._policies_kept, pinned=self.pinned())
+        except OSError as error:
+            self._report.alert("publish", error=str(error))
 
     def is_best(self, version: int) -> bool:
         """Whether this version is among the best on held-out episodes; the same on every rank."""
@@ -161,7 +174,7 @@ class Publisher:
         return policy, False
 
     async def _swap(self) -> list[Swap]:
-        is_locked = retry_if_result(lambda swaps: swaps is None)
+        is_locked = retry_if_result(lambda swaps: swaps is None and not self._bridge.is_stopping)
         waiting = AsyncRetrying(retry=is_locked, wait=wait_fixed(LOCK_WAIT_SECONDS))
         return await waiting(reconcile, self._engines, self._store) or []
 

@@ -1,24 +1,38 @@
-"""How a trainer resumes: which weights it holds, and which groups have to be trained again.
+"""How a trainer resumes, at its start and after a batch that did not count: which weights it holds, which groups train again.
 
-A checkpoint may be older than the last recorded policy, because policies are published at every step and checkpoints are not. Then
-the groups that were trained since are queued again, and the checkpoint's weights are published under a new version. So engines
-serve the policy that trains next, and every episode with status `trained` is in its lineage.
+It goes back to the newest checkpoint whose policy the store has recorded. Policies that were written and not recorded are removed
+with their checkpoints. If the checkpoint is older than the recorded policy, the groups that were trained since are queued again,
+and its weights are published under a new version. So engines serve the policy that trains next, and every episode with status
+`trained` is in its lineage.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from rollout.errors import RolloutError
 from rollout.policies import Policy
 from rollout.settings import SettingsError
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge
+from trainer.learner.errors import CheckpointDamaged
 from trainer.learner.learner import Learner
 from trainer.publish.checkpoints import Checkpoints, Progress
 from trainer.publish.publisher import Publisher
 from trainer.ranks import Ranks
 
 log = logging.getLogger("trainer.resume")
+
+
+class NothingToRestore(RolloutError):
+    """The learner holds weights that no policy has, and no checkpoint is left."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no checkpoint to go back to; a new start takes the recorded policy"
+        )
 
 
 class Resumption:
@@ -29,31 +43,59 @@ class Resumption:
     ) -> None:
         self._store, self._bridge, self._checkpoints = store, bridge, checkpoints
         self._model_dir = model_dir
-        bridge.call(store.prepare)
         self._recorded = bridge.call(store.recorded_policy)
         if self._recorded is not None:
             refuse_another_model(self._recorded, model_dir)
 
     def starting_weights(self) -> Path:
         """The directory to build the learner from: the recorded policy, or the base model if a checkpoint will replace the weights."""
-        if self._recorded is None or self._checkpoints.latest() is not None:
+        if self._recorded is None:
             return self._model_dir
+        if self._checkpoints.newest(at_most=self._recorded.version) is not None:
+            return self._model_dir
+        log.warning("no checkpoint of the recorded policy", extra={"path": self._recorded.path})
         return Path(self._recorded.path)
 
     def resume(self, learner: Learner, publisher: Publisher, ranks: Ranks) -> Progress:
-        """Bring learner, store and engines to one policy; returns the progress that the loop starts with."""
-        progress = self._checkpoints.restore(learner)
-        if self._recorded is not None:
-            publisher.remove_orphans(self._recorded)
+        """Bring learner, store and engines to one policy; returns the progress that the loop continues with."""
+        recorded = self._bridge.call(self._store.recorded_policy) if ranks.is_primary else None
+        recorded = ranks.share(recorded)
+        if recorded is not None:
+            self._remove_unrecorded(recorded, publisher, ranks)
             # A trainer that died after the ack has not written it to the ledger.
-            publisher.record(self._recorded)
+            publisher.record(recorded)
+        progress = self._restore(learner, recorded, ranks)
         if progress is None:
-            policy = self._recorded or publisher.adopt_starter(self._model_dir)
+            policy = recorded or publisher.adopt_starter(self._model_dir)
             progress = Progress(version=policy.version)
-        elif self._recorded is None or self._recorded.version != progress.version:
+        elif recorded is None or recorded.version != progress.version:
             progress = self._republish(learner, progress, publisher, ranks)
         publisher.swap()
         return progress
+
+    def _remove_unrecorded(self, recorded: Policy, publisher: Publisher, ranks: Ranks) -> None:
+        if self._checkpoints.is_begun:
+            with suppress(OSError):
+                self._checkpoints.finish()
+        if ranks.is_primary:
+            self._bridge.write(lambda: self._checkpoints.forget_after(recorded.version))
+            self._bridge.write(lambda: publisher.remove_orphans(recorded))
+
+    def _restore(self, learner: Learner, recorded: Policy | None, ranks: Ranks) -> Progress | None:
+        """From the newest checkpoint that is whole; None if there is none and the learner is as it was made."""
+        at_most = None if recorded is None else recorded.version
+        is_as_made = learner.steps == 0
+        while (version := ranks.share(self._checkpoints.newest(at_most=at_most))) is not None:
+            try:
+                return self._checkpoints.restore(learner, version)
+            except CheckpointDamaged as error:
+                log.error("checkpoint damaged", extra={"version": version, "error": str(error)})
+                is_as_made = False  # its weights were to be replaced
+                if ranks.is_primary:
+                    self._bridge.write(partial(self._checkpoints.set_aside, version))
+        if not is_as_made:
+            raise NothingToRestore
+        return None
 
     def _republish(
         self, learner: Learner, progress: Progress, publisher: Publisher, ranks: Ranks
@@ -62,7 +104,8 @@ class Resumption:
             groups = self._bridge.call(self._store.restore, progress.version)
             fields = {"version": progress.version, "requeued_groups": len(groups)}
             log.warning("the checkpoint is older than the recorded policy", extra=fields)
-        policy = publisher.write(learner, parent=progress.version)
+        version = publisher.reserve(progress.version)
+        policy = publisher.write(learner, version, parent=progress.version)
         publisher.record(policy)
         return replace(progress, version=policy.version)
 

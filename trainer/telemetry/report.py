@@ -19,7 +19,17 @@ from trainer.telemetry.token_histogram import TokenHistogram
 log = logging.getLogger("trainer")
 
 PHASES = ("claim", "prepare", "logprobs", "step", "publish", "swap", "checkpoint")
-ALERTS = ("publish", "checkpoint", "swap", "not_finite", "writer")
+ALERTS = (
+    "publish",
+    "checkpoint",
+    "swap",
+    "not_finite",
+    "writer",
+    "waiting",
+    "claim_lost",
+    "group",
+    "step",
+)
 SIDES = ("high", "low", "dual")
 
 # name -> (explanation, labels); each begins with turngate_training_

@@ -3,6 +3,8 @@
 -- needs: keys, header, alarm, episode, group
 local owner, wanted, version, max_staleness, lease, max_deliveries, judged_by = unpack(args)
 wanted, version, max_staleness = tonumber(wanted), tonumber(version), tonumber(max_staleness)
+local trainer = call('HGET', key('training'), 'trainer')
+if trainer and trainer ~= owner then return refuse('Superseded', trainer) end
 
 local function take(group, ids)
   call('HSET', group_key(group), 'status', 'claimed', 'owner', owner)

@@ -9,7 +9,7 @@ from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.episode.group import GroupStatus
 from rollout.episode.reward import Reward
-from rollout.errors import ClaimLost
+from rollout.errors import ClaimLost, Superseded
 from rollout.store.store import Store
 from tests.rollout.clock import Clock
 from tests.rollout.play import claim, commit, own_group, play, policy
@@ -321,3 +321,33 @@ async def test_a_group_shows_its_members(store: Store, clock: Clock) -> None:
     assert view.members == (("ep_1", EpisodeStatus.REWARDED), ("ep_2", EpisodeStatus.OPEN))
     assert (view.num_rewarded, view.num_sealed, view.size) == (1, 1, 2)
     assert view.deadline_ms == round((clock.now + 600) * 1000)
+
+
+async def test_a_new_trainer_takes_over_at_once(store: Store) -> None:
+    """What a dead trainer held is claimed again without waiting for its lease; stalled and awake again, it can do nothing."""
+    await play(store, "ep_1")
+    await store.take_over("first")
+    held = await claim(store, "first")
+
+    assert await store.take_over("second") == 1
+    again = await claim(store, "second")
+
+    assert [c.group_id for c in again] == [c.group_id for c in held]
+    assert [c.deliveries for c in again] == [2]
+    ids = [c.group_id for c in held]
+    with pytest.raises(ClaimLost):
+        await store.ack("first", ids, policy(1))
+    with pytest.raises(Superseded, match="second has taken over"):
+        await claim(store, "first")
+    assert await store.take_over("second") == 0
+    await store.ack("second", ids, policy(1))
+
+
+async def test_a_group_that_kills_each_trainer_is_discarded(store: Store) -> None:
+    """Taking over counts as a delivery: after the third trainer that died with it the group is discarded as failed."""
+    await play(store, "ep_1")
+    for name in ("first", "second", "third"):
+        await store.take_over(name)
+        assert len(await claim(store, name)) == 1
+    await store.take_over("fourth")
+    assert (await store.totals()).discarded[DiscardReason.FAILED] == 1

@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.errors import Backlogged, StoreUnavailable
+from rollout.errors import Backlogged
 from rollout.policies import Policy
 from rollout.store.store import Store
 from tests.redis_server import running_redis, spawn, wait_until_ready
 from tests.trainer.bandit import play_uniformly
-from trainer.async_bridge import AsyncBridge
+from trainer.async_bridge import AsyncBridge, Stopped
 from trainer.batch.staleness import Beyond, StalenessRule
 from trainer.feed.feed import MAX_REFUSALS, QUIET_SECONDS, Feed
 from trainer.feed.replay_buffer import Order, ReplayBuffer
@@ -76,6 +76,7 @@ def feed_of(
         lease_seconds=lease_seconds,
         version=version,
         report=Report(CollectorRegistry()),
+        owner=f"trainer-{uuid4().hex[:8]}",
         most_replaced=most_replaced,
     )
 
@@ -342,6 +343,6 @@ def test_stopping_gives_up_on_an_absent_redis(bridge: AsyncBridge) -> None:
     """Without Redis a call waits, at most until the process is asked to stop."""
     store = Store.connect("redis://127.0.0.1:1/0", call_seconds=0.2)
     threading.Timer(0.3, bridge.stop).start()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(Stopped):
         bridge.call(store.totals)
     bridge.close(store.close)

@@ -89,7 +89,9 @@ class PublishingMachine(RuleBasedStateMachine):
     @rule(times=st.integers(1, 4))
     def publish(self, times: int) -> None:
         for _ in range(times):
-            policy = self.publisher.write(OneNumber(), parent=self.newest)
+            policy = self.publisher.write(
+                OneNumber(), self.publisher.reserve(self.newest), parent=self.newest
+            )
             self.newest = policy.version
             self.publisher.record(policy)
             self.publisher.swap()
@@ -98,7 +100,9 @@ class PublishingMachine(RuleBasedStateMachine):
     def crash(self, is_written: bool, is_recorded: bool) -> None:
         """Anywhere in a publication; the next trainer takes up from there."""
         if is_written:
-            policy = self.publisher.write(OneNumber(), parent=self.newest)
+            policy = self.publisher.write(
+                OneNumber(), self.publisher.reserve(self.newest), parent=self.newest
+            )
             if is_recorded:
                 self.newest = policy.version
                 self.publisher.record(policy)
@@ -206,7 +210,7 @@ def evaluate(stand: Stand, version: int, reward: float) -> None:
 
 
 def checkpointed(place: Place) -> list[str]:
-    return sorted(path.name for path in place.checkpoint_dir.glob("step*"))
+    return sorted(path.name for path in place.checkpoint_dir.glob("v*"))
 
 
 def test_training_can_go_back_to_the_best(place: Place) -> None:
@@ -219,14 +223,14 @@ def test_training_can_go_back_to_the_best(place: Place) -> None:
         evaluate(stand, 0, 2.0)
         evaluate(stand, 2, 0.25)
         stand.train(rounds=1)
-        assert checkpointed(place) == ["step00000002"]
+        assert checkpointed(place) == ["v00000002"]
         best = weights(stand.learner)
         evaluate(stand, 3, 1.0)
         stand.train(rounds=7)
         evaluate(stand, 10, 0.5)
     assert published(place.weights_dir) == ["v00000003", "v00000009", "v00000010"]
-    assert checkpointed(place) == ["step00000003", "step00000005", "step00000010"]
-    for later in ("step00000005", "step00000010"):
+    assert checkpointed(place) == ["v00000003", "v00000005", "v00000010"]
+    for later in ("v00000005", "v00000010"):
         (place.checkpoint_dir / later).rename(place.directory / later)
     with Stand(place, evenness) as stand:
         assert all(torch.equal(best[name], tensor) for name, tensor in stand.learner.export())
@@ -243,7 +247,7 @@ def test_the_best_does_not_rely_on_a_checkpoint_in_the_making(place: Place) -> N
         trainer = stand.trainer()
         place.checkpoint_dir.write_text("")
         trainer.begin_checkpoint(progress)
-        trainer.checkpoint_best(progress)
+        trainer.ensure_checkpoint(progress)
         trainer.finish_checkpoint()
         assert stand.metric("turngate_training_alerts_total", kind="checkpoint") == 2
 

@@ -135,11 +135,11 @@ def test_a_checkpoint_that_cannot_be_written_is_tried_again(place: Place) -> Non
         place.checkpoint_dir.write_text("")
         assert stand.train(rounds=5).version == 5
         assert stand.metric("turngate_training_alerts_total", kind="checkpoint") == 1
-        assert stand.checkpoints.latest() is None
+        assert stand.checkpoints.newest() is None
         place.checkpoint_dir.unlink()
         progress = stand.train(rounds=5)
-        assert stand.checkpoints.latest() == place.checkpoint_dir / "step00000010"
-        assert stand.checkpoints.restore(stand.learner) == progress
+        assert stand.checkpoints.newest() == 10
+        assert stand.checkpoints.restore(stand.learner, 10) == progress
 
 
 def test_large_models_are_written_in_shards(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_an_adapter_names_the_weights_that_it_was_trained_on(place: Place) -> No
     policies = PolicyStore(place.weights_dir)
     with Stand(place, lambda t: float(is_even(t))) as stand:
         progress = stand.train(rounds=1)
-        stand.trainer().begin_checkpoint(progress)
+        stand.trainer().ensure_checkpoint(progress)
         expected = weights(stand.learner)
     assert adapter_of(Path(policies.policy(2).path))[1] == policies.policy(1).path
     with Stand(place, lambda t: float(is_even(t))) as stand:

@@ -29,7 +29,8 @@ def step_without_ack(stand: Stand) -> str:
     stand.bandit.play(stand.learner, stand.feed.version)
     trainer, claims = stand.trainer(), stand.claim()
     trainer.step(trainer.measure(trainer.prepare(claims, stand.progress)))
-    return stand.publisher.write(stand.learner, parent=stand.progress.version).path
+    version = stand.publisher.reserve(stand.progress.version)
+    return stand.publisher.write(stand.learner, version, parent=stand.progress.version).path
 
 
 def test_a_policy_written_but_not_recorded_is_removed(place: Place) -> None:
@@ -71,7 +72,7 @@ def test_a_lost_lease_records_nothing(place: Place) -> None:
     with Stand(place, evenness) as sleeper:
         sleeper.bandit.play(sleeper.learner, 0)
         claims = sleeper.claim()
-        policy = sleeper.publisher.write(sleeper.learner, parent=0)
+        policy = sleeper.publisher.write(sleeper.learner, 1, parent=0)
         place.later_seconds += 2 * LEASE_SECONDS
         with Stand(place, evenness) as other:
             assert {c.group_id for c in other.claim()} == {c.group_id for c in claims}
@@ -140,10 +141,10 @@ def test_a_half_written_checkpoint_is_not_taken(place: Place) -> None:
     """A directory under a temporary name is not a checkpoint."""
     with Stand(place, evenness) as stand:
         stand.train(rounds=5)
-    whole = place.checkpoint_dir / "step00000005"
-    shutil.copytree(whole, place.checkpoint_dir / ".step00000010.partial")
+    whole = place.checkpoint_dir / "v00000005"
+    shutil.copytree(whole, place.checkpoint_dir / ".v00000010.partial")
     with Stand(place, evenness) as stand:
-        assert stand.checkpoints.latest() == whole
+        assert stand.checkpoints.newest() == 5
         assert stand.progress.version == 5
 
 

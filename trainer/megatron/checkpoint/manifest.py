@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from megatron.core import parallel_state
 
-from trainer.learner.errors import CheckpointError
+from trainer.learner.errors import CheckpointDamaged, CheckpointError
 from trainer.megatron.checkpoint.files import WrittenFile
 from trainer.megatron.model.policy_model import PolicyModel
 from trainer.megatron.networks import Networks
@@ -35,12 +35,6 @@ def manifest(networks: Networks, state: Mapping[str, object]) -> dict[str, Any]:
     return plain
 
 
-def saved_state(path: Path) -> dict[str, Any]:
-    """The caller's part of the state."""
-    state: dict[str, Any] = _parsed(path)["state"]
-    return state
-
-
 def read_manifest(path: Path, networks: Networks) -> dict[str, Any]:
     """The manifest of a complete checkpoint of such a learner; otherwise CheckpointError."""
     content = _parsed(path)
@@ -64,7 +58,7 @@ def _check_files(path: Path, files: Sequence[WrittenFile]) -> None:
         damages = [[] for _ in range(ranks)]
         torch.distributed.all_gather_object(damages, found)
     if damage := [why for of_rank in damages for why in of_rank]:
-        raise CheckpointError(f"{path} is damaged: {'; '.join(damage)}")
+        raise CheckpointDamaged(f"{path} is damaged: {'; '.join(damage)}")
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -72,11 +66,11 @@ def _parsed(path: Path) -> dict[str, Any]:
         text = (path / MANIFEST).read_text()
         content: dict[str, Any] = json.loads(text, object_pairs_hook=_with_numbers)
     except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(
+        raise CheckpointDamaged(
             f"{path} is not a complete checkpoint: it has no {MANIFEST}"
         ) from None
     except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path / MANIFEST} is damaged: {error}") from None
+        raise CheckpointDamaged(f"{path / MANIFEST} is damaged: {error}") from None
     if content.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {content.get('format')}, not {FORMAT}; move it away, and training continues "

@@ -81,16 +81,20 @@ local function requeue(group, from)
   queue(group)
 end
 
--- Groups whose lease expired: back to the queue, or discarded after too many deliveries.
-local function reclaim(max_deliveries, limit)
-  local lost = call('ZRANGEBYSCORE', key('claimed'), '-inf', now, 'LIMIT', 0, limit)
-  for _, group in ipairs(lost) do
+-- Groups of a trainer that died: back to the queue, or discarded after too many deliveries.
+local function give_back(groups, max_deliveries)
+  for _, group in ipairs(groups) do
     if tonumber(call('HGET', group_key(group), 'deliveries')) >= max_deliveries then
       discard_group(group, 'failed')
     else
       requeue(group, 'claimed')
     end
   end
+end
+
+-- Groups whose lease expired.
+local function reclaim(max_deliveries, limit)
+  give_back(call('ZRANGEBYSCORE', key('claimed'), '-inf', now, 'LIMIT', 0, limit), max_deliveries)
 end
 
 local function holds(owner, group)
