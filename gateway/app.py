@@ -1,8 +1,8 @@
 """The application: its routes, and the one handler that answers every error in the dialect of its path."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -18,10 +18,17 @@ from gateway.errors import (
 )
 from gateway.services import Services
 
+AGENT_ROUTERS = (episodes.router, rewards.router, models.router, health.router)
+ADMIN_ROUTERS = (administration.router, policies.router)
 _BY_STATUS: Mapping[int, type[ApiError]] = {404: NotFound, 405: MethodNotAllowed}
 
 
-def create_app(services: Services, model_endpoints: Mapping[str, ModelEndpoint]) -> FastAPI:
+def create_app(
+    services: Services,
+    model_endpoints: Mapping[str, ModelEndpoint],
+    *,
+    routers: Sequence[APIRouter] = (*AGENT_ROUTERS, *ADMIN_ROUTERS),
+) -> FastAPI:
     """Build the application around services that are open."""
     app = FastAPI(
         title="Turngate",
@@ -31,8 +38,8 @@ def create_app(services: Services, model_endpoints: Mapping[str, ModelEndpoint])
     app.state.services = services
     for path, endpoint in model_endpoints.items():  # so that other methods than POST are 405
         app.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]
-    for part in (episodes, rewards, models, administration, policies, health):
-        app.include_router(part.router)
+    for router in routers:
+        app.include_router(router)
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     return app

@@ -18,12 +18,13 @@ from starlette.types import ASGIApp
 
 from gateway.allocator import keep_freed_memory
 from gateway.api.health import read_snapshot
-from gateway.app import create_app, create_model_endpoints
+from gateway.app import ADMIN_ROUTERS, AGENT_ROUTERS, create_app, create_model_endpoints
 from gateway.background import in_background
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.registry import DIALECTS, Dialects
 from gateway.edge.body_limit import BodyLimit
 from gateway.edge.edge import Edge
+from gateway.endpoint.model_endpoint import ModelEndpoint
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
 from gateway.metrics import Metrics
@@ -90,15 +91,14 @@ async def gateway(
     )
     async with opening as services, in_background(services):
         endpoints = create_model_endpoints(services)
-        edge = Edge(
-            create_app(services, endpoints),
-            model_endpoints=endpoints,
-            dialects=services.dialects,
-            metrics=services.metrics,
-            body_limit=_body_limit(services),
+        is_apart = settings.admin_listener == "metrics"
+        routers = AGENT_ROUTERS if is_apart else (*AGENT_ROUTERS, *ADMIN_ROUTERS)
+        app = create_app(services, endpoints, routers=routers)
+        api = Server(_edge(app, services, endpoints), shutdown_seconds=settings.shutdown_seconds)
+        metrics = Server(
+            _admin_app(services) if is_apart else Starlette(routes=_metrics_routes(services)),
+            shutdown_seconds=1,
         )
-        api = Server(edge, shutdown_seconds=settings.shutdown_seconds)
-        metrics = Server(_metrics_app(services), shutdown_seconds=1)
         async with metrics.listening(scraped), api.listening(listener):
             yield Running(address, api, services)
 
@@ -206,6 +206,23 @@ def freeze_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def _edge(app: ASGIApp, services: Services, endpoints: Mapping[str, ModelEndpoint]) -> Edge:
+    return Edge(
+        app,
+        model_endpoints=endpoints,
+        dialects=services.dialects,
+        metrics=services.metrics,
+        body_limit=_body_limit(services),
+    )
+
+
+def _admin_app(services: Services) -> Edge:
+    """The calls of admins, beside the metrics."""
+    app = create_app(services, {}, routers=ADMIN_ROUTERS)
+    app.router.routes.extend(_metrics_routes(services))
+    return _edge(app, services, {})
+
+
 def _body_limit(services: Services) -> BodyLimit:
     return BodyLimit.for_model(
         services.settings.max_body_bytes,
@@ -214,7 +231,7 @@ def _body_limit(services: Services) -> BodyLimit:
     )
 
 
-def _metrics_app(services: Services) -> Starlette:
+def _metrics_routes(services: Services) -> list[Route]:
     async def exposition(request: Request) -> Response:
         services.metrics.snapshot = await read_snapshot(services)
         text = services.metrics.exposition()
@@ -223,4 +240,4 @@ def _metrics_app(services: Services) -> Starlette:
     async def healthz(request: Request) -> Response:
         return Response("ok")  # here too, because a shared port may reach another gateway
 
-    return Starlette(routes=[Route("/metrics", exposition), Route("/healthz", healthz)])
+    return [Route("/metrics", exposition), Route("/healthz", healthz)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -23,7 +24,11 @@ class Settings(SharedSettings):
     )
     metrics_port: int = Field(default=9100, ge=0, le=65535, description="the same, for /metrics")
     admin_key: SecretStr = Field(
-        min_length=8, description="a key with every scope, which can create other keys"
+        min_length=8, description="the root key, which rules every project and creates other keys"
+    )
+    admin_listener: Literal["api", "metrics"] = Field(
+        default="api",
+        description="where keys, projects, policies and training are operated; `turngate up` needs `api`",
     )
     ready_file: Path | None = Field(
         default=None, description="the gateway writes its host and ports here when it serves"

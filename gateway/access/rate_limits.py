@@ -101,9 +101,7 @@ class Limits:
                 with suppress(StoreError):
                     await self._store_of(project).renew_calls(calls)
 
-    async def _start(
-        self, caller: Caller, scope: Scope, *, tokens: int, concurrent: int
-    ) -> Use:
+    async def _start(self, caller: Caller, scope: Scope, *, tokens: int, concurrent: int) -> Use:
         store, call_id = self._store_of(caller.project), secrets.token_hex(8)
         limits = CallLimits(
             caller.key_id,
