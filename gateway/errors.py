@@ -7,9 +7,12 @@ ApiError                      carries status, type, code, param, retry-after
 ├── Forbidden                 403  the key lacks the scope
 ├── NotFound                  404
 ├── MethodNotAllowed          405
+├── TooSlow                   408  the request did not arrive in time
 ├── Conflict                  409  sealed, claimed, settled, a retry key with another body, a damaged policy
 ├── TooLarge                  413
+├── UnsupportedEncoding       415  of the body
 ├── InvalidValue              422  a field of a control-plane call
+├── HeadTooLarge              431  headers and address
 ├── TooMany                   429  a key's limit, or a backlog that would be stale
 └── Unavailable               503  no engine or no store answers
 
@@ -53,7 +56,7 @@ class ApiError(Exception):
         if self.status in (429, 503):
             seconds = RETRY_AFTER_SECONDS if self.retry_after is None else self.retry_after
             headers["retry-after"] = str(max(1, round(seconds)))
-        elif self.status < 500:
+        elif self.status < 500 and self.status != 408:
             headers["x-should-retry"] = "false"
         return headers
 
@@ -101,6 +104,24 @@ class TooLarge(ApiError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class TooSlow(ApiError):
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
+class UnsupportedEncoding(ApiError):
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_encoding"
+
+
+class HeadTooLarge(ApiError):
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
 
 
 class InvalidValue(ApiError):

@@ -6,10 +6,10 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import NamedTuple
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +23,9 @@ from gateway.background import in_background
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.registry import DIALECTS, Dialects
 from gateway.edge.body_limit import BodyLimit
+from gateway.edge.connection import Connection, ConnectionLimits
 from gateway.edge.edge import Edge
+from gateway.edge.server import Server
 from gateway.endpoint.model_endpoint import ModelEndpoint
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
@@ -38,11 +40,10 @@ log = logging.getLogger("gateway")
 # The tokenizer and the template are millions of objects that live as long as the process: scanning them in every garbage
 # collection costs a third of a turn.
 GC_THRESHOLDS = (50_000, 20, 50)
-BACKLOG = 2048  # connections waiting to be accepted
-# Longer than clients (httpx 5 s) and most load balancers (60 s) keep an idle connection: if the server closed first, a call
-# could be sent on a connection that is being closed.
-KEEP_ALIVE_SECONDS = 75
-DATE_SECONDS = 1.0  # the resolution of an HTTP date
+
+
+# Of a reply that its client does not take; Linux would keep up to 4 MiB per connection.
+SEND_BUFFER_BYTES = 262_144
 
 
 class Address(NamedTuple):
@@ -53,7 +54,7 @@ class Address(NamedTuple):
 
 class Running(NamedTuple):
     address: Address
-    api: "Server"
+    api: Server
     services: Services
 
 
@@ -94,73 +95,17 @@ async def gateway(
         is_apart = settings.admin_listener == "metrics"
         routers = AGENT_ROUTERS if is_apart else (*AGENT_ROUTERS, *ADMIN_ROUTERS)
         app = create_app(services, endpoints, routers=routers)
-        api = Server(_edge(app, services, endpoints), shutdown_seconds=settings.shutdown_seconds)
-        metrics = Server(
-            _admin_app(services) if is_apart else Starlette(routes=_metrics_routes(services)),
-            shutdown_seconds=1,
+        connection = partial(
+            Connection,
+            limits=ConnectionLimits(settings.max_connections, settings.slow_client_seconds),
+            error_response=services.dialects.error_response,
         )
+        edge = _edge(app, services, endpoints)
+        api = Server(edge, connection, shutdown_seconds=settings.shutdown_seconds)
+        beside = _admin_app(services) if is_apart else Starlette(routes=_metrics_routes(services))
+        metrics = Server(beside, connection, shutdown_seconds=1)
         async with metrics.listening(scraped), api.listening(listener):
             yield Running(address, api, services)
-
-
-class Server(uvicorn.Server):
-    """One listener. The process handles signals and logging, not uvicorn."""
-
-    def __init__(self, app: ASGIApp, *, shutdown_seconds: float) -> None:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, round(shutdown_seconds)),
-        )
-        super().__init__(config)
-        self.opened = asyncio.Event()
-        self.closed = asyncio.Event()
-        self._stopping = asyncio.Event()
-
-    @asynccontextmanager
-    async def listening(self, listener: socket.socket) -> AsyncIterator[None]:
-        """Accept connections while the block runs; leaving the block waits for running requests."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._run(listener))
-            await self.opened.wait()
-            try:
-                yield
-            finally:
-                self.stop()
-                await self.closed.wait()  # in order, also when the block fails
-
-    def stop(self) -> None:
-        """Accept no more requests; running ones may finish."""
-        self.should_exit = True
-        self._stopping.set()
-
-    async def _run(self, listener: socket.socket) -> None:
-        try:
-            await self.serve([listener])
-        finally:
-            self.closed.set()
-
-    async def main_loop(self) -> None:
-        """Wait for `stop`, and wake once a second to set the date header; uvicorn's own loop polls ten times a second."""
-        while not await self.on_tick(0):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DATE_SECONDS):
-                    await self._stopping.wait()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.opened.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -174,6 +119,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

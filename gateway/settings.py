@@ -43,6 +43,15 @@ class Settings(SharedSettings):
         description="a larger body is 413; by default 4 MiB and 32 bytes for each token of the context, "
         "and 32 MiB more if the model sees images",
     )
+    max_connections: int = Field(
+        default=4096, gt=0, description="clients that are connected at the same time; more get 503"
+    )
+    slow_client_seconds: int = Field(
+        default=15,
+        gt=0,
+        description="a client that takes longer to send headers, to send a body (with a second more for each 10 kB) or to "
+        "take a part of a reply is cut off",
+    )
     max_output_tokens: int = Field(
         default=16_384, gt=0, description="limit for a call without max_tokens"
     )

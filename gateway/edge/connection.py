@@ -1,0 +1,154 @@
+"""One HTTP connection: uvicorn's protocol, and limits on what a client may make it hold and how long.
+
+A client that stops in the middle of a request, or that does not take its reply, is cut. Time is counted in looks of the
+server (`look`, once a second) and not by a clock, so that a process that was stopped for a while cuts nobody.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.errors import ApiError, BadRequest, HeadTooLarge, TooSlow, Unavailable
+
+MAX_HEAD_BYTES = 65_536  # of the request line and the headers
+MIN_BYTES_PER_LOOK = 10_000  # of a body; slower ones may take the time of a small body in all
+# Longer than clients (httpx 5 s) and most load balancers (60 s) keep an idle connection: if the server closed first, a call
+# could be sent on a connection that is being closed.
+KEEP_ALIVE_SECONDS = 75
+LINGER_LOOKS = 5  # a client that still sends would otherwise lose the answer that refuses it
+
+ErrorResponse = Callable[[str, ApiError], Response]
+
+
+class ConnectionLimits(NamedTuple):
+    max_connections: int
+    slow_seconds: int  # to send a head, to send a small body, to take a part of a reply
+
+
+class Connection(HttpToolsProtocol):
+    def __init__(
+        self, *args: Any, limits: ConnectionLimits, error_response: ErrorResponse, **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self._limits = limits
+        self._error_response = error_response
+        self._is_receiving = True  # a request has begun, or the first one is awaited
+        self._is_in_head = False
+        self._is_refused = False
+        self._num_bytes = 0  # of the request
+        self._looks = 0  # since it began
+        self._blocked_looks = 0  # since the client took a part of a reply
+        self._closing_looks = 0
+        self._error: ApiError = BadRequest("the request is not valid HTTP", code="invalid_http")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse(Unavailable("too many connections are open; try again", code="busy"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        if not self._is_receiving:
+            self._is_receiving = True
+            self._num_bytes = self._looks = 0
+        self._num_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._num_bytes > MAX_HEAD_BYTES:
+            self._refuse(_head_too_large())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._num_bytes > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
+            self._error = _head_too_large()
+            raise ValueError("head too large")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_receiving = False
+
+    def resume_writing(self) -> None:
+        self._blocked_looks = 0
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._error)
+
+    def look(self) -> None:
+        """Cut a client that is too slow. Called about once a second."""
+        seconds = self._limits.slow_seconds
+        if self.transport.is_closing():
+            self._closing_looks += 1
+            if self._closing_looks > seconds:
+                self.transport.abort()
+        elif self.flow.write_paused:
+            self._blocked_looks += 1
+            if self._blocked_looks > seconds:
+                self.transport.abort()
+        elif self._is_refused:
+            self._looks += 1
+            if self._looks > LINGER_LOOKS:
+                self.transport.close()
+        elif self._is_receiving and not self.flow.read_paused:
+            self._looks += 1
+            if self._looks > self._patience():
+                self._cut_sender()
+
+    def _patience(self) -> float:
+        if not self._num_bytes:
+            return KEEP_ALIVE_SECONDS
+        if self._is_in_head:
+            return self._limits.slow_seconds
+        return self._limits.slow_seconds + self._num_bytes / MIN_BYTES_PER_LOOK
+
+    def _cut_sender(self) -> None:
+        if self._num_bytes == 0 or (self.cycle is not None and self.cycle.response_started):
+            self.transport.close()
+            return
+        self._refuse(TooSlow("the request did not arrive in time; send it faster"))
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer outside of the application, and drop what else arrives until the client has read it."""
+        if self._is_refused:
+            return
+        self._is_refused = True
+        self._looks = 0
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        url = b"" if self.scope is None else self.url
+        path = url.partition(b"?")[0].decode("latin-1")
+        self.transport.write(_written(self._error_response(path, error)))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+
+def _written(response: Response) -> bytes:
+    headers = [
+        *response.raw_headers,
+        (b"connection", b"close"),
+        (b"x-request-id", b"req_" + secrets.token_hex(12).encode()),
+    ]
+    lines = [name + b": " + value + b"\r\n" for name, value in headers]
+    return b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", bytes(response.body)])
+
+
+def _head_too_large() -> HeadTooLarge:
+    return HeadTooLarge(
+        f"the headers and the address are larger than {MAX_HEAD_BYTES} bytes; send less"
+    )
