@@ -10,6 +10,7 @@ import orjson
 from gateway.errors import BadRequest
 from gateway.parsing.call_format import CallFormat, ForcedCall
 from gateway.request.request import Request, Tool
+from gateway.turn.grammar_limits import MAX_EBNF, MAX_REGEX, SchemaLimits, check_pattern
 from rollout.engine.grammar import (
     CallShape,
     Ebnf,
@@ -24,8 +25,10 @@ def given_grammar(regex: str | None, ebnf: str | None, json_schema: str | None) 
     """The one of these that a caller gave."""
     given: dict[str, Grammar] = {}
     if regex is not None:
+        check_pattern("regex", regex, max_characters=MAX_REGEX)
         given["regex"] = Regex(regex)
     if ebnf is not None:
+        check_pattern("ebnf", ebnf, max_characters=MAX_EBNF)
         given["ebnf"] = Ebnf(ebnf)
     if json_schema is not None:
         given["json_schema"] = JsonSchema(json_schema)
@@ -62,6 +65,9 @@ def _calls(
         )
     call = call_format.forced
     name = request.tool_choice.name
+    limits = SchemaLimits()
+    for function, parameters in _functions(request.tools, name):
+        limits.add(parameters, f"the parameters of {function}")
     return ToolCalls(
         trigger=call.trigger,
         calls=tuple(_shape(call, *function) for function in _functions(request.tools, name)),

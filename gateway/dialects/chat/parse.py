@@ -37,6 +37,7 @@ from gateway.request.messages import MessageReader, Messages
 from gateway.request.model_name import ALIAS
 from gateway.request.request import ChatMessage, Image, Request, ToolChoice
 from gateway.turn.grammar import given_grammar
+from gateway.turn.grammar_limits import SchemaLimits
 from rollout.engine.generation import SamplingParameters
 
 _AtLeastOne = Annotated[int, Meta(ge=1)]
@@ -202,10 +203,11 @@ def _schema_text(response_format: _ResponseFormat | None) -> str | None:
             return None
         case _ResponseFormat(type="json_object"):
             return '{"type":"object"}'
-        case _ResponseFormat(type="json_schema", json_schema=_JsonSchema(schema=schema)):
-            return json_text(
-                _object(schema, MAX_SCHEMA_BYTES, "response_format"), "response_format"
-            ).decode()
+        case _ResponseFormat(type="json_schema", json_schema=_JsonSchema(schema=raw)):
+            schema = _object(raw, MAX_SCHEMA_BYTES, "response_format")
+            text = json_text(schema, "response_format").decode()
+            SchemaLimits().add(schema, "response_format")
+            return text
     raise BadRequest(
         "response_format.type must be text, json_object or json_schema (with its json_schema)",
         param="response_format",

@@ -25,6 +25,26 @@ def text(num_megabytes: int) -> bytes:
     return said("word " * (num_megabytes * MEGABYTE // 5))
 
 
+def structured(properties: Any, **fields: Any) -> bytes:
+    schema = {"type": "object", "properties": properties} | fields
+    return chat(response_format={"type": "json_schema", "json_schema": {"schema": schema}})
+
+
+def any_of(depth: int) -> Any:
+    inner: Any = {"type": "string"}
+    for _ in range(depth):
+        inner = {"anyOf": [{"type": "object", "properties": {name: inner}} for name in "ab"]}
+    return inner
+
+
+def nested_any_of(depth: int) -> Any:
+    inner: Any = {"type": "string"}
+    for _ in range(depth):
+        inner = {"anyOf": [inner, {"type": "null"}]}
+    return inner
+
+
+ENUM = {"enum": [f"value {number}" for number in range(60_000)]}
 DEEP = b"[" * 3 * MEGABYTE
 TOOL = {"type": "function", "function": {"name": "f", "description": "d" * 200, "parameters": {}}}
 
@@ -51,5 +71,13 @@ HOSTILE_BODIES = (
     Hostile(
         "100k biased tokens", lambda: chat(logit_bias=dict.fromkeys(map(str, range(100_000)), 1))
     ),
+    Hostile("8 enums of 60k values", lambda: structured({str(i): ENUM for i in range(8)})),
+    Hostile("4k values", lambda: structured({"x": {"enum": list(range(4000))}})),
+    Hostile("anyOf 14 deep", lambda: structured({"x": any_of(14)})),
+    Hostile("anyOf 30 deep", lambda: structured({"x": nested_any_of(30)})),
+    Hostile("a schema that is itself", lambda: structured({}, **{"$ref": "#"})),
+    Hostile("1 MB of ebnf", lambda: chat(ebnf="root ::= " + " | ".join(['"a"'] * 200_000))),
+    Hostile("nested repetitions", lambda: chat(regex="((((a{1000}){1000}){1000}){1000})")),
+    Hostile("nested patterns", lambda: structured({"x": {"pattern": "((a{999}){999}){999}"}})),
     Hostile("100k stop ids", lambda: chat(stop_token_ids=[1] * 100_000)),
 )
