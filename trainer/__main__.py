@@ -1,7 +1,8 @@
 """`python -m trainer`, or under torchrun: train the policy that the gateway serves until SIGTERM.
 
 After SIGTERM the running step ends, a checkpoint is written, claimed groups are released and the exit code is 0.
-SIGUSR1 traces the next step into the checkpoint directory's `traces`.
+SIGUSR1 traces the next step into the checkpoint directory's `traces`. With `--wait` it imports everything, which takes ten
+seconds or more, and begins when a line arrives on standard input.
 """
 
 import logging
@@ -28,6 +29,8 @@ CANNOT_START = 2  # a setting, a model or a checkpoint is wrong; a restart does 
 
 def main() -> int:
     configure()
+    if "--wait" in sys.argv[1:] and not sys.stdin.readline():
+        return 0  # whoever would have said so has ended
     with AsyncBridge.open() as bridge, stopping_on_signals(bridge):
         try:
             opened = TrainingJob.open(Settings.load(), bridge, create_learner=BACKENDS["megatron"])

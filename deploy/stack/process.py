@@ -45,6 +45,9 @@ class ProcessSpec:
     ] = ()  # names of the processes that have to be ready before its first start
     needs: tuple[str, ...] = ()  # the same, before every start
     is_alive: Callable[[], Awaitable[bool]] | None = None  # one question, once it was ready
+    spare: Launch | None = (
+        None  # a process that is started early, and begins with a line on its standard input
+    )
     hung_seconds: float = 20.0  # without an answer; then it is killed and restarted
     stage: int = 0  # the highest stage is stopped first
     ready_seconds: float = 120.0
@@ -82,6 +85,7 @@ class Child:
         self.backoff_seconds = 0.0
         self.why: str | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._spare: asyncio.subprocess.Process | None = None
         self._started: float | None = None
         self._last_exit: int | None = None
 
@@ -112,10 +116,24 @@ class Child:
             launch = await self.spec.launch()
             with ExitStack() as stack:
                 log = stack.enter_context(self.log.open("ab")) if self.log else sys.stderr
-                self._process = await spawn(launch, output=log)
+                self._process = self._take_spare() or await spawn(launch, output=log)
         except OSError as error:
             raise StartFailed(f"cannot start {self.spec.name}: {error}") from error
         self._started = start_time(self._process.pid)
+
+    async def prepare_spare(self) -> None:
+        """Start the process that the next start will use, if the specification has one."""
+        if self.spec.spare is None or self._spare is not None or self.log is None:
+            return
+        with suppress(OSError), self.log.open("ab") as log:
+            self._spare = await spawn(self.spec.spare, output=log, stdin=asyncio.subprocess.PIPE)
+
+    def _take_spare(self) -> asyncio.subprocess.Process | None:
+        spare, self._spare = self._spare, None
+        if spare is None or spare.returncode is not None or spare.stdin is None:
+            return None
+        spare.stdin.write(b"start\n")
+        return spare
 
     async def wait_ready(self) -> None:
         """Return when it is ready; raise StartFailed if it ends first or takes too long."""
@@ -162,6 +180,14 @@ class Child:
         self.signal_group(signal.SIGKILL)
         self._last_exit = await process.wait()
 
+    async def stop_spare(self) -> None:
+        """End the spare process, which does nothing yet."""
+        if self._spare is not None:
+            with suppress(ProcessLookupError):
+                self._spare.kill()
+            await self._spare.wait()
+            self._spare = None
+
     def _failure(self, *, ended: bool) -> str:
         assert self._process is not None
         what = (
@@ -174,11 +200,13 @@ class Child:
         return f"{self.spec.name} {what}; the end of {self.log}:\n{tail(self.log)}"
 
 
-async def spawn(launch: Launch, *, output: IO[bytes] | IO[str]) -> asyncio.subprocess.Process:
+async def spawn(
+    launch: Launch, *, output: IO[bytes] | IO[str], stdin: int = asyncio.subprocess.DEVNULL
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *launch.command,
         env=dict(launch.environment),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=output,
         stderr=output,
         start_new_session=True,

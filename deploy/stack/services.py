@@ -13,6 +13,7 @@ from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import passed_on
 from deploy.stack import programs
 from deploy.stack.health import answers_http
+from deploy.stack.pinned_policy import pinned
 from deploy.stack.process import Launch, ProcessSpec
 from rollout.ready_file import ReadyFile
 
@@ -110,6 +111,7 @@ def trainer_spec(
         after=after,
         is_alive=partial(answers_http, metrics_port, "/metrics"),
         stage=3,
+        spare=Launch((*command, "--wait"), environment),
         ready_seconds=300.0,  # a large model loads slowly
         stop_seconds=60.0,  # the running step and a checkpoint
         hung_seconds=120.0,  # a computation may keep the interpreter from answering
@@ -133,7 +135,7 @@ def engine_spec(
 
     async def launch() -> Launch:
         ready_file.clear()
-        served = await policy()
+        served = pinned(await policy(), run / f"{name}-policy")
         command = [python, "-m", "rollout.engine_server", "--ready-file", str(ready_file.path)]
         command += ["--model", str(served.path), "--weight-version", str(served.version)]
         command += ["--host", host, "--port", str(port)]

@@ -156,7 +156,7 @@ class Supervisor:
                 await child.stop()
                 crashes += 1
             else:
-                return
+                return await child.prepare_spare()  # what crashed once may crash again
 
     async def _start(self, child: Child) -> None:
         await self._wait_for(child.spec.needs)
@@ -179,6 +179,7 @@ class Supervisor:
             await asyncio.gather(*(self._stop(child) for child in peers))
 
     async def _stop(self, child: Child) -> None:
+        await child.stop_spare()
         await child.stop()
         self._move(child, ProcessState.STOPPED)
         log.info("process stopped", extra={"child": child.spec.name})

@@ -9,16 +9,19 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import openai
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from tests.chaos.journal import AckedReward, AckedTurn, Failure, Journal
 
 CALL_SECONDS = 60.0
 GROUP_SIZE = 2
+ATTEMPTS: ContextVar[list[str]] = ContextVar("attempts of the running call")
 WORDS = ("pen", "shop", "price", "seven", "hello", "order")
 
 
@@ -52,7 +55,9 @@ class Agent:
                     await asyncio.sleep(self._rng.uniform(0.2, 1.0))  # written down already
 
     def _client(self, key: str, url: str) -> AsyncOpenAI:
-        return AsyncOpenAI(api_key=key, base_url=url, timeout=CALL_SECONDS)
+        note: dict[str, Any] = {"request": [_note_request], "response": [_note_response]}
+        http = DefaultAsyncHttpxClient(event_hooks=note, trust_env=False)
+        return AsyncOpenAI(api_key=key, base_url=url, timeout=CALL_SECONDS, http_client=http)
 
     async def _group(self, client: AsyncOpenAI) -> None:
         group = f"grp_{uuid.UUID(int=self._rng.getrandbits(128)).hex}"
@@ -68,7 +73,7 @@ class Agent:
             await asyncio.sleep(self._rng.uniform(0.2, 1.0))
 
     async def _episode(self, client: AsyncOpenAI, group: str) -> None:
-        body = {"group_id": group, "group_size": GROUP_SIZE, "reward_deadline_seconds": 15}
+        body = {"group_id": group, "group_size": GROUP_SIZE, "reward_deadline_seconds": 60}
         opened = await self._post(client, "open", "/episodes", body)
         episode, url = str(opened["id"]), self._through(str(opened["base_url"]))
         self._journal.opened.add(episode)
@@ -136,7 +141,7 @@ class Agent:
         if not finished:
             self._failed("stream, after its first event", EOFError("ended early"), begun)
             raise LostInTheStream
-        self._journal.turn(AckedTurn(episode, raw.headers["x-turngate-turn"], tuple(ids) or None))
+        self._journal.turn(AckedTurn(episode, raw.headers["x-turngate-turn"], tuple(ids)))
         return text
 
     async def _end(self, client: AsyncOpenAI, episode: str, end: str) -> None:
@@ -146,7 +151,7 @@ class Agent:
                 for name, last in (("part", False), ("", True)):
                     await self._reward(client, episode, name, completes=last)
             case "delete":
-                self._journal.delete(episode)
+                self._journal.deleted.add(episode)
                 async with self._noting("delete"):
                     await client.delete(path, cast_to=object)
             case "abort":
@@ -158,11 +163,13 @@ class Agent:
         self, client: AsyncOpenAI, episode: str, name: str, *, completes: bool
     ) -> None:
         value = round(self._rng.uniform(-1, 1), 6)
-        body: dict[str, Any] = {"value": value, "idempotency_key": f"{episode}-{name}"}
+        key = f"{episode}-{name}"
+        body: dict[str, Any] = {"value": value, "idempotency_key": key}
         body |= {"complete": True} if completes else {}
         body |= {"name": name} if name else {}
         answer = await self._post(client, "reward", f"/episodes/{episode}/rewards", body)
-        self._journal.reward(AckedReward(episode, str(answer["name"]), float(answer["value"])))
+        named, rewarded = str(answer["name"]), float(answer["value"])
+        self._journal.reward(AckedReward(episode, named, rewarded, key))
 
     async def _post(
         self, client: AsyncOpenAI, call: str, path: str, body: dict[str, Any]
@@ -175,6 +182,7 @@ class Agent:
     @asynccontextmanager
     async def _noting(self, call: str) -> AsyncIterator[None]:
         begun = time.time()
+        ATTEMPTS.set([])
         try:
             yield
         except openai.RateLimitError:
@@ -190,4 +198,13 @@ class Agent:
             cause, headers = f"{error.status_code} {error.code}", dict(error.response.headers)
         has = "retry-after" in headers
         text = f"{error!r} {error.__cause__!r}"[:400]
-        self._journal.failure(Failure(call, cause, begun, time.time(), has, text))
+        attempts = tuple(ATTEMPTS.get())
+        self._journal.failures.append(Failure(call, cause, attempts, begun, time.time(), has, text))
+
+
+async def _note_request(request: httpx.Request) -> None:
+    ATTEMPTS.get().append("no answer")
+
+
+async def _note_response(response: httpx.Response) -> None:
+    ATTEMPTS.get()[-1] = str(response.status_code)

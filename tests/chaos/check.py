@@ -1,6 +1,8 @@
 """The end check: after the last fault everything settles, and what was acknowledged is there once."""
 
 import asyncio
+import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,7 @@ class Findings:
     unsettled: list[str] = field(default_factory=list)
     miscounted: list[str] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
+    audited: list[str] = field(default_factory=list)
     audit: str = ""
 
     @property
@@ -36,6 +39,7 @@ class Findings:
             "trained twice": self.trained_twice,
             "not settled": self.unsettled,
             "miscounted": self.miscounted,
+            "audit": self.audited,
         }
         return [f"{kind}: {each}" for kind, found in named.items() for each in found]
 
@@ -57,6 +61,7 @@ class Check:
             await self._until_quiet()
             await asyncio.gather(*(self._episode(each) for each in self._by_episode()))
             self._look_for_doubles()
+            await self._audit()
             await self._add_up()
         return self._findings
 
@@ -108,7 +113,7 @@ class Check:
         for each in turns:
             if each.turn not in recorded:
                 self._findings.lost_turns.append(f"{each.episode} {each.turn} ({detail['status']})")
-            elif each.tokens is not None:
+            elif each.tokens:
                 count = recorded[each.turn]["output_tokens"]
                 if count != [len(each.tokens)]:
                     self._findings.wrong_tokens.append(
@@ -147,6 +152,25 @@ class Check:
                 "WHERE NOT p.abandoned GROUP BY t.episode_id, t.created_ms HAVING COUNT(*) > 1"
             )
         ]
+
+    async def _audit(self) -> None:
+        """`turngate audit`, with what was acknowledged."""
+        journal = ["--journal", self._journal.file] if self._journal.file.exists() else []
+        audit = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "deploy.cli", "audit", "--output", "json"),
+            *("--data-dir", self._service.data_dir, *journal),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await audit.communicate()
+        try:
+            report = json.loads(out)
+        except ValueError:
+            self._findings.audited.append(f"cannot audit: {err.decode()[-2000:]}")
+            return
+        offenders = report.pop("offenders")
+        self._findings.audited += [str(offender) for offender in offenders]
+        self._findings.audit = f"audit: {len(offenders)} offenders; {report}"
 
     async def _add_up(self) -> None:
         """Opened = live + trained + discarded, and the metric says so at every gateway."""

@@ -54,6 +54,7 @@ class Faults:
     proxy: Proxy
     rng: random.Random
     weights: dict[str, int]
+    in_order: list[str]  # kinds that come before those that are drawn
     told: Callable[[str], object]
     seen: list[Fault] = field(default_factory=list)
 
@@ -71,9 +72,13 @@ class Faults:
         return fault
 
     def _draw(self) -> tuple[str, str | None]:
-        kind = self.rng.choices(list(self.weights), weights=list(self.weights.values()))[0]
+        drawn = self.rng.choices(list(self.weights), weights=list(self.weights.values()))[0]
+        kind = self.in_order[0] if self.in_order else drawn
         verb, _, what = kind.partition(" ")
-        return kind, self._target(what) if verb in ("kill", "stop") else what
+        target = self._target(what) if verb in ("kill", "stop") else what
+        if self.in_order and target is not None:
+            del self.in_order[0]
+        return kind, target
 
     def _target(self, what: str) -> str | None:
         """A ready process of this sort. A gateway or an engine only while another is ready: that is what several are for."""

@@ -1,9 +1,13 @@
-"""What the service has acknowledged, written down before the agent goes on; the end check holds the service to it."""
+"""What the service has acknowledged, written down before the agent goes on; the end check holds the service to it.
 
+The file has the lines that `turngate audit --journal` reads.
+"""
+
+import hashlib
 import json
-import time
+import struct
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -11,7 +15,11 @@ from pathlib import Path
 class AckedTurn:
     episode: str
     turn: str
-    tokens: tuple[int, ...] | None  # None: a stream without ids
+    tokens: tuple[int, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(struct.pack(f"<{len(self.tokens)}i", *self.tokens)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +27,7 @@ class AckedReward:
     episode: str
     name: str
     value: float
+    idempotency_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class Failure:
 
     call: str  # what was called
     what: str  # status and code, or the exception
+    attempts: tuple[str, ...]  # the statuses of all its attempts
     begun: float
     ended: float
     has_retry_after: bool
@@ -47,21 +57,17 @@ class Journal:
 
     def turn(self, turn: AckedTurn) -> None:
         self.turns.append(turn)
-        self._write("turn", asdict(turn))
+        self._write(episode_id=turn.episode, turn_id=turn.turn, tokens_sha256=turn.digest)
 
     def reward(self, reward: AckedReward) -> None:
         self.rewards.append(reward)
-        self._write("reward", asdict(reward))
+        self._write(
+            episode_id=reward.episode,
+            reward=reward.value,
+            name=reward.name,
+            idempotency_key=reward.idempotency_key,
+        )
 
-    def delete(self, episode: str) -> None:
-        self.deleted.add(episode)
-        self._write("delete", {"episode": episode})
-
-    def failure(self, failure: Failure) -> None:
-        self.failures.append(failure)
-        self._write("failure", asdict(failure))
-
-    def _write(self, kind: str, content: dict[str, object]) -> None:
-        line = json.dumps({"at": time.time(), "kind": kind} | content)
+    def _write(self, **line: object) -> None:
         with self.file.open("a") as file:
-            file.write(line + "\n")
+            file.write(json.dumps(line) + "\n")

@@ -109,9 +109,15 @@ def _summary(
 
 
 def _failures(journal: Journal, faults: list[Fault]) -> Table:
-    table = Table("client-visible failure", "call", "retry-after", "during or after", "count")
+    table = Table("failure", "call", "attempts", "retry-after", "during or after", "count")
     seen = Counter(
-        (f.what, f.call, "yes" if f.has_retry_after else "no", _cause(f, faults))
+        (
+            f.what,
+            f.call,
+            ", ".join(f.attempts),
+            "yes" if f.has_retry_after else "no",
+            _cause(f, faults),
+        )
         for f in journal.failures
     )
     for row, count in sorted(seen.items()):

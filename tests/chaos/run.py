@@ -31,6 +31,7 @@ class Plan:
     engines: int = 3
     real_engines: int = 1
     weights: dict[str, int] = field(default_factory=lambda: dict(WEIGHTS))
+    in_order: tuple[str, ...] = ()  # kinds to begin with, before any is drawn
     settings: dict[str, str] = field(default_factory=dict)
     keep: bool = False  # the data directory
 
@@ -61,7 +62,9 @@ async def carried_out(plan: Plan, *, told: Callable[[str], object] = str) -> Asy
             ) as service,
             running_proxy(service.port) as proxy,
         ):
-            faults = Faults(service, proxy, random.Random(plan.seed), plan.weights, told)
+            faults = Faults(
+                service, proxy, random.Random(plan.seed), plan.weights, list(plan.in_order), told
+            )
             yield await _play(plan, faults, Journal(directory / "journal.jsonl"))
     finally:
         if not plan.keep:

@@ -14,12 +14,17 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--deaf", action="store_true", help="ignore SIGTERM")
     parser.add_argument("--never-ready", action="store_true")
+    parser.add_argument("--wait", action="store_true", help="begin with a line on standard input")
     parser.add_argument("--needs", type=Path, help="end with an error unless this file exists")
     parser.add_argument("--grandchild", action="store_true", help="start one that outlives us")
     arguments = parser.parse_args()
     directory: Path = arguments.directory
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: None if arguments.deaf else stopping.set())
+    if arguments.wait:
+        note(directory, f"spare {arguments.name}")
+        if not sys.stdin.readline():
+            return
     note(directory, f"start {arguments.name}")
     if (directory / f"{arguments.name}.broken").exists():
         sys.exit(f"{arguments.name} is broken")

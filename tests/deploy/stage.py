@@ -11,6 +11,7 @@ import psutil
 
 from deploy.stack.process import Launch, ProcessSpec, ProcessStatus
 from deploy.stack.supervisor import Backoff, Supervisor
+from deploy.stack.waiting import poll_until
 from rollout.ready_file import ReadyFile
 
 CHILD = Path(__file__).with_name("child.py")
@@ -66,6 +67,11 @@ class Stage:
     async def until(self, condition: Callable[[dict[str, ProcessStatus]], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS), self._changed:
             await self._changed.wait_for(lambda: condition(self.statuses))
+
+    async def until_journal(self, line: str, count: int) -> None:
+        """A child's line is the only sign that it has come so far."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await poll_until(lambda: asyncio.sleep(0, self.journal.count(line) == count))
 
     def _record(self, statuses: list[ProcessStatus]) -> None:
         self.statuses = {status.name: status for status in statuses}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import StartFailed
-from deploy.stack.process import Launch, ProcessSpec, ProcessState
+from deploy.stack.process import Launch, ProcessSpec, ProcessState, ProcessStatus
 from deploy.stack.supervisor import Backoff, Supervisor
 from deploy.stack.waiting import poll_until
 from tests.deploy.stage import Stage, ends
@@ -67,6 +67,26 @@ async def test_a_crashed_process_is_restarted_and_counted(stage: Stage) -> None:
     assert after["engine"].pid not in {None, before["engine"].pid}
     assert after["engine"].last_exit == -signal.SIGKILL
     assert after["gateway"] == before["gateway"]
+
+
+async def test_a_process_that_crashed_once_has_a_spare_for_the_next_time(stage: Stage) -> None:
+    """It is started early and begins when it is needed, because imports alone can take ten seconds."""
+    spec = stage.spec("trainer")
+    spare = replace(await spec.launch(), command=(*(await spec.launch()).command, "--wait"))
+    async with running(stage.supervisor(replace(spec, spare=spare))):
+        for crashes in (1, 2):
+            os.kill(stage.statuses["trainer"].pid or 0, signal.SIGKILL)
+            await stage.until(lambda now, crashes=crashes: is_back(now["trainer"], crashes))
+            await stage.until_journal("spare trainer", crashes)
+
+    assert stage.journal[:5] == [
+        "start trainer",
+        "start trainer",
+        "spare trainer",
+        "start trainer",
+        "spare trainer",
+    ]
+    assert stage.journal[-1] == "stop trainer"
 
 
 async def test_a_process_that_keeps_crashing_is_tried_until_it_runs(stage: Stage) -> None:
@@ -231,6 +251,10 @@ def test_no_wait_before_a_restart_is_longer_than_ten_seconds() -> None:
 
     assert max(waits) <= 10.0
     assert len(set(waits)) == len(waits)
+
+
+def is_back(status: ProcessStatus, restarts: int) -> bool:
+    return status.restarts == restarts and status.state is ProcessState.READY
 
 
 async def never() -> None:
