@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from gateway.outage import until_available
 from gateway.services import Services
 from rollout.restarted_loop import run_restarted
 from rollout.settler import Settler
@@ -30,8 +31,8 @@ async def in_background(services: Services) -> AsyncIterator[None]:
         start("settlements", services.limits.settle)
 
         services.stores.on_each(start_settler)
-        for project in await services.ledger.projects():
-            await services.stores.of(project.name).prepare()
+        for project in await until_available(services.ledger.projects):
+            await until_available(services.stores.of(project.name).prepare)
         try:
             yield
         finally:

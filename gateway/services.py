@@ -13,6 +13,7 @@ from gateway.families.model_facts import ModelFacts
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES, family_of, output_reader
 from gateway.metrics import Metrics
+from gateway.outage import until_available
 from gateway.parsing.output_reader import OutputReader
 from gateway.project_stores import Stores
 from gateway.settings import Settings
@@ -76,10 +77,10 @@ async def open_services(
     async with AsyncExitStack() as stack:
         store = Store.connect(settings.redis_url, project=settings.project)
         stack.push_async_callback(store.close)
-        await store.prepare()
-        ledger = await Ledger.open(settings.database_url)
+        await until_available(store.prepare)
+        ledger = await until_available(partial(Ledger.open, settings.database_url))
         stack.push_async_callback(ledger.close)
-        await ledger.project(settings.project)
+        await until_available(partial(ledger.project, settings.project))
         key_changes, stores = store.key_changes(), Stores(store)
         factory = EngineFactory.for_settings(
             settings, vocab_size=tokenizer.vocab_size, kinds=engine_kinds

@@ -68,6 +68,8 @@ class Agent:
     async def _episode_or_failure(self, client: AsyncOpenAI, group: str) -> None:
         try:
             await self._episode(client, group)
+        except openai.RateLimitError:
+            await asyncio.sleep(self._rng.uniform(1.0, 4.0))
         except (openai.APIError, LostInTheStream):
             self._journal.counts["episodes given up after a failure"] += 1
             await asyncio.sleep(self._rng.uniform(0.2, 1.0))
