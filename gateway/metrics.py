@@ -148,6 +148,20 @@ def _store_families(totals: Totals | None) -> Iterable[Metric]:
         "turngate_delivered_tokens", "Settled tokens that were trained", totals.delivered_tokens
     )
     yield _labeled(GaugeMetricFamily, "backlog_groups", "state", totals.groups)
+    yield from _admission_families(totals)
+
+
+def _admission_families(totals: Totals) -> Iterable[Metric]:
+    places = totals.places
+    yield GaugeMetricFamily(
+        "turngate_admission_limit_episodes", "Places of admission, 0 without a limit", places.limit
+    )
+    held = {
+        "all": totals.reserved_episodes,
+        "trainer": places.claimed,
+        "largest_key": max(places.by_key.values(), default=0),
+    }
+    yield _labeled(GaugeMetricFamily, "reserved_episodes", "holder", held)
 
 
 def _pool_families(snapshot: Snapshot) -> Iterable[Metric]:

@@ -29,6 +29,7 @@ from rollout.engine.swap import reconcile
 from rollout.ledger.ledger import Ledger
 from rollout.store.key_changes import KeyChanges
 from rollout.store.store import Store
+from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import Vision
 
@@ -75,7 +76,8 @@ async def open_services(
     model.log_at_start()
     large_calls = LargeCalls()
     async with AsyncExitStack() as stack:
-        store = Store.connect(settings.redis_url, project=settings.project)
+        timings = Timings(silence=settings.silence_seconds)
+        store = Store.connect(settings.redis_url, project=settings.project, timings=timings)
         stack.push_async_callback(store.close)
         await until_available(store.prepare)
         ledger = await until_available(partial(Ledger.open, settings.database_url))

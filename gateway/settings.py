@@ -58,6 +58,11 @@ class Settings(SharedSettings):
     max_call_tokens: int = Field(
         default=262_144, gt=0, description="limit of n * max_tokens of one call"
     )
+    silence_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="an unfinished episode gives its place of admission back after this time without a call",
+    )
     tool_format: str | None = Field(
         default=None, description="by default the one that the chat template shows"
     )

@@ -79,13 +79,16 @@ class GroupClosed(StoreError):
 
 
 class Backlogged(StoreError):
-    """A new group would be stale by the time it is trained."""
+    """A new group would be stale by the time it is trained, or its key holds its share of what may wait."""
 
-    def __init__(self, retry_after: str | float) -> None:
+    def __init__(self, retry_after: str | float, used_up: str = "project") -> None:
         self.retry_after = float(retry_after)
-        super().__init__(
-            f"enough episodes are waiting to be trained; retry in {self.retry_after:g} seconds"
+        why = (
+            "this key has its share of the episodes that may wait to be trained"
+            if used_up == "key"
+            else "enough episodes are waiting to be trained"
         )
+        super().__init__(f"{why}; retry in {self.retry_after:g} seconds")
 
 
 class RetryMismatch(StoreError):

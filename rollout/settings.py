@@ -66,6 +66,12 @@ class SharedSettings(BaseSettings):
         validation_alias="TURNGATE_BEST_MIN_EPISODES",
         description="held-out episodes that a policy needs before it can be the best",
     )
+    max_group_size: int = Field(
+        default=64,
+        ge=1,
+        validation_alias="TURNGATE_MAX_GROUP_SIZE",
+        description="most episodes of a group; a call that states a larger size is refused",
+    )
     flagged_tokens: FlaggedTokens = Field(
         default="correct",
         validation_alias="TURNGATE_FLAGGED_TOKENS",

@@ -117,7 +117,10 @@ class TrainingJob:
             resume=resume,
         )
         trainer.ensure_checkpoint(progress)
-        with trainer.feed.open(max_live_episodes=self._settings.max_live_episodes):
+        with trainer.feed.open(
+            max_live_episodes=self._settings.max_live_episodes,
+            per_key=self._settings.max_live_episodes_per_key,
+        ):
             progress = trainer.train(progress)
         trainer.ensure_checkpoint(progress)
         trainer.finish_checkpoint()

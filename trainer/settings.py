@@ -70,6 +70,12 @@ class Settings(Composition, SharedSettings):
     group_size: int = Field(
         default=8, ge=1, description="expected episodes per group; admission depends on it"
     )
+    key_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="the part of the admitted episodes that one key may hold, at least one batch; claimed ones do not count",
+    )
     max_staleness: int = Field(
         default=4, ge=0, description="in policy versions; admission depends on it, 0 is synchronous"
     )
@@ -193,6 +199,15 @@ class Settings(Composition, SharedSettings):
         preset(algorithm, cls.presets)
         return algorithm
 
+    @field_validator("group_size")
+    @classmethod
+    def _can_be_opened(cls, size: int, info: ValidationInfo) -> int:
+        if size > info.data.get("max_group_size", size):
+            raise ValueError(
+                f"no group of {size} could open; set TURNGATE_MAX_GROUP_SIZE to {size} or more"
+            )
+        return size
+
     @field_validator("tensorboard_dir", "wandb_dir")
     @classmethod
     def _can_be_written(cls, directory: Path | None, info: ValidationInfo) -> Path | None:
@@ -243,3 +258,9 @@ class Settings(Composition, SharedSettings):
     def max_live_episodes(self) -> int:
         """A group admitted beyond this would be stale when it is trained."""
         return (self.max_staleness + 1) * self.groups_per_batch * self.group_size
+
+    @property
+    def max_live_episodes_per_key(self) -> int:
+        """Of these one key's share. With less than a batch a single key could not train."""
+        batch = self.groups_per_batch * self.group_size
+        return max(batch, int(self.max_live_episodes * self.key_share))

@@ -7,7 +7,7 @@ from prometheus_client.metrics_core import Metric
 
 from docs.generate.markdown import code, table
 from gateway.metrics import EngineReading, EvaluationReading, Metrics, Snapshot
-from rollout.store.totals import parse_totals
+from rollout.store.totals import parse_places, parse_totals
 from trainer.telemetry.report import Report
 
 INTRO = """\
@@ -20,7 +20,7 @@ Each process exports its metrics at `/metrics` on a listener of its own, for Pro
 SEEN = Snapshot(
     engines=(EngineReading("http://engine", is_up=True, num_inflight=0, policy_version=1),),
     policy_version=1,
-    totals=parse_totals({}, ready=0, claimed=0),
+    totals=parse_totals({}, ready=0, claimed=0, places=parse_places({})),
     evaluations=(EvaluationReading(1, 0.5, 30, is_best=True),),
 )
 

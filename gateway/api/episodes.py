@@ -20,6 +20,7 @@ from gateway.api.responses import (
     TokensView,
 )
 from gateway.api.span_tree import SpanTree
+from gateway.errors import InvalidValue
 from gateway.request.episode_address import new_episode_id, turn_kind
 from gateway.request.identifiers import Identifier, TaskId
 from gateway.services import Services
@@ -39,7 +40,12 @@ async def open_episode(
 
     A repeat with the same `Idempotency-Key` header and body gets the same episode.
     """
-    spec = body or EpisodeBody()
+    spec, max_group_size = body or EpisodeBody(), services.settings.max_group_size
+    if (spec.group_size or 1) > max_group_size:
+        raise InvalidValue(
+            f"group_size must be at most {max_group_size}, the limit of this installation",
+            param="group_size",
+        )
     key = request.headers.get("idempotency-key", "").encode("latin-1")
     opened = episode_of_key(chosen_key(key), key_id=caller.key_id, purpose="open") if key else None
     header = await services.stores.of(caller.project).open(
@@ -53,6 +59,7 @@ async def open_episode(
             metadata_json=orjson.dumps(spec.metadata).decode() if spec.metadata else "",
             key_id=caller.key_id,
             history=spec.history,
+            max_group_size=max_group_size,
         ),
         body_digest=sha256(await request.body()).hexdigest() if key else "",
     )

@@ -9,7 +9,14 @@ from fastapi import APIRouter
 
 from gateway.api.dependencies import Admin, Observer, ServicesDep
 from gateway.api.policy_ranking import PolicyRanking
-from gateway.api.responses import Activation, ListObject, PolicyObject, SwapObject, TrainingObject
+from gateway.api.responses import (
+    Activation,
+    AdmissionObject,
+    ListObject,
+    PolicyObject,
+    SwapObject,
+    TrainingObject,
+)
 from gateway.errors import NotFound
 from gateway.services import Services
 from rollout.engine.swap import reconcile
@@ -115,6 +122,13 @@ async def _training(store: Store) -> TrainingObject:
         policy_version=policy.version if policy else None,
         paused=state.get("paused") == "1",
         backlog=dict(totals.groups),
+        admission=AdmissionObject(
+            limit=totals.places.limit,
+            key_limit=totals.places.key_limit,
+            reserved=totals.reserved_episodes,
+            claimed=totals.places.claimed,
+            by_key=totals.places.by_key,
+        ),
         staleness=_number(state.get("staleness")),
         metrics={
             name: text if (number := _number(text)) is None else number

@@ -233,12 +233,23 @@ class Activation(BaseModel):
     swaps: list[SwapObject]
 
 
+class AdmissionObject(BaseModel):
+    """Who holds how many of the places for episodes that may wait to be trained."""
+
+    limit: int  # 0: none
+    key_limit: int
+    reserved: int
+    claimed: int  # of these, by the trainer
+    by_key: dict[str, int]
+
+
 class TrainingObject(BaseModel):
     object: Literal["training"] = "training"
     step: int | None
     policy_version: int | None
     paused: bool
     backlog: dict[str, int]
+    admission: AdmissionObject
     staleness: float | None
     metrics: dict[str, JsonValue]
 

@@ -104,6 +104,7 @@ class ModelEndpoint:
             path_episode=path_episode,
             body_episodes=request.named_episodes,
             otherwise=opened or new_episode_id(),
+            max_group_size=self._services.settings.max_group_size,
         )
         if not caller.trains:
             where = replace(where, kind="side")

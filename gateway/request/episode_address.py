@@ -13,8 +13,6 @@ from gateway.errors import BadRequest
 from gateway.request.identifiers import checked_id
 from rollout.episode.episode_records import HistoryPolicy
 
-_MAX_GROUP_SIZE = 65_536
-
 
 class EpisodeAddress(msgspec.Struct, frozen=True):
     """The episode of a call, and the fields it gets if the call opens it."""
@@ -24,6 +22,8 @@ class EpisodeAddress(msgspec.Struct, frozen=True):
     group_size: int | None = None
     kind: str = "train"
     history: HistoryPolicy | None = None
+    is_named: bool = True  # the caller names the episode or the group, and so waits for admission
+    max_group_size: int = 65_536
 
 
 def address(
@@ -33,8 +33,12 @@ def address(
     path_episode: str | None,
     body_episodes: Iterable[str],
     otherwise: str,
+    max_group_size: int,
 ) -> EpisodeAddress:
-    """Find the episode named by key, path, headers or body, or else `otherwise`; two that disagree are an error."""
+    """Find the episode named by key, path, headers or body, or else `otherwise`; two that disagree are an error.
+
+    A runtime sends its session's id without knowing of episodes, so that one alone does not count as named.
+    """
     named = {
         "the episode key": key_episode,
         "the path": path_episode,
@@ -46,12 +50,15 @@ def address(
     if len(set(ids.values())) > 1:
         listed = ", ".join(f"{carrier} names {episode}" for carrier, episode in ids.items())
         raise BadRequest(f"the call names more than one episode: {listed}", code="episode_conflict")
+    group_id = _group_id(headers)
     return EpisodeAddress(
         episode_id=checked_id(next(iter(ids.values())), "episode") if ids else otherwise,
-        group_id=_group_id(headers),
-        group_size=_group_size(headers),
+        group_id=group_id,
+        group_size=_group_size(headers, max_group_size),
         kind=turn_kind(headers),
         history=_history(headers),
+        max_group_size=max_group_size,
+        is_named=group_id is not None or bool(ids.keys() - {"X-Session-Id"}),
     )
 
 
@@ -64,13 +71,13 @@ def _group_id(headers: Mapping[bytes, bytes]) -> str | None:
     return checked_id(group_id, "group") if group_id else None
 
 
-def _group_size(headers: Mapping[bytes, bytes]) -> int | None:
+def _group_size(headers: Mapping[bytes, bytes], most: int) -> int | None:
     text = _header(headers, b"x-turngate-group-size")
     if text is None:
         return None
-    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= _MAX_GROUP_SIZE:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= most:
         raise BadRequest(
-            f"X-Turngate-Group-Size must be between 1 and {_MAX_GROUP_SIZE}",
+            f"X-Turngate-Group-Size must be between 1 and {most}, the limit of this installation",
             param="X-Turngate-Group-Size",
             code="invalid_value",
         )

@@ -238,4 +238,6 @@ def _episode_spec(call: Call) -> EpisodeSpec:
         kind=address.kind,
         key_id=call.key_id,
         history=address.history,
+        is_named=address.is_named,
+        max_group_size=address.max_group_size,
     )

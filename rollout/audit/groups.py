@@ -74,5 +74,5 @@ def _check_counts(group: GroupInspection, status: str, suspects: Suspects) -> No
         agrees = known == number if status in LIVE else known >= number
         suspects.expect(agrees, f"{number} {field}, by its members", known)
     if status in LIVE:
-        reserved, opened = group.number("reserved"), group.number("opened")
-        suspects.expect(reserved >= opened, f"at least {opened} reserved places", reserved)
+        placed, opened = group.number("placed"), group.number("opened")
+        suspects.expect(0 <= placed <= opened, f"at most {opened} places of members", placed)

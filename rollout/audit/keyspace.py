@@ -12,13 +12,13 @@ EPISODE_PARTS = frozenset(
     )
 )
 GROUP_PARTS = frozenset({"grp.members"})
-EPISODE_INDEXES = ("episodes", "idle", "expiring", "settled")
-GROUP_INDEXES = ("deadlines", "ready", "claimed", "trained")
+EPISODE_INDEXES = ("episodes", "idle", "quiet", "expiring", "settled")
+GROUP_INDEXES = ("deadlines", "ahead", "ready", "claimed", "trained")
 SINGLE_KEYS = frozenset(
     {
         *EPISODE_INDEXES,
         *GROUP_INDEXES,
-        *("turns", "published", "totals", "training", "policy", "pinned", "version"),
+        *("turns", "published", "totals", "holders", "training", "policy", "pinned", "version"),
         *("reward_weights", "history", "alarm", "ready_signal", "layout", "probe"),
     }
 )

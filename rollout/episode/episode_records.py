@@ -29,6 +29,10 @@ class EpisodeSpec(msgspec.Struct, frozen=True, gc=False):
     metadata_json: str = ""
     key_id: str = ""
     history: HistoryPolicy | None = None  # None: the project's
+    is_named: bool = (
+        True  # the caller names the episode or its group; one that does not is never refused
+    )
+    max_group_size: int = 65_536  # of a group whose size nobody states
 
 
 class EpisodeHeader(msgspec.Struct, frozen=True, gc=False):

@@ -24,6 +24,7 @@ class DiscardReason(StrEnum):
 
     STALE = "stale"
     NO_SIGNAL = "no_signal"
+    EVALUATED = "evaluated"  # a held-out episode
     EXPIRED = "expired"
     ABORTED = "aborted"
     DELETED = "deleted"

@@ -19,6 +19,8 @@ from rollout.ledger.projects import to_record
 from rollout.ledger.records import LedgerEpisode
 from rollout.ledger.training_history import TrainingHistory
 
+# Held-out episodes of earlier releases ended as no_signal.
+EVALUATED = (DiscardReason.EVALUATED.value, DiscardReason.NO_SIGNAL.value)
 SHARED_COLUMNS = set(LedgerEpisode.__struct_fields__) & set(EpisodeHeader.__struct_fields__)
 
 
@@ -89,7 +91,7 @@ def evaluated(project: str) -> Select[Any]:
             func.avg(table.c.reward).over(partition_by=version).label("mean"),
         )
         .where(table.c.project == project, table.c.kind == "side")
-        .where(table.c.disposition == DiscardReason.NO_SIGNAL.value, table.c.num_rewards > 0)
+        .where(table.c.disposition.in_(EVALUATED), table.c.num_rewards > 0)
         .where(version == table.c.max_version)
         .subquery()
     )

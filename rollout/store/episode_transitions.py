@@ -186,4 +186,5 @@ def opening_arguments(spec: EpisodeSpec) -> tuple[str | int, ...]:
         *(spec.id, spec.group_id or "", spec.group_size or 0, spec.task_id),
         "" if deadline is None else milliseconds(deadline),
         *(spec.kind, spec.metadata_json, spec.key_id, spec.history or ""),
+        *(int(spec.is_named), spec.max_group_size),
     )

@@ -10,7 +10,7 @@ from rollout.policies import Policy, Publication
 from rollout.served_model import ServedModel
 from rollout.store.claim_transitions import MAX_DELIVERIES, policy_arguments
 from rollout.store.redis_decoding import Flat, Header, pairs, parse_rewards
-from rollout.store.totals import Totals, parse_totals
+from rollout.store.totals import Totals, parse_places, parse_totals
 from rollout.store.transitions import Transitions
 
 SWEEP_LIMIT = 200  # entries of each kind per sweep, so that Redis is never blocked for long
@@ -59,8 +59,9 @@ class ProjectTransitions(Transitions):
     async def set_training(self, state: Mapping[str, str | int | float]) -> None:
         """Merge into the training state.
 
-        `max_live_episodes` is the limit of admission, 0 for none; `step_seconds`, the time between two steps, sets the
-        `retry-after` of a refused caller; `closed` is 1 while no group may open at all.
+        `max_live_episodes` is the limit of admission, 0 for none, and `max_live_episodes_per_key` each key's share of it;
+        `step_seconds`, the time between two steps, sets the `retry-after` of a refused caller; `closed` is 1 while no group
+        may open at all.
         """
         flat = [item for pair in state.items() for item in pair]
         await self._run("set_training", *flat)
@@ -90,8 +91,15 @@ class ProjectTransitions(Transitions):
     async def totals(self) -> Totals:
         """The counts, read at one moment."""
         reply = await self._run("totals")
-        counts, ready, claimed = cast("tuple[Flat, int, int]", reply)
-        return parse_totals(dict(pairs(counts)), ready=ready, claimed=claimed)
+        counts, ready, claimed, holders, limits = cast(
+            "tuple[Flat, int, int, Flat, list[bytes | None]]", reply
+        )
+        return parse_totals(
+            dict(pairs(counts)),
+            ready=ready,
+            claimed=claimed,
+            places=parse_places(dict(pairs(holders)), *(int(limit or 0) for limit in limits)),
+        )
 
     async def sweep(self) -> float | None:
         """Handle what is due: idle episodes, group deadlines, leases, expired data. Returns when it is due next."""

@@ -24,6 +24,9 @@ turns                  hash    turn id -> episode id                            
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
 grp.members:<id>       zset    episode -> opening time                                sweep
 episodes               zset    episode -> opening time, for listing                   sweep
+holders                hash    key, or trainer -> places of admission that it holds    their end or silence
+quiet                  zset    unfinished episode with a place -> when it loses it     its end or silence
+ahead                  zset    open group -> when it loses places of unopened members  its members, sweep
 idle                   zset    open episode, or sealed one without a trainable turn
                                -> when it is closed or discarded                      seal, commit, sweep
 deadlines              zset    open group -> its reward deadline                      the group's end

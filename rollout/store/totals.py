@@ -6,6 +6,25 @@ import msgspec
 
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 
+TRAINER = "trainer"
+
+
+class Places(msgspec.Struct, frozen=True, gc=False):
+    """Who holds how many places of admission: the keys those of their episodes, the trainer those that it claimed."""
+
+    by_holder: Mapping[str, int] = {}
+    limit: int = 0  # 0: none
+    key_limit: int = 0
+
+    @property
+    def by_key(self) -> dict[str, int]:
+        """Without the trainer."""
+        return {key: held for key, held in self.by_holder.items() if key != TRAINER}
+
+    @property
+    def claimed(self) -> int:
+        return self.by_holder.get(TRAINER, 0)
+
 
 class Totals(msgspec.Struct, frozen=True, gc=False):
     """How many episodes were opened, and how many have each status or disposition; `groups` counts ready and claimed."""
@@ -20,6 +39,7 @@ class Totals(msgspec.Struct, frozen=True, gc=False):
     delivered_tokens: int  # of these, the tokens that reached a gradient
     groups: Mapping[str, int]
     reserved_episodes: int
+    places: Places  # their sum is `reserved_episodes`
 
     @property
     def dispositions(self) -> dict[str, int]:
@@ -31,7 +51,7 @@ LIVE = [status for status in EpisodeStatus if status.is_live]
 DISPOSITIONS = ["trained", *(reason.value for reason in DiscardReason)]
 
 
-def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int) -> Totals:
+def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int, places: Places) -> Totals:
     """Read the totals hash."""
     return Totals(
         opened=int(counts.get("opened", 0)),
@@ -44,4 +64,11 @@ def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int) -> Tota
         delivered_tokens=int(counts.get("delivered_tokens", 0)),
         groups={"ready": ready, "claimed": claimed},
         reserved_episodes=int(counts.get("reserved", 0)),
+        places=places,
     )
+
+
+def parse_places(holders: Mapping[str, str], limit: int = 0, key_limit: int = 0) -> Places:
+    """Read the hash of holders; without a limit for keys each may hold all."""
+    held = {name: int(number) for name, number in holders.items()}
+    return Places(held, limit, key_limit or limit)

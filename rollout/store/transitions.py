@@ -16,6 +16,9 @@ class Timings(msgspec.Struct, frozen=True):
     grace: float = 30.0  # how long after sealing turns that began before may commit
     retention: float = 3600.0  # how long a settled episode stays readable in Redis
     reward_deadline: float = 600.0  # for the other members of a group, after its first one ended
+    silence: float = (
+        60.0  # an unfinished episode keeps its place this long after its last sign of life
+    )
 
 
 class Transitions:
@@ -34,7 +37,7 @@ class Transitions:
         self._timings = timings
         self._clock = clock
         self._prefix = f"turngate:{{{project}}}:"
-        waits = (timings.idle, timings.grace, timings.retention, timings.reward_deadline)
+        waits = msgspec.structs.astuple(timings)
         self._waits = tuple(milliseconds(wait) for wait in waits)
 
     async def _run(self, name: str, *arguments: Argument) -> object:

@@ -19,7 +19,7 @@ from deploy.observability.grafana.rows.headline import HEADLINE
 from deploy.observability.grafana.rows.registry import ROWS
 from gateway.metrics import EngineReading, EvaluationReading, Metrics, Snapshot
 from gateway.settings import Settings as GatewaySettings
-from rollout.store.totals import parse_totals
+from rollout.store.totals import parse_places, parse_totals
 from tests.engines import ADMIN_KEY, PYTHON
 from trainer.settings import Settings as TrainerSettings
 from trainer.telemetry.report import Report
@@ -73,7 +73,7 @@ def exported_by_gateway() -> set[str]:
     metrics.snapshot = Snapshot(
         engines=(engine,),
         policy_version=0,
-        totals=parse_totals({}, ready=0, claimed=0),
+        totals=parse_totals({}, ready=0, claimed=0, places=parse_places({})),
         evaluations=(EvaluationReading(0, mean_reward=0.5, episodes=30, is_best=True),),
     )
     return sample_names(metrics.exposition().decode())

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rollout import errors
+from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.group import JudgedBy
 from rollout.store.transitions import Timings
 from tests.rollout.play import own_group
@@ -14,6 +15,8 @@ from tests.rollout.play import own_group
 Refusal = type[errors.StoreError] | None
 TERMINAL = ("trained", "discarded")
 MAX_DELIVERIES = 3
+FAILED = 2  # seconds in which a failed episode may still get a reward
+GIVE_UP = 10  # seconds to call again after a turn failed
 TOKENS_A_TURN = 2
 
 
@@ -26,6 +29,7 @@ class Episode:
     idle_at: float
     status: str = "open"
     reason: str | None = None
+    outcome: str = ""
     sealed_at: float = 0.0
     num_turns: int = 0  # ever committed; the data may be gone
     num_begun: int = 0
@@ -35,6 +39,10 @@ class Episode:
     rewards: dict[str, float] = field(default_factory=dict)
     policy_version: int | None = None
     forget_at: float | None = None
+    key: str = ""
+    holder: str | None = None  # of its place; None: it has none
+    quiet_at: float | None = None  # when its place is given back
+    began_at: float = 0.0  # its last sign of life
     in_outbox: bool = False
 
     @property
@@ -43,8 +51,9 @@ class Episode:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it waits until `idle_at`: for a turn if open, for a trainable turn if sealed without one."""
-        return self.status == "open" or (self.status == "sealed" and not self.has_signal)
+        """Whether it ends at `idle_at`: if open, if sealed without a trainable turn, and if failed without a reward."""
+        is_over = not self.has_signal or self.outcome == "failed"
+        return self.status == "open" or (self.status == "sealed" and is_over)
 
     @property
     def disposition(self) -> str | None:
@@ -62,7 +71,10 @@ class Group:
     id: str
     size: int
     wait: float
-    reserved: int
+    key: str = ""
+    ahead: int = 0  # places of members that have not opened
+    ahead_until: float = 0.0
+    is_late: bool = False  # it became ready without a place
     opened: int = 0
     status: str = "open"
     members: list[str] = field(default_factory=list)
@@ -78,9 +90,9 @@ class Group:
 
 
 class Model:
-    def __init__(self, timings: Timings, limit: int) -> None:
+    def __init__(self, timings: Timings, limit: int, share: int) -> None:
         self.timings = timings
-        self.limit = limit
+        self.limit, self.share = limit, share
         self.now = 0.0
         self.episodes: dict[str, Episode] = {}
         self.groups: dict[str, Group] = {}
@@ -93,39 +105,62 @@ class Model:
 
     # one episode
 
-    def open(self, name: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
-        if name in self.episodes:
+    def open(self, spec: EpisodeSpec) -> Refusal:
+        if spec.id in self.episodes:
             return None
         group: Group | None = None
-        if kind != "side":
-            own = own_group(name)
-            joined, size = (group_id, size or 0) if group_id else (own, max(size or 0, 1))
-            group = self.groups.get(joined)
-            if group is None:
-                group = Group(joined, size, self.timings.reward_deadline, max(size, 1))
-                if self.limit and self.reserved and self.reserved + group.reserved > self.limit:
-                    return errors.Backlogged
-                self.groups[joined] = group
-            elif group.status != "open" or (group.size and group.opened >= group.size):
-                return errors.GroupClosed
-            elif not group.size and size:
-                group.size = max(size, group.opened + 1)
+        if spec.kind != "side":
+            group = self._group(spec)
+            if isinstance(group, type):
+                return group
             group.opened += 1
-            group.reserved = max(group.reserved, group.opened)
-            group.members.append(name)
-        self.episodes[name] = Episode(
-            name, kind, group and group.id, self.now, self.now + self.timings.idle
+            group.members.append(spec.id)
+        episode = Episode(
+            *(spec.id, spec.kind, group and group.id, self.now, self.now + self.timings.idle),
+            key=spec.key_id,
+            began_at=self.now,
         )
+        self.episodes[spec.id] = episode
         self.opened += 1
+        if group and spec.is_named:
+            if group.ahead:
+                group.ahead -= 1
+                episode.holder = episode.key
+            self._keep_place(episode)
         return None
 
-    def begin(self, name: str, group_id: str | None, size: int | None, kind: str) -> Refusal:
-        if refusal := self.open(name, group_id, size, kind):
+    def _group(self, spec: EpisodeSpec) -> Group | type[errors.StoreError]:
+        """The group that an episode enters, or why it does not."""
+        own = own_group(spec.id)
+        size = spec.group_size or 0
+        joined, size = (spec.group_id, size) if spec.group_id else (own, max(size, 1))
+        group = self.groups.get(joined)
+        if group is None:
+            group = Group(joined, size, self.timings.reward_deadline, key=spec.key_id)
+            if spec.is_named:
+                group.ahead = self._grant(spec.key_id, max(size, 1))
+                group.ahead_until = self.now + self.timings.silence
+                if not group.ahead:
+                    return errors.Backlogged
+            self.groups[joined] = group
+        elif group.status != "open" or group.opened >= (group.size or spec.max_group_size):
+            return errors.GroupClosed
+        elif not group.size and size:
+            group.size = max(size, group.opened + 1)
+        return group
+
+    def begin(self, spec: EpisodeSpec) -> Refusal:
+        is_new = spec.id not in self.episodes
+        if refusal := self.open(spec):
             return refusal
-        if self.episodes[name].status != "open":
+        episode = self.episodes[spec.id]
+        if episode.status != "open":
             return errors.EpisodeSealed
-        self.episodes[name].idle_at = self.now + self.timings.idle
-        self.episodes[name].num_begun += 1
+        episode.idle_at = self.now + self.timings.idle
+        episode.began_at = self.now
+        episode.num_begun += 1
+        if spec.is_named and not is_new:
+            self._keep_place(episode)
         return None
 
     def withdraw(self, name: str, attempt: str) -> Refusal:
@@ -138,8 +173,10 @@ class Model:
         episode.num_begun -= 1
         lacks_signal = episode.status == "sealed" and not episode.has_signal
         if lacks_signal and episode.num_begun <= episode.num_turns:
-            self._discard(episode, "no_signal")
+            self._end_without_signal(episode)
             self._member_ended(episode.group)
+        if episode.quiet_at is not None:
+            episode.quiet_at = min(episode.quiet_at, self.now + GIVE_UP)
         return None
 
     def commit(self, name: str, turn: str, version: int, kind: str) -> Refusal:
@@ -160,6 +197,11 @@ class Model:
             episode.versions.append(version)
         if episode.status == "open":
             episode.idle_at = self.now + self.timings.idle
+            episode.began_at = self.now
+            if episode.quiet_at is not None:
+                episode.quiet_at = self.now + self.timings.silence
+        elif episode.has_signal:
+            episode.idle_at = self.now + FAILED
         self._become_rewarded(episode)
         return None
 
@@ -169,7 +211,7 @@ class Model:
             return errors.NoSuchEpisode
         if episode.status == "claimed":
             return errors.EpisodeClaimed
-        is_evaluated = episode.kind == "side" and episode.reason == "no_signal"
+        is_evaluated = episode.reason == "evaluated"
         if episode.status in TERMINAL and not (is_evaluated and episode.turns):
             return errors.EpisodeSettled
         if turn is not None and self.turns.get(turn) != name:
@@ -181,6 +223,8 @@ class Model:
         self._become_rewarded(episode)
         if episode.status == "open":
             episode.idle_at = self.now + self.timings.idle
+            episode.began_at = self.now
+            self._keep_place(episode)
             if complete:
                 self._end(episode, "succeeded")
         elif episode.status == "discarded":
@@ -224,7 +268,7 @@ class Model:
     ) -> list[str]:
         self._reclaim()
         taken: list[str] = []
-        for group in sorted(self._in("ready"), key=lambda g: (g.ready_at, g.id)):
+        for group in sorted(self._in("ready"), key=lambda g: (g.is_late, g.ready_at, g.id)):
             if len(taken) == wanted:
                 break
             versions = [v for e in self._members(group, "rewarded") for v in e.versions]
@@ -236,6 +280,7 @@ class Model:
             group.deliveries += 1
             for episode in self._members(group, "rewarded"):
                 episode.status = "claimed"
+                self._pass_place(episode, "trainer")
             taken.append(group.id)
         return taken
 
@@ -260,6 +305,7 @@ class Model:
                     self._discard(episode, "overlong")
                     continue
                 episode.status, episode.policy_version = "trained", version
+                self._unplace(episode)
                 self._count_tokens(episode, "trained", 1)
                 self._tell(episode)
             group.status, group.version, group.restorable = "trained", version, True
@@ -280,6 +326,7 @@ class Model:
         for group in again:
             for episode in self._members(group, "trained"):
                 episode.policy_version = None
+                episode.holder = episode.key
                 self._count_tokens(episode, "trained", -1)
                 self._tell(episode)
             group.restorable, group.deliveries = False, 0
@@ -304,11 +351,18 @@ class Model:
         for group in self._in("open"):
             if group.deadline is not None and group.deadline <= self.now:
                 self._close(group)
+        self._silence()
+        for group in self._in("ready"):
+            if group.is_late and group.ready_at + self.timings.idle <= self.now:
+                self._discard_group(group, "stale")
         self._reclaim()
         due = [e.forget_at for e in self.episodes.values() if e.forget_at is not None]
         due += [e.idle_at for e in self.episodes.values() if e.is_waiting]
         due += [g.deadline for g in self._in("open") if g.deadline is not None]
         due += [g.lease for g in self._in("claimed")]
+        due += [e.quiet_at for e in self.episodes.values() if e.quiet_at is not None]
+        due += [g.ahead_until for g in self.groups.values() if g.ahead]
+        due += [g.ready_at + self.timings.idle for g in self._in("ready") if g.is_late]
         return min(due, default=None)
 
     def drain(self) -> dict[str, tuple[str, float, int]]:
@@ -325,11 +379,58 @@ class Model:
     # what follows from it
 
     @property
-    def reserved(self) -> int:
-        return sum(g.reserved for g in self.groups.values() if g.status not in TERMINAL)
+    def holders(self) -> Counter[str]:
+        held = Counter(e.holder for e in self.episodes.values() if e.holder is not None)
+        for group in self.groups.values():
+            held[group.key] += group.ahead
+        return +held
 
     def live(self) -> Counter[str]:
         return Counter(e.status for e in self.episodes.values() if e.status not in TERMINAL)
+
+    def _grant(self, key: str, wanted: int) -> int:
+        wanted = min(wanted, self.share)
+        is_granted = (
+            self.holders[key] + wanted <= self.share and self.holders.total() + wanted <= self.limit
+        )
+        return wanted if is_granted else 0
+
+    def _keep_place(self, episode: Episode) -> None:
+        if episode.kind == "side":
+            return
+        if episode.holder is None and not self._grant(episode.key, 1):
+            return
+        if episode.holder is None:
+            episode.holder = episode.key
+        episode.quiet_at = self.now + self.timings.silence
+
+    def _pass_place(self, episode: Episode, holder: str) -> None:
+        if episode.holder is not None:
+            episode.holder = holder
+
+    def _unplace(self, episode: Episode) -> None:
+        if episode.holder is not None:
+            episode.holder = episode.quiet_at = None
+            group = self.groups[episode.group]
+            if not self._has_place(group):
+                group.ahead = 0
+
+    def _has_place(self, group: Group) -> bool:
+        return any(self.episodes[name].holder is not None for name in group.members)
+
+    def _silence(self) -> None:
+        """Give back the places of members without a sign of life, and of those that never opened."""
+        silence = self.timings.silence
+        due = [e for e in self.episodes.values() if (e.quiet_at or 1e99) <= self.now]
+        for episode in due:
+            is_running = episode.status == "open" and episode.num_begun > episode.num_turns
+            if is_running and self.now - episode.began_at < 10 * silence:
+                episode.quiet_at = self.now + silence
+            else:
+                self._unplace(episode)
+        for group in self.groups.values():
+            if group.ahead and group.ahead_until <= self.now:
+                group.ahead = 0
 
     def _in(self, status: str) -> list[Group]:
         return [group for group in self.groups.values() if group.status == status]
@@ -353,6 +454,8 @@ class Model:
         """Make it rewarded if it is sealed with a reward and a trainable turn."""
         if episode.status == "sealed" and episode.has_signal and episode.rewards:
             episode.status = "rewarded"
+            self._keep_place(episode)
+            episode.quiet_at = None
             self.groups[episode.group].rewarded += 1
             self._review(episode.group)
 
@@ -361,18 +464,29 @@ class Model:
         if outcome == "aborted":
             self._discard(episode, "aborted")
         elif not episode.has_signal and episode.num_begun <= episode.num_turns:
-            self._discard(episode, "no_signal")
+            self._end_without_signal(episode)
         else:
-            episode.status = "sealed"
-            episode.idle_at = self.now + self.timings.grace
+            episode.status, episode.outcome = "sealed", outcome
+            episode.idle_at = self.now + (FAILED if episode.has_signal else self.timings.grace)
+            if episode.quiet_at is not None:
+                episode.quiet_at = self.now + self.timings.silence
             self._become_rewarded(episode)
         self._member_ended(episode.group)
+
+    def _end_without_signal(self, episode: Episode) -> None:
+        is_evaluated = episode.kind == "side" and episode.num_turns
+        self._discard(episode, "evaluated" if is_evaluated else "no_signal")
 
     def _give_up(self, episode: Episode) -> None:
         if episode.status == "open" and episode.rewards:
             self._end(episode, "succeeded")
             return
-        self._discard(episode, "expired" if episode.status == "open" else "no_signal")
+        if episode.status == "open":
+            self._discard(episode, "expired")
+        elif episode.has_signal:
+            self._discard(episode, "failed")
+        else:
+            self._end_without_signal(episode)
         self._member_ended(episode.group)
 
     def _discard(self, episode: Episode, reason: str) -> None:
@@ -381,6 +495,7 @@ class Model:
             group.discarded += 1
             group.rewarded -= episode.status in ("rewarded", "claimed")
         episode.status, episode.reason = "discarded", reason
+        self._unplace(episode)
         self._count_tokens(episode, reason, 1)
         episode.forget_at = self.now + self.timings.retention
         self._tell(episode)
@@ -401,17 +516,22 @@ class Model:
             if group.rewarded:
                 self._queue(group)
             else:
-                group.status = "discarded"
+                self._finish(group, "discarded")
         elif group.status == "ready" and not group.rewarded:
-            group.status = "discarded"
+            self._finish(group, "discarded")
+
+    def _finish(self, group: Group, status: str) -> None:
+        group.status, group.ahead = status, 0
 
     def _queue(self, group: Group) -> None:
-        group.status, group.owner = "ready", ""
+        group.status, group.owner, group.ahead = "ready", "", 0
+        group.is_late = not self._has_place(group)
         group.ready_at = self.now if group.ready_at is None else group.ready_at
 
     def _requeue(self, group: Group, was: str) -> None:
         for episode in self._members(group, was):
             episode.status = "rewarded"
+            self._pass_place(episode, episode.key)
         self._queue(group)
 
     def _close(self, group: Group) -> None:
@@ -422,13 +542,13 @@ class Model:
         if enough:
             self._queue(group)
         else:
-            group.status = "discarded"
+            self._finish(group, "discarded")
 
     def _discard_group(self, group: Group, reason: str) -> None:
         for status in ("rewarded", "claimed"):
             for episode in self._members(group, status):
                 self._discard(episode, reason)
-        group.status = "discarded"
+        self._finish(group, "discarded")
 
     def _reclaim(self) -> None:
         for group in self._in("claimed"):

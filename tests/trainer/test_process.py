@@ -119,6 +119,7 @@ def test_it_trains_reports_and_ends(
     training = bridge.call(store.training)
     assert training["step"] == training["version"] == "2"
     assert int(training["max_live_episodes"]) == 5 * GROUPS * GROUP_SIZE
+    assert int(training["max_live_episodes_per_key"]) == 5 * GROUPS * GROUP_SIZE // 2
     assert float(training["reward_mean"]) == 0.5
     ledger = bridge.call(Ledger.open, environment["TURNGATE_DATABASE_URL"])
     project = environment["TURNGATE_PROJECT"]

@@ -67,12 +67,16 @@ class Feed:
         self._num_replaced = 0
 
     @contextmanager
-    def open(self, *, max_live_episodes: int) -> Iterator["Feed"]:
+    def open(self, *, max_live_episodes: int, per_key: int | None = None) -> Iterator["Feed"]:
         """Renew leases and update admission while the block runs; release what is still held at its end."""
         if not self._ranks.is_primary:
             yield self
             return
-        state = {"max_live_episodes": max_live_episodes, "closed": 0}
+        state = {
+            "max_live_episodes": max_live_episodes,
+            "max_live_episodes_per_key": max_live_episodes if per_key is None else per_key,
+            "closed": 0,
+        }
         self._bridge.call(self._store.set_training, state)
         with self._bridge.background(self._keep_alive):
             try:

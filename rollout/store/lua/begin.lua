@@ -1,10 +1,12 @@
 -- begin: start a turn; opens the episode if it does not exist.
 -- Returns header, turns, the recorded reply, and 1 if another attempt at the call is being sampled.
 -- args: those of opening.lua, then since, attempt, retry key or '', body digest, 1 if it may be a repeat
--- needs: keys, header, alarm, opening, lease
-local id, since, attempt, retry_key, digest, is_repeat = args[1], unpack(args, 10, 14)
+-- needs: keys, header, alarm, places, opening, lease
+local id, named = args[1], args[10]
+local since, attempt, retry_key, digest, is_repeat = unpack(args, 12, 16)
 local status = call('HGET', episode_key(id), 'status')
-if not status then
+local is_new = not status
+if is_new then
   local refusal = open_episode()
   if refusal then return refusal end
   status = 'open'
@@ -26,6 +28,7 @@ end
 if not reply then
   if status ~= 'open' then return refuse('EpisodeSealed', id) end
   call('ZADD', key('idle'), now + idle_ms, id)
+  if named == '1' and not is_new then keep_place(id) end
   call('HINCRBY', episode_key(id), 'begun', 1)
   if retry_key ~= '' then write_lease(id, retry_key, attempt, digest, 0) end
 end

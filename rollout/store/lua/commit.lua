@@ -1,7 +1,7 @@
 -- commit: append a turn to an episode's log, once. Returns its ordinal.
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
 --       attempt, retry key or '', body digest, reply or ''
--- needs: keys, alarm, episode, group, sealing, lease
+-- needs: keys, alarm, places, episode, group, sealing, lease
 local REPLIES_KEPT, REPLY_BYTES_KEPT = 32, 131072
 local id, turn, record, trainable, sampled, oldest, newest = unpack(args, 1, 7)
 local attempt, retry_key, digest, reply = unpack(args, 8, 11)
@@ -39,7 +39,10 @@ if oldest ~= '' and (is_trainable or kind == 'side') then
     call('HSET', header, 'max_version', newest)
   end
 end
-if status == 'open' then call('ZADD', key('idle'), now + idle_ms, id) end
+if status == 'open' then
+  call('ZADD', key('idle'), now + idle_ms, id)
+  call('ZADD', key('quiet'), 'XX', now + silence_ms, id)
+end
 if status == 'sealed' and has_signal(id) then await_reward(id) end
 
 -- Keeps the latest replies within the limits, and at least one.

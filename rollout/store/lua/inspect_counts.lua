@@ -9,17 +9,17 @@ if call('ZCARD', key('episodes')) > tonumber(args[1]) then return {totals, {}, v
 local counts, groups = {}, {}
 local function add(name, by) counts[name] = (counts[name] or 0) + by end
 for _, id in ipairs(call('ZRANGE', key('episodes'), 0, -1)) do
-  local header = redis.pcall('HMGET', episode_key(id), 'status', 'reason', 'group')
+  local header = redis.pcall('HMGET', episode_key(id), 'status', 'reason', 'group', 'place')
   if not header.err then
-    local status, reason, group = unpack(header)
+    local status, reason, group, place = unpack(header)
+    if place then add('reserved', 1) end
     if status then add(status == 'discarded' and (reason or 'unknown') or status, 1) end
     if group and group ~= '' then groups[group] = true end
   end
 end
 for group in pairs(groups) do
-  local fields = redis.pcall('HMGET', group_key(group), 'status', 'reserved')
-  local status = not fields.err and fields[1]
-  if status == 'open' or status == 'ready' or status == 'claimed' then add('reserved', tonumber(fields[2]) or 0) end
+  local ahead = redis.pcall('HGET', group_key(group), 'ahead')
+  add('reserved', type(ahead) == 'string' and tonumber(ahead) or 0)
 end
 
 local flat = {}

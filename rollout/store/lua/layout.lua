@@ -15,6 +15,7 @@ local function rename(kind, id, part)
 end
 
 if found == 1 then
+  call('HDEL', key('totals'), 'reserved')  -- episodes take places at their next call or reward
   for _, id in ipairs(call('ZRANGE', key('episodes'), 0, -1)) do
     for _, part in ipairs({'turns', 'turn_ids', 'rewards', 'reward_log', 'reward_keys', 'replies',
                            'reply_keys', 'withdrawn', 'advantages'}) do

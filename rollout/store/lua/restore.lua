@@ -1,12 +1,14 @@
 -- restore: queue groups again that were trained into versions after this one. args: version. Returns the groups.
--- needs: keys, alarm, episode, group
+-- needs: keys, alarm, places, episode, group
 local groups = call('ZRANGEBYSCORE', key('trained'), '(' .. args[1], '+inf')
 for _, group in ipairs(groups) do
   local ids = members(group, 'trained')
-  for _, id in ipairs(ids) do untrain(id) end
+  for _, id in ipairs(ids) do
+    untrain(id)
+    place(id)
+  end
   call('ZREM', key('trained'), group)
   call('HSET', group_key(group), 'deliveries', 0)
-  count('reserved', call('HGET', group_key(group), 'reserved'))
   requeue(group, 'trained')
   for _, id in ipairs(ids) do queue_for_ledger(id) end
 end

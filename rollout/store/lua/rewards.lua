@@ -1,6 +1,6 @@
 -- rewards: record or amend rewards, all or none; then seal the episodes whose `complete` is 1. Returns {time, amended} of each.
 -- args: episode, field, turn or '', name, value, idempotency key or '', complete 0 or 1, then those of the next reward
--- needs: keys, alarm, episode, group, sealing
+-- needs: keys, alarm, places, episode, group, sealing
 local rewards = {}
 for index = 1, #args, 7 do
   local id, field, turn, name, value, retry_key, complete = unpack(args, index, index + 6)
@@ -22,15 +22,14 @@ end
 
 local function refusal_of(reward)
   local id = reward.id
-  local status, kind, reason = unpack(call('HMGET', episode_key(id), 'status', 'kind', 'reason'))
+  local status, reason = unpack(call('HMGET', episode_key(id), 'status', 'reason'))
   if not status then return refuse('NoSuchEpisode', id) end
   local answer, mismatch = recorded(reward)
   if answer or mismatch then return mismatch end
   if status == 'claimed' then return refuse('EpisodeClaimed', id) end
   if status == 'trained' then return refuse('EpisodeSettled', id, status) end
-  -- A held-out episode with turns is discarded when it is sealed, and may still be rewarded after that.
-  local has_turns = call('EXISTS', episode_key(id, '.turns')) == 1
-  local is_evaluated = kind == 'side' and reason == 'no_signal' and has_turns
+  -- A held-out episode with turns is discarded when it is sealed, and may still be rewarded until its data is deleted.
+  local is_evaluated = reason == 'evaluated' and call('EXISTS', episode_key(id, '.turns')) == 1
   if status == 'discarded' and not is_evaluated then return refuse('EpisodeSettled', id, reason) end
   local turn = reward.turn
   if turn ~= '' and call('HGET', key('turns'), turn) ~= id then return refuse('NoSuchTurn', turn) end
@@ -75,6 +74,7 @@ local function record(reward)
     if has_signal(id) then await_reward(id) end
   elseif status == 'open' then
     call('ZADD', key('idle'), now + idle_ms, id)
+    keep_place(id)
   elseif status == 'discarded' then
     queue_for_ledger(id)
   end

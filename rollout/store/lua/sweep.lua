@@ -1,5 +1,5 @@
 -- sweep: handle what is due. args: limit of each kind, max deliveries. Returns when something is due next, or false.
--- needs: keys, alarm, episode, group, sealing
+-- needs: keys, alarm, places, episode, group, sealing
 local limit, max_deliveries = tonumber(args[1]), tonumber(args[2])
 local function due(name)
   return call('ZRANGEBYSCORE', key(name), '-inf', now, 'LIMIT', 0, limit)
@@ -24,23 +24,51 @@ local function forget(id)
   if call('EXISTS', group_key(group, '.members')) == 0 then call('DEL', group_key(group)) end
 end
 
--- Ends an idle open episode, or a sealed one that got no trainable turn in time.
+-- Ends an idle open episode, or a sealed one that got no trainable turn in time or failed without a reward.
 local function end_idle(id)
   local status, group, rewards =
     unpack(call('HMGET', episode_key(id), 'status', 'group', 'rewards'))
   if status == 'open' and tonumber(rewards) > 0 then return seal(id, 'succeeded', 0) end
-  discard(id, status == 'open' and 'expired' or 'no_signal')
+  if status == 'open' then
+    discard(id, 'expired')
+  elseif has_signal(id) then
+    discard(id, 'failed')
+  else
+    end_without_signal(id)
+  end
   member_ended(group)
+end
+
+-- Takes the place of an episode that shows no life. A turn in progress is life, for ten times as long.
+local function silence(id)
+  local ends = tonumber(call('ZSCORE', key('idle'), id) or 0)
+  local is_running = call('HGET', episode_key(id), 'status') == 'open' and awaits_turns(id)
+    and now - (ends - idle_ms) < 10 * silence_ms
+  if is_running then return call('ZADD', key('quiet'), now + silence_ms, id) end
+  call('ZREM', key('quiet'), id)
+  unplace(id)
+end
+
+local function first(name, from)
+  return tonumber(call('ZRANGEBYSCORE', key(name), from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
 end
 
 for _, id in ipairs(due('expiring')) do forget(id) end
 for _, id in ipairs(due('idle')) do end_idle(id) end
 for _, group in ipairs(due('deadlines')) do close_group(group) end
+for _, id in ipairs(due('quiet')) do silence(id) end
+for _, group in ipairs(due('ahead')) do
+  call('ZREM', key('ahead'), group)
+  unreserve(group)
+end
+local too_late = call('ZRANGEBYSCORE', key('ready'), LATE, LATE + now - idle_ms, 'LIMIT', 0, limit)
+for _, group in ipairs(too_late) do discard_group(group, 'stale') end
 reclaim(max_deliveries, limit)
 
-local next_due
-for _, name in ipairs({'expiring', 'idle', 'deadlines', 'claimed'}) do
-  local at = tonumber(call('ZRANGE', key(name), 0, 0, 'WITHSCORES')[2])
+local late = first('ready', LATE)
+local next_due = late and late - LATE + idle_ms
+for _, name in ipairs({'expiring', 'idle', 'deadlines', 'claimed', 'quiet', 'ahead'}) do
+  local at = first(name, '-inf')
   if at and (not next_due or at < next_due) then next_due = at end
 end
 if not next_due then

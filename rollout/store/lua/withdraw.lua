@@ -1,6 +1,6 @@
 -- withdraw: a turn that was begun will not be committed, so sealing does not wait for it. Counts each attempt once.
 -- args: episode, attempt, retry key or ''
--- needs: keys, alarm, episode, group, sealing, lease
+-- needs: keys, alarm, places, episode, group, sealing, lease
 local id, attempt, retry_key = unpack(args)
 local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
 if not status then return refuse('NoSuchEpisode', id) end
@@ -9,7 +9,11 @@ if status ~= 'open' and status ~= 'sealed' then return 1 end
 if call('SADD', episode_key(id, '.withdrawn'), attempt) == 0 then return 1 end
 call('HINCRBY', episode_key(id), 'begun', -1)
 if status == 'sealed' and not has_signal(id) and not awaits_turns(id) then
-  discard(id, 'no_signal')
+  end_without_signal(id)
   member_ended(group)
 end
+-- The caller may have given up: it has this long to call again before its place is given back.
+local GIVE_UP_MS = 10000
+call('ZADD', key('quiet'), 'XX', 'LT', now + GIVE_UP_MS, id)
+arm(now + GIVE_UP_MS)
 return 1

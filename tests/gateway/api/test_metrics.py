@@ -116,7 +116,7 @@ async def test_the_delivered_fraction_is_exact(
 
     assert {name: tokens for name, tokens in settled.items() if tokens} == {
         '{disposition="trained"}': 3 * size,
-        '{disposition="no_signal"}': size,
+        '{disposition="evaluated"}': size,
         '{disposition="aborted"}': size,
     }
     assert delivered == {"": 2 * size}

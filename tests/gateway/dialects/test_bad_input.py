@@ -238,6 +238,7 @@ WRONG_EPISODES: Any = (
     ({"task_id": "x" * 201}, "task_id"),
     ({"task_id": "a\0b"}, "task_id"),
     ({"group_size": 0}, "group_size"),
+    ({"group_size": 65}, "group_size"),
     ({"reward_deadline_seconds": 1e300}, "reward_deadline_seconds"),
     ({"reward_deadline_seconds": 0}, "reward_deadline_seconds"),
 )
@@ -263,6 +264,15 @@ async def test_numbers_too_long_to_read(served: Gateway) -> None:
     size = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Group-Size": digits})
     assert_error(model, 404, param="model")
     assert_error(size, 400, param="X-Turngate-Group-Size")
+
+
+async def test_a_group_has_a_largest_size(served: Gateway) -> None:
+    """Header and body are refused above the setting, each with the limit; nothing is opened."""
+    by_header = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Group-Size": "65"})
+    by_body = await served.admin.post("/v1/episodes", json={"group_size": 65})
+    assert "between 1 and 64" in assert_error(by_header, 400, param="X-Turngate-Group-Size")
+    assert "at most 64" in assert_error(by_body, 422, param="group_size")
+    assert (await served.store.totals()).opened == 0
 
 
 async def test_carriers_must_agree(served: Gateway) -> None:

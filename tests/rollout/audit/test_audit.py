@@ -66,7 +66,7 @@ ANOTHER_TURN = encode_turn(turn("another", [1], output([2])))
 LONGER_TURN = encode_turn(turn("turn of ep_1", [1], output([2, 3])))
 ORPHANED = {
     *(("key", f"ep.{part}:ep_open") for part in ("rewards", "reward_log", "reward_keys")),
-    *(("index", f"{name} ep_open") for name in ("episodes", "idle")),
+    *(("index", f"{name} ep_open") for name in ("episodes", "idle", "quiet")),
     ("group", "g_open"),
     TOTALS,
 }

@@ -168,7 +168,7 @@ async def test_an_episode_without_trainable_turns_is_no_signal(store: Store) -> 
         await store.seal("ep_side"),
     ]
 
-    assert [header.disposition for header in sealed] == ["no_signal", "aborted", "no_signal"]
+    assert [header.disposition for header in sealed] == ["no_signal", "aborted", "evaluated"]
     assert await store.group("g") is None
 
 

@@ -34,14 +34,15 @@ from tests.rollout.store_model import TOKENS_A_TURN, Model
 from tests.rollout.turns import output, turn
 
 T = TypeVar("T")
-TIMINGS = Timings(idle=100, grace=10, retention=150, reward_deadline=60)
-LIMIT = 14
+TIMINGS = Timings(idle=100, grace=10, retention=150, reward_deadline=60, silence=20)
+LIMIT, SHARE = 14, 9
 OUTPUT = range(2, 2 + TOKENS_A_TURN)
 
 picks = st.integers(0, 5)  # which of the episodes there are, counted from the newest
 group_ids = st.sampled_from([None, "g1", "g2", "g3", "g4"])
 sizes = st.sampled_from([None, 1, 2, 3])
 kinds = st.sampled_from(["train", "train", "train", "side"])
+keys = st.sampled_from(["key_1", "key_2"])
 owners = st.sampled_from(["ann", "bob"])
 versions = st.integers(0, 6)
 
@@ -56,12 +57,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = Store.connect(
             redis_url, project=uuid.uuid4().hex, timings=TIMINGS, clock=self.clock
         )
-        self.model = Model(TIMINGS, LIMIT)
+        self.model = Model(TIMINGS, LIMIT, SHARE)
         self.model.now = self.clock.now
         self.claimed: dict[str, list[str]] = {"ann": [], "bob": []}
         self.version = 10
         self.num_opened = 0
-        self.do(self.store.set_training({"max_live_episodes": LIMIT}))
+        limits = {"max_live_episodes": LIMIT, "max_live_episodes_per_key": SHARE}
+        self.do(self.store.set_training(limits))
 
     def do(self, call: Awaitable[T]) -> T | type[StoreError]:
         async def answer() -> T | type[StoreError]:
@@ -85,13 +87,12 @@ class StoreMachine(RuleBasedStateMachine):
         known = sorted(self.model.episodes)[::-1]
         return known[pick] if pick < len(known) else "ep_none"
 
-    @rule(group=group_ids, size=sizes, kind=kinds)
-    def open(self, group: str | None, size: int | None, kind: str) -> None:
-        self.try_open(self.new(), group, size, kind)
+    @rule(group=group_ids, size=sizes, kind=kinds, key=keys)
+    def open(self, group: str | None, size: int | None, kind: str, key: str) -> None:
+        self.try_open(spec_of(self.new(), group, size, kind=kind, key=key))
 
-    def try_open(self, name: str, group: str | None, size: int | None, kind: str) -> None:
-        spec = EpisodeSpec(name, group_id=group, group_size=size, kind=kind)
-        self.agree(self.store.open(spec), self.model.open(name, group, size, kind))
+    def try_open(self, spec: EpisodeSpec) -> None:
+        self.agree(self.store.open(spec), self.model.open(spec))
 
     @rule(
         group=group_ids,
@@ -100,16 +101,20 @@ class StoreMachine(RuleBasedStateMachine):
             st.sampled_from(["rewarded", "rewarded", "sealed", "open", "begun"]), max_size=3
         ),
         version=versions,
+        key=keys,
     )
-    def play(self, group: str | None, size: int | None, played: list[str], version: int) -> None:
+    def play(
+        self, *, group: str | None, size: int | None, played: list[str], version: int, key: str
+    ) -> None:
         """The usual calls of an agent, so that rare transitions have episodes to act on."""
         for fate in played:
             name = self.new()
+            spec = spec_of(name, group, size, key=key)
             if fate == "begun":
-                self.try_begin(name, group, size, "train")
+                self.try_begin(spec)
                 self.agree(self.store.seal(name), self.model.seal(name, "succeeded"))
                 continue
-            self.try_open(name, group, size, "train")
+            self.try_open(spec)
             self.try_commit(name, 0, version, "train")
             if fate == "rewarded":
                 self.give(name, None, 1, complete=True)
@@ -123,16 +128,24 @@ class StoreMachine(RuleBasedStateMachine):
         if any(self.claimed[owner]):
             self.ack(owner=owner, long=0)
 
-    @rule(pick=picks, group=group_ids, size=sizes, kind=kinds)
-    def begin(self, pick: int, group: str | None, size: int | None, kind: str) -> None:
-        self.try_begin(self.pick(pick), group, size, kind)
+    @rule(pick=picks, group=group_ids, size=sizes, kind=kinds, key=keys)
+    def begin(self, *, pick: int, group: str | None, size: int | None, kind: str, key: str) -> None:
+        self.try_begin(spec_of(self.pick(pick), group, size, kind=kind, key=key))
 
-    def try_begin(self, name: str, group: str | None, size: int | None, kind: str) -> None:
-        spec = EpisodeSpec(name, group_id=group, group_size=size, kind=kind)
-        expected = self.model.begin(name, group, size, kind)
+    @rule(is_known=st.booleans(), pick=picks, key=keys, version=versions, is_rewarded=st.booleans())
+    def chat(self, *, is_known: bool, pick: int, key: str, version: int, is_rewarded: bool) -> None:
+        """A call of a client that names neither episode nor group."""
+        name = self.pick(pick) if is_known else self.new()
+        self.try_begin(spec_of(name, None, None, key=key, is_named=False))
+        self.try_commit(name, 0, version, "train")
+        if is_rewarded:
+            self.give(name, None, 1, complete=True)
+
+    def try_begin(self, spec: EpisodeSpec) -> None:
+        expected = self.model.begin(spec)
         began = self.do(self.store.begin(spec, since=0))
         if expected is None:
-            assert len(began.turns) == len(self.model.episodes[name].turns)
+            assert len(began.turns) == len(self.model.episodes[spec.id].turns)
         else:
             assert began is expected
 
@@ -253,7 +266,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.checkpointed(self.version - back)
         self.do(self.store.checkpointed(self.version - back))
 
-    @rule(seconds=st.sampled_from([1, 9, 10, 11, 31, 60, 61, 101, 151]), sweep=st.booleans())
+    @rule(seconds=st.sampled_from([1, 3, 9, 10, 11, 21, 31, 60, 61, 101, 151]), sweep=st.booleans())
     def let_time_pass(self, seconds: int, sweep: bool) -> None:
         self.clock.advance(seconds)
         self.model.now = self.clock.now
@@ -299,7 +312,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert totals.opened == sum(totals.live.values()) + sum(totals.dispositions.values())
         live = self.model.live()
         assert {status: n for status, n in totals.live.items() if n} == live
-        assert totals.reserved_episodes == self.model.reserved
+        assert totals.places.by_holder == self.model.holders
+        assert totals.reserved_episodes == self.model.holders.total()
         assert totals.reward_sum == pytest.approx(self.model.reward_sum)
         assert totals.reward_count == self.model.reward_count
         assert Counter(totals.settled_tokens) == self.model.settled_tokens
@@ -308,6 +322,26 @@ class StoreMachine(RuleBasedStateMachine):
     def agree(self, call: Awaitable[object], expected: type[StoreError] | None) -> None:
         answer = self.do(call)
         assert (answer if isinstance(answer, type) else None) is expected
+
+
+def spec_of(
+    name: str,
+    group: str | None,
+    size: int | None,
+    *,
+    kind: str = "train",
+    key: str,
+    is_named: bool = True,
+) -> EpisodeSpec:
+    return EpisodeSpec(
+        name,
+        group,
+        size,
+        kind=kind,
+        key_id=key,
+        is_named=is_named,
+        max_group_size=4,
+    )
 
 
 def test_any_interleaving_agrees_with_the_model(redis_url: str) -> None:

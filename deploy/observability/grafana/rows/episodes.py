@@ -48,5 +48,14 @@ EPISODES = PanelRow(
             "none",
             {"{{loop}}": rate("turngate_loop_failures_total", by="loop")},
         ),
+        Chart(
+            "Admission",
+            "Places that are held, of these by the trainer and by the key with the most, and the limit.",
+            "none",
+            {
+                "{{holder}}": "max by (holder) (turngate_reserved_episodes)",
+                "limit": "max(turngate_admission_limit_episodes)",
+            },
+        ),
     ),
 )

@@ -30,6 +30,7 @@ local function discard(id, reason)
   count(reason, 1)
   count_tokens(id, reason, 1)
   call('ZREM', key('idle'), id)
+  unplace(id)
   if group ~= '' then
     call('HINCRBY', group_key(group), 'discarded', 1)
     if was == 'rewarded' or was == 'claimed' then
@@ -42,6 +43,7 @@ end
 
 local function train(id, version, credit)
   move(id, 'claimed', 'trained')
+  unplace(id)
   call('HSET', episode_key(id), 'policy_version', version, 'settled', now)
   if credit then
     local advantages, delivered = unpack(credit)

@@ -12,7 +12,11 @@ local function wake_trainer()
   call('LTRIM', key('ready_signal'), 0, 0)
 end
 
+-- Groups of which no member has a place are claimed after all others, for a limited time.
+local LATE = 1e13
+
 local function queue(group)
+  unreserve(group)
   local since = call('HGET', group_key(group), 'ready')
   if not since then
     since = now
@@ -21,12 +25,16 @@ local function queue(group)
   call('HSET', group_key(group), 'status', 'ready', 'owner', '')
   call('ZREM', key('deadlines'), group)
   call('ZREM', key('claimed'), group)
+  if tonumber(call('HGET', group_key(group), 'placed') or 0) == 0 then
+    since = since + LATE
+    arm(since - LATE + idle_ms)
+  end
   call('ZADD', key('ready'), since, group)
   wake_trainer()
 end
 
 local function finish(group, status)
-  count('reserved', -call('HGET', group_key(group), 'reserved'))
+  unreserve(group)
   call('HSET', group_key(group), 'status', status)
   for _, name in ipairs({'ready', 'claimed', 'deadlines'}) do call('ZREM', key(name), group) end
 end
@@ -77,7 +85,10 @@ local function discard_group(group, reason)
 end
 
 local function requeue(group, from)
-  for _, id in ipairs(members(group, from)) do move(id, from, 'rewarded') end
+  for _, id in ipairs(members(group, from)) do
+    move(id, from, 'rewarded')
+    pass_place(id, call('HGET', episode_key(id), 'key'))
+  end
   queue(group)
 end
 

@@ -1,12 +1,13 @@
 -- The names of keys, and the time.
 -- KEYS[1] is the project's prefix; every other key starts with it and lies in the same slot.
--- ARGV[1..5]: now, and the durations idle, grace, retention and reward deadline, all in milliseconds.
+-- ARGV[1..6]: now, and the durations idle, grace, retention, reward deadline and silence, all in milliseconds.
 local prefix = KEYS[1]
 local now = tonumber(ARGV[1])
 local idle_ms, grace_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local retention_ms, reward_deadline_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
+local silence_ms = tonumber(ARGV[6])
 local args = {}  -- unpack would fail beyond 8000 values
-for index = 6, #ARGV do args[index - 5] = ARGV[index] end
+for index = 7, #ARGV do args[index - 6] = ARGV[index] end
 local call = redis.call
 
 -- The kind of a key comes before the first colon and the id after it, so whatever its characters, no id is part of another key.

@@ -1,5 +1,6 @@
 -- Opens an episode that does not exist. Returns an error reply if it is refused.
--- args[1..9]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or ''
+-- args[1..11]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or '',
+--              1 if the caller names the episode or the group, most members of a group without a size
 
 -- How long a refused caller waits, in seconds. Places become free once per step. A long wait delays the next batch and a
 -- short one costs calls, so it is a tenth of the time between two steps, from 1 to 5 seconds.
@@ -19,54 +20,65 @@ local function own_group(id)
   return group
 end
 
-local function admit(group, size, deadline)
-  local reserve = math.max(size, 1)
-  local limit = tonumber(call('HGET', key('training'), 'max_live_episodes') or 0)
-  local reserved = tonumber(call('HGET', key('totals'), 'reserved') or 0)
-  local is_closed = call('HGET', key('training'), 'closed') == '1'
-  if is_closed or (limit > 0 and reserved > 0 and reserved + reserve > limit) then
-    return refuse('Backlogged', backlog_wait())
-  end
-  count('reserved', reserve)
+local function add_group(group, size, deadline)
   call('HSET', group_key(group), 'status', 'open', 'size', size, 'opened', 0, 'rewarded', 0,
-    'discarded', 0, 'deliveries', 0, 'owner', '', 'reserved', reserve,
+    'discarded', 0, 'deliveries', 0, 'owner', '', 'placed', 0,
     'deadline', deadline == '' and reward_deadline_ms or deadline)
 end
 
-local function enter(group, size)
-  local status, known, opened, reserved = unpack(
-    call('HMGET', group_key(group), 'status', 'size', 'opened', 'reserved'))
+-- A new group has places for its members, at most the share of its key, or is refused.
+local function admit(group, size, deadline, owner_key)
+  local granted, used_up = grant(owner_key, math.max(size, 1))
+  if call('HGET', key('training'), 'closed') == '1' then granted = 0 end
+  if granted == 0 then return refuse('Backlogged', backlog_wait(), used_up or 'project') end
+  add_group(group, size, deadline)
+  reserve(group, owner_key, granted)
+end
+
+local function enter(group, size, most)
+  local status, known, opened = unpack(call('HMGET', group_key(group), 'status', 'size', 'opened'))
   known, opened = tonumber(known), tonumber(opened)
-  if status ~= 'open' or (known > 0 and opened >= known) then
+  if status ~= 'open' or opened >= (known > 0 and known or most) then
     return refuse('GroupClosed', group)
   end
   if known == 0 and size > 0 then
     call('HSET', group_key(group), 'size', math.max(size, opened + 1))
   end
-  if opened + 1 > tonumber(reserved) then
-    call('HINCRBY', group_key(group), 'reserved', 1)
-    count('reserved', 1)
-  end
   call('HINCRBY', group_key(group), 'opened', 1)
 end
 
+-- A member gets a place that its group kept for it, or another one; without room it lives without.
+local function find_place(id, group)
+  if unreserve(group, 1) then place(id) end
+  keep_place(id)
+end
+
 local function open_episode()
-  local id, group, size, task, deadline, kind, metadata, owner_key, history = unpack(args, 1, 9)
+  local id, group, size, task, deadline, kind, metadata, owner_key, history, named, most =
+    unpack(args, 1, 11)
   size = tonumber(size)
+  local is_named = named == '1'
   if history == '' then history = call('GET', key('history')) or 'sticky' end
   if kind == 'side' then
     group = ''
   else
     if group == '' then group, size = own_group(id), math.max(size, 1) end
     local refusal
-    if call('EXISTS', group_key(group)) == 0 then refusal = admit(group, size, deadline) end
-    refusal = refusal or enter(group, size)
+    if call('EXISTS', group_key(group)) == 0 then
+      if is_named then
+        refusal = admit(group, size, deadline, owner_key)
+      else
+        add_group(group, size, deadline)
+      end
+    end
+    refusal = refusal or enter(group, size, tonumber(most))
     if refusal then return refusal end
     call('ZADD', group_key(group, '.members'), now, id)
   end
   call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
     'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
     'turns', 0, 'trainable_turns', 0, 'rewards', 0)
+  if group ~= '' and is_named then find_place(id, group) end
   call('ZADD', key('episodes'), now, id)
   call('ZADD', key('idle'), now + idle_ms, id)
   arm(now + idle_ms)

@@ -4,14 +4,34 @@ local function has_signal(id)
   return kind ~= 'side' and tonumber(trainable) > 0
 end
 
--- A sealed episode with a trainable turn becomes rewarded if it has a reward.
+-- A failed episode without a reward is discarded after this time: its group does not wait for the deadline.
+local FAILED_MS = 2000
+
+local function end_at(id, at)
+  call('ZADD', key('idle'), at, id)
+  arm(at)
+end
+
+-- A sealed episode with a trainable turn becomes rewarded if it has a reward. Then it keeps its place however long it waits.
 local function await_reward(id)
   call('ZREM', key('idle'), id)
-  local group, rewards = unpack(call('HMGET', episode_key(id), 'group', 'rewards'))
-  if tonumber(rewards) == 0 then return end
+  local group, rewards, outcome =
+    unpack(call('HMGET', episode_key(id), 'group', 'rewards', 'outcome'))
+  if tonumber(rewards) == 0 then
+    if outcome == 'failed' then end_at(id, now + FAILED_MS) end
+    return
+  end
   move(id, 'sealed', 'rewarded')
+  keep_place(id)
+  call('ZREM', key('quiet'), id)
   call('HINCRBY', group_key(group), 'rewarded', 1)
   review(group)
+end
+
+-- A held-out episode evaluated a policy if it has a turn.
+local function end_without_signal(id)
+  local kind, turns = unpack(call('HMGET', episode_key(id), 'kind', 'turns'))
+  discard(id, kind == 'side' and tonumber(turns) > 0 and 'evaluated' or 'no_signal')
 end
 
 local function awaits_turns(id)
@@ -21,9 +41,8 @@ end
 
 -- Without a trainable turn it waits until the end of the grace period for turns that were begun.
 local function await_turns(id)
-  if not awaits_turns(id) then return discard(id, 'no_signal') end
-  call('ZADD', key('idle'), now + grace_ms, id)
-  arm(now + grace_ms)
+  if not awaits_turns(id) then return end_without_signal(id) end
+  end_at(id, now + grace_ms)
 end
 
 local function seal(id, outcome, truncated)
@@ -32,6 +51,7 @@ local function seal(id, outcome, truncated)
     discard(id, 'aborted')
   else
     move(id, 'open', 'sealed')
+    call('ZADD', key('quiet'), 'XX', now + silence_ms, id)
     if has_signal(id) then await_reward(id) else await_turns(id) end
   end
   member_ended(call('HGET', episode_key(id), 'group'))
