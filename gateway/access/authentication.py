@@ -76,6 +76,8 @@ class Authenticator:
             return await self._root(self._served_project, is_root=True)
         if key.startswith(EPISODE_PREFIX):
             return await self._by_episode_key(key, hashed)
+        if (known := self._callers.current(hashed)) is not None:
+            return known
         return await self._callers.get(hashed, lambda: self._look_up(self._ledger.find_key, key))
 
     async def _in_project(self, caller: Caller, project: str) -> Caller:
@@ -132,6 +134,8 @@ class Authenticator:
         return caller
 
     async def _opener(self, claim: EpisodeClaim) -> Caller | None:
+        if (known := self._callers.current(claim.opener_id)) is not None:
+            return known
         if claim.opener_id == ROOT_KEY_ID:
             return await self._root(claim.project, is_root=False)
         return await self._callers.get(

@@ -46,9 +46,10 @@ class Memory(Generic[Value]):
 
     async def get(self, name: str, ask: Callable[[], Awaitable[Value | None]]) -> Value | None:
         """The value of this name; None if the ledger has none. Raises LedgerUnavailable."""
+        known = self.current(name)
+        if known is not None:
+            return known
         entry = self._entries.get(name)
-        if entry is not None and self._is_current(entry):
-            return entry.value
         revision, now = self._changes.revision, self._clock()
         try:
             value = await self._asked(entry, ask)
@@ -64,11 +65,16 @@ class Memory(Generic[Value]):
                 del self._entries[next(iter(self._entries))]
         return value
 
-    def _is_current(self, entry: Entry[Value]) -> bool:
+    def current(self, name: str) -> Value | None:
+        """The value of this name, if there is no need to ask."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
         age = self._clock() - entry.confirmed_at
         if self._changes.age_seconds > SECOND:
-            return age < SECOND
-        return entry.revision == self._changes.revision and age < CONFIRM_SECONDS
+            return entry.value if age < SECOND else None
+        is_current = entry.revision == self._changes.revision and age < CONFIRM_SECONDS
+        return entry.value if is_current else None
 
     async def _asked(
         self, entry: Entry[Value] | None, ask: Callable[[], Awaitable[Value | None]]
