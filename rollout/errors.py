@@ -4,7 +4,7 @@ RolloutError
 ├── StoreError
 │   ├── NoSuchEpisode, NoSuchTurn, NoSuchGroup
 │   ├── EpisodeSealed, EpisodeClaimed, EpisodeSettled
-│   ├── GroupClosed, Backlogged
+│   ├── GroupClosed, Backlogged, TooManyOpenEpisodes
 │   ├── RetryMismatch, AttemptSuperseded
 │   ├── ClaimLost, Superseded
 │   ├── StoreTooNew
@@ -89,6 +89,17 @@ class Backlogged(StoreError):
             else "enough episodes are waiting to be trained"
         )
         super().__init__(f"{why}; retry in {self.retry_after:g} seconds")
+
+
+class TooManyOpenEpisodes(StoreError):
+    """The key has as many open episodes as it may."""
+
+    retry_after = 1.0
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(
+            f"this key may have {limit} open episodes; complete or delete one, or wait until it ends"
+        )
 
 
 class RetryMismatch(StoreError):

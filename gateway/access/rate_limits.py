@@ -16,7 +16,13 @@ from starlette.types import Scope
 from gateway.access.caller import Caller
 from gateway.errors import TooMany
 from rollout.errors import StoreError
-from rollout.store.limit_transitions import LEASE_SECONDS, CallLimits, LimitTransitions, StartedCall
+from rollout.store.limit_transitions import (
+    LEASE_SECONDS,
+    UNCOUNTED,
+    CallLimits,
+    LimitTransitions,
+    StartedCall,
+)
 
 RATE_LIMITS = "turngate.rate_limits"  # scope key: the headers that tell a caller its limits
 Header = tuple[bytes, bytes]
@@ -46,13 +52,13 @@ class Use(msgspec.Struct):
         return headers
 
     async def count_grammar(self) -> None:
-        """Count a grammar that an engine has to compile. Raises TooMany."""
+        """Count a call that samples under a grammar. Raises TooMany."""
         most = self.caller.limits.grammars_per_minute
         if most is None:
             return
         wait = await self.store.use("grammars", self.caller.key_id, limit=most)
         if wait:
-            raise TooMany(f"this key may use {most} new grammars a minute", retry_after=wait)
+            raise TooMany(f"this key may use {most} grammars a minute", retry_after=wait)
 
 
 class Limits:
@@ -109,7 +115,12 @@ class Limits:
             tokens=tokens,
             concurrent=concurrent,
         )
-        started = await store.start_call(limits, call_id if concurrent else "")
+        is_counted = limits.requests or tokens or concurrent
+        started = (
+            await store.start_call(limits, call_id if concurrent else "")
+            if is_counted
+            else UNCOUNTED
+        )
         use = Use(caller, store, limits, call_id, started)
         scope[RATE_LIMITS] = use.headers
         if started.refused_by:

@@ -60,6 +60,8 @@ async def open_episode(
             key_id=caller.key_id,
             history=spec.history,
             max_group_size=max_group_size,
+            max_open_episodes=caller.limits.max_open_episodes or 0,
+            is_trained=caller.trains,
         ),
         body_digest=sha256(await request.body()).hexdigest() if key else "",
     )

@@ -99,7 +99,7 @@ class KeyBody(Body):
     tokens_per_minute: Limit | None = None  # of prompts and outputs
     max_concurrent: Limit | None = None  # model calls at a time
     max_open_episodes: Limit | None = None
-    grammars_per_minute: Limit | None = None  # grammars that an engine has to compile
+    grammars_per_minute: Limit | None = None  # model calls under a grammar
 
     @property
     def limits(self) -> dict[str, int]:

@@ -120,6 +120,7 @@ class ModelEndpoint:
             client=client_of(headers),
             cache_salt=caller.cache_salt,
             use=use,
+            is_trained=caller.trains,
         )
 
     async def _answer(self, call: Call, send: Send) -> None:

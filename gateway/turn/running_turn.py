@@ -39,6 +39,12 @@ class Call:
     client: str  # the name of its product, a label of the metric for breaks
     cache_salt: str = ""  # keeps the project's prompts apart in the engines' prefix caches
     use: Use | None = None  # None if the key has no limits
+    is_trained: bool = True  # False: its project is served and never trained
+
+    @property
+    def max_open_episodes(self) -> int:
+        """Of the caller's key; 0 is no limit."""
+        return 0 if self.use is None else self.use.caller.limits.max_open_episodes or 0
 
 
 def new_turn_id() -> str:

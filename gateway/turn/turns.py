@@ -119,6 +119,8 @@ class Turns:
             in_turn = self._large_calls.turn(call.key_id) if call.is_large else nullcontext()
             async with in_turn:
                 turn = await self._plan(call, history, images, sink)
+            if call.use is not None and turn.job.parameters.grammar is not None:
+                await call.use.count_grammar()
             await self._sample(turn, history, is_streamed=sink is not None)
             is_whole = True
         finally:
@@ -240,4 +242,6 @@ def _episode_spec(call: Call) -> EpisodeSpec:
         history=address.history,
         is_named=address.is_named,
         max_group_size=address.max_group_size,
+        max_open_episodes=call.max_open_episodes,
+        is_trained=call.is_trained,
     )

@@ -33,6 +33,8 @@ class EpisodeSpec(msgspec.Struct, frozen=True, gc=False):
         True  # the caller names the episode or its group; one that does not is never refused
     )
     max_group_size: int = 65_536  # of a group whose size nobody states
+    max_open_episodes: int = 0  # of its key; 0 is no limit
+    is_trained: bool = True  # False: its project is served and never trained
 
 
 class EpisodeHeader(msgspec.Struct, frozen=True, gc=False):

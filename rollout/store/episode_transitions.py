@@ -27,7 +27,7 @@ class EpisodeTransitions(Transitions):
     """The transitions of one episode."""
 
     async def open(self, spec: EpisodeSpec, *, body_digest: str = "") -> EpisodeHeader:
-        """Open an episode, or return the one that has this id. Raises Backlogged, GroupClosed.
+        """Open an episode, or return the one that has this id. Raises Backlogged, GroupClosed, TooManyOpenEpisodes.
 
         Raises RetryMismatch if it was opened by a call with another body.
         """
@@ -39,7 +39,7 @@ class EpisodeTransitions(Transitions):
     ) -> BegunTurn:
         """Start a turn: open the episode if there is none, and return the turns after the first `since`.
 
-        Raises EpisodeSealed, Backlogged, GroupClosed, RetryMismatch.
+        Raises EpisodeSealed, Backlogged, GroupClosed, TooManyOpenEpisodes, RetryMismatch.
         """
         reply = await self._run(
             "begin",
@@ -186,5 +186,5 @@ def opening_arguments(spec: EpisodeSpec) -> tuple[str | int, ...]:
         *(spec.id, spec.group_id or "", spec.group_size or 0, spec.task_id),
         "" if deadline is None else milliseconds(deadline),
         *(spec.kind, spec.metadata_json, spec.key_id, spec.history or ""),
-        *(int(spec.is_named), spec.max_group_size),
+        *(int(spec.is_named), spec.max_group_size, spec.max_open_episodes, int(spec.is_trained)),
     )

@@ -38,6 +38,9 @@ class StartedCall(msgspec.Struct, frozen=True):
     slot: int
 
 
+UNCOUNTED = StartedCall("", 0, 0, 0, 0, 0, 0, 0)  # a call without a limit that it counts against
+
+
 class LimitTransitions(Transitions):
     """The transitions of keys' limits, which are read and written nowhere else."""
 

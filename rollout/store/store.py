@@ -48,6 +48,7 @@ signal                 channel deadline, settled, policy: wakes gateways        
 limit.requests:<key>   hash    slot of the last minute -> requests of an API key      its expiry
 limit.tokens:<key>     hash    the same of tokens, and what a call uses on average    its expiry
 limit.grammars:<key>   hash    the same of grammars                                   its expiry
+limit.open:<key>       set     open episodes of a key that may have so many only      the episode's end
 limit.running:<key>    zset    running call -> lease expiry, by Redis's clock         limit_end, its expiry
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
 probe                  string  when it was last asked whether Redis accepts writes    never

@@ -1,7 +1,7 @@
 -- ack: mark groups as trained into a policy, which becomes the current one. Does all of it or nothing.
 -- args: owner, version, path, parent, digest, created, optimizer step or '', number of groups, groups,
 --       then episode, advantages, delivered tokens, why it was left out or '', ...
--- needs: keys, alarm, places, episode, group, policy
+-- needs: keys, open_episodes, alarm, places, episode, group, policy
 local owner, version, path, parent, digest, created, step, num_groups = unpack(args, 1, 8)
 local last_group = 8 + num_groups
 local credits = {}

@@ -1,9 +1,9 @@
 -- begin: start a turn; opens the episode if it does not exist.
 -- Returns header, turns, the recorded reply, and 1 if another attempt at the call is being sampled.
 -- args: those of opening.lua, then since, attempt, retry key or '', body digest, 1 if it may be a repeat
--- needs: keys, header, alarm, places, opening, lease
+-- needs: keys, open_episodes, header, alarm, places, opening, lease
 local id, named = args[1], args[10]
-local since, attempt, retry_key, digest, is_repeat = unpack(args, 12, 16)
+local since, attempt, retry_key, digest, is_repeat = unpack(args, 14, 18)
 local status = call('HGET', episode_key(id), 'status')
 local is_new = not status
 if is_new then

@@ -1,6 +1,6 @@
 -- claim: take ready groups under a lease, oldest first. Returns {group, deliveries, views} for each.
 -- args: owner, groups wanted, version, max staleness, lease in ms, max deliveries, judged by oldest, newest or none
--- needs: keys, header, alarm, places, episode, group
+-- needs: keys, open_episodes, header, alarm, places, episode, group
 local owner, wanted, version, max_staleness, lease, max_deliveries, judged_by = unpack(args)
 wanted, version, max_staleness = tonumber(wanted), tonumber(version), tonumber(max_staleness)
 local trainer = call('HGET', key('training'), 'trainer')

@@ -1,7 +1,7 @@
 -- commit: append a turn to an episode's log, once. Returns its ordinal.
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
 --       attempt, retry key or '', body digest, reply or ''
--- needs: keys, alarm, places, episode, group, sealing, lease
+-- needs: keys, open_episodes, alarm, places, episode, group, sealing, lease
 local REPLIES_KEPT, REPLY_BYTES_KEPT = 32, 131072
 local id, turn, record, trainable, sampled, oldest, newest = unpack(args, 1, 7)
 local attempt, retry_key, digest, reply = unpack(args, 8, 11)

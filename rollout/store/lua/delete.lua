@@ -1,5 +1,5 @@
 -- delete: discard an untrained episode and delete its data. args: episode.
--- needs: keys, alarm, places, episode, group
+-- needs: keys, open_episodes, alarm, places, episode, group
 local id = args[1]
 local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
 if not status then return refuse('NoSuchEpisode', id) end

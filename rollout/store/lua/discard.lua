@@ -1,5 +1,5 @@
 -- discard: end claimed groups without training them; all or none. args: owner, reason, groups.
--- needs: keys, alarm, places, episode, group
+-- needs: keys, open_episodes, alarm, places, episode, group
 local owner, reason = args[1], args[2]
 local lost = {}
 for index = 3, #args do

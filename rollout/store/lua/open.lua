@@ -1,6 +1,6 @@
 -- open: open an episode unless it exists. args: those of opening.lua, then the digest of the body or ''. Returns its header.
--- needs: keys, header, alarm, places, opening
-local id, digest = args[1], args[12]
+-- needs: keys, open_episodes, header, alarm, places, opening
+local id, digest = args[1], args[14]
 if call('EXISTS', episode_key(id)) == 0 then
   local refusal = open_episode()
   if refusal then return refusal end

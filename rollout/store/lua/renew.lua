@@ -1,5 +1,5 @@
 -- renew: extend the lease of groups. args: owner, lease in ms, groups. Returns the groups that are lost.
--- needs: keys, alarm, places, episode, group
+-- needs: keys, open_episodes, alarm, places, episode, group
 local owner, lease = args[1], args[2]
 local lost = {}
 for index = 3, #args do

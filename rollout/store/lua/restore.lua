@@ -1,5 +1,5 @@
 -- restore: queue groups again that were trained into versions after this one. args: version. Returns the groups.
--- needs: keys, alarm, places, episode, group
+-- needs: keys, open_episodes, alarm, places, episode, group
 local groups = call('ZRANGEBYSCORE', key('trained'), '(' .. args[1], '+inf')
 for _, group in ipairs(groups) do
   local ids = members(group, 'trained')

@@ -119,6 +119,40 @@ async def test_calls_at_a_time(
     assert int(refused.headers["retry-after"]) == 1
 
 
+async def test_grammars_a_minute(served: Gateway, other: Gateway) -> None:
+    """Calls under a grammar have a limit of their own; a call without one passes."""
+    key = await limited(served, grammars_per_minute=1)
+    body = BODY | {"regex": "Hello there\\."}
+    first = await served.admin.post(CHAT, json=body, headers=key)
+    second = await other.admin.post(CHAT, json=body, headers=key)
+    plain = await other.admin.post(CHAT, json=BODY, headers=key)
+    assert [answer.status_code for answer in (first, second, plain)] == [200, 429, 200]
+    assert 1 <= int(second.headers["retry-after"]) <= 62
+
+
+async def test_open_episodes(served: Gateway, other: Gateway) -> None:
+    """A key with two open episodes opens no third at either gateway, by no way, until one is completed or deleted."""
+    key = await limited(served, max_open_episodes=2)
+    opened = (await served.admin.post("/v1/episodes", json={}, headers=key)).json()
+    side = key | {"X-Turngate-Turn-Kind": "side"}
+    by_call = await other.admin.post(CHAT, json=BODY, headers=side)
+    refused = [
+        await other.admin.post("/v1/episodes", json={}, headers=key),
+        await served.admin.post(CHAT, json=BODY, headers=key),
+    ]
+    known = await other.admin.post(f"/e/{opened['id']}{CHAT}", json=BODY, headers=key)
+    path = f"/v1/episodes/{by_call.headers['x-turngate-episode']}"
+    await served.admin.post(f"{path}/complete")
+    third = await other.admin.post("/v1/episodes", json={}, headers=key)
+    await served.admin.delete(f"/v1/episodes/{opened['id']}")
+    fourth = await other.admin.post("/v1/episodes", json={}, headers=key)
+    fifth = await other.admin.post("/v1/episodes", json={}, headers=key)
+    assert (by_call.status_code, known.status_code) == (200, 200)
+    assert [answer.status_code for answer in refused] == [429, 429]
+    assert refused[0].json()["error"]["code"] == "too_many_open_episodes"
+    assert (third.status_code, fourth.status_code, fifth.status_code) == (201, 201, 429)
+
+
 async def test_a_key_without_limits_costs_nothing(served: Gateway, redis_url: str) -> None:
     """It has no headers of limits, and nothing about it is in Redis."""
     key = await limited(served)

@@ -6,6 +6,7 @@ local function queue_for_ledger(id)
 end
 
 local function move(id, from, to)
+  if from == 'open' then unlist_open(id) end
   call('HSET', episode_key(id), 'status', to)
   count(from, -1)
   count(to, 1)
@@ -26,6 +27,7 @@ end
 local function discard(id, reason)
   local was, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
   call('HSET', episode_key(id), 'status', 'discarded', 'reason', reason, 'settled', now)
+  if was == 'open' then unlist_open(id) end
   count(was, -1)
   count(reason, 1)
   count_tokens(id, reason, 1)

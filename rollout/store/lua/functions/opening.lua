@@ -1,6 +1,7 @@
 -- Opens an episode that does not exist. Returns an error reply if it is refused.
--- args[1..11]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or '',
---              1 if the caller names the episode or the group, most members of a group without a size
+-- args[1..13]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or '',
+--              1 if the caller names the episode or the group, most members of a group without a size,
+--              most open episodes of the key or 0, 0 if the project is served and never trained
 
 -- How long a refused caller waits, in seconds. Places become free once per step. A long wait delays the next batch and a
 -- short one costs calls, so it is a tenth of the time between two steps, from 1 to 5 seconds.
@@ -56,6 +57,10 @@ end
 local function open_episode()
   local id, group, size, task, deadline, kind, metadata, owner_key, history, named, most =
     unpack(args, 1, 11)
+  local most_open, is_trained = tonumber(args[12]), args[13] == '1'
+  if most_open > 0 and num_open(owner_key) >= most_open then
+    return refuse('TooManyOpenEpisodes', most_open)
+  end
   size = tonumber(size)
   local is_named = named == '1'
   if history == '' then history = call('GET', key('history')) or 'sticky' end
@@ -78,6 +83,8 @@ local function open_episode()
   call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
     'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
     'turns', 0, 'trainable_turns', 0, 'rewards', 0)
+  if most_open > 0 then list_open(id, owner_key) end
+  if not is_trained then call('HSET', episode_key(id), 'untrained', 1) end
   if group ~= '' and is_named then find_place(id, group) end
   call('ZADD', key('episodes'), now, id)
   call('ZADD', key('idle'), now + idle_ms, id)

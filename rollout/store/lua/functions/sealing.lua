@@ -30,8 +30,9 @@ end
 
 -- A held-out episode evaluated a policy if it has a turn.
 local function end_without_signal(id)
-  local kind, turns = unpack(call('HMGET', episode_key(id), 'kind', 'turns'))
-  discard(id, kind == 'side' and tonumber(turns) > 0 and 'evaluated' or 'no_signal')
+  local kind, turns, untrained = unpack(call('HMGET', episode_key(id), 'kind', 'turns', 'untrained'))
+  local is_evaluation = kind == 'side' and tonumber(turns) > 0 and not untrained
+  discard(id, is_evaluation and 'evaluated' or 'no_signal')
 end
 
 local function awaits_turns(id)
