@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from docs.generate.chat_fields import MEANINGS
 from docs.generate.markdown import code, table
 from gateway.api import (
+    admin_responses,
     administration,
     episodes,
     health,
@@ -195,7 +196,7 @@ def comments(name: str) -> Mapping[str, str]:
     """What the source says beside each field."""
     if name == "_ChatBody":
         return MEANINGS
-    for module in (requests, responses, parse):
+    for module in (requests, responses, admin_responses, parse):
         if isinstance(record := getattr(module, name, None), type):
             return dict(COMMENT.findall(inspect.getsource(record)))
     return {}

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Header, Path
 from gateway.access.api_keys import new_project_key, repeatable_project_key
 from gateway.access.authentication import no_project
 from gateway.access.caller import Caller
+from gateway.api.admin_responses import KeyObject, NewKey, ProjectObject
 from gateway.api.dependencies import Admin, Observer, ServicesDep
 from gateway.api.requests import Body, KeyBody, ProjectBody
-from gateway.api.responses import Deleted, KeyObject, ListObject, NewKey, ProjectObject
+from gateway.api.responses import Deleted, ListObject
 from gateway.errors import Forbidden, NotFound
 from gateway.services import Services
 from rollout.ledger.records import Key, Project

@@ -7,16 +7,16 @@ import asyncio
 
 from fastapi import APIRouter
 
-from gateway.api.dependencies import Admin, Observer, ServicesDep
-from gateway.api.policy_ranking import PolicyRanking
-from gateway.api.responses import (
+from gateway.api.admin_responses import (
     Activation,
     AdmissionObject,
-    ListObject,
     PolicyObject,
     SwapObject,
     TrainingObject,
 )
+from gateway.api.dependencies import Admin, Observer, ServicesDep
+from gateway.api.policy_ranking import PolicyRanking
+from gateway.api.responses import ListObject
 from gateway.errors import NotFound
 from gateway.services import Services
 from rollout.engine.swap import reconcile

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from gateway.api.responses import EvaluationObject
+from gateway.api.admin_responses import EvaluationObject
 from gateway.services import Services
 from rollout.ledger.evaluation import Evaluation, ranked
 from rollout.policies import PolicyStore
