@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -44,6 +45,15 @@ GC_THRESHOLDS = (50_000, 20, 50)
 
 # Of a reply that its client does not take; Linux would keep up to 4 MiB per connection.
 SEND_BUFFER_BYTES = 262_144
+
+
+EXPOSED_HEADERS = (
+    "x-request-id",
+    "x-turngate-episode",
+    "x-turngate-turn",
+    "x-turngate-policy-version",
+    "retry-after",
+)
 
 
 class Address(NamedTuple):
@@ -100,7 +110,7 @@ async def gateway(
             limits=ConnectionLimits(settings.max_connections, settings.slow_client_seconds),
             error_response=services.dialects.error_response,
         )
-        edge = _edge(app, services, endpoints)
+        edge = _open_to_browsers(_edge(app, services, endpoints), settings.allowed_origins)
         api = Server(edge, connection, shutdown_seconds=settings.shutdown_seconds)
         beside = _admin_app(services) if is_apart else Starlette(routes=_metrics_routes(services))
         metrics = Server(beside, connection, shutdown_seconds=1)
@@ -159,6 +169,19 @@ def _edge(app: ASGIApp, services: Services, endpoints: Mapping[str, ModelEndpoin
         dialects=services.dialects,
         metrics=services.metrics,
         body_limit=_body_limit(services),
+    )
+
+
+def _open_to_browsers(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Let pages of these origins call the gateway: answer their preflights and name them in replies."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=EXPOSED_HEADERS,
     )
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from gateway.families.registry import call_formats, reasoning_formats
 from rollout.settings import SharedSettings
@@ -36,6 +36,11 @@ class Settings(SharedSettings):
     base_url: str | None = Field(
         default=None,
         description="base URL in answers to clients; by default the listener's own address",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="web pages that may call the gateway from a browser, as https://chat.example.com, comma separated; "
+        "* is every page",
     )
     max_body_bytes: int | None = Field(
         default=None,
@@ -70,6 +75,13 @@ class Settings(SharedSettings):
     shutdown_seconds: float = Field(
         default=60.0, gt=0, description="time for running turns to finish at shutdown"
     )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(each.strip().rstrip("/") for each in value.split(",") if each.strip())
+        return value
 
     @field_validator("engines")
     @classmethod

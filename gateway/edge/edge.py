@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.access.rate_limits import RATE_LIMITS
 from gateway.dialects.registry import Dialects
 from gateway.edge.body_limit import BodyLimit
+from gateway.edge.content_encoding import decoding
+from gateway.edge.spelling import canonical
 from gateway.endpoint.model_endpoint import PATH_EPISODE, ROUTE
 from gateway.errors import EXPECTED, TooLarge, translate
 from gateway.metrics import Metrics
@@ -59,7 +61,7 @@ class Edge:
                 ]
             await send(message)
 
-        take_episode_from_path(scope)
+        scope = routed(scope)
         try:
             await self._limited(scope, receive, send_with_id)
         except Exception as error:
@@ -77,7 +79,8 @@ class Edge:
             self._model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
         )
         limit = self._body_limit.model_call if model_endpoint else self._body_limit.other
-        if _content_length(scope) > limit:
+        length, encoding = _length_and_encoding(scope)
+        if length > limit:
             raise _too_large(limit)
         num_bytes = 0
 
@@ -89,7 +92,20 @@ class Edge:
                 raise _too_large(limit)
             return message
 
-        await (model_endpoint or self._app)(scope, receive_counted, send)
+        receive_body = (
+            decoding(receive_counted, encoding, limit=limit) if encoding else receive_counted
+        )
+        await (model_endpoint or self._app)(scope, receive_body, send)
+
+
+def routed(scope: Scope) -> Scope:
+    """What the router is asked: the path as it knows it, and GET for HEAD, of whose answer the server sends the head."""
+    scope["path"] = canonical(scope["path"])
+    take_episode_from_path(scope)
+    scope["path"] = canonical(scope["path"])
+    if scope["method"] == "HEAD" and scope["path"] != "/":
+        return {**scope, "method": "GET"}
+    return scope
 
 
 def take_episode_from_path(scope: Scope) -> None:
@@ -108,11 +124,14 @@ def _request_id(scope: Scope) -> bytes:
     return b"req_" + secrets.token_hex(12).encode()
 
 
-def _content_length(scope: Scope) -> int:
+def _length_and_encoding(scope: Scope) -> tuple[int, bytes]:
+    length, encoding = 0, b""
     for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+        if name == b"content-length" and value.isdigit():
+            length = int(value)
+        elif name == b"content-encoding":
+            encoding = value
+    return length, encoding
 
 
 def _route(scope: Scope) -> str:

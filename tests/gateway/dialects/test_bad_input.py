@@ -186,7 +186,6 @@ async def test_a_prompt_over_the_context(
 
 NOT_THERE = (
     ("GET", "/v1/nothing", 404),
-    ("POST", "/v1/chat/completions/", 404),
     ("GET", CHAT, 405),
     ("PUT", "/v1/episodes", 405),
     ("GET", "/v1/episodes/ep_none", 404),
