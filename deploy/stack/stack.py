@@ -182,7 +182,7 @@ async def wait_until_serving(gateway: GatewayClient) -> None:
             await poll_until(gateway.is_ready)
     except TimeoutError:
         raise StartFailed(
-            f"the gateway runs but could not serve for {SERVING_SECONDS:g} s; see logs/gateway.log"
+            f"the gateway runs but could not serve for {SERVING_SECONDS:g} s; see logs/gateway*.log"
         ) from None
 
 

@@ -27,6 +27,7 @@ def main() -> int:
         engines=arguments.engines,
         real_engines=arguments.real_engines,
         weights={} if arguments.soak else {kind: WEIGHTS[kind] for kind in kinds},
+        on_postgres=arguments.postgres,
         keep=arguments.keep,
     )
     return asyncio.run(_run(plan, console))
@@ -57,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--agents", type=int, default=8)
     parser.add_argument("--engines", type=int, default=3)
     parser.add_argument("--real-engines", type=int, default=1, help="of these, SGLang")
+    parser.add_argument("--postgres", action="store_true", help="the ledger on PostgreSQL")
     parser.add_argument("--kinds", nargs="+", choices=list(WEIGHTS), metavar="KIND")
     parser.add_argument("--soak", action="store_true", help="no faults: what the processes hold")
     parser.add_argument("--keep", action="store_true", help="the data directory")

@@ -76,7 +76,8 @@ class Agent:
 
     async def _episode(self, client: AsyncOpenAI, group: str) -> None:
         body = {"group_id": group, "group_size": GROUP_SIZE, "reward_deadline_seconds": 60}
-        opened = await self._post(client, "open", "/episodes", body)
+        key = uuid.UUID(int=self._rng.getrandbits(128)).hex
+        opened = await self._post(client, "open", "/episodes", body, key=key)
         episode, url = str(opened["id"]), self._through(str(opened["base_url"]))
         self._journal.opened.add(episode)
         end = self._rng.choices(("reward", "delete", "abort", "give up"), weights=(84, 5, 5, 6))[0]
@@ -174,10 +175,11 @@ class Agent:
         self._journal.reward(AckedReward(episode, named, rewarded, key))
 
     async def _post(
-        self, client: AsyncOpenAI, call: str, path: str, body: dict[str, Any]
+        self, client: AsyncOpenAI, call: str, path: str, body: dict[str, Any], *, key: str = ""
     ) -> dict[str, Any]:
+        headers = {"headers": {"Idempotency-Key": key}} if key else {}
         async with self._noting(call):
-            answer: Any = await client.post(path, body=body, cast_to=object)
+            answer: Any = await client.post(path, body=body, options=headers, cast_to=object)
         assert isinstance(answer, dict)
         return answer
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from tests.chaos.history import History
 from tests.chaos.journal import AckedTurn, Journal
 from tests.chaos.service import SETTINGS, Service
 
@@ -46,8 +48,8 @@ class Findings:
 
 
 class Check:
-    def __init__(self, service: Service, journal: Journal) -> None:
-        self._service, self._journal = service, journal
+    def __init__(self, service: Service, journal: Journal, history: History) -> None:
+        self._service, self._journal, self._history = service, journal, history
         self._findings = Findings()
         self._places = asyncio.Semaphore(AT_ONCE)
         self._http = httpx.AsyncClient(
@@ -61,7 +63,7 @@ class Check:
         async with self._http:
             await self._until_quiet()
             await asyncio.gather(*(self._episode(each) for each in self._by_episode()))
-            self._look_for_doubles()
+            self._findings.trained_twice = await self._history.trained_twice()
             await self._audit()
             await self._add_up()
         return self._findings
@@ -140,23 +142,13 @@ class Check:
                     f"{each.episode} {each.name}: {recorded.get(each.name)}, not {each.value}"
                 )
 
-    def _look_for_doubles(self) -> None:
-        """In the lineage that is served, an episode was trained once."""
-        self._findings.trained_twice += [
-            f"{episode}: {count} times"
-            for episode, count in self._service.rows(
-                "SELECT t.episode_id, COUNT(*) FROM trained_episodes t JOIN policies p "
-                "ON p.project = t.project AND p.version = t.version "
-                "WHERE NOT p.abandoned GROUP BY t.episode_id, t.created_ms HAVING COUNT(*) > 1"
-            )
-        ]
-
     async def _audit(self) -> None:
         """`turngate audit`, with what was acknowledged."""
         journal = ["--journal", self._journal.file] if self._journal.file.exists() else []
         audit = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "deploy.cli", "audit", "--output", "json"),
             *("--data-dir", self._service.data_dir, *journal),
+            env=os.environ | {"TURNGATE_DATABASE_URL": self._service.ledger_url},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -5,18 +5,20 @@ import os
 import random
 import resource
 import signal
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 import redis.asyncio
 
+from tests.chaos.history import ledger_held
 from tests.chaos.proxy import Proxy
 from tests.chaos.service import Service
 
+CLOCK_JUMP = "clock jump"
 WEIGHTS = {
     "kill gateway": 22,
     "kill engine": 16,
@@ -31,8 +33,10 @@ WEIGHTS = {
     "read-only redis": 4,
     "ledger away": 5,
     "disk full": 5,
+    CLOCK_JUMP: 4,
 }
 FAULT_SECONDS = 4.0  # of those that do not end by themselves
+CLOCK_SECONDS = 600  # longer than every lease and every deadline of the agents
 SMALL_FILE = 4096  # bytes: no policy and no checkpoint fits
 
 
@@ -56,6 +60,7 @@ class Faults:
     weights: dict[str, int]
     in_order: list[str]  # kinds that come before those that are drawn
     told: Callable[[str], object]
+    clock: Path | None = None  # the file that libfaketime reads
     seen: list[Fault] = field(default_factory=list)
 
     async def one(self) -> Fault:
@@ -75,7 +80,9 @@ class Faults:
         drawn = self.rng.choices(list(self.weights), weights=list(self.weights.values()))[0]
         kind = self.in_order[0] if self.in_order else drawn
         verb, _, what = kind.partition(" ")
-        target = self._target(what) if verb in ("kill", "stop") else what
+        if kind == "disk full":
+            what = self.rng.choice(("trainer", "redis", "gateway"))
+        target = self._target(what) if verb in ("kill", "stop", "disk") else what
         if self.in_order and target is not None:
             del self.in_order[0]
         return kind, target
@@ -117,6 +124,7 @@ class Faults:
             "slow redis": self._slow_redis,
             "read-only redis": self._read_only_redis,
             "ledger away": self._ledger_away,
+            CLOCK_JUMP: self._clock_jump,
             "disk full": self._disk_full,
         }
         return conditions[kind]()
@@ -142,24 +150,26 @@ class Faults:
                 with suppress(redis.RedisError):  # a restarted one accepts them anyhow
                     await client.config_set("min-replicas-to-write", 0)
 
+    def _ledger_away(self) -> AbstractAsyncContextManager[None]:
+        return ledger_held(self.service.ledger_url)
+
     @asynccontextmanager
-    async def _ledger_away(self) -> AsyncIterator[None]:
-        """Another process holds the file of the database."""
-        with closing(sqlite3.connect(self.service.ledger, timeout=5)) as ledger:
-            with suppress(sqlite3.OperationalError):
-                ledger.execute("BEGIN EXCLUSIVE")
+    async def _clock_jump(self) -> AsyncIterator[None]:
+        """The time of day of all processes is ten minutes later, and then again what it was."""
+        assert self.clock is not None, "this fault is drawn only if the clock can be changed"
+        self.clock.write_text(f"+{CLOCK_SECONDS}\n")
+        try:
             yield
-            ledger.rollback()
+        finally:
+            self.clock.write_text("+0\n")
 
     @asynccontextmanager
     async def _disk_full(self) -> AsyncIterator[None]:
-        """The trainer's writes fail: what the kernel refuses for size, it also refuses for want of room."""
-        pid = self.service.processes["trainer"]["pid"]
-        affected = (
-            []
-            if pid is None
-            else [pid, *(c.pid for c in psutil.Process(pid).children(recursive=True))]
-        )
+        """The writes of one process fail: what the kernel refuses for size, it also refuses for want of room."""
+        pid = self.service.processes[self.seen[-1].target]["pid"]
+        affected: list[int] = []
+        with suppress(psutil.NoSuchProcess):
+            affected = [pid, *(c.pid for c in psutil.Process(pid).children(recursive=True))]
         for each in affected:
             _limit(each, SMALL_FILE)
         try:

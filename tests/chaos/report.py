@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tests.chaos.check import Findings
 from tests.chaos.faults import Fault
+from tests.chaos.history import Step
 from tests.chaos.journal import Failure, Journal
 from tests.chaos.memory import Held, thirds
 from tests.chaos.service import Service
@@ -19,26 +20,11 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    version: int
-    created: int
-    kept: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """What was published, and what of it is in the lineage that is served."""
 
     steps: list[Step]
     faults: list[Fault]
-
-    @classmethod
-    def read(cls, service: Service, faults: list[Fault]) -> "Progress":
-        rows = service.rows(
-            "SELECT s.version, p.created, p.abandoned FROM training_steps s JOIN policies p "
-            "ON p.project = s.project AND p.version = s.version ORDER BY s.version"
-        )
-        return cls([Step(v, created, not abandoned) for v, created, abandoned in rows], faults)
 
     @property
     def kept(self) -> int:
@@ -51,7 +37,7 @@ class Progress:
     @property
     def waits(self) -> list[float]:
         """Seconds from each kill to the next step that was kept."""
-        kept = [step.created for step in self.steps if step.kept]
+        kept = [step.seen for step in self.steps if step.kept]
         kills = [fault.begun for fault in self.faults if fault.is_kill]
         nexts = ((kill, [at for at in kept if at >= kill]) for kill in kills)
         return [max(0.0, min(later) - kill) for kill, later in nexts if later]

@@ -5,20 +5,23 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.demo.starter.starter import create_untrained
 from tests.chaos.agent import Access, Agent
 from tests.chaos.check import Check, Findings
-from tests.chaos.faults import WEIGHTS, Fault, Faults
+from tests.chaos.clock import environment, library
+from tests.chaos.faults import CLOCK_JUMP, WEIGHTS, Fault, Faults
+from tests.chaos.history import History
 from tests.chaos.journal import Journal
 from tests.chaos.memory import Held, observe
 from tests.chaos.proxy import Proxy, running_proxy
 from tests.chaos.report import Progress
 from tests.chaos.service import Service, running_service
+from tests.postgres_server import running_postgres
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Plan:
     real_engines: int = 1
     weights: dict[str, int] = field(default_factory=lambda: dict(WEIGHTS))
     in_order: tuple[str, ...] = ()  # kinds to begin with, before any is drawn
-    settings: dict[str, str] = field(default_factory=dict)
+    on_postgres: bool = False  # the ledger; else on SQLite
     keep: bool = False  # the data directory
 
 
@@ -49,8 +52,10 @@ class Outcome:
 @asynccontextmanager
 async def carried_out(plan: Plan, *, told: Callable[[str], object] = str) -> AsyncIterator[Outcome]:
     """The outcome, while the service still runs; `told` is called with each fault."""
-    directory = Path(tempfile.mkdtemp(prefix="tg-chaos-"))
-    try:
+    with _directory(plan) as directory, _ledger(plan) as ledger:
+        clock, weights = directory / "clock", dict(plan.weights)
+        if library() is None and weights.pop(CLOCK_JUMP, None):
+            told("without clock jumps: libfaketime is not installed")
         create_untrained(directory / "model", seed=plan.seed)
         async with (
             running_service(
@@ -58,32 +63,50 @@ async def carried_out(plan: Plan, *, told: Callable[[str], object] = str) -> Asy
                 directory / "data",
                 engines=plan.engines,
                 real_engines=plan.real_engines,
-                settings=plan.settings,
+                settings=ledger | (environment(clock) if CLOCK_JUMP in weights else {}),
             ) as service,
             running_proxy(service.port) as proxy,
         ):
-            faults = Faults(
-                service, proxy, random.Random(plan.seed), plan.weights, list(plan.in_order), told
-            )
+            rng, first = random.Random(plan.seed), list(plan.in_order)
+            faults = Faults(service, proxy, rng, weights, first, told, clock)
             yield await _play(plan, faults, Journal(directory / "journal.jsonl"))
+
+
+@contextmanager
+def _directory(plan: Plan) -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="tg-chaos-"))
+    try:
+        yield directory
     finally:
         if not plan.keep:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+@contextmanager
+def _ledger(plan: Plan) -> Iterator[dict[str, str]]:
+    """The settings of the ledger."""
+    if not plan.on_postgres:
+        yield {}
+        return
+    with running_postgres() as url:
+        yield {"TURNGATE_DATABASE_URL": url}
+
+
 async def _play(plan: Plan, faults: Faults, journal: Journal) -> Outcome:
     service, held = faults.service, Held()
+    history = History(service.ledger_url)
     agents = _agents(plan, service, faults.proxy, journal)
     async with asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(observe(service, held))
+        watching = [tasks.create_task(observe(service, held)), tasks.create_task(history.follow())]
         for agent in agents:
             tasks.create_task(agent.run())
         await _inflict(plan, faults)
         for agent in agents:
             agent.stop()
-        watching.cancel()
-    findings = await Check(service, journal).run()
-    progress = Progress.read(service, faults.seen)
+        for task in watching:
+            task.cancel()
+    findings = await Check(service, journal, history).run()
+    progress = Progress(await history.steps(), faults.seen)
     return Outcome(service, journal, faults.seen, findings, progress, held)
 
 

@@ -3,10 +3,9 @@
 import asyncio
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ class Service:
     """A running stack, and what its files say of it."""
 
     ready: Announcement
-    supervisor: int
+    ledger_url: str
 
     @property
     def data_dir(self) -> Path:
@@ -43,18 +42,9 @@ class Service:
         return int(self.ready.base_url.removesuffix("/v1").rpartition(":")[2])
 
     @property
-    def ledger(self) -> Path:
-        return self.data_dir / "turngate.db"
-
-    @property
     def processes(self) -> dict[str, dict[str, Any]]:
         state = json.loads((self.data_dir / "state.json").read_text())
         return {process["name"]: process for process in state["processes"]}
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Ask the ledger's file."""
-        with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=30)) as db:
-            return db.execute(query).fetchall()
 
 
 @asynccontextmanager
@@ -94,8 +84,8 @@ async def running_service(
         await child.wait_ready()
         ready = announcement(log)
         assert ready is not None
-        assert child.status.pid is not None
-        yield Service(ready, child.status.pid)
+        ledger_url = environment.get("TURNGATE_DATABASE_URL", f"sqlite:///{data_dir}/turngate.db")
+        yield Service(ready, ledger_url)
     finally:
         await child.stop()
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from rollout.ledger.ledger import Ledger
 from rollout.ledger.records import SwapRecord, TrainedEpisode, TrainingStep
 from rollout.policies import Publication
 from rollout.store.store import Store
+from tests.postgres_server import programs, running_postgres
 from tests.rollout.play import play, policy
 
 
@@ -146,39 +144,11 @@ async def test_an_unusable_database_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
+    if programs() is None:
         assert "CI" not in os.environ, "CI needs PostgreSQL"
         pytest.skip("no PostgreSQL on this machine")
-    with tempfile.TemporaryDirectory(prefix="tg-pg-") as directory:
-        yield from running_postgres(found[-1], Path(directory))
-
-
-def running_postgres(binaries: Path, directory: Path) -> Iterator[str]:
-    """A server on a unix socket; it refuses to run as root, so root runs it as nobody."""
-    as_user = (
-        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-        if os.getuid() == 0
-        else []
-    )
-    if as_user:
-        shutil.chown(directory, "nobody", "nogroup")
-    data = directory / "data"
-    make = [binaries / "initdb", "-D", data, "-U", "turngate", "-A", "trust", "--no-sync"]
-    subprocess.run([*as_user, *make], check=True, capture_output=True)
-    settings = ["-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"]
-    with (directory / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*as_user, binaries / "postgres", *settings], stdout=log, stderr=log
-        )
-    try:
-        ready = [binaries / "pg_isready", "-h", directory, "-t", "1"]
-        while subprocess.run(ready, check=False, capture_output=True).returncode:
-            assert server.poll() is None, (directory / "log").read_text()
-        yield f"postgresql://turngate@/postgres?host={directory}"
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
+    with running_postgres() as url:
+        yield url
 
 
 async def test_postgresql_keeps_the_same_ledger(postgres_url: str, store: Store) -> None:
