@@ -21,7 +21,7 @@ from rollout.served_model import ServedModel
 
 RESUME_ATTEMPTS = 3
 LOAD_SECONDS = 600.0  # a 70B model from a network disk
-LOCK_SECONDS = 900.0  # longer than a swap takes, so that the lock expires only if its holder died
+LOCK_SECONDS = 15.0  # until another process swaps if the holder of the lock died in a swap
 
 
 class PolicySource(Protocol):

@@ -55,15 +55,17 @@ probe                  string  when it was last asked whether Redis accepts writ
 layout                 string  the version of this table that the records follow      never
 """
 
+import asyncio
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import cast
 
 from redis.asyncio import Redis
 
+from rollout.errors import StoreUnavailable
 from rollout.store.claim_transitions import ClaimTransitions
 from rollout.store.command_batcher import CommandBatcher
 from rollout.store.connection import connect
@@ -78,6 +80,7 @@ from rollout.store.transitions import Timings, milliseconds
 
 log = logging.getLogger(__name__)
 
+RENEWALS_PER_LEASE = 3
 CALL_SECONDS = 5.0  # a healthy Redis answers in under a millisecond; a large claim takes tens
 
 
@@ -166,12 +169,23 @@ class Store(
 
     @asynccontextmanager
     async def lock(self, name: str, *, lease_seconds: float) -> AsyncIterator[bool]:
-        """Try to take a lock; yields whether this caller holds it. The lock of a dead holder expires."""
+        """Try to take a lock; yields whether this caller holds it. It is renewed, so that only that of a dead holder expires."""
         owner = secrets.token_hex(8)
         lease = milliseconds(lease_seconds)
-        is_held = await self._run("lock", name, owner, lease) == 1
+        if await self._run("lock", name, owner, lease) != 1:
+            yield False
+            return
+        renewing = asyncio.create_task(self._renew_lock(name, owner, lease_seconds))
         try:
-            yield is_held
+            yield True
         finally:
-            if is_held:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            with suppress(StoreUnavailable):  # it expires
                 await self._run("unlock", name, owner)
+
+    async def _renew_lock(self, name: str, owner: str, lease_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(lease_seconds / RENEWALS_PER_LEASE)
+            with suppress(StoreUnavailable):
+                await self._run("lock", name, owner, milliseconds(lease_seconds))

@@ -363,6 +363,22 @@ async def test_a_lock_has_one_holder(store: Store) -> None:
         assert third
 
 
+async def test_a_lock_is_kept_as_long_as_its_holder_lives(store: Store, redis_url: str) -> None:
+    """It outlasts its lease while its block runs; that of a holder who died is free when the lease is over."""
+    async with store.lock("swap", lease_seconds=0.3):
+        await asyncio.sleep(0.7)
+        async with store.lock("swap", lease_seconds=0.3) as second:
+            assert not second
+
+    async with Redis.from_url(redis_url) as client:
+        await client.set(f"turngate:{{{store.project}}}:lock:swap", "a process that dies", px=300)
+    async with store.lock("swap", lease_seconds=0.3) as refused:
+        assert not refused
+    await asyncio.sleep(0.4)
+    async with store.lock("swap", lease_seconds=0.3) as free:
+        assert free
+
+
 async def test_a_stored_token_costs_at_most_twelve_bytes(store: Store, redis_url: str) -> None:
     """A 40-turn agent episode, with all its keys, stays within its memory budget in Redis."""
     await store.open(EpisodeSpec("ep_1"))
