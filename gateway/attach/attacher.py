@@ -253,7 +253,10 @@ def _candidates(
     conversation: _Conversation, history: EpisodeHistory
 ) -> Iterator[tuple[int, Anchor]]:
     """Recorded outputs that the conversation continues: the longest first, of equal ones the newest."""
+    if not history.trie.num_turns:
+        return
+    after = conversation.chain.cached_after()
     for num_known in range(len(conversation.messages), 0, -1):
         if conversation.messages[num_known - 1]["role"] == "assistant":
-            for anchor in reversed(history.trie.find(conversation.chain.after(num_known))):
+            for anchor in reversed(history.trie.find(after(num_known))):
                 yield num_known, anchor

@@ -5,7 +5,7 @@ SDKs change: tool-call ids, `index`, null or empty content, whitespace at the en
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from gateway.request.request import ChatMessage, ToolCall
 from rollout.chat_template.openai_messages import parsed_arguments
 
 _DIGEST_BYTES = 12
+LONG = 512  # messages
 
 
 class Chain(NamedTuple):
@@ -27,6 +28,17 @@ class Chain(NamedTuple):
         """The hash after the first `num_messages` messages."""
         prints = b"".join(self.prints[:num_messages])
         return blake2b(self.start.encode() + prints, digest_size=_DIGEST_BYTES).hexdigest()
+
+    def cached_after(self) -> Callable[[int], str]:
+        """`after` for many places: in a long conversation all hashes are made at once, because each costs its length."""
+        if len(self.prints) < LONG:
+            return self.after
+        digest = blake2b(self.start.encode(), digest_size=_DIGEST_BYTES)
+        hashes = [digest.hexdigest()]
+        for each in self.prints:
+            digest.update(each)
+            hashes.append(digest.copy().hexdigest())
+        return hashes.__getitem__
 
     @property
     def end(self) -> str:

@@ -3,8 +3,6 @@
 What the prompt may hold is the context length's business (`prompt_encoder.py`), not this module's.
 """
 
-from collections.abc import Iterable
-
 import msgspec
 
 from gateway.errors import BadRequest
@@ -28,9 +26,9 @@ MAX_SCHEMA_BYTES = 262_144
 MOST = 1_000.0  # a temperature or penalty above it does what it does
 
 
-def check_bytes(raws: Iterable[msgspec.Raw] | None, limit: int, where: str) -> None:
+def check_bytes(raw: msgspec.Raw, limit: int, where: str) -> None:
     """Raises BadRequest that names the field and its limit."""
-    num_bytes = sum(len(bytes(raw)) for raw in raws or ())
+    num_bytes = len(bytes(raw))
     if num_bytes > limit:
         raise BadRequest(
             f"{where}: {num_bytes} bytes are more than the {limit} that are allowed",

@@ -47,13 +47,17 @@ _Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 _Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 _Bias = Annotated[float, Meta(ge=-MAX_BIAS, le=MAX_BIAS)]
 # An object that is read after its size is checked.
+_NULL = msgspec.Raw(b"null")
 _Object = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+_Objects = Annotated[
+    msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "object"}})
+]
 _Name = Annotated[str, Meta(max_length=MAX_NAME)]
 _Stop = Annotated[str, Meta(max_length=MAX_STOP_CHARACTERS)]
 
 
 def _null() -> msgspec.Raw:
-    return msgspec.Raw(b"null")
+    return _NULL
 
 
 class _JsonSchema(msgspec.Struct):
@@ -94,7 +98,7 @@ class _ChatBody(msgspec.Struct):
     ignore_eos: bool | None = None
     regex: str | None = None
     ebnf: str | None = None
-    tools: Annotated[list[_Object], Meta(max_length=MAX_TOOLS)] | None = None
+    tools: _Objects = msgspec.field(default_factory=_null)
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: _ResponseFormat | None = None
@@ -108,6 +112,9 @@ class _ChatBody(msgspec.Struct):
 
 _body_decoder = msgspec.json.Decoder(_ChatBody)
 _message_decoder = msgspec.json.Decoder(dict[str, Any])
+_tools_decoder = msgspec.json.Decoder(
+    Annotated[list[dict[str, Any]], Meta(max_length=MAX_TOOLS)] | None
+)
 _object_decoder = msgspec.json.Decoder(dict[str, Any] | None)
 
 
@@ -124,8 +131,7 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
             body.decode()  # fields that are not read are not checked by the decoder
         chat = _body_decoder.decode(body)
     messages, prints = reader.read(chat.messages)
-    check_bytes(chat.tools, MAX_TOOL_BYTES, "tools")
-    tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(chat.tools or ()))
+    tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(_tools(chat.tools)))
     return Request(
         model=chat.model,
         messages=messages,
@@ -217,13 +223,22 @@ def _schema_text(response_format: _ResponseFormat | None) -> str | None:
 
 def _object(raw: msgspec.Raw, max_bytes: int, where: str) -> dict[str, Any]:
     """A field that may hold anything: its size is checked before it is read."""
-    check_bytes((raw,), max_bytes, where)
+    if raw is _NULL:
+        return {}
+    check_bytes(raw, max_bytes, where)
     with _refusing(where):
         return _object_decoder.decode(raw) or {}
 
 
-def _tool(raw: msgspec.Raw, where: str) -> dict[str, object]:
-    tool = _object(raw, MAX_TOOL_BYTES, where)
+def _tools(raw: msgspec.Raw) -> list[dict[str, Any]]:
+    if raw is _NULL:
+        return []
+    check_bytes(raw, MAX_TOOL_BYTES, "tools")
+    with _refusing("tools"):
+        return _tools_decoder.decode(raw) or []
+
+
+def _tool(tool: dict[str, Any], where: str) -> dict[str, object]:
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict):
         raise BadRequest(

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
+from io import BytesIO
 
 import aiohttp
 import anyio
@@ -28,6 +29,7 @@ from rollout.engine.sglang.answer import Answer
 from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY, authorization
 from rollout.engine.sglang.sampling import sampling_params
 
+LARGE_BODY = 1_000_000  # bytes; aiohttp writes a larger one at once if it is given as bytes
 # SGLang closes a connection after a failure on it, which some images cause; the next call on it would be lost.
 ONE_CALL = {"connection": "close"}
 
@@ -107,7 +109,9 @@ class DataPath:
         try:
             async with asyncio.timeout(seconds):
                 response = await self._session.post(
-                    self._generate_url, data=body, headers=ONE_CALL if request.images else None
+                    self._generate_url,
+                    data=_in_pieces(body),
+                    headers=ONE_CALL if request.images else None,
                 )
             async with response:
                 await self._check_status(response)
@@ -186,6 +190,11 @@ class _Body(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder()
+
+
+def _in_pieces(body: bytes) -> bytes | BytesIO:
+    """A large body is sent in pieces, between which other calls go on."""
+    return body if len(body) < LARGE_BODY else BytesIO(body)
 
 
 def _open_session(admin_key: str | None, connect_seconds: float) -> aiohttp.ClientSession:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from gateway.attach.episode_history import EpisodeHistories
 from gateway.attach.prompt_encoder import PromptEncoder
 from gateway.parsing.stop_text import StopText
-from gateway.request.conversation_hash import Chain, assistant_message, print_of, projection, seed
+from gateway.request.conversation_hash import (
+    LONG,
+    Chain,
+    assistant_message,
+    print_of,
+    projection,
+    seed,
+)
 from gateway.request.messages import MessageReader
 from gateway.request.request import ToolCall
 from rollout.episode.episode_records import EpisodeHeader, parse_header
@@ -62,6 +69,10 @@ def test_a_chain_depends_on_everything_before_it(messages: list[tuple[str, str]]
     one, other = (Chain(seed(*parts), prints) for parts in ((b"a", b"b"), (b"ab", b"")))
     hashes = {one.after(length) for length in range(len(said) + 1)}
     assert len(hashes) == len(said) + 1
+    long = Chain(one.start, prints * LONG)
+    after = long.cached_after()
+    assert all(after(length) == long.after(length) for length in range(len(said) + 1))
+    assert after(len(long.prints)) == long.end
     assert not hashes & {other.after(length) for length in range(len(said) + 1)}
     if said:
         assert Chain(one.start, prints[:-1]).extended(said[-1]) == one.end
