@@ -74,7 +74,7 @@ class Settings(Composition, SharedSettings):
         default=0.5,
         gt=0,
         le=1,
-        description="the part of the admitted episodes that one key may hold, at least one batch; claimed ones do not count",
+        description="the part of all places of admission that one key may hold; 1 lets one key take all",
     )
     max_staleness: int = Field(
         default=4, ge=0, description="in policy versions; admission depends on it, 0 is synchronous"
@@ -256,11 +256,10 @@ class Settings(Composition, SharedSettings):
 
     @property
     def max_live_episodes(self) -> int:
-        """A group admitted beyond this would be stale when it is trained."""
-        return (self.max_staleness + 1) * self.groups_per_batch * self.group_size
+        """The places of admission. More than stay fresh, so that a key which is alone fills those, and others need not wait."""
+        return int(self.max_live_episodes_per_key / self.key_share)
 
     @property
     def max_live_episodes_per_key(self) -> int:
-        """Of these one key's share. With less than a batch a single key could not train."""
-        batch = self.groups_per_batch * self.group_size
-        return max(batch, int(self.max_live_episodes * self.key_share))
+        """A group admitted beyond this would be stale when it is trained."""
+        return (self.max_staleness + 1) * self.groups_per_batch * self.group_size

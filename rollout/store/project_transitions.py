@@ -59,7 +59,7 @@ class ProjectTransitions(Transitions):
     async def set_training(self, state: Mapping[str, str | int | float]) -> None:
         """Merge into the training state.
 
-        `max_live_episodes` is the limit of admission, 0 for none, and `max_live_episodes_per_key` each key's share of it;
+        `max_live_episodes` is the limit of admission, 0 for none, and `max_live_episodes_per_key` one key's share of it;
         `step_seconds`, the time between two steps, sets the `retry-after` of a refused caller; `closed` is 1 while no group
         may open at all.
         """

@@ -389,11 +389,13 @@ class Model:
         return Counter(e.status for e in self.episodes.values() if e.status not in TERMINAL)
 
     def _grant(self, key: str, wanted: int) -> int:
-        wanted = min(wanted, self.share)
-        is_granted = (
-            self.holders[key] + wanted <= self.share and self.holders.total() + wanted <= self.limit
-        )
-        return wanted if is_granted else 0
+        holders, wanted = self.holders, min(wanted, self.share)
+        held, reserved = holders[key], holders.total()
+        unclaimed = self.share - holders.pop("trainer", 0)
+        fair = unclaimed / len(holders.keys() | {key})
+        is_due = reserved + wanted <= self.share or held == 0 or held + wanted <= fair
+        fits = held + wanted <= self.share and reserved + wanted <= self.limit
+        return wanted if fits and is_due else 0
 
     def _keep_place(self, episode: Episode) -> None:
         if episode.kind == "side":

@@ -118,8 +118,8 @@ def test_it_trains_reports_and_ends(
     assert str(trace) in traced
     training = bridge.call(store.training)
     assert training["step"] == training["version"] == "2"
-    assert int(training["max_live_episodes"]) == 5 * GROUPS * GROUP_SIZE
-    assert int(training["max_live_episodes_per_key"]) == 5 * GROUPS * GROUP_SIZE // 2
+    assert int(training["max_live_episodes_per_key"]) == 5 * GROUPS * GROUP_SIZE
+    assert int(training["max_live_episodes"]) == 2 * 5 * GROUPS * GROUP_SIZE
     assert float(training["reward_mean"]) == 0.5
     ledger = bridge.call(Ledger.open, environment["TURNGATE_DATABASE_URL"])
     project = environment["TURNGATE_PROJECT"]
@@ -237,6 +237,32 @@ def test_a_schedule_that_cannot_run_is_refused(
     (error,) = refused.value.errors()
     assert error["loc"] == (named,)
     assert reason in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("max_staleness", "share", "limits"),
+    [(4, 0.5, (40, 80)), (0, 0.5, (8, 16)), (4, 1.0, (40, 40)), (1, 0.25, (16, 64))],
+    ids=["usual", "synchronous", "all", "quarter"],
+)
+def test_one_key_may_fill_all_that_stays_fresh(
+    tmp_path: Path, max_staleness: int, share: float, limits: tuple[int, int]
+) -> None:
+    """A key's share is as much as trains before it is stale, so a key that is alone trains at full speed."""
+    settings = Settings(
+        TURNGATE_REDIS_URL="redis://127.0.0.1",
+        TURNGATE_MODEL_DIR=tmp_path,
+        groups_per_batch=2,
+        group_size=4,
+        max_staleness=max_staleness,
+        key_share=share,
+    )
+    assert (settings.max_live_episodes_per_key, settings.max_live_episodes) == limits
+
+
+def test_a_group_that_could_not_open_is_refused(tmp_path: Path) -> None:
+    """A trainer that expects larger groups than the gateway admits does not start; the error names both settings."""
+    with pytest.raises(ValidationError, match=r"group_size(.|\n)*TURNGATE_MAX_GROUP_SIZE to 65"):
+        Settings(TURNGATE_REDIS_URL="redis://127.0.0.1", TURNGATE_MODEL_DIR=tmp_path, group_size=65)
 
 
 def test_a_schedule_reaches_the_optimizer(tmp_path: Path) -> None:

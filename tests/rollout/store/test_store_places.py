@@ -41,31 +41,45 @@ async def chat(store: Store, episode: str, *, key: str = "key_1") -> None:
 
 
 async def test_one_key_holds_its_share_at_most(store: Store) -> None:
-    """A group that is larger than the share of its key gets the share, and another key is admitted at once."""
+    """A group that is larger than the share of its key gets the share; others get a first group at once, and no more than
+    their fair part of what stays fresh.
+    """
     await store.set_training(LIMITS)
     await store.open(spec("ep_1", "hog", group="g", size=64))
     with pytest.raises(Backlogged, match="this key has its share"):
         await store.open(spec("ep_2", "hog"))
 
-    await store.open(spec("ep_3", "other", size=8))
-    assert await held(store) == {"hog": 8, "other": 8}
+    await store.open(spec("ep_3", "other", size=4))
+    assert await held(store) == {"hog": 8, "other": 4}
     with pytest.raises(Backlogged, match="enough episodes are waiting"):
-        await store.open(spec("ep_4", "third"))
+        await store.open(spec("ep_4", "other"))
+    await store.open(spec("ep_5", "third", size=4))
+    with pytest.raises(Backlogged):
+        await store.open(spec("ep_6", "fourth"))
 
 
-async def test_what_the_trainer_claimed_is_not_held_by_the_key(store: Store) -> None:
-    """A key may fill its share again while its last batch is being trained; a released claim is its own again."""
+async def test_keys_share_what_stays_fresh(store: Store) -> None:
+    """As the groups of the first key end, the second gets their places until both hold as many; claimed ones are the trainer's."""
     await store.set_training(LIMITS)
     for number in range(8):
         await play(store, f"ep_{number}")
+    await store.open(spec("ep_a", "key_2"))
+    claims = await claim(store, groups=2)
+    assert await held(store) == {"": 6, "key_2": 1, "trainer": 2}
+    for name in ("ep_b", "ep_c"):
+        await store.open(spec(name, "key_2"))
     with pytest.raises(Backlogged):
-        await play(store, "ep_8")
+        await store.open(spec("ep_d", "key_2"))
 
-    claims = await claim(store, groups=3)
-    assert await held(store) == {"": 5, "trainer": 3}
     await store.release("trainer", [claims[0].group_id])
-    await store.ack("trainer", [c.group_id for c in claims[1:]], policy(2))
-    assert await held(store) == {"": 6}
+    await store.ack("trainer", [claims[1].group_id], policy(2))
+    assert await held(store) == {"": 7, "key_2": 3}
+    with pytest.raises(Backlogged):
+        await play(store, "ep_9")
+    await store.open(spec("ep_d", "key_2"))
+    for number in range(4):
+        await store.delete(f"ep_{number}" if number != 1 else "ep_7")
+    await play(store, "ep_9")
 
 
 @pytest.mark.parametrize("ending", ["delete", "aborted"])

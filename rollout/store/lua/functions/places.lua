@@ -5,18 +5,29 @@ local function hold(holder, by)
   if call('HINCRBY', key('holders'), holder, by) == 0 then call('HDEL', key('holders'), holder) end
 end
 
--- How many places a key gets that asks for this many: all, or none and what is used up. It asks for its share at most.
+-- An equal part of the places that the trainer has not claimed, for each key that holds any, and this one.
+local function fair_part(holder, fresh)
+  local claimed = tonumber(call('HGET', key('holders'), 'trainer') or 0)
+  local others = call('HLEN', key('holders'))
+    - call('HEXISTS', key('holders'), 'trainer') - call('HEXISTS', key('holders'), holder)
+  return (fresh - claimed) / (others + 1)
+end
+
+-- How many places a key gets that asks for this many: all, or none and what is used up. As many as train while they are
+-- fresh are one key's share, which it may fill while it is alone. Beyond them another key gets its first group or fair part.
 local function grant(holder, wanted)
-  local limit, share = unpack(
+  local limit, fresh = unpack(
     call('HMGET', key('training'), 'max_live_episodes', 'max_live_episodes_per_key'))
   limit = tonumber(limit or 0)
   if limit == 0 then return wanted end
-  share = math.min(tonumber(share or limit), limit)
-  wanted = math.min(wanted, share)
+  fresh = math.min(tonumber(fresh or limit), limit)
+  wanted = math.min(wanted, fresh)
   local held = tonumber(call('HGET', key('holders'), holder) or 0)
-  if held + wanted > share then return 0, 'key' end
   local reserved = tonumber(call('HGET', key('totals'), 'reserved') or 0)
-  if reserved + wanted > limit then return 0, 'project' end
+  if held + wanted > fresh then return 0, 'key' end
+  local is_fresh = reserved + wanted <= fresh
+  local is_due = held == 0 or held + wanted <= fair_part(holder, fresh)
+  if reserved + wanted > limit or not (is_fresh or is_due) then return 0, 'project' end
   return wanted
 end
 
