@@ -6,7 +6,7 @@ RolloutError
 │   ├── EpisodeSealed, EpisodeClaimed, EpisodeSettled
 │   ├── GroupClosed, Backlogged, TooManyOpenEpisodes
 │   ├── RetryMismatch, AttemptSuperseded
-│   ├── ClaimLost, Superseded
+│   ├── ClaimLost, LineageLeft, Superseded
 │   ├── StoreTooNew
 │   └── StoreUnavailable
 ├── EngineError     its kinds are in `engine/errors.py`
@@ -130,6 +130,16 @@ class StoreTooNew(StoreError):
     def __init__(self, found: str, known: str) -> None:
         super().__init__(
             f"the records in Redis have layout {found} and this release writes layout {known}; run the release that wrote them"
+        )
+
+
+class LineageLeft(StoreError):
+    """The recorded policy is not the parent of the one to record."""
+
+    def __init__(self, recorded: str, parent: str) -> None:
+        super().__init__(
+            f"the store has recorded policy {recorded}, and this one continues {parent}; "
+            "Redis was restored from an older copy: the trainer goes back to what ledger and disk know"
         )
 
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from rollout.catching_up import raise_counters
 from rollout.errors import LedgerUnavailable
 from rollout.ledger.ledger import Ledger
 from rollout.store.store import Store
@@ -19,15 +20,19 @@ RETRY_SECONDS = 2.0  # before another try, when the database is down
 
 
 async def settle(store: Store, ledger: Ledger) -> int:
-    """Move the policies and episodes of the store's outboxes to the ledger; returns how many episodes."""
-    if publications := await store.published():
-        await ledger.record_publications(store.project, publications)
-        await store.published_done(publications)
+    """Move the episodes and policies of the store's outboxes to the ledger; returns how many episodes.
+
+    A policy follows its episodes: the ledger never has one without knowing what was trained into it.
+    """
+    publications = await store.published()
     moved = 0
     while episodes := await store.settled(PAGE):
         await ledger.settle(store.project, episodes)
         await store.settle_done(episodes)
         moved += len(episodes)
+    if publications:
+        await ledger.record_publications(store.project, publications)
+        await store.published_done(publications)
     return moved
 
 
@@ -40,9 +45,14 @@ class Settler:
         self._store = store
         self._ledger = ledger
         self._clock = clock
+        self._is_caught_up = False
 
     async def run(self) -> None:
-        """Work until cancelled; raises what the store raises, so that `run_restarted` begins again."""
+        """Work until cancelled; raises what the store raises, so that `run_restarted` begins again.
+
+        It begins again after each outage of Redis, from which the store may come back with older data.
+        """
+        self._is_caught_up = False
         async with self._store.signals() as signals:
             while True:
                 await signals.wait(await self._round())
@@ -59,6 +69,9 @@ class Settler:
 
     async def _settle(self) -> bool:
         try:
+            if not self._is_caught_up:
+                await raise_counters(self._store, self._ledger)
+                self._is_caught_up = True
             await settle(self._store, self._ledger)
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", extra={"error": str(error)})

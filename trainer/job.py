@@ -66,7 +66,10 @@ class TrainingJob:
         closing.callback(bridge.close, self._store.close)
         rank = int(os.environ.get("RANK", "0"))
         self.trace = StepTrace(settings.checkpoint_dir / "traces", rank=rank)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._rank, self._owner = (
+            rank,
+            f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        )
         if (
             rank == 0
         ):  # before the recorded policy is read: from here on no other trainer changes it
@@ -88,13 +91,15 @@ class TrainingJob:
 
     def run(self) -> None:
         """Resume, train until the process is asked to stop, and write a checkpoint."""
+        ledger = self._ledger() if self._rank == 0 else None
+        records = None if ledger is None else self._records(ledger)
+        if records is not None:
+            records.catch_up(self._policies, restorable=self._checkpoints.newest())
         resumption = Resumption(
             self._store, self._bridge, self._checkpoints, self._settings.model_dir
         )
         learner = self._learner(resumption)
         ranks = Ranks.join()
-        ledger = self._ledger() if ranks.is_primary else None
-        records = None if ledger is None else self._records(ledger)
         publisher = self._publisher(ranks, records, None if ledger is None else self._best(ledger))
         resume = partial(resumption.resume, learner, publisher, ranks)
         progress = resume()

@@ -10,7 +10,7 @@ from functools import partial
 
 from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.errors import ClaimLost
+from rollout.errors import ClaimLost, LineageLeft
 from rollout.policies import Policy
 from trainer.batch.batch import Batch, prepare
 from trainer.batch.broken_groups import BrokenGroups, sound
@@ -60,7 +60,7 @@ class Trainer:
             try:
                 progress = self.train_batch(claims, progress)
                 failures = 0
-            except ClaimLost as error:
+            except (ClaimLost, LineageLeft) as error:
                 self.report.alert("claim_lost", error=str(error))
                 progress = self.go_back()
             except STEP_ERRORS as error:

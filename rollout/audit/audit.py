@@ -14,6 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -23,7 +24,7 @@ from rollout.audit.episodes import check_episode
 from rollout.audit.groups import check_group
 from rollout.audit.journal import JournalLine, check_journal
 from rollout.audit.keyspace import EPISODE_INDEXES, GROUP_INDEXES, KeyNames, check_index
-from rollout.audit.lineage import Lineage, TrainedOnce, check_policies
+from rollout.audit.lineage import Lineage, TrainedOnce, check_marks, check_recorded
 from rollout.audit.metrics import check_metrics, read_metrics
 from rollout.audit.offender import Offender
 from rollout.ledger.ledger import Ledger
@@ -71,7 +72,7 @@ class Audit:
         self._lineage = Lineage.empty()
         self._weights: Mapping[str, float] = {}
         self._num_settled = self._num_trained = 0
-        self._not_compared: list[str] = []
+        self._not_compared: set[str] = set()
 
     async def run(self) -> Report:
         """Read and compare everything. Raises StoreUnavailable, LedgerUnavailable."""
@@ -94,7 +95,7 @@ class Audit:
             settled=self._num_settled,
             trained=self._num_trained,
             journal_lines=sum(map(len, self._journal.values())),
-            not_compared=tuple(self._not_compared),
+            not_compared=tuple(sorted(self._not_compared)),
             offenders=tuple(sorted(set(found), key=lambda each: (each.kind, each.id))),
         )
 
@@ -135,9 +136,9 @@ class Audit:
         known += [LedgerPolicy(recorded.version, recorded.parent, False)] if recorded else []
         self._lineage = Lineage.walk({p.version: p.parent for p in (*known, *ledger)})
         latest = await self._store.recorded_policy()
-        return check_policies(
-            self._lineage, ledger, recorded=None if latest is None else latest.version
-        )
+        found = check_recorded(self._lineage, None if latest is None else latest.version)
+        # Policies in the outbox have not marked yet what they left.
+        return found if found or waiting else check_marks(self._lineage, ledger)
 
     async def _episodes(self, ids: Sequence[str]) -> list[Offender]:
         """Each with itself, its group, the ledger, the lineage and the journal. The ledger is read after the store."""
@@ -175,7 +176,13 @@ class Audit:
             recorded.update(e.disposition for e in await self._store.inspect_episodes(page))
         async for rows in self._row_pages():
             recorded.update(row.disposition for row in rows if row.id not in waiting)
-        return check_dispositions((await self._store.inspect_counts()).totals, recorded)
+        totals = (await self._store.inspect_counts()).totals
+        if restored := totals.get("restored"):
+            since = datetime.fromtimestamp(int(restored) / 1000, UTC)
+            self._not_compared.add(
+                f"totals: Redis lost data, and counts anew since {since:%F %T} UTC"
+            )
+        return check_dispositions(totals, recorded)
 
     async def _metrics(self) -> list[Offender]:
         totals = (await self._store.inspect_counts()).totals
@@ -191,7 +198,7 @@ class Audit:
             found = await check()
             if (await self._store.inspect_counts()).totals == before:
                 return found
-        self._not_compared.append(f"{what}: episodes changed while they were counted")
+        self._not_compared.add(f"{what}: episodes changed while they were counted")
         return []
 
     async def _trained_pages(self) -> AsyncIterator[list[TrainedEpisode]]:

@@ -66,10 +66,14 @@ def _check_indexes(episode: EpisodeInspection, suspects: Suspects) -> None:
     """Each index names it exactly while its status asks for it."""
     status, indexes = episode.status, episode.indexes
     is_held_out = episode.header.get("kind") == "side"
-    is_silent = status == "sealed" and (is_held_out or not episode.number("trainable_turns"))
+    has_signal = not is_held_out and bool(episode.number("trainable_turns"))
+    has_failed = episode.header.get("outcome") == "failed" and not episode.number("rewards")
+    is_ending = status == "sealed" and (has_failed or not has_signal)
+    has_place = "place" in episode.header
     required = {
         "episodes": True,
-        "idle": status == "open" or is_silent,
+        "idle": status == "open" or is_ending,
+        "quiet": has_place and status in {"open", "sealed"},
         "expiring": status == "discarded" or (status == "trained" and "expiring" in indexes),
     }
     for name, is_due in required.items():

@@ -45,16 +45,19 @@ def _check_members(group: GroupInspection, status: str, suspects: Suspects) -> N
 
 
 def _check_queues(group: GroupInspection, status: str, suspects: Suspects) -> None:
-    queues = group.queues.keys() - {"deadlines"}
+    queues = group.queues.keys() - {"deadlines", "ahead"}
     allowed = [QUEUES[status]] if status in QUEUES else [{"trained"}, set[str]()]
     expected = " or ".join(str(sorted(each)) for each in allowed)
     suspects.expect(queues in allowed, f"{status}, in the queues {expected}", sorted(queues))
+    has_deadline = "deadlines" in group.queues
     has_ended = any(state != "open" for state in group.members.values())
-    is_due = status == "open" and has_ended
     suspects.expect(
-        ("deadlines" in group.queues) == is_due,
-        f"{'a' if is_due else 'no'} deadline",
-        f"{status}, {'a' if 'deadlines' in group.queues else 'no'} deadline",
+        has_deadline or status != "open" or not has_ended,
+        "a deadline, because a member has ended",
+        "none",
+    )
+    suspects.expect(
+        status == "open" or not has_deadline, "no deadline, because it is not open", status
     )
     suspects.expect(
         status != "claimed" or group.fields.get("owner"), "an owner of the claim", "none"
@@ -73,6 +76,10 @@ def _check_counts(group: GroupInspection, status: str, suspects: Suspects) -> No
         known = group.number(field)
         agrees = known == number if status in LIVE else known >= number
         suspects.expect(agrees, f"{number} {field}, by its members", known)
-    if status in LIVE:
-        placed, opened = group.number("placed"), group.number("opened")
-        suspects.expect(0 <= placed <= opened, f"at most {opened} places of members", placed)
+    suspects.same("members with a place:", group.num_placed, max(group.number("placed"), 0))
+    keeps_places = group.number("ahead") > 0
+    suspects.expect(
+        ("ahead" in group.queues) == keeps_places,
+        f"{'an' if keeps_places else 'no'} entry in ahead, by the places that it keeps",
+        sorted(group.queues),
+    )

@@ -13,7 +13,7 @@ EPISODE_PARTS = frozenset(
 )
 GROUP_PARTS = frozenset({"grp.members"})
 EPISODE_INDEXES = ("episodes", "idle", "quiet", "expiring", "settled")
-GROUP_INDEXES = ("deadlines", "ahead", "ready", "claimed", "trained")
+GROUP_INDEXES = ("ahead", "deadlines", "ready", "claimed", "trained")
 SINGLE_KEYS = frozenset(
     {
         *EPISODE_INDEXES,

@@ -41,10 +41,8 @@ class Lineage(msgspec.Struct, frozen=True):
         return [Offender(kind, id_, expected, f"trained into {version}")]
 
 
-def check_policies(
-    lineage: Lineage, policies: Iterable[LedgerPolicy], *, recorded: int | None
-) -> list[Offender]:
-    """Each policy is abandoned, or in the lineage; each ancestor has a record; the store knows the newest."""
+def check_recorded(lineage: Lineage, recorded: int | None) -> list[Offender]:
+    """The store knows the newest policy, and each ancestor of it has a record."""
     suspects = Suspects("policy", str(lineage.newest))
     suspects.expect(
         lineage.newest <= (-1 if recorded is None else recorded),
@@ -53,14 +51,19 @@ def check_policies(
     )
     if lineage.lost_parent is not None:
         suspects.name("policy", str(lineage.lost_parent), "a record with its parent", "none")
-        return suspects.found
+    return suspects.found
+
+
+def check_marks(lineage: Lineage, policies: Iterable[LedgerPolicy]) -> list[Offender]:
+    """Each policy is abandoned, or in the lineage."""
+    found = []
     for policy in policies:
         if policy.abandoned == (policy.version in lineage.versions):
             is_abandoned = "abandoned" if policy.abandoned else "not abandoned"
             place = "outside" if policy.abandoned else "in"
             expected = f"{place} the lineage of {lineage.newest}, because it is {is_abandoned}"
-            suspects.name("policy", str(policy.version), expected, "the opposite")
-    return suspects.found
+            found.append(Offender("policy", str(policy.version), expected, "the opposite"))
+    return found
 
 
 class TrainedOnce:

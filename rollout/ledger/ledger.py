@@ -71,6 +71,13 @@ class Ledger(TrainingHistory, Keys):
         rows = await self._database.rows(query.order_by(table.c.id).limit(limit))
         return [to_record(LedgerEpisode, row) for row in rows]
 
+    async def latest_sequence(self, project: str) -> int:
+        """The greatest sequence of a settled episode."""
+        table = tables.episodes
+        query = select(func.max(table.c.sequence).label("latest"))
+        rows = await self._database.rows(query.where(table.c.project == project))
+        return int(rows[0]["latest"] or 0)
+
     async def evaluations(self, project: str) -> list[Evaluation]:
         """The rewards of held-out episodes, by the policy version that sampled them."""
         rows = await self._database.rows(evaluated(project))

@@ -86,7 +86,7 @@ class ClaimTransitions(Transitions):
         step: int | None = None,
         credit: Mapping[str, Credit] | None = None,
     ) -> None:
-        """Mark the groups as trained into the policy and record it as current, or raise ClaimLost and do neither.
+        """Mark the groups as trained into the policy and record it as current, or raise ClaimLost or LineageLeft and do neither.
 
         The advantages are stored with their episodes and the trained tokens are counted as delivered. An episode that was
         left out is discarded. The policy and its optimizer step stay in an outbox until the ledger has them.

@@ -4,12 +4,14 @@ One script reads some episodes or groups at one moment; between two calls the st
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import cast
+from typing import TypeAlias, cast
 
 import msgspec
 
 from rollout.store.redis_decoding import Flat
 from rollout.store.transitions import Transitions
+
+Counted: TypeAlias = list[bytes | int]  # name, number, name, number, ...
 
 COUNTED_AT_ONCE = 100_000  # one script that counts them keeps Redis for about 0.1 seconds
 
@@ -65,6 +67,7 @@ class GroupInspection(msgspec.Struct, frozen=True, gc=False):
     fields: Mapping[str, str]
     members: Mapping[str, str]
     queues: Mapping[str, float]
+    num_placed: int  # members that have a place of admission
     unreadable: tuple[str, ...]
 
     @property
@@ -85,6 +88,8 @@ class CountInspection(msgspec.Struct, frozen=True, gc=False):
     counted: Mapping[str, int]
     version: int  # the policy version that was reserved last
     weights: Mapping[str, float]  # of rewards, by name
+    holders: Mapping[str, str]  # of places of admission
+    places: Mapping[str, int]  # counted anew
 
 
 class InspectionReads(Transitions):
@@ -97,16 +102,21 @@ class InspectionReads(Transitions):
 
     async def inspect_groups(self, ids: Sequence[str]) -> list[GroupInspection]:
         """Everything about these groups; a group that does not exist has no fields."""
-        reply = cast("list[tuple[Flat, Flat, Flat, Flat]]", await self._run("inspect_groups", *ids))
+        reply = cast(
+            "list[tuple[Flat, Flat, Flat, int, Flat]]", await self._run("inspect_groups", *ids)
+        )
         return [
             GroupInspection(
                 id_,
                 _texts(fields),
                 _texts(members),
                 {name: float(score) for name, score in _texts(queues).items()},
+                num_placed,
                 tuple(map(_text, unreadable)),
             )
-            for id_, (fields, members, queues, unreadable) in zip(ids, reply, strict=True)
+            for id_, (fields, members, queues, num_placed, unreadable) in zip(
+                ids, reply, strict=True
+            )
         ]
 
     async def inspect_index(self, name: str) -> AsyncIterator[list[str]]:
@@ -122,15 +132,16 @@ class InspectionReads(Transitions):
     async def inspect_counts(self) -> CountInspection:
         """The totals, beside what a count of all episodes gives."""
         reply = await self._run("inspect_counts", COUNTED_AT_ONCE)
-        totals, counted, version, weights = cast(
-            "tuple[Flat, list[bytes | int], bytes, Flat]", reply
+        totals, counted, version, weights, holders, places = cast(
+            "tuple[Flat, Counted, bytes, Flat, Flat, Counted]", reply
         )
-        names, numbers = counted[::2], counted[1::2]
         return CountInspection(
             _texts(totals),
-            {_text(name): int(number) for name, number in zip(names, numbers, strict=True)},
+            _numbers(counted),
             int(version),
             {name: float(weight) for name, weight in _texts(weights).items()},
+            _texts(holders),
+            _numbers(places),
         )
 
 
@@ -169,6 +180,10 @@ def _episode(id_: str, parts: list[object]) -> EpisodeInspection:
 
 def _texts(flat: Flat) -> dict[str, str]:
     return dict(zip(map(_text, flat[::2]), map(_text, flat[1::2]), strict=True))
+
+
+def _numbers(flat: Counted) -> dict[str, int]:
+    return {_text(n): int(c) for n, c in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _text(value: object) -> str:

@@ -119,6 +119,14 @@ class ProjectTransitions(Transitions):
         """Remove policies that the ledger recorded from the outbox."""
         await self._run("published_done", *(p.policy.version for p in publications))
 
+    async def raise_counters(self, sequence: int, *, version: int) -> None:
+        """Give out no sequence and no policy version up to these again."""
+        await self._run("raise_counters", sequence, version)
+
+    async def forget_trained(self, episode_ids: Sequence[str]) -> int:
+        """Remove episodes that the ledger has as trained; returns how many the store had."""
+        return cast("int", await self._run("forget_trained", *episode_ids))
+
     async def settled(self, limit: int = 100) -> list[SettledEpisode]:
         """Episodes that the ledger has not confirmed, oldest first."""
         reply = await self._run("settled", limit)

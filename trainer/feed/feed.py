@@ -16,7 +16,7 @@ import anyio
 from rollout.episode.advantages import Credit
 from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.errors import ClaimLost, StoreUnavailable, Superseded
+from rollout.errors import ClaimLost, LineageLeft, StoreUnavailable, Superseded
 from rollout.policies import Policy
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge, Stopped
@@ -102,15 +102,16 @@ class Feed:
     ) -> None:
         """In one transaction: the claims are trained into `policy`, with this credit for their episodes, and `policy` is to be served.
 
-        If the lease of one is lost, nothing of that happens and every rank raises ClaimLost.
+        If the lease of one is lost, or the recorded policy is not its parent, nothing of that happens and every rank raises
+        ClaimLost or LineageLeft.
         """
-        lost: ClaimLost | None = None
+        lost: ClaimLost | LineageLeft | None = None
         try:
             self._end_claims(
                 claims,
                 lambda ids: self._store.ack(self.owner, ids, policy, step=step, credit=credit),
             )
-        except ClaimLost as error:
+        except (ClaimLost, LineageLeft) as error:
             lost = error
         if lost := self._ranks.share(lost):
             raise lost

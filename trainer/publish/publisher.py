@@ -99,7 +99,12 @@ class Publisher:
         if self._ranks.is_primary:
             self._bridge.call(self._store.record_policy, policy)
         if self._records is not None:
-            self._records.policy(policy)
+            self._records.settle()
+
+    def catch_up(self, *, restorable: int | None) -> None:
+        """See `rollout/catching_up.py`; without a ledger there is nothing to catch up with."""
+        if self._records is not None:
+            self._records.catch_up(self._policies, restorable=restorable)
 
     def swap(self) -> None:
         """Load the policy that the store says to serve into every engine; an engine that fails is reported and skipped."""

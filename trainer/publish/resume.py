@@ -58,6 +58,7 @@ class Resumption:
 
     def resume(self, learner: Learner, publisher: Publisher, ranks: Ranks) -> Progress:
         """Bring learner, store and engines to one policy; returns the progress that the loop continues with."""
+        publisher.catch_up(restorable=self._checkpoints.newest())
         recorded = self._bridge.call(self._store.recorded_policy) if ranks.is_primary else None
         recorded = ranks.share(recorded)
         if recorded is not None:

@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from rollout.catching_up import catch_up
 from rollout.engine.swap import Swap
 from rollout.errors import LedgerUnavailable
 from rollout.ledger.ledger import Ledger
 from rollout.ledger.records import SwapRecord, TrainingStep
-from rollout.policies import Policy
+from rollout.policies import Policy, PolicyStore
+from rollout.settler import settle
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge
 
@@ -28,12 +30,16 @@ class TrainingRecords:
     def __init__(self, store: Store, ledger: Ledger, bridge: AsyncBridge, *, project: str) -> None:
         self._store, self._ledger, self._bridge = store, ledger, bridge
         self._project = project
-        self._pending: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MOST_PENDING)
+        self._pending: deque[Callable[[], Awaitable[object]]] = deque(maxlen=MOST_PENDING)
         self._last_step = time.monotonic()
 
-    def policy(self, policy: Policy) -> None:
-        """Record a policy."""
-        self._write(partial(self._ledger.record_policy, self._project, policy))
+    def settle(self) -> None:
+        """Move what the store has settled and recorded to the ledger: episodes, then the policy that they were trained into."""
+        self._write(partial(settle, self._store, self._ledger))
+
+    def catch_up(self, policies: PolicyStore, *, restorable: int | None) -> None:
+        """If the store was restored from an older copy, bring it up to what ledger and disk know."""
+        self._write(partial(catch_up, self._store, self._ledger, policies, restorable=restorable))
 
     def step(self, step: int, policy: Policy, metrics: dict[str, float]) -> None:
         """Record the batch that ended with this optimizer step. Callers that are refused wait for `step_seconds` of it."""
@@ -48,7 +54,7 @@ class TrainingRecords:
         self._last_step = now
         self._bridge.call(self._store.set_training, state)
         record = TrainingStep(step, policy.version, metrics, policy.created)
-        self.policy(policy)
+        self.settle()
         self._write(partial(self._ledger.record_step, self._project, record))
 
     def swaps(self, swaps: Sequence[Swap]) -> None:
@@ -60,7 +66,7 @@ class TrainingRecords:
         if records:
             self._write(partial(self._ledger.record_swaps, self._project, records))
 
-    def _write(self, record: Callable[[], Awaitable[None]]) -> None:
+    def _write(self, record: Callable[[], Awaitable[object]]) -> None:
         self._pending.append(record)
         try:
             while self._pending:

@@ -15,6 +15,10 @@ for index = 9, last_group do
   if not is_done and not holds(owner, group) then lost[#lost + 1] = group end
 end
 if #lost > 0 then return refuse('ClaimLost', unpack(lost)) end
+local recorded = call('HGET', key('policy'), 'version')
+if recorded and parent ~= '' and recorded ~= parent and recorded ~= version then
+  return refuse('LineageLeft', recorded, parent)
+end
 
 for index = 9, last_group do
   local group = args[index]

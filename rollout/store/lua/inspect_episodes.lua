@@ -20,7 +20,7 @@ local function inspect(id)
   return {
     header, read('LRANGE', 'ep.turns:' .. id, 0, -1), turn_ids, owners, read('HGETALL', 'ep.rewards:' .. id),
     read('LRANGE', 'ep.reward_log:' .. id, 0, -1), read('HGETALL', 'ep.reward_keys:' .. id), advantages or -1,
-    scores(read, id, {'episodes', 'idle', 'expiring', 'settled'}), group_status, place, unreadable}
+    scores(read, id, {'episodes', 'idle', 'quiet', 'expiring', 'settled'}), group_status, place, unreadable}
 end
 
 local found = {}

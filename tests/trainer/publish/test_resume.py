@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from redis import Redis
 
 from deploy.demo.starter.starter import create_untrained
+from rollout.audit.audit import Audit
 from rollout.errors import ClaimLost
-from rollout.policies import verify
+from rollout.policies import PolicyStore, verify
 from rollout.settings import SettingsError
+from rollout.settler import settle
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import GROUPS, LEASE_SECONDS, Place, Stand
 
@@ -52,8 +55,8 @@ def test_a_policy_that_the_ledger_misses_is_recorded_at_the_next_start(place: Pl
     place.database_url = f"sqlite:///{place.directory}/ledger.db"
     with Stand(place, evenness) as stand:
         policies = stand.bridge.call(stand.ledger.policies, place.project)
-        assert [(policy.version, policy.parent) for policy in policies] == [(1, 0)]
-        assert stand.bridge.call(stand.store.recorded_policy) == policies[0]
+        assert [(policy.version, policy.parent) for policy in policies] == [(0, None), (1, 0)]
+        assert stand.bridge.call(stand.store.recorded_policy) == policies[-1]
 
 
 def test_what_a_dead_trainer_held_is_trained_by_the_next(place: Place) -> None:
@@ -135,6 +138,33 @@ def test_an_emptied_redis_does_not_reuse_versions(place: Place) -> None:
     with Stand(forgetful, evenness) as stand:
         assert stand.progress.version == 7
         assert published(place.weights_dir)[-1] == "v00000007"
+
+
+def test_a_redis_that_comes_back_older_trains_nothing_twice(place: Place) -> None:
+    """Put back to before a step while the trainer runs: its next step is not recorded on top, and no episode is trained again."""
+    place.database_url = f"sqlite:///{place.directory}/ledger.db"
+    with Stand(place, evenness) as stand, Redis.from_url(place.redis_url) as redis:
+        stand.train(rounds=4)
+        stand.bandit.play(stand.learner, 4)
+        names = redis.keys(f"turngate:{{{place.project}}}:*")
+        older = {name: redis.dump(name) for name in names}
+        stand.train(rounds=1)
+        stand.bridge.call(settle, stand.store, stand.ledger)
+        trained = len(stand.bridge.call(stand.ledger.trained_episodes, place.project))
+        redis.delete(*redis.keys(f"turngate:{{{place.project}}}:*"))
+        for name, content in older.items():
+            redis.restore(name, 0, content)
+
+        stand.train(rounds=1)
+
+        assert stand.progress.version == 5
+        assert stand.metric("turngate_training_alerts_total", kind="claim_lost") == 1
+        assert stand.train(rounds=1).version == 7
+        stand.bridge.call(settle, stand.store, stand.ledger)
+        policies = PolicyStore(place.weights_dir)
+        report = stand.bridge.call(Audit(stand.store, stand.ledger, policies=policies).run)
+        assert report.offenders == ()
+        assert report.trained == trained + GROUPS * stand.bandit.group_size
 
 
 def test_a_half_written_checkpoint_is_not_taken(place: Place) -> None:

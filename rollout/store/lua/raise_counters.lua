@@ -1,0 +1,10 @@
+-- raise_counters: never give out again what the ledger knows. A store that was restored from an older copy counts from
+--   there, and says since when its totals lack what was lost.
+-- args: the ledger's latest sequence, its latest policy version
+-- needs: keys
+local sequence, version = tonumber(args[1]), tonumber(args[2])
+if sequence > tonumber(call('HGET', key('totals'), 'settlements') or 0) then
+  call('HSET', key('totals'), 'settlements', args[1], 'restored', now)
+end
+if version > tonumber(call('GET', key('version')) or 0) then call('SET', key('version'), args[2]) end
+return 1
