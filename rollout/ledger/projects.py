@@ -49,7 +49,7 @@ class Projects:
     async def projects(self) -> list[Project]:
         """All projects, by name."""
         rows = await self._database.rows(select(tables.projects).order_by(tables.projects.c.name))
-        return [Project(**row) for row in rows]
+        return [to_record(Project, row) for row in rows]
 
     async def _write(
         self, table: Table, project: str, rows: list[dict[str, Any]], *, newest: str | None = None
@@ -68,7 +68,7 @@ class Projects:
     async def _project(self, name: str) -> Project | None:
         query = select(tables.projects).where(tables.projects.c.name == name)
         rows = await self._database.rows(query)
-        return Project(**rows[0]) if rows else None
+        return to_record(Project, rows[0]) if rows else None
 
     def _now(self) -> int:
         return int(self._clock())
