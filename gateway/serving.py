@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gateway.access.rate_limits import RATE_LIMIT_HEADERS
 from gateway.allocator import keep_freed_memory
 from gateway.api.health import read_snapshot
 from gateway.app import ADMIN_ROUTERS, AGENT_ROUTERS, create_app, create_model_endpoints
@@ -53,6 +54,7 @@ EXPOSED_HEADERS = (
     "x-turngate-turn",
     "x-turngate-policy-version",
     "retry-after",
+    *RATE_LIMIT_HEADERS,
 )
 
 

@@ -25,6 +25,11 @@ from rollout.store.limit_transitions import (
 )
 
 RATE_LIMITS = "turngate.rate_limits"  # scope key: the headers that tell a caller its limits
+RATE_LIMIT_HEADERS = tuple(
+    f"x-ratelimit-{part}-{what}"
+    for what in ("requests", "tokens")
+    for part in ("limit", "remaining", "reset")
+)
 Header = tuple[bytes, bytes]
 StoreOf = Callable[[str], LimitTransitions]
 
