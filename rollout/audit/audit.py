@@ -170,12 +170,15 @@ class Audit:
 
     async def _dispositions(self) -> list[Offender]:
         """What waits in the outbox counts as the store has it, everything else as the ledger has it."""
-        waiting = await self._index("settled")
-        recorded: Counter[str] = Counter()
-        for page in pages(waiting):
-            recorded.update(e.disposition for e in await self._store.inspect_episodes(page))
+        waiting: dict[str, int | None] = {}
+        recorded = Counter(await self._ledger.earlier_dispositions(self._store.project))
+        for page in pages(await self._index("settled")):
+            for episode in await self._store.inspect_episodes(page):
+                waiting[episode.id] = episode.number("created")
+                recorded[episode.disposition] += 1
         async for rows in self._row_pages():
-            recorded.update(row.disposition for row in rows if row.id not in waiting)
+            for row in rows:
+                recorded[row.disposition] += waiting.get(row.id) != row.created_ms
         totals = (await self._store.inspect_counts()).totals
         if restored := totals.get("restored"):
             since = datetime.fromtimestamp(int(restored) / 1000, UTC)

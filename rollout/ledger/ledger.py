@@ -45,6 +45,7 @@ class Ledger(TrainingHistory, Keys):
     async def settle(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
         """Record the dispositions of episodes; a row is replaced only by one with a later sequence."""
         await self.record_trained(project, episodes)
+        await self._keep_earlier(project, episodes)
         rows = [to_row(episode) for episode in episodes]
         await self._write(tables.episodes, project, rows, newest="sequence")
 
@@ -70,6 +71,25 @@ class Ledger(TrainingHistory, Keys):
         query = select(table).where(table.c.project == project, table.c.id > episode_id)
         rows = await self._database.rows(query.order_by(table.c.id).limit(limit))
         return [to_record(LedgerEpisode, row) for row in rows]
+
+    async def earlier_dispositions(self, project: str) -> dict[str, int]:
+        """How many episodes ended in each way whose id was used again since."""
+        table = tables.earlier_episodes
+        query = select(table.c.disposition, func.count().label("episodes"))
+        query = query.where(table.c.project == project).group_by(table.c.disposition)
+        return {row["disposition"]: row["episodes"] for row in await self._database.rows(query)}
+
+    async def _keep_earlier(self, project: str, episodes: Sequence[SettledEpisode]) -> None:
+        """Keep what is replaced by another episode with the same id."""
+        created = {episode.header.id: episode.header.created_ms for episode in episodes}
+        known = await self.episodes(project, list(created))
+        earlier: list[dict[str, Any]] = [
+            {"id": row.id, "created_ms": row.created_ms, "disposition": row.disposition}
+            for row in known.values()
+            if row.created_ms < created[row.id]
+        ]
+        if earlier:
+            await self._write_missing(tables.earlier_episodes, project, earlier)
 
     async def latest_sequence(self, project: str) -> int:
         """The greatest sequence of a settled episode."""

@@ -119,6 +119,16 @@ episodes = Table(
     Index("ix_episodes_evaluated", "project", "kind", "min_version"),
 )
 
+# An id that a client uses again after its data has expired names a new episode, whose row replaces the one before.
+earlier_episodes = Table(
+    "earlier_episodes",
+    metadata,
+    Column("project", String(64), ForeignKey("projects.name"), primary_key=True),
+    Column("id", String(200), primary_key=True),
+    Column("created_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("disposition", String(16), nullable=False),
+)
+
 swaps = Table(
     "swaps",
     metadata,

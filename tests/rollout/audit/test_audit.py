@@ -7,6 +7,7 @@ import pytest
 
 from rollout.episode.turn import encode_turn
 from tests.rollout.audit.scene import Scene
+from tests.rollout.play import play
 from tests.rollout.turns import output, turn
 
 Found = set[tuple[str, str]]
@@ -19,6 +20,26 @@ async def test_a_sound_project_has_no_offenders(scene: Scene) -> None:
     assert report.offenders == ()
     assert report.not_compared == ()
     assert (report.episodes, report.groups, report.trained) == (11, 8, 3)
+
+
+async def test_an_id_that_is_used_again_names_another_episode(scene: Scene) -> None:
+    """After its data has expired, before and after the new one is in the ledger: both dispositions count, each once."""
+    await scene.store.checkpointed(4)
+    for _ in range(2):
+        scene.clock.advance(2 * 3600)
+        await scene.store.sweep()
+    await scene.settle()
+    assert await scene.store.episode("ep_1") is None
+    await play(scene.store, "ep_1", value=None)
+    await scene.store.seal("ep_1", outcome="aborted")
+    assert (await scene.audit()).offenders == ()
+
+    await scene.settle()
+
+    report = await scene.audit()
+    assert report.offenders == ()
+    assert report.trained == 3
+    assert (await scene.ledger.episode(scene.store.project, "ep_1")).disposition == "aborted"
 
 
 def hash_field(name: str, field: str, value: object) -> Callable[[Scene], Awaitable[object]]:
