@@ -66,13 +66,11 @@ class TrainingJob:
         closing.callback(bridge.close, self._store.close)
         rank = int(os.environ.get("RANK", "0"))
         self.trace = StepTrace(settings.checkpoint_dir / "traces", rank=rank)
-        self._rank, self._owner = (
-            rank,
-            f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        )
-        if (
-            rank == 0
-        ):  # before the recorded policy is read: from here on no other trainer changes it
+        self._rank = rank
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        if rank == 0:
+            bridge.call(self._store.prepare)
+            # Before the recorded policy is read: from here on no other trainer changes it.
             bridge.call(self._store.take_over, self._owner)
         self._policies = PolicyStore(settings.weights_dir)
         self._checkpoints = Checkpoints(
