@@ -1,5 +1,6 @@
 """One training job: built from its settings, run, and closed."""
 
+import gc
 import logging
 import os
 import secrets
@@ -142,6 +143,9 @@ class TrainingJob:
         )
         log.info("learner built", extra={"numbers_trained": learner.num_trained})
         self._closing.callback(learner.close)
+        # Megatron collects garbage at each checkpoint: without the half a million objects of its imports, which stay, in 5 ms.
+        gc.collect()
+        gc.freeze()
         return learner
 
     def _reference(self, learner: Learner) -> FrozenPolicy | None:

@@ -7,6 +7,7 @@ row of `patches()`, and `install` raises an error if upstream has moved one.
 
 import importlib
 import importlib.util
+import inspect
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,8 +99,9 @@ def _fused_kernels() -> Iterator[Patch]:
 
 def _devices_and_streams() -> Iterator[Patch]:
     yield Patch(torch.cuda, "current_device", lambda: CPU)
-    yield Patch(torch.cuda, "set_device", _ignore)
-    yield Patch(torch.cuda, "synchronize", _ignore)
+    # torch's compiler, if it is imported later, wants one function per name.
+    yield Patch(torch.cuda, "set_device", lambda *_: None)
+    yield Patch(torch.cuda, "synchronize", lambda *_: None)
     yield Patch(torch.Tensor, "cuda", lambda tensor, *_, **__: tensor)
     yield Patch(torch.Tensor, "record_stream", _ignore)
     for name in ("Stream", "Event", "stream", "current_stream", "default_stream"):
@@ -138,6 +140,10 @@ def _optimizer() -> Iterator[Patch]:
     clip = importlib.import_module("megatron.core.optimizer.clip_grads")
     yield Patch(clip, "clip_grad_by_total_norm_fp32", _scale_to_norm)
     yield Patch(torch.nn.Parameter, "type", _type_with_cuda_name)
+    # These ask torch's compiler not to look into them, which imports it: a second and a half of a start.
+    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+        own = inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        yield Patch(torch.optim.Optimizer, name, own)
 
 
 def _linear() -> Iterator[Patch]:
