@@ -19,9 +19,11 @@ class RewardPlace(NamedTuple):
 
     @classmethod
     def parse(cls, field: str) -> "RewardPlace":
-        """Read what `field` writes."""
+        """Read what `field` writes. Raises ValueError."""
         address, _, name = field.partition("|")
         turn_id, _, choice = address.partition("#")
+        if not turn_id or not name:
+            raise ValueError(f"{field[:64]!r} is no place of a reward")
         return cls(None if turn_id == "*" else turn_id, int(choice) if choice else None, name)
 
     @property

@@ -217,7 +217,7 @@ def decode_turn(data: bytes) -> Turn:
     """Read a stored turn. Raises MalformedTurn for data that contradicts itself."""
     try:
         return _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedTurn(f"not a turn record: {error}") from error
 
 
