@@ -22,6 +22,7 @@ from tests.vision_model import create_vision_model
 # Measured in CPU seconds, down to about half a minute.
 LONGEST_FIRST = (
     "test_demo.py",
+    "test_chaos.py",
     "test_megatron_layouts.py",
     "test_stack.py",
     "test_process.py",

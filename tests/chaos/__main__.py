@@ -7,7 +7,7 @@ import sys
 
 from rich.console import Console
 
-from tests.chaos.faults import WEIGHTS
+from tests.chaos.faults import RARE, WEIGHTS
 from tests.chaos.report import table
 from tests.chaos.run import Plan, carried_out
 
@@ -17,6 +17,7 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)
     console = Console(width=160)
     console.print(f"seed {seed}")
+    known = WEIGHTS | RARE
     kinds = arguments.kinds or list(WEIGHTS)
     plan = Plan(
         seed,
@@ -26,7 +27,7 @@ def main() -> int:
         agents=arguments.agents,
         engines=arguments.engines,
         real_engines=arguments.real_engines,
-        weights={} if arguments.soak else {kind: WEIGHTS[kind] for kind in kinds},
+        weights={} if arguments.soak else {kind: known[kind] for kind in kinds},
         on_postgres=arguments.postgres,
         keep=arguments.keep,
     )
@@ -59,7 +60,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engines", type=int, default=3)
     parser.add_argument("--real-engines", type=int, default=1, help="of these, SGLang")
     parser.add_argument("--postgres", action="store_true", help="the ledger on PostgreSQL")
-    parser.add_argument("--kinds", nargs="+", choices=list(WEIGHTS), metavar="KIND")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=[*WEIGHTS, *RARE],
+        metavar="KIND",
+        help="default: all but the clock jump",
+    )
     parser.add_argument("--soak", action="store_true", help="no faults: what the processes hold")
     parser.add_argument("--keep", action="store_true", help="the data directory")
     return parser.parse_args()

@@ -1,4 +1,7 @@
-"""A clock that all processes of the service read and the test can change: libfaketime, where it is installed."""
+"""A clock that all processes of the service read and the test can change: libfaketime, where it is installed.
+
+It slows every process down several times, so a run has clock jumps only if they are named.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

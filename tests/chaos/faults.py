@@ -33,8 +33,8 @@ WEIGHTS = {
     "read-only redis": 4,
     "ledger away": 5,
     "disk full": 5,
-    CLOCK_JUMP: 4,
 }
+RARE = {CLOCK_JUMP: 4}  # drawn only if they are named
 FAULT_SECONDS = 4.0  # of those that do not end by themselves
 CLOCK_SECONDS = 600  # longer than every lease and every deadline of the agents
 SMALL_FILE = 4096  # bytes: no policy and no checkpoint fits
