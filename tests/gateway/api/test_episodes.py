@@ -201,13 +201,17 @@ async def test_an_episode_outlives_its_data(served: Gateway, redis_url: str) -> 
     await served.admin.post(f"{path}/rewards", json={"value": 2})
     before = (await served.admin.post(f"{path}/complete", json={"status": "aborted"})).json()
 
+    async def is_in_the_ledger() -> bool:
+        return not await served.store.settled()
+
     async def expired() -> bool:
-        await later.sweep()  # the ledger has to hear of it first
+        await later.sweep()
         return await served.store.episode(opened["id"]) is None
 
     later = Store.connect(
         redis_url, project=served.project, clock=lambda: time.time() + 2 * Timings().retention
     )
+    await eventually(is_in_the_ledger)
     await eventually(expired)
     await later.close()
     shown = (await served.admin.get(path)).json()
