@@ -1,6 +1,6 @@
 -- forget_trained: remove episodes that the ledger has as trained. A store that was restored from an older copy still has them
 --   as they were before, and would train them again. args: episodes. Returns how many there were.
--- needs: keys, alarm, places, episode, group
+-- needs: keys, open_episodes, alarm, places, episode, group
 local function leave(group, id, status)
   call('ZREM', group_key(group, '.members'), id)
   local is_live = false

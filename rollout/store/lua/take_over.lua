@@ -1,5 +1,5 @@
 -- take_over: from now on this trainer alone may claim; what others held is queued again. args: owner, max deliveries.
--- needs: keys, open_episodes, alarm, episode, group
+-- needs: keys, open_episodes, alarm, places, episode, group
 local owner, max_deliveries = args[1], tonumber(args[2])
 call('HSET', key('training'), 'trainer', owner)
 local left = {}

@@ -1,0 +1,34 @@
+"""The text of the store's scripts: what each can call is in it."""
+
+import re
+
+import pytest
+
+from rollout.store.lua_scripts import FOLDER, read_script
+
+BODY = re.compile(r"^local function (\w+)\((.*?)(?:\nend$|\bend$)", re.MULTILINE | re.DOTALL)
+SHARED = {
+    name: body
+    for path in (FOLDER / "functions").glob("*.lua")
+    for name, body in BODY.findall(re.sub(r"--.*", "", path.read_text()))
+}
+
+
+def called(text: str) -> set[str]:
+    """The shared functions that a text calls, and those that they call."""
+    found: set[str] = set()
+    waiting = [text]
+    while waiting:
+        names = set(re.findall(r"\b(\w+)\(", waiting.pop())) & SHARED.keys() - found
+        found |= names
+        waiting += [SHARED[name] for name in names]
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.lua")))
+def test_a_script_needs_what_it_calls(name: str) -> None:
+    """Every shared function that a transition can come to is defined in its text."""
+    own = re.sub(r"--.*", "", (FOLDER / f"{name}.lua").read_text())
+    text = read_script(name).text
+    defined = set(re.findall(r"^local function (\w+)", text, re.MULTILINE))
+    assert called(own) <= defined, "name the file that defines it in the line `-- needs:`"
