@@ -3,6 +3,7 @@
 Plain ASGI on purpose: Starlette's BaseHTTPMiddleware hides disconnects and buffers streams.
 """
 
+import logging
 import re
 import secrets
 import time
@@ -18,6 +19,8 @@ from gateway.edge.spelling import canonical
 from gateway.endpoint.model_endpoint import PATH_EPISODE, ROUTE
 from gateway.errors import EXPECTED, TooLarge, translate
 from gateway.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # nginx's status for a client that left before it was answered
 _EPISODE_PATH = re.compile(r"^/e/([^/]+)(/.*)?$")
@@ -48,10 +51,11 @@ class Edge:
             return
         started = time.perf_counter()
         request_id = _request_id(scope)
-        status = CLIENT_GONE
+        status, is_answered = CLIENT_GONE, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_answered
+            is_answered = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [
@@ -69,7 +73,9 @@ class Edge:
                 answer = self._dialects.error_response(scope["path"], translate(error))
                 await answer(scope, receive, send_with_id)
             if not isinstance(error, EXPECTED):
-                raise
+                log.error("request failed", extra={"route": _route(scope)}, exc_info=error)
+                if not is_answered:
+                    raise  # the server closes the connection, which shows that the answer is not whole
         finally:
             self._metrics.observe_request(_route(scope), status, time.perf_counter() - started)
 

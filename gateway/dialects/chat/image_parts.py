@@ -3,7 +3,6 @@
 Nothing is fetched: an episode records which images it saw, so their bytes have to be in the call.
 """
 
-import binascii
 import hashlib
 from base64 import b64decode
 
@@ -32,7 +31,7 @@ def image(part: dict[str, object], where: str) -> Image:
         )
     try:
         content = b64decode(data, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also of binascii
         raise _wrong(f"{where}.image_url.url is not valid base64: {error}", where) from None
     return Image(digest=hashlib.sha256(content).hexdigest(), url=url, where=where)
 

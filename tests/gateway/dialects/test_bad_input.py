@@ -45,6 +45,7 @@ def assert_error(answer: httpx.Response, status: int, *, param: str | None = Non
 
 TOOL: Any = {"type": "function", "function": {"name": "f"}}
 IMAGE: Any = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+ODD_IMAGE: Any = {"type": "image_url", "image_url": {"url": "data:image/png;base64,é"}}
 HUGE = 2**70  # can be read, but neither written again nor recorded
 DEEP: Any = json.loads("[" * 300 + "]" * 300)
 BIG_CALL: Any = {"name": "f", "arguments": {"x": HUGE}}
@@ -59,6 +60,7 @@ WRONG_FIELDS: Any = (
         "messages[0].content[0]",
     ),
     ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
+    ({"messages": [{"role": "user", "content": [ODD_IMAGE]}]}, "messages[0].content[0]"),
     (
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
         "messages[0].tool_calls[0]",

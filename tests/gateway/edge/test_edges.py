@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.registry import DIALECTS
 from gateway.edge.content_encoding import decompressed
 from gateway.edge.spelling import canonical
 from gateway.errors import BadRequest, TooLarge
+from gateway.request.request import Reply
+from tests.extending.toy_dialect import ASK, ToyDialect
 from tests.gateway.edge.bystander import CHAT, SMALL
 from tests.gateways import Gateway, StartGateway
 from tests.scripted_engine import ScriptedEngine
@@ -81,6 +84,27 @@ async def test_a_body_that_is_not_utf_8(served: Gateway, data: bytes, path: str)
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert following.status_code == 200
     streams = [each.extensions["network_stream"] for each in (answer, following)]
+    assert streams[0] is streams[1]
+
+
+class Broken(ToyDialect):
+    def render(self, reply: Reply) -> bytes:
+        raise RuntimeError("a mistake of ours")
+
+
+async def test_a_mistake_of_ours_costs_one_call(
+    start_gateway: StartGateway, scripted: ScriptedEngine
+) -> None:
+    """It is a 500, and the next call on the same connection is answered."""
+    async with (
+        start_gateway(scripted, dialects=(*DIALECTS, Broken)) as served,
+        httpx.AsyncClient(base_url=served.url, trust_env=False) as client,
+    ):
+        client.headers = served.admin.headers
+        failed = await client.post(ASK, content="Hi")
+        following = await client.post(CHAT, json=SMALL)
+    assert (failed.status_code, following.status_code) == (500, 200)
+    streams = [each.extensions["network_stream"] for each in (failed, following)]
     assert streams[0] is streams[1]
 
 
