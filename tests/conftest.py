@@ -25,6 +25,7 @@ LONGEST_FIRST = (
     "test_chaos.py",
     "test_megatron_layouts.py",
     "test_stack.py",
+    "test_kills.py",
     "test_process.py",
     "test_chat_template.py",
     "test_training.py",

@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from rollout.ledger.ledger import Ledger
-from rollout.policies import verify
 from rollout.settings import SettingsError
 from rollout.store.store import Store
 from tests.trainer.bandit import play_uniformly
@@ -128,30 +127,6 @@ def test_it_trains_reports_and_ends(
     bridge.call(ledger.close)
     assert [(step.step, step.version) for step in steps] == [(1, 1), (2, 2)]
     assert [(policy.version, policy.parent) for policy in policies] == [(0, None), (1, 0), (2, 1)]
-
-
-def test_killed_at_any_moment_it_goes_on(
-    environment: dict[str, str], store: Store, bridge: AsyncBridge
-) -> None:
-    """SIGKILL after a step, with a full queue: the next process trains the rest, and nothing twice."""
-    with running(environment) as process:
-        wait_for(process, "ready")
-        bridge.call(play, store, 4 * GROUPS)
-        wait_for(process, "step")
-        process.kill()
-        process.wait()
-    with running(environment) as process:
-        wait_for(process, "ready")
-        while bridge.call(store.totals).trained < 4 * GROUPS * GROUP_SIZE:
-            wait_for(process, "step")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
-    recorded = bridge.call(store.policy)
-    assert recorded is not None
-    verify(recorded)
-    totals = bridge.call(store.totals)
-    assert totals.trained == totals.opened == 4 * GROUPS * GROUP_SIZE
-    assert totals.groups == {"ready": 0, "claimed": 0}
 
 
 def test_two_ranks_train_one_policy(
