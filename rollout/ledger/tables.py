@@ -80,7 +80,7 @@ training_steps = Table(
     Column("created", Integer, nullable=False),
 )
 
-# One short row per episode and version, about 70 bytes: SQLite keeps it in the key's own tree.
+# One short row per episode and version, about 130 bytes: SQLite keeps it in the key's own tree.
 trained_episodes = Table(
     "trained_episodes",
     metadata,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+from rollout.audit.audit import Audit
+from rollout.episode.advantages import Credit
 from rollout.episode.episode_records import SettledEpisode
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.errors import LedgerUnavailable
@@ -20,9 +23,10 @@ from rollout.ledger.evaluation import Evaluation
 from rollout.ledger.ledger import Ledger
 from rollout.ledger.records import SwapRecord, TrainedEpisode, TrainingStep
 from rollout.policies import Publication
+from rollout.settler import settle
 from rollout.store.store import Store
 from tests.postgres_server import programs, running_postgres
-from tests.rollout.play import play, policy
+from tests.rollout.play import claim, play, policy
 
 
 @pytest.fixture
@@ -180,5 +184,27 @@ async def test_postgresql_keeps_the_same_ledger(postgres_url: str, store: Store)
     assert await ledger.trained_episodes("p") == [TrainedEpisode(2, "ep_3", header.created_ms)]
     assert (await ledger.episode("p", "ep_1")).reward == 0.5
     assert header.status is EpisodeStatus.REWARDED
+    await audit_postgresql(store, ledger)
     for opened in ledgers:
         await opened.close()
+
+
+async def audit_postgresql(store: Store, ledger: Ledger) -> None:
+    """An audit reads PostgreSQL as it reads SQLite: pages, lineages, and an id that is used again."""
+    claims = await claim(store)
+    credit = {"ep_1": Credit(struct.pack("<f", 0.5), 1)}
+    await store.ack("trainer", [claims[0].group_id], policy(0), step=1, credit=credit)
+    await settle(store, ledger)
+    again = (await store.episode("ep_1")).header
+    earlier = msgspec.structs.replace(again, created_ms=1, policy_version=None)
+    await ledger.settle(store.project, [SettledEpisode(earlier, 1.0, 0)])
+    assert await ledger.latest_sequence(store.project) == 1
+
+    report = await Audit(store, ledger).run()
+
+    assert report.offenders == ()
+    assert (report.settled, report.trained) == (1, 1)
+    await ledger.settle(store.project, [SettledEpisode(again, 2.0, 2)])
+    assert [(o.kind, o.id) for o in (await Audit(store, ledger).run()).offenders] == [
+        ("episode", "ep_1")
+    ]
