@@ -147,6 +147,11 @@ def _store_families(totals: Totals | None) -> Iterable[Metric]:
     yield CounterMetricFamily(
         "turngate_delivered_tokens", "Settled tokens that were trained", totals.delivered_tokens
     )
+    yield CounterMetricFamily(
+        "turngate_damaged_records",
+        "Records in Redis that could not be read and were moved aside",
+        totals.damaged_records,
+    )
     yield _labeled(GaugeMetricFamily, "backlog_groups", "state", totals.groups)
     yield from _admission_families(totals)
 

@@ -7,6 +7,7 @@ RolloutError
 │   ├── GroupClosed, Backlogged, TooManyOpenEpisodes
 │   ├── RetryMismatch, AttemptSuperseded
 │   ├── ClaimLost, LineageLeft, Superseded
+│   ├── DamagedRecord, DamagedEpisode
 │   ├── StoreTooNew
 │   └── StoreUnavailable
 ├── EngineError     its kinds are in `engine/errors.py`
@@ -122,6 +123,23 @@ class ClaimLost(StoreError):
     def __init__(self, *group_ids: str) -> None:
         super().__init__(f"no longer claimed by this trainer: {', '.join(group_ids)}; claim again")
         self.group_ids = group_ids
+
+
+class DamagedRecord(StoreError):
+    """A record in Redis is not what the table in `store.py` says; the store moves it aside and goes on without it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"record {name} is damaged ({why}); it was moved aside")
+        self.name = name
+        self.why = why
+
+
+class DamagedEpisode(DamagedRecord):
+    """A record of an episode cannot be read; the episode is discarded as failed."""
+
+    def __init__(self, episode_id: str, why: str) -> None:
+        super().__init__(f"ep:{episode_id}", why)
+        self.episode_id = episode_id
 
 
 class StoreTooNew(StoreError):

@@ -54,8 +54,13 @@ class Settler:
         """
         self._is_caught_up = False
         async with self._store.signals() as signals:
+            is_repair_due = True
             while True:
-                await signals.wait(await self._round())
+                wait_seconds = await self._round()
+                if is_repair_due:
+                    await self._store.repair()
+                    wait_seconds = 0.0  # what it found may be due
+                is_repair_due = await signals.wait(wait_seconds) == "damage"
 
     async def _round(self) -> float | None:
         """Do what is due. Returns the seconds until the next deadline, None if there is none."""

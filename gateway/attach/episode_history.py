@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from rollout.episode.episode_records import EpisodeHeader
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, Output, Turn, decode_turn
+from rollout.errors import DamagedEpisode
+from rollout.store.redis_decoding import UNREADABLE
 
 # About 18 bytes per token, its JSON included: 4,096 episodes take 1.5 GB at 20k tokens each, a tenth at the usual 2k.
 MAX_HISTORIES = 4096
@@ -87,5 +89,9 @@ class EpisodeHistories:
             self._entries.popitem(last=False)
         if since > history.trie.num_turns:
             return None
-        history.read(turns, since)
+        try:
+            history.read(turns, since)
+        except UNREADABLE as error:
+            del self._entries[key]
+            raise DamagedEpisode(header.id, f"turns: {error!r}") from error
         return history

@@ -29,7 +29,8 @@ from gateway.turn.sampler import Sampler
 from rollout.engine.errors import EngineError
 from rollout.episode.episode_records import BegunTurn, EpisodeSpec
 from rollout.episode.turn import Anchor, Turn
-from rollout.errors import StoreError
+from rollout.errors import DamagedEpisode, StoreError
+from rollout.store.redis_decoding import UNREADABLE
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage
 
@@ -101,11 +102,14 @@ class Turns:
             if began.is_being_sampled:
                 await anyio.sleep(next(waits))
                 continue
-            history = self._histories.bring_up_to_date(
-                project, began.header, since=since, turns=began.turns
-            )
-            if history is not None:
-                return history, _recorded(began, call, history)
+            try:
+                history = self._histories.bring_up_to_date(
+                    project, began.header, since=since, turns=began.turns
+                )
+                if history is not None:
+                    return history, _recorded(began, call, history)
+            except DamagedEpisode as error:  # discarded, so the next try says that it is sealed
+                await call.store.set_aside(error)
             since = 0  # this gateway no longer remembers the turns, or the episode was deleted and opened again
 
     async def _sampled(self, call: Call, history: EpisodeHistory, sink: Sink | None) -> RunningTurn:
@@ -228,7 +232,10 @@ def _recorded(began: BegunTurn, call: Call, history: EpisodeHistory) -> Reply | 
     """The reply that the call got the first time, if it is a repeated one."""
     if not began.reply:
         return None
-    return decode_reply(began.reply, history.trie, with_ids=call.request.return_token_ids)
+    try:
+        return decode_reply(began.reply, history.trie, with_ids=call.request.return_token_ids)
+    except UNREADABLE as error:
+        raise DamagedEpisode(began.header.id, f"replies: {error!r}") from error
 
 
 def _episode_spec(call: Call) -> EpisodeSpec:

@@ -11,6 +11,8 @@ EPISODE_PARTS = frozenset(
         *("advantages", "replies", "reply_keys", "withdrawn", "leases", "superseded"),
     )
 )
+# Records that nothing else tells are kept twice.
+COPIED = ("policy", "pinned", "version", "training", "reward_weights", "history", "layout")
 GROUP_PARTS = frozenset({"grp.members"})
 EPISODE_INDEXES = ("episodes", "idle", "quiet", "expiring", "settled")
 GROUP_INDEXES = ("ahead", "deadlines", "ready", "claimed", "trained")
@@ -20,13 +22,15 @@ SINGLE_KEYS = frozenset(
         *GROUP_INDEXES,
         *("turns", "published", "totals", "holders", "training", "policy", "pinned", "version"),
         *("reward_weights", "history", "alarm", "ready_signal", "layout", "probe"),
+        *("forgotten", "damage", "damage_count", "damage_index", "damage_seen"),
+        *(f"copy.{name}" for name in COPIED),
     }
 )
 # Their ids are not those of episodes or groups, and they expire or are replaced by themselves.
 OWN_IDS = frozenset(
     {
         *("lock", "limit.requests", "limit.tokens", "limit.grammars"),
-        *("limit.open", "limit.running"),
+        *("limit.open", "limit.running", "damaged"),
     }
 )
 

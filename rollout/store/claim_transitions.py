@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from rollout.episode.advantages import Credit
+from rollout.episode.episode_records import EpisodeView
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 from rollout.episode.group import Claim, GroupStatus, GroupView, JudgedBy
-from rollout.errors import ClaimLost
+from rollout.errors import ClaimLost, DamagedEpisode, DamagedRecord
 from rollout.policies import Policy
-from rollout.store.redis_decoding import Flat, pairs, parse_view
+from rollout.store.redis_decoding import UNREADABLE, Flat, pairs, parse_view
 from rollout.store.transitions import Transitions, milliseconds
 
 MAX_DELIVERIES = 3  # a group that was claimed by three trainers that died is assumed to kill them
@@ -19,20 +20,11 @@ class ClaimTransitions(Transitions):
 
     async def group(self, group_id: str) -> GroupView | None:
         """A group with the status of each member."""
+        return await self._reading(lambda: self._group(group_id))
+
+    async def _group(self, group_id: str) -> GroupView | None:
         reply = await self._run("group", group_id)
-        if not reply:
-            return None
-        status, size, deliveries, deadline, members = cast(
-            "tuple[bytes, bytes, bytes, bytes | None, Flat]", reply
-        )
-        return GroupView(
-            id=group_id,
-            status=GroupStatus(status.decode()),
-            size=int(size) or None,
-            members=tuple((id_, EpisodeStatus(state)) for id_, state in pairs(members)),
-            deadline_ms=int(deadline) if deadline else None,
-            deliveries=int(deliveries),
-        )
+        return parse_group(group_id, reply) if reply else None
 
     async def take_over(self, owner: str) -> int:
         """Make this trainer the only one that may claim; what others held is queued again. Returns how many groups that were.
@@ -60,12 +52,21 @@ class ClaimTransitions(Transitions):
         reply = await self._run(
             "claim", owner, groups, version, max_staleness, lease, MAX_DELIVERIES, judged_by
         )
-        return [
-            Claim(group_id.decode(), tuple(parse_view(episode) for episode in episodes), deliveries)
-            for group_id, deliveries, episodes in cast(
-                "list[tuple[bytes, int, list[object]]]", reply
-            )
-        ]
+        claims = []
+        for group_id, deliveries, episodes in cast("list[tuple[bytes, int, list[object]]]", reply):
+            if views := await self._views(episodes):
+                claims.append(Claim(group_id.decode(), tuple(views), deliveries))
+        return claims
+
+    async def _views(self, episodes: Sequence[object]) -> list[EpisodeView]:
+        """The episodes that can be read; any other is discarded, and its group is trained without it."""
+        views = []
+        for episode in episodes:
+            try:
+                views.append(parse_view(episode))
+            except DamagedRecord as error:
+                await self.set_aside(error)
+        return views
 
     async def renew(self, owner: str, group_ids: Sequence[str], *, lease_seconds: float) -> None:
         """Extend the lease of the groups. Raises ClaimLost with the lost ones, after renewing the others."""
@@ -121,3 +122,27 @@ def policy_arguments(policy: Policy) -> tuple[str | int, ...]:
     """A policy in the order of `policy.lua`."""
     parent = "" if policy.parent is None else policy.parent
     return (policy.version, policy.path, parent, policy.digest, policy.created)
+
+
+def parse_group(group_id: str, reply: object) -> GroupView:
+    """What `group.lua` returns."""
+    status, size, deliveries, deadline, members = cast(
+        "tuple[bytes, bytes, bytes, bytes | None, Flat]", reply
+    )
+    states = []
+    for id_, state in pairs(members):
+        try:
+            states.append((id_, EpisodeStatus(state)))
+        except ValueError as error:
+            raise DamagedEpisode(id_, str(error)) from error
+    try:
+        return GroupView(
+            id=group_id,
+            status=GroupStatus(status.decode()),
+            size=int(size) or None,
+            members=tuple(states),
+            deadline_ms=int(deadline) if deadline else None,
+            deliveries=int(deliveries),
+        )
+    except UNREADABLE as error:
+        raise DamagedRecord(f"grp:{group_id}", str(error)) from error

@@ -12,12 +12,20 @@ from rollout.episode.episode_records import (
     EpisodeSpec,
     EpisodeView,
     ListedEpisode,
-    parse_header,
 )
 from rollout.episode.episode_status import EpisodeStatus
 from rollout.episode.reward import EpisodeReward, Reward, RewardAnswer, RewardPlace
-from rollout.episode.turn import Turn, decode_turn
-from rollout.store.redis_decoding import Flat, Header, parse_rewards, parse_view
+from rollout.episode.turn import Turn
+from rollout.errors import DamagedEpisode, DamagedRecord
+from rollout.store.redis_decoding import (
+    UNREADABLE,
+    Flat,
+    Header,
+    parse_header,
+    parse_rewards,
+    parse_turns,
+    parse_view,
+)
 from rollout.store.transitions import Transitions, milliseconds
 
 Outcome: TypeAlias = Literal["succeeded", "failed", "aborted"]
@@ -31,8 +39,12 @@ class EpisodeTransitions(Transitions):
 
         Raises RetryMismatch if it was opened by a call with another body.
         """
-        reply = await self._run("open", *opening_arguments(spec), body_digest)
-        return parse_header(cast("Header", reply))
+
+        async def read() -> EpisodeHeader:
+            reply = await self._run("open", *opening_arguments(spec), body_digest)
+            return parse_header(cast("Header", reply))
+
+        return await self._reading(read)
 
     async def begin(
         self, spec: EpisodeSpec, *, since: int, attempt: Attempt = UNKEYED
@@ -41,6 +53,13 @@ class EpisodeTransitions(Transitions):
 
         Raises EpisodeSealed, Backlogged, GroupClosed, TooManyOpenEpisodes, RetryMismatch.
         """
+        try:
+            return await self._begin(spec, since=since, attempt=attempt)
+        except DamagedRecord as error:
+            await self.set_aside(error)
+        return await self._begin(spec, since=since, attempt=attempt)
+
+    async def _begin(self, spec: EpisodeSpec, *, since: int, attempt: Attempt) -> BegunTurn:
         reply = await self._run(
             "begin",
             *(*opening_arguments(spec), since, *attempt_arguments(attempt)),
@@ -113,8 +132,12 @@ class EpisodeTransitions(Transitions):
         self, episode_id: str, *, outcome: Outcome = "succeeded", truncated: bool = False
     ) -> EpisodeHeader:
         """End an episode's turns. Repeating it changes nothing."""
-        reply = await self._run("seal", episode_id, outcome, int(truncated))
-        return parse_header(cast("Header", reply))
+
+        async def read() -> EpisodeHeader:
+            reply = await self._run("seal", episode_id, outcome, int(truncated))
+            return parse_header(cast("Header", reply))
+
+        return await self._reading(read)
 
     async def delete(self, episode_id: str) -> None:
         """Discard an untrained episode and its data. Raises EpisodeClaimed, EpisodeSettled."""
@@ -127,24 +150,30 @@ class EpisodeTransitions(Transitions):
 
     async def episode(self, episode_id: str) -> EpisodeView | None:
         """Header, turns and rewards, read at one moment."""
-        reply = await self._run("episode", episode_id)
-        return parse_view(reply) if reply else None
+
+        async def read() -> EpisodeView | None:
+            reply = await self._run("episode", episode_id)
+            return parse_view(reply) if reply else None
+
+        return await self._reading(read)
 
     async def turns(self, episode_id: str) -> list[Turn]:
         """The log, in the order of its commits."""
-        reply = cast("list[bytes]", await self._run("turns", episode_id))
-        return [decode_turn(data) for data in reply]
+
+        async def read() -> list[Turn]:
+            reply = cast("list[bytes]", await self._run("turns", episode_id))
+            return list(parse_turns(episode_id, reply))
+
+        return await self._reading(read)
 
     async def reward_history(self, episode_id: str) -> list[RewardAnswer]:
         """Every reward ever recorded, amended ones included, oldest first."""
-        reply = cast("list[bytes]", await self._run("reward_history", episode_id))
-        events = [msgspec.msgpack.decode(data, type=tuple[str, str, str, int]) for data in reply]
-        return [
-            RewardAnswer(
-                episode_id, RewardPlace.parse(field), float(value), int(created), bool(amended)
-            )
-            for created, field, value, amended in events
-        ]
+
+        async def read() -> list[RewardAnswer]:
+            reply = cast("list[bytes]", await self._run("reward_history", episode_id))
+            return parse_reward_log(episode_id, reply)
+
+        return await self._reading(read)
 
     async def episodes(
         self,
@@ -155,14 +184,31 @@ class EpisodeTransitions(Transitions):
         after: str = "",
         limit: int = 20,
     ) -> tuple[list[ListedEpisode], bool]:
-        """Episodes older than `after`, newest first, and whether there are more."""
+        """Episodes older than `after`, newest first, and whether there are more; without those that cannot be read."""
         reply = await self._run("episodes", status or "", group_id, task_id, after, limit)
         page, has_more, weights = cast("tuple[list[tuple[Header, Flat]], int, Flat]", reply)
-        listed = [
-            ListedEpisode(parse_header(header), parse_rewards(rewards, weights))
-            for header, rewards in page
-        ]
+        listed = []
+        for header, rewards in page:
+            try:
+                read = parse_header(header)
+                listed.append(ListedEpisode(read, parse_rewards(read.id, rewards, weights)))
+            except DamagedRecord as error:  # left out, so that the others are listed
+                await self.set_aside(error)
         return listed, bool(has_more)
+
+
+def parse_reward_log(episode_id: str, log: Sequence[bytes]) -> list[RewardAnswer]:
+    """The rewards in the order in which they were recorded."""
+    try:
+        events = [msgspec.msgpack.decode(data, type=tuple[str, str, str, int]) for data in log]
+        return [
+            RewardAnswer(
+                episode_id, RewardPlace.parse(field), float(value), int(created), bool(amended)
+            )
+            for created, field, value, amended in events
+        ]
+    except UNREADABLE as error:
+        raise DamagedEpisode(episode_id, f"reward_log: {error}") from error
 
 
 def attempt_arguments(attempt: Attempt) -> tuple[str, str, str]:

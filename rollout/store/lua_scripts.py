@@ -17,6 +17,8 @@ from rollout.store.command_batcher import Argument, CommandBatcher
 from rollout.store.refusals import why_unavailable
 
 FOLDER = Path(__file__).parent / "lua"
+BASIS = ("keys", "damage")  # of every transition
+REBUILD = "rebuild"  # most calls meet no damaged record, so the others load it when they do
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -50,9 +52,19 @@ def read_script(name: str) -> Script:
     body = (FOLDER / f"{name}.lua").read_text()
     needs = re.search(r"^-- needs: (.+)$", body, re.MULTILINE)
     assert needs, f"{name}.lua has no line that names the functions it needs"
-    functions = [FOLDER / "functions" / f"{part.strip()}.lua" for part in needs[1].split(",")]
-    text = "".join([*(path.read_text() for path in functions), body])
+    named = [part.strip() for part in needs[1].split(",")]
+    rebuild = function_text(REBUILD)
+    if REBUILD in named:
+        mend = f"{rebuild}mend = mend_record\n"
+    else:
+        mend = f"mend = function(...)\n{rebuild}return mend_record(...)\nend\n"
+    others = (function_text(part) for part in named if part not in (*BASIS, REBUILD))
+    text = "".join([*map(function_text, BASIS), mend, *others, body])
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def function_text(part: str) -> str:
+    return (FOLDER / "functions" / f"{part}.lua").read_text()
 
 
 def translate(error: RedisError) -> Exception:

@@ -5,13 +5,22 @@ from typing import cast
 
 import msgspec
 
-from rollout.episode.episode_records import HistoryPolicy, SettledEpisode, parse_header
+from rollout.episode.episode_records import HistoryPolicy, SettledEpisode
+from rollout.errors import DamagedRecord
 from rollout.policies import Policy, Publication
 from rollout.served_model import ServedModel
 from rollout.store.claim_transitions import MAX_DELIVERIES, policy_arguments
-from rollout.store.redis_decoding import Flat, Header, pairs, parse_rewards
+from rollout.store.redis_decoding import (
+    UNREADABLE,
+    Flat,
+    Header,
+    pairs,
+    parse_header,
+    parse_record,
+    parse_rewards,
+)
 from rollout.store.totals import Totals, parse_places, parse_totals
-from rollout.store.transitions import Transitions
+from rollout.store.transitions import MOVED_AT_MOST, Transitions, log
 
 SWEEP_LIMIT = 200  # entries of each kind per sweep, so that Redis is never blocked for long
 
@@ -25,7 +34,12 @@ class ProjectTransitions(Transitions):
 
     async def policy(self) -> Policy | None:
         """The policy that engines should serve: the pinned one, else the one recorded last."""
-        return parse_policy(cast("Flat", await self._run("policy")))
+
+        async def read() -> Policy | None:
+            name, fields = cast("tuple[bytes, Flat]", await self._run("policy"))
+            return parse_record(name.decode(), fields, parse_policy)
+
+        return await self._reading(read)
 
     async def served_model(self) -> ServedModel | None:
         """What engines should serve for this project."""
@@ -34,7 +48,11 @@ class ProjectTransitions(Transitions):
 
     async def recorded_policy(self) -> Policy | None:
         """The policy recorded last, whether or not another one is pinned."""
-        return parse_policy(cast("Flat", await self._run("recorded_policy")))
+
+        async def read() -> Policy | None:
+            return parse_record("policy", await self._run("recorded_policy"), parse_policy)
+
+        return await self._reading(read)
 
     async def record_policy(self, policy: Policy) -> None:
         """Make a policy the current one without training anything into it; used for a starter."""
@@ -54,7 +72,12 @@ class ProjectTransitions(Transitions):
 
     async def training(self) -> dict[str, str]:
         """The state that the trainer reported last; `paused` is "1" while it may not claim."""
-        return dict(pairs(cast("Flat", await self._run("training"))))
+
+        async def read() -> dict[str, str]:
+            reply = await self._run("training")
+            return parse_record("training", reply, lambda flat: dict(pairs(flat)))
+
+        return await self._reading(read)
 
     async def set_training(self, state: Mapping[str, str | int | float]) -> None:
         """Merge into the training state.
@@ -85,21 +108,53 @@ class ProjectTransitions(Transitions):
 
     async def history(self) -> HistoryPolicy:
         """The history policy of episodes that name none."""
-        reply = cast("bytes | None", await self._run("history"))
-        return HistoryPolicy(reply.decode()) if reply else HistoryPolicy.STICKY
+
+        async def read() -> HistoryPolicy:
+            reply = cast("bytes | None", await self._run("history"))
+            try:
+                return HistoryPolicy(reply.decode()) if reply else HistoryPolicy.STICKY
+            except ValueError as error:
+                raise DamagedRecord("history", str(error)) from error
+
+        return await self._reading(read)
 
     async def totals(self) -> Totals:
         """The counts, read at one moment."""
-        reply = await self._run("totals")
-        counts, ready, claimed, holders, limits = cast(
-            "tuple[Flat, int, int, Flat, list[bytes | None]]", reply
-        )
-        return parse_totals(
-            dict(pairs(counts)),
-            ready=ready,
-            claimed=claimed,
-            places=parse_places(dict(pairs(holders)), *(int(limit or 0) for limit in limits)),
-        )
+
+        async def read() -> Totals:
+            reply = await self._run("totals")
+            counts, ready, claimed, holders, limits, damaged = cast(
+                "tuple[Flat, int, int, Flat, Flat, bytes | None]", reply
+            )
+            limit, share = parse_record("training", limits, parse_limits)
+            places = parse_record(
+                "holders", holders, lambda flat: parse_places(dict(pairs(flat)), limit, share)
+            )
+            return parse_record(
+                "totals",
+                counts,
+                lambda flat: parse_totals(
+                    dict(pairs(flat)),
+                    ready=ready,
+                    claimed=claimed,
+                    places=places,
+                    damaged_records=int(damaged or 0),
+                ),
+            )
+
+        return await self._reading(read)
+
+    async def repair(self) -> int:
+        """Check every record, and derive indexes and counts again; returns how many were damaged since the last time.
+
+        Each of these is logged. What is right stays as it is.
+        """
+        damaged = cast("list[list[bytes]]", await self._run("repair"))
+        for row in damaged:
+            name, kept, why = (part.decode(errors="backslashreplace") for part in row)
+            fields = {"record": name, "kept_as": kept, "why": why, "project": self.project}
+            log.error("damaged record moved aside", extra=fields)
+        return len(damaged)
 
     async def sweep(self) -> float | None:
         """Handle what is due: idle episodes, group deadlines, leases, expired data. Returns when it is due next."""
@@ -109,10 +164,14 @@ class ProjectTransitions(Transitions):
     async def published(self) -> list[Publication]:
         """Policies that the ledger has not confirmed, by version."""
         entries = cast("Flat", await self._run("published"))
-        found = [
-            parse_publication(int(version), record)
-            for version, record in zip(entries[::2], entries[1::2], strict=True)
-        ]
+        found = []
+        for version, record in zip(entries[::2], entries[1::2], strict=True):
+            try:
+                found.append(parse_publication(version, record))
+            except UNREADABLE as error:
+                fields = {"record": "published", "version": repr(version), "content": repr(record)}
+                log.error("damaged record left out", extra=fields | {"why": str(error)})
+                await self._run("published_done", version)
         return sorted(found, key=lambda publication: publication.policy.version)
 
     async def published_done(self, publications: Sequence[Publication]) -> None:
@@ -129,14 +188,25 @@ class ProjectTransitions(Transitions):
 
     async def settled(self, limit: int = 100) -> list[SettledEpisode]:
         """Episodes that the ledger has not confirmed, oldest first."""
+        for _ in range(MOVED_AT_MOST):
+            settled, num_read = await self._settled(limit)
+            if settled or not num_read:
+                break
+        return settled
+
+    async def _settled(self, limit: int) -> tuple[list[SettledEpisode], int]:
+        """Those that can be read, and how many there were; any other is written anew, to be read the next time."""
         reply = await self._run("settled", limit)
         entries, weights = cast("tuple[list[tuple[bytes, Header, Flat]], Flat]", reply)
-        return [
-            SettledEpisode(
-                parse_header(header), parse_rewards(rewards, weights).total, int(sequence)
-            )
-            for sequence, header, rewards in entries
-        ]
+        settled = []
+        for sequence, values, rewards in entries:
+            try:
+                header = parse_header(values)
+                total = parse_rewards(header.id, rewards, weights).total
+                settled.append(SettledEpisode(header, total, sequence_of(sequence)))
+            except DamagedRecord as error:
+                await self.set_aside(error)
+        return settled, len(entries)
 
     async def settle_done(self, episodes: Sequence[SettledEpisode]) -> None:
         """Remove these entries from the outbox; an episode that settled again meanwhile stays in it."""
@@ -144,13 +214,26 @@ class ProjectTransitions(Transitions):
         await self._run("settle_done", *flat)
 
 
-def parse_publication(version: int, record: bytes) -> Publication:
+def sequence_of(score: bytes) -> int:
+    try:
+        return int(float(score))
+    except UNREADABLE as error:
+        raise DamagedRecord("settled", str(error)) from error
+
+
+def parse_publication(version: bytes, record: bytes) -> Publication:
     """A value of the hash `published`."""
     path, parent, digest, created, step = msgspec.msgpack.decode(
         record, type=tuple[str, str, str, str, str]
     )
-    known = Policy(version, path, int(parent) if parent else None, digest, int(created))
+    known = Policy(int(version), path, int(parent) if parent else None, digest, int(created))
     return Publication(known, int(step) if step else None)
+
+
+def parse_limits(values: Flat) -> tuple[int, int]:
+    """The limits of admission, of the project and of one key; 0 for none."""
+    limit, share = (int(value or 0) for value in values)
+    return limit, share
 
 
 def parse_policy(flat: Flat) -> Policy | None:

@@ -7,6 +7,9 @@ core of Redis handles about 15,000 turns a second, far more than a project's eng
 The part of a record comes before the id: everything after the first colon of `ep.turns:<id>` is the id. So an id may hold
 any character, and none is part of another record's key.
 
+A record that is damaged, of another type or with content that cannot be read, is moved aside when it is met; what other
+records tell about it is derived again (`lua/functions/damage.lua`, `rebuild.lua`), an episode's own are discarded.
+
 key                    type    meaning                                                deleted by
 ep:<id>                hash    header: status, group, counts, versions (ms times)     sweep, after retention
 ep.turns:<id>          list    the log: one msgpack Turn per commit                   sweep, delete
@@ -51,6 +54,13 @@ limit.grammars:<key>   hash    the same of grammars                             
 limit.open:<key>       set     open episodes of a key that may have so many only      the episode's end
 limit.running:<key>    zset    running call -> lease expiry, by Redis's clock         limit_end, its expiry
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
+forgotten              hash    what the totals have of episodes whose headers are gone never
+copy.policy, copy.pinned hash second record of what nothing else tells                their original
+copy.training, copy.reward_weights hash the same                                      their original
+copy.version, copy.history, copy.layout string the same                               their original
+damaged:<index>        string  a damaged record, of any type, moved aside             after a week, or 200 later ones
+damage                 list    the latest damage: name, where it was moved to, why    damage
+damage_count, damage_index, damage_seen string counts of damaged records              never
 probe                  string  when it was last asked whether Redis accepts writes    never
 layout                 string  the version of this table that the records follow      never
 """

@@ -40,6 +40,7 @@ class Totals(msgspec.Struct, frozen=True, gc=False):
     groups: Mapping[str, int]
     reserved_episodes: int
     places: Places  # their sum is `reserved_episodes`
+    damaged_records: int  # records that were moved aside because they could not be read
 
     @property
     def dispositions(self) -> dict[str, int]:
@@ -51,7 +52,14 @@ LIVE = [status for status in EpisodeStatus if status.is_live]
 DISPOSITIONS = ["trained", *(reason.value for reason in DiscardReason)]
 
 
-def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int, places: Places) -> Totals:
+def parse_totals(
+    counts: Mapping[str, str],
+    *,
+    ready: int,
+    claimed: int,
+    places: Places,
+    damaged_records: int = 0,
+) -> Totals:
     """Read the totals hash."""
     return Totals(
         opened=int(counts.get("opened", 0)),
@@ -65,6 +73,7 @@ def parse_totals(counts: Mapping[str, str], *, ready: int, claimed: int, places:
         groups={"ready": ready, "claimed": claimed},
         reserved_episodes=int(counts.get("reserved", 0)),
         places=places,
+        damaged_records=damaged_records,
     )
 
 

@@ -1,12 +1,20 @@
 """The base of the store's parts: a project's key prefix, the clock and the timings."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
+from rollout.errors import DamagedRecord
 from rollout.store.command_batcher import Argument
 from rollout.store.lua_scripts import LuaScripts
+
+log = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
+MOVED_AT_MOST = 5  # damaged records that one call moves aside before it gives up
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -43,6 +51,21 @@ class Transitions:
     async def _run(self, name: str, *arguments: Argument) -> object:
         now = milliseconds(self._clock())
         return await self._scripts.run(name, self._prefix, now, *self._waits, *arguments)
+
+    async def set_aside(self, damaged: DamagedRecord) -> None:
+        """Move a damaged record aside, for a person to look at. An episode that has not ended is discarded as failed."""
+        log.error("damaged record", extra={"record": repr(damaged.name), "why": damaged.why})
+        name = damaged.name.encode(errors="surrogateescape")
+        await self._run("mend", name, damaged.why.encode(errors="backslashreplace"))
+
+    async def _reading(self, read: Callable[[], Awaitable[Read]]) -> Read:
+        """Call a transition whose reply names a damaged record again, after the record was moved aside."""
+        for _ in range(MOVED_AT_MOST):
+            try:
+                return await read()
+            except DamagedRecord as error:
+                await self.set_aside(error)
+        return await read()
 
 
 def milliseconds(seconds: float) -> int:

@@ -1,6 +1,6 @@
 -- claim: take ready groups under a lease, oldest first. Returns {group, deliveries, views} for each.
 -- args: owner, groups wanted, version, max staleness, lease in ms, max deliveries, judged by oldest, newest or none
--- needs: keys, open_episodes, header, alarm, places, episode, group
+-- needs: keys, rebuild, open_episodes, header, alarm, places, episode, group
 local owner, wanted, version, max_staleness, lease, max_deliveries, judged_by = unpack(args)
 wanted, version, max_staleness = tonumber(wanted), tonumber(version), tonumber(max_staleness)
 local trainer = call('HGET', key('training'), 'trainer')
@@ -30,14 +30,31 @@ local function is_stale(ids)
   return judged_by == 'newest'
 end
 
+-- The members that can be trained: one whose versions are no numbers is damaged, and its group goes on without it.
+local function trainable(group)
+  local ids, sound = members(group, 'rewarded'), {}
+  for _, id in ipairs(ids) do
+    local oldest, newest = unpack(call('HMGET', episode_key(id), 'min_version', 'max_version'))
+    if tonumber(oldest) and tonumber(newest) then
+      sound[#sound + 1] = id
+    else
+      mend(episode_key(id), 'its versions are no numbers')
+    end
+  end
+  return sound
+end
+
 reclaim(tonumber(max_deliveries), -1)
 local claims = {}
 if call('HGET', key('training'), 'paused') == '1' then return claims end
 while #claims < wanted do
   local group = call('ZRANGE', key('ready'), 0, 0)[1]
   if not group then break end
-  local ids = members(group, 'rewarded')
-  if is_stale(ids) then
+  local ids = trainable(group)
+  if #ids == 0 then
+    call('ZREM', key('ready'), group)
+    check_group(group)
+  elseif is_stale(ids) then
     discard_group(group, 'stale')
   else
     claims[#claims + 1] = take(group, ids)

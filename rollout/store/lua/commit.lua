@@ -13,7 +13,7 @@ if not status then return refuse('NoSuchEpisode', id) end
 local owner = call('HGET', key('turns'), turn)
 if owner == id then return call('LPOS', episode_key(id, '.turn_ids'), turn) end
 if owner then return refuse('RetryMismatch', turn) end
-local in_grace = (status == 'sealed' or status == 'rewarded') and now <= sealed + grace_ms
+local in_grace = (status == 'sealed' or status == 'rewarded') and now <= number(sealed) + grace_ms
 if status ~= 'open' and not in_grace then return refuse('EpisodeSealed', id) end
 
 if reply ~= '' and retry_key ~= '' and call('SISMEMBER', episode_key(id, '.superseded'), attempt) == 1 then
@@ -32,10 +32,10 @@ if is_trainable then
 end
 -- The versions of the tokens that are trained, or evaluated in a held-out episode.
 if oldest ~= '' and (is_trainable or kind == 'side') then
-  if not min_version or tonumber(oldest) < tonumber(min_version) then
+  if not min_version or tonumber(oldest) < number(min_version) then
     call('HSET', header, 'min_version', oldest)
   end
-  if not max_version or tonumber(newest) > tonumber(max_version) then
+  if not max_version or tonumber(newest) > number(max_version) then
     call('HSET', header, 'max_version', newest)
   end
 end

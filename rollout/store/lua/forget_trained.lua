@@ -1,6 +1,6 @@
 -- forget_trained: remove episodes that the ledger has as trained. A store that was restored from an older copy still has them
 --   as they were before, and would train them again. args: episodes. Returns how many there were.
--- needs: keys, open_episodes, alarm, places, episode, group
+-- needs: keys, rebuild, open_episodes, alarm, places, episode, group
 local function leave(group, id, status)
   call('ZREM', group_key(group, '.members'), id)
   local is_live = false
@@ -9,7 +9,7 @@ local function leave(group, id, status)
   end
   if is_live then
     call('HINCRBY', group_key(group), 'opened', -1)
-    if tonumber(call('HGET', group_key(group), 'size')) > 0 then
+    if number(call('HGET', group_key(group), 'size')) > 0 then
       call('HINCRBY', group_key(group), 'size', -1)
     end
     if status == 'rewarded' or status == 'claimed' then
@@ -41,6 +41,8 @@ for _, id in ipairs(args) do
     for _, index in ipairs({'episodes', 'idle', 'expiring', 'settled'}) do
       call('ZREM', key(index), id)
     end
+    if status == 'open' then unlist_open(id) end
+    remember_counts(id)
     drop_data(id)
     call('DEL', episode_key(id))
     leave(group, id, status)

@@ -5,7 +5,11 @@ local status, size, deliveries = unpack(call('HMGET', group_key(id), 'status', '
 if not status then return false end
 local found = {}
 for _, member in ipairs(call('ZRANGE', group_key(id, '.members'), 0, -1)) do
-  found[#found + 1] = member
-  found[#found + 1] = call('HGET', episode_key(member), 'status')
+  local own = call('HGET', episode_key(member), 'status')
+  if own then
+    found[#found + 1] = member
+    found[#found + 1] = own
+  end
 end
-return {status, size, deliveries, call('ZSCORE', key('deadlines'), id), found}
+local deadline = number(call('ZSCORE', key('deadlines'), id))
+return {status, size, deliveries, deadline > 0 and deadline < 1e15 and string.format('%.0f', deadline), found}

@@ -1,8 +1,9 @@
 -- layout: bring the records of an older release into today's layout, once. Returns how many keys got another name. No args.
--- needs: keys
+-- needs: keys, rebuild
 -- Layout 1 had the part of a record after the id, `ep:<id>:turns`, so that an id with a colon could name another's record.
 local LAYOUT = 2
-local found = tonumber(call('GET', key('layout')) or (call('EXISTS', key('episodes')) == 1 and 1 or LAYOUT))
+local mark = call('GET', key('layout'))
+local found = tonumber(mark) or (not mark and call('EXISTS', key('episodes')) == 1 and 1 or LAYOUT)
 if found > LAYOUT then return refuse('StoreTooNew', found, LAYOUT) end
 
 local renamed = 0
@@ -25,5 +26,7 @@ if found == 1 then
     if group and group ~= '' then rename('grp', group, 'members') end
   end
 end
+if call('EXISTS', key('forgotten')) == 0 then write_forgotten((counted())) end
 call('SET', key('layout'), LAYOUT)
+keep_copy('layout')
 return renamed

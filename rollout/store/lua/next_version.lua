@@ -1,3 +1,5 @@
 -- next_version: reserve a new policy version. No args.
 -- needs: keys
-return call('INCR', key('version'))
+local version = call('INCR', key('version'))
+keep_copy('version')
+return version

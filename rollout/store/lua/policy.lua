@@ -1,5 +1,5 @@
--- policy: read the pinned policy, else the one recorded last. No args.
+-- policy: read the pinned policy, else the one recorded last, and which of them it is. No args.
 -- needs: keys
 local pinned = call('HGETALL', key('pinned'))
-if #pinned > 0 then return pinned end
-return call('HGETALL', key('policy'))
+if #pinned > 0 then return {'pinned', pinned} end
+return {'policy', call('HGETALL', key('policy'))}

@@ -49,9 +49,10 @@ local function repeated_key()
 end
 
 local function add_to_totals(reward, before, is_first)
-  local weight = tonumber(call('HGET', key('reward_weights'), reward.name) or 1)
-  local gained = weight * (tonumber(reward.value) - tonumber(before or 0))
+  local weight = tonumber(call('HGET', key('reward_weights'), reward.name)) or 1
+  local gained = weight * (tonumber(reward.value) - number(before))
   call('HINCRBYFLOAT', key('totals'), 'reward_sum', string.format('%.17g', gained))
+  call('HINCRBYFLOAT', episode_key(reward.id), 'reward_sum', string.format('%.17g', gained))
   if is_first then count('reward_count', 1) end
 end
 

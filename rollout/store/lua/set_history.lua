@@ -1,3 +1,5 @@
 -- set_history: set the history policy of episodes that name none. args: policy.
 -- needs: keys
-return call('SET', key('history'), args[1])
+call('SET', key('history'), args[1])
+keep_copy('history')
+return 1

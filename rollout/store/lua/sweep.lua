@@ -1,5 +1,5 @@
 -- sweep: handle what is due. args: limit of each kind, max deliveries. Returns when something is due next, or false.
--- needs: keys, open_episodes, alarm, places, episode, group, sealing
+-- needs: keys, rebuild, open_episodes, alarm, places, episode, group, sealing
 local limit, max_deliveries = tonumber(args[1]), tonumber(args[2])
 local function due(name)
   return call('ZRANGEBYSCORE', key(name), '-inf', now, 'LIMIT', 0, limit)
@@ -8,18 +8,28 @@ end
 -- Data stays until the ledger has the episode and its group has ended.
 local function is_needed(id, group)
   if call('ZSCORE', key('settled'), id) then return true end
-  local status = group ~= '' and call('HGET', group_key(group), 'status')
+  local status = group and group ~= '' and call('HGET', group_key(group), 'status')
   return status == 'open' or status == 'ready' or status == 'claimed'
 end
 
+-- An index may hold what is no episode, or one that has ended, only if it is damaged.
+local function is_in_vain(index, id, status)
+  if LIVE[status] and index == 'idle' or ENDED[status] and index == 'expiring' then return false end
+  call('ZREM', key(index), id)
+  if status then mend(episode_key(id), 'its status is ' .. status) end
+  return true
+end
+
 local function forget(id)
-  local group = call('HGET', episode_key(id), 'group')
+  local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
+  if is_in_vain('expiring', id, status) then return end
   if is_needed(id, group) then return call('ZADD', key('expiring'), now + retention_ms, id) end
+  remember_counts(id)
   drop_data(id)
   call('DEL', episode_key(id))
   call('ZREM', key('episodes'), id)
   call('ZREM', key('expiring'), id)
-  if group == '' then return end
+  if not group or group == '' then return end
   call('ZREM', group_key(group, '.members'), id)
   if call('EXISTS', group_key(group, '.members')) == 0 then call('DEL', group_key(group)) end
 end
@@ -28,7 +38,8 @@ end
 local function end_idle(id)
   local status, group, rewards =
     unpack(call('HMGET', episode_key(id), 'status', 'group', 'rewards'))
-  if status == 'open' and tonumber(rewards) > 0 then return seal(id, 'succeeded', 0) end
+  if is_in_vain('idle', id, status) then return end
+  if status == 'open' and number(rewards) > 0 then return seal(id, 'succeeded', 0) end
   if status == 'open' then
     discard(id, 'expired')
   elseif has_signal(id) then
@@ -41,7 +52,7 @@ end
 
 -- Takes the place of an episode that shows no life. A turn in progress is life, for ten times as long.
 local function silence(id)
-  local ends = tonumber(call('ZSCORE', key('idle'), id) or 0)
+  local ends = number(call('ZSCORE', key('idle'), id))
   local is_running = call('HGET', episode_key(id), 'status') == 'open' and awaits_turns(id)
     and now - (ends - idle_ms) < 10 * silence_ms
   if is_running then return call('ZADD', key('quiet'), now + silence_ms, id) end
@@ -50,7 +61,7 @@ local function silence(id)
 end
 
 local function first(name, from)
-  return tonumber(call('ZRANGEBYSCORE', key(name), from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
+  return tonumber(call('ZRANGEBYSCORE', key(name), from, '(+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
 end
 
 for _, id in ipairs(due('expiring')) do forget(id) end

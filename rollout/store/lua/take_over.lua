@@ -2,6 +2,7 @@
 -- needs: keys, open_episodes, alarm, places, episode, group
 local owner, max_deliveries = args[1], tonumber(args[2])
 call('HSET', key('training'), 'trainer', owner)
+keep_copy('training')
 local left = {}
 for _, group in ipairs(call('ZRANGE', key('claimed'), 0, -1)) do
   if not holds(owner, group) then left[#left + 1] = group end

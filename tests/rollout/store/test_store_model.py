@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from redis.asyncio import Redis
 
 from rollout.episode.advantages import Credit
 from rollout.episode.attempt import Attempt
@@ -52,6 +53,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self, redis_url: str) -> None:
         super().__init__()
+        self.redis_url = redis_url
         self.runner = asyncio.Runner()
         self.clock = Clock()
         self.store = Store.connect(
@@ -63,6 +65,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.version = 10
         self.num_opened = 0
         limits = {"max_live_episodes": LIMIT, "max_live_episodes_per_key": SHARE}
+        self.do(self.store.prepare())
         self.do(self.store.set_training(limits))
 
     def do(self, call: Awaitable[T]) -> T | type[StoreError]:
@@ -273,6 +276,23 @@ class StoreMachine(RuleBasedStateMachine):
         if sweep:
             expected = self.model.sweep()
             assert self.do(self.store.sweep()) == expected
+
+    @rule()
+    def repair(self) -> None:
+        """Deriving everything again changes nothing that is right."""
+        assert self.do(self.store.repair()) == 0
+
+    @rule(name=st.sampled_from(["totals", "forgotten", "holders", "turns", "episodes", "policy"]))
+    def damage(self, name: str) -> None:
+        """What is lost of these records is derived from the others, exactly."""
+        prefix = f"turngate:{{{self.store.project}}}:"
+        for command in (("DEL", prefix + name), ("SET", prefix + name, "garbage")):
+            self.runner.run(self.raw(*command))
+        assert self.do(self.store.repair()) == 1
+
+    async def raw(self, *command: str) -> None:
+        async with Redis.from_url(self.redis_url) as client:
+            await client.execute_command(*command)
 
     @rule()
     def drain(self) -> None:

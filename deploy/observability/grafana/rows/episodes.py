@@ -43,6 +43,12 @@ EPISODES = PanelRow(
             {"{{state}}": "max by (state) (turngate_backlog_groups)"},
         ),
         Chart(
+            "Damaged records",
+            "Records in Redis that could not be read and were moved aside; the gateway's log names each.",
+            "none",
+            {"records": "max(turngate_damaged_records_total)"},
+        ),
+        Chart(
             "Failing loops",
             "Failures per second of what gateways do between requests; such a loop starts again by itself.",
             "none",

@@ -20,15 +20,30 @@ end
 -- Counts an episode's sampled tokens, and those that reached a gradient; by = -1 takes them back.
 local function count_tokens(id, disposition, by)
   local sampled, delivered = unpack(call('HMGET', episode_key(id), 'output_tokens', 'delivered_tokens'))
-  count('tokens ' .. disposition, by * (sampled or 0) + 0)  -- Redis takes no -0
-  count('delivered_tokens', by * (delivered or 0) + 0)
+  count('tokens ' .. disposition, by * number(sampled) + 0)  -- Redis takes no -0
+  count('delivered_tokens', by * number(delivered) + 0)
+end
+
+-- A group's status and counts; one in which they are no numbers is written anew.
+local function read_group(group)
+  local fields = {'status', 'size', 'rewarded', 'discarded', 'deliveries'}
+  local found = call('HMGET', group_key(group), unpack(fields))
+  for index = 2, #fields do
+    if found[1] and not tonumber(found[index]) then
+      mend(group_key(group), fields[index] .. ' is no number')
+      found = call('HMGET', group_key(group), unpack(fields))
+    end
+  end
+  return found[1], number(found[2]), number(found[3]), number(found[4]), number(found[5])
 end
 
 local function discard(id, reason)
   local was, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
+  group = group or ''
+  if group ~= '' then read_group(group) end  -- mended, if it is damaged, before anything changes
   call('HSET', episode_key(id), 'status', 'discarded', 'reason', reason, 'settled', now)
   if was == 'open' then unlist_open(id) end
-  count(was, -1)
+  if LIVE[was] then count(was, -1) end
   count(reason, 1)
   count_tokens(id, reason, 1)
   call('ZREM', key('idle'), id)
@@ -66,8 +81,7 @@ end
 local function drop_data(id)
   local turn_ids = call('LRANGE', episode_key(id, '.turn_ids'), 0, -1)
   for _, turn in ipairs(turn_ids) do call('HDEL', key('turns'), turn) end
-  for _, part in ipairs({'.turns', '.turn_ids', '.rewards', '.reward_log', '.reward_keys',
-                         '.replies', '.reply_keys', '.withdrawn', '.leases', '.superseded', '.advantages'}) do
+  for _, part in ipairs(episode_parts()) do
     call('DEL', episode_key(id, part))
   end
   call('HSET', episode_key(id), 'rewards', 0)

@@ -25,7 +25,7 @@ local function queue(group)
   call('HSET', group_key(group), 'status', 'ready', 'owner', '')
   call('ZREM', key('deadlines'), group)
   call('ZREM', key('claimed'), group)
-  if tonumber(call('HGET', group_key(group), 'placed') or 0) == 0 then
+  if number(call('HGET', group_key(group), 'placed')) == 0 then
     since = since + LATE
     arm(since - LATE + idle_ms)
   end
@@ -42,9 +42,7 @@ end
 -- After a member changed: a complete group becomes ready, one without trainable members ends.
 local function review(group)
   if group == '' then return end
-  local status, size, rewarded, discarded = unpack(
-    call('HMGET', group_key(group), 'status', 'size', 'rewarded', 'discarded'))
-  size, rewarded, discarded = tonumber(size), tonumber(rewarded), tonumber(discarded)
+  local status, size, rewarded, discarded = read_group(group)
   if status == 'open' then
     if size == 0 or rewarded + discarded < size then return end
     if rewarded > 0 then queue(group) else finish(group, 'discarded') end
@@ -58,8 +56,9 @@ local function start_deadline(group)
   if group == '' or call('ZSCORE', key('deadlines'), group) then return end
   local status, wait = unpack(call('HMGET', group_key(group), 'status', 'deadline'))
   if status ~= 'open' then return end
-  call('ZADD', key('deadlines'), now + wait, group)
-  arm(now + wait)
+  local at = now + (tonumber(wait) or reward_deadline_ms)
+  call('ZADD', key('deadlines'), at, group)
+  arm(at)
 end
 
 local function member_ended(group)
@@ -69,7 +68,8 @@ end
 
 -- At the deadline a group with two or more rewarded episodes becomes ready; any other ends.
 local function close_group(group)
-  local rewarded = tonumber(call('HGET', group_key(group), 'rewarded'))
+  local status, _, rewarded = read_group(group)
+  if not status then return call('ZREM', key('deadlines'), group) end
   local over = rewarded >= 2 and {'open', 'sealed'} or {'open', 'sealed', 'rewarded'}
   for _, status in ipairs(over) do
     for _, id in ipairs(members(group, status)) do discard(id, 'expired') end
@@ -95,7 +95,10 @@ end
 -- Groups of a trainer that died: back to the queue, or discarded after too many deliveries.
 local function give_back(groups, max_deliveries)
   for _, group in ipairs(groups) do
-    if tonumber(call('HGET', group_key(group), 'deliveries')) >= max_deliveries then
+    local status, _, _, _, deliveries = read_group(group)
+    if not status then
+      call('ZREM', key('claimed'), group)
+    elseif deliveries >= max_deliveries then
       discard_group(group, 'failed')
     else
       requeue(group, 'claimed')

@@ -1,6 +1,13 @@
 -- The names of keys, and the time.
 -- KEYS[1] is the project's prefix; every other key starts with it and lies in the same slot.
 -- ARGV[1..6]: now, and the durations idle, grace, retention, reward deadline and silence, all in milliseconds.
+local any_number = tonumber
+-- The number that a text is, if it is one; `inf` and `nan` are none.
+local function tonumber(value)
+  local found = any_number(value)
+  if found and found - found == 0 then return found end
+end
+
 local prefix = KEYS[1]
 local now = tonumber(ARGV[1])
 local idle_ms, grace_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -8,7 +15,7 @@ local retention_ms, reward_deadline_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 local silence_ms = tonumber(ARGV[6])
 local args = {}  -- unpack would fail beyond 8000 values
 for index = 7, #ARGV do args[index - 6] = ARGV[index] end
-local call = redis.call
+local call, mend  -- damage.lua, rebuild.lua
 
 -- The kind of a key comes before the first colon and the id after it, so whatever its characters, no id is part of another key.
 local function key(name) return prefix .. name end
@@ -21,5 +28,13 @@ local function refuse(name, ...)
   for index, word in ipairs({...}) do words[index] = tostring(word):gsub('%c', ' ') end
   return redis.error_reply(name .. ' ' .. table.concat(words, '\31'))
 end
+
+-- The parts of an episode besides its header.
+local function episode_parts()
+  return {'.turns', '.turn_ids', '.rewards', '.reward_log', '.reward_keys', '.replies', '.reply_keys',
+          '.withdrawn', '.leases', '.superseded', '.advantages'}
+end
+
+local function number(value) return tonumber(value) or 0 end
 
 local function count(field, by) call('HINCRBY', key('totals'), field, by) end

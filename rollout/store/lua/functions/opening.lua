@@ -6,7 +6,7 @@
 -- How long a refused caller waits, in seconds. Places become free once per step. A long wait delays the next batch and a
 -- short one costs calls, so it is a tenth of the time between two steps, from 1 to 5 seconds.
 local function backlog_wait()
-  local step = tonumber(call('HGET', key('training'), 'step_seconds') or 0)
+  local step = number(call('HGET', key('training'), 'step_seconds'))
   return string.format('%.3f', math.min(math.max(step / 10, 1), 5))
 end
 
@@ -38,7 +38,7 @@ end
 
 local function enter(group, size, most)
   local status, known, opened = unpack(call('HMGET', group_key(group), 'status', 'size', 'opened'))
-  known, opened = tonumber(known), tonumber(opened)
+  known, opened = number(known), number(opened)
   if status ~= 'open' or opened >= (known > 0 and known or most) then
     return refuse('GroupClosed', group)
   end
@@ -82,7 +82,7 @@ local function open_episode()
   end
   call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
     'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
-    'turns', 0, 'trainable_turns', 0, 'rewards', 0)
+    'turns', 0, 'trainable_turns', 0, 'rewards', 0, 'group_size', size)
   if most_open > 0 then list_open(id, owner_key) end
   if not is_trained then call('HSET', episode_key(id), 'untrained', 1) end
   if group ~= '' and is_named then find_place(id, group) end

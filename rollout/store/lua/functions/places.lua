@@ -7,7 +7,7 @@ end
 
 -- An equal part of the places that the trainer has not claimed, for each key that holds any, and this one.
 local function fair_part(holder, fresh)
-  local claimed = tonumber(call('HGET', key('holders'), 'trainer') or 0)
+  local claimed = number(call('HGET', key('holders'), 'trainer'))
   local others = call('HLEN', key('holders'))
     - call('HEXISTS', key('holders'), 'trainer') - call('HEXISTS', key('holders'), holder)
   return (fresh - claimed) / (others + 1)
@@ -18,12 +18,12 @@ end
 local function grant(holder, wanted)
   local limit, fresh = unpack(
     call('HMGET', key('training'), 'max_live_episodes', 'max_live_episodes_per_key'))
-  limit = tonumber(limit or 0)
+  limit = number(limit)
   if limit == 0 then return wanted end
-  fresh = math.min(tonumber(fresh or limit), limit)
+  fresh = math.min(tonumber(fresh) or limit, limit)
   wanted = math.min(wanted, fresh)
-  local held = tonumber(call('HGET', key('holders'), holder) or 0)
-  local reserved = tonumber(call('HGET', key('totals'), 'reserved') or 0)
+  local held = number(call('HGET', key('holders'), holder))
+  local reserved = number(call('HGET', key('totals'), 'reserved'))
   if held + wanted > fresh then return 0, 'key' end
   local is_fresh = reserved + wanted <= fresh
   local is_due = held == 0 or held + wanted <= fair_part(holder, fresh)
@@ -41,7 +41,7 @@ end
 
 local function unreserve(group, by)
   local ahead, holder = unpack(call('HMGET', group_key(group), 'ahead', 'key'))
-  ahead = tonumber(ahead or 0)
+  ahead = number(ahead)
   if ahead == 0 then return false end
   by = by or ahead
   hold(holder, -by)

@@ -2,8 +2,10 @@
 local function write_policy(name, version, path, parent, digest, created)
   call('HSET', key(name), 'version', version, 'path', path, 'parent', parent, 'digest', digest,
     'created', created)
-  if tonumber(version) > tonumber(call('GET', key('version')) or 0) then
+  keep_copy(name)
+  if tonumber(version) > number(call('GET', key('version'))) then
     call('SET', key('version'), version)
+    keep_copy('version')
   end
   call('PUBLISH', key('signal'), 'policy')
 end

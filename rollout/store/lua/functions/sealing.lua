@@ -1,7 +1,7 @@
 -- Seals an open episode: without a trainable turn it is discarded, otherwise it waits for its reward or its group.
 local function has_signal(id)
   local kind, trainable = unpack(call('HMGET', episode_key(id), 'kind', 'trainable_turns'))
-  return kind ~= 'side' and tonumber(trainable) > 0
+  return kind ~= 'side' and number(trainable) > 0
 end
 
 -- A failed episode without a reward is discarded after this time: its group does not wait for the deadline.
@@ -17,10 +17,11 @@ local function await_reward(id)
   call('ZREM', key('idle'), id)
   local group, rewards, outcome =
     unpack(call('HMGET', episode_key(id), 'group', 'rewards', 'outcome'))
-  if tonumber(rewards) == 0 then
+  if number(rewards) == 0 then
     if outcome == 'failed' then end_at(id, now + FAILED_MS) end
     return
   end
+  read_group(group)  -- mended, if it is damaged, before anything changes
   move(id, 'sealed', 'rewarded')
   keep_place(id)
   call('ZREM', key('quiet'), id)
@@ -31,13 +32,13 @@ end
 -- A held-out episode evaluated a policy if it has a turn.
 local function end_without_signal(id)
   local kind, turns, untrained = unpack(call('HMGET', episode_key(id), 'kind', 'turns', 'untrained'))
-  local is_evaluation = kind == 'side' and tonumber(turns) > 0 and not untrained
+  local is_evaluation = kind == 'side' and number(turns) > 0 and not untrained
   discard(id, is_evaluation and 'evaluated' or 'no_signal')
 end
 
 local function awaits_turns(id)
   local begun, turns = unpack(call('HMGET', episode_key(id), 'begun', 'turns'))
-  return tonumber(begun or 0) > tonumber(turns)
+  return number(begun) > number(turns)
 end
 
 -- Without a trainable turn it waits until the end of the grace period for turns that were begun.
