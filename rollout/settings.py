@@ -28,7 +28,10 @@ class SettingsError(ValueError):
 class SharedSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    redis_url: str = Field(validation_alias="TURNGATE_REDIS_URL", description="the episode store")
+    # Both URLs can have a password in them.
+    redis_url: str = Field(
+        validation_alias="TURNGATE_REDIS_URL", description="the episode store", repr=False
+    )
     model_dir: Path = Field(
         validation_alias="TURNGATE_MODEL_DIR",
         description="Hugging Face directory of the starting policy: configuration, tokenizer, template, weights",
@@ -36,6 +39,7 @@ class SharedSettings(BaseSettings):
     database_url: str = Field(
         default="sqlite+aiosqlite:///turngate.db",
         validation_alias="TURNGATE_DATABASE_URL",
+        repr=False,
         description="the ledger; SQLite or postgresql+asyncpg",
     )
     weights_dir: Path = Field(

@@ -150,7 +150,7 @@ def engine_spec(
         launch,
         ready_file.is_written,
         after=after,
-        is_alive=partial(answers_http, port, "/model_info", key=admin_key),
+        is_alive=partial(answers_http, port, "/health"),
         stage=1,
         ready_seconds=900.0,  # minutes for a large model
         stop_seconds=20.0,

@@ -36,6 +36,8 @@ class Database:
             return cls._connect(make_url(url))
         except ArgumentError as error:
             raise LedgerUnavailable(str(error)) from error
+        except ValueError:
+            raise LedgerUnavailable("the port in its URL is no number") from None
 
     @classmethod
     def _connect(cls, parsed: URL) -> "Database":

@@ -19,8 +19,12 @@ def connect(url: str) -> Redis:
     retry = Retry(NoBackoff(), 1)
     try:
         pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, retry=retry)
-    except ValueError as error:
-        raise StoreUnavailable(f"TURNGATE_REDIS_URL: {error}") from error
+    except ValueError:
+        # The library's words repeat a part of the URL, which may be a part of the password.
+        raise StoreUnavailable(
+            "TURNGATE_REDIS_URL is no URL of a Redis; write redis://:password@host:port/0, "
+            "and %2F for a slash in the password"
+        ) from None
     pool.connection_class = with_packing(pool.connection_class)
     return Redis.from_pool(pool)
 

@@ -187,6 +187,32 @@ def test_a_second_up_on_the_same_directory_is_refused(stack: RunningStack) -> No
 
 
 @pytest.mark.engine
+def test_no_secret_is_where_others_can_read_it(stack: RunningStack) -> None:
+    """Not in an argument or a title of a process, in a log, on a page of metrics, in an error, or in a file for all."""
+    directory = DataDirectory(Path(stack.data_dir))
+    secrets = [*json.loads(directory.secrets.read_text()).values(), stack.ready["project_key"]]
+    family = psutil.Process(stack.process.pid).children(recursive=True)
+    wrong = {"Authorization": "Bearer tg-wrong"}
+    (engine,) = stack.ready["engines"]
+    shown = {
+        **{f"pid {process.pid}": " ".join(process.cmdline()) for process in family},
+        **{str(log): log.read_text(errors="replace") for log in directory.logs.iterdir()},
+        **{url: httpx.get(url, timeout=30).text for url in stack.ready["metrics_urls"]},
+        **{
+            url: httpx.get(url, headers=wrong, timeout=30).text
+            for url in (f"{stack.root}/v1/keys", f"{stack.root}/nowhere", f"{engine}/server_info")
+        },
+    }
+
+    assert len(family) >= 6
+    assert all(len(secret) >= 32 for secret in secrets)
+    assert [where for where, text in shown.items() if any(s in text for s in secrets)] == []
+    assert directory.root.stat().st_mode & 0o077 == 0
+    assert directory.secrets.stat().st_mode & 0o077 == 0
+    assert (directory.redis / "redis.conf").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.engine
 def test_keys_are_made_listed_and_deleted(stack: RunningStack) -> None:
     """A key of `turngate keys create` opens the endpoint until it is deleted."""
     where = ("--data-dir", stack.data_dir, "--output", "json")

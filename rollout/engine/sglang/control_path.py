@@ -46,7 +46,12 @@ class ControlPath:
 
     async def load(self, path: str, model: ServedModel, *, timeout: float) -> None:
         assert model.adapter is None, "adapters are not served yet"
-        body = {"model_path": path, "weight_version": str(model.version), "flush_cache": True}
+        body = {
+            "model_path": path,
+            "load_format": "safetensors",  # another can be a pickle, which runs code
+            "weight_version": str(model.version),
+            "flush_cache": True,
+        }
         await self._ask("POST", "/update_weights_from_disk", body, timeout=timeout)
 
     async def _ask(

@@ -105,6 +105,17 @@ async def test_a_repeated_prompt_is_read_from_the_cache(client: Engine) -> None:
     assert again.cached_tokens >= len(prompt) - 1
 
 
+async def test_prompts_with_different_salts_share_no_cache(client: Engine) -> None:
+    """A project that wants it does not learn from the engine what another one has asked."""
+    prompt = list(range(200, 264))
+    for name, salt in (("theirs", "one"), ("salted", "two"), ("unsalted", "")):
+        found = await client.generate(GenerateRequest(name, prompt, GREEDY, cache_salt=salt))
+        assert found.cached_tokens == 0
+    again = await client.generate(GenerateRequest("again", prompt, GREEDY, cache_salt="one"))
+
+    assert again.cached_tokens >= len(prompt) - 1
+
+
 async def test_an_aborted_call_keeps_what_it_sampled(client: Engine) -> None:
     """Whoever reads an aborted call gets EngineAborted with the tokens, logprobs and versions so far."""
     received: list[int] = []

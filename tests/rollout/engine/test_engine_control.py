@@ -1,5 +1,8 @@
 """The control path against the real SGLang."""
 
+import os
+import pickle
+import shutil
 import socket
 from pathlib import Path
 
@@ -40,6 +43,32 @@ async def test_a_failed_load_keeps_the_old_weights(engine: str, tmp_path: Path) 
 
         assert await checksums(engine) == before
         assert (await control.served_model()).version == 0
+
+
+async def test_pickled_weights_are_not_loaded(engine: str, model_dir: Path, tmp_path: Path) -> None:
+    """Whoever can write into a directory of weights cannot make the engine run their code."""
+    opened = tmp_path / "opened"
+    directory = tmp_path / "policy"
+    directory.mkdir()
+    shutil.copy(model_dir / "config.json", directory)
+    (directory / "pytorch_model.bin").write_bytes(pickle.dumps({"model.norm.weight": Trap(opened)}))
+
+    async with connected(engine) as control:
+        with pytest.raises(EngineRejected):
+            await control.load(str(directory), ServedModel("default", 98), timeout=60)
+
+        assert (await control.served_model()).version == 0
+    assert not opened.exists()
+
+
+class Trap:
+    """Makes a directory when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self._path),)
 
 
 async def test_a_paused_engine_answers_control_calls(engine: str) -> None:

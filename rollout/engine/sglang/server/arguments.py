@@ -37,6 +37,7 @@ def sglang_arguments(
         *("--model-path", str(arguments.model), "--host", arguments.host, "--port", str(port)),
         *("--weight-version", str(arguments.weight_version)),
         *("--max-running-requests", str(arguments.max_running_requests)),
+        *("--load-format", "safetensors"),  # the others can be pickles, which run code
         *("--incremental-streaming-output", "--enable-metrics", "--log-level-http", "warning"),
         *device,
     ]
