@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from rollout import errors as rollout_errors
 from rollout.chat_template.rendering import TemplateError
 from rollout.engine import errors as engine_errors
+from rollout.engine.grammar import Ebnf, JsonSchema, Regex, ToolCalls
 
 # An engine or a store that does not answer is back within seconds, or a person has to repair it.
 RETRY_AFTER_SECONDS = 2.0
@@ -159,6 +160,7 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.TooManyOpenEpisodes: (TooMany, "too_many_open_episodes"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),
     rollout_errors.LedgerUnavailable: (Unavailable, "ledger_unavailable"),
+    engine_errors.GrammarRefused: (BadRequest, "grammar_refused"),
     engine_errors.EngineRejected: (BadRequest, "engine_rejected"),
     engine_errors.EngineError: (Unavailable, "engine_unavailable"),
     TemplateError: (BadRequest, "template_error"),
@@ -169,6 +171,16 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
 EXPECTED = (ApiError, rollout_errors.RolloutError, TemplateError)
 
 
+_FIELDS = {Regex: "regex", Ebnf: "ebnf", JsonSchema: "response_format", ToolCalls: "tools"}
+
+
+def _field(error: Exception) -> str | None:
+    """The field of the request that a refused grammar came from."""
+    if isinstance(error, engine_errors.GrammarRefused):
+        return _FIELDS[type(error.grammar)]
+    return None
+
+
 def translate(error: Exception) -> ApiError:
     """Give an error its status and code."""
     if isinstance(error, ApiError):
@@ -176,5 +188,10 @@ def translate(error: Exception) -> ApiError:
     for kind in type(error).__mro__:
         if kind in _OURS:
             shape, code = _OURS[kind]
-            return shape(str(error), code=code, retry_after=getattr(error, "retry_after", None))
+            return shape(
+                str(error),
+                code=code,
+                param=_field(error),
+                retry_after=getattr(error, "retry_after", None),
+            )
     return ApiError("something went wrong inside the gateway; its log says what", code="internal")

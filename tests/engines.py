@@ -22,7 +22,7 @@ from rollout.policies import Policy
 ROOT = Path(__file__).parent.parent
 PYTHON = Path(os.environ.get("TURNGATE_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))
 ADMIN_KEY = "-key-of-the-tests"  # one in 64 random keys begins so
-START_SECONDS = 180
+START_SECONDS = 400  # of a machine that runs other tests too
 
 
 @dataclass

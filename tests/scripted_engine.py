@@ -44,6 +44,8 @@ class ScriptedEngine:
         self.generate: Generate | None = None  # answers every call instead of the script
         self.cached_tokens = 0
         self.expand: Callable[[list[int]], list[int]] = list  # what images make of a prompt
+        self.grammars: list[dict[str, Any]] = []  # those it was asked about
+        self.refuses_grammars: tuple[int, str] | None = None  # with this status and message
         self.default: tuple[Step, ...] = ()
         self.policy: Callable[[dict[str, Any]], Iterable[Step]] | None = None
         self.replies: list[_Reply] = []
@@ -67,6 +69,7 @@ class ScriptedEngine:
             [
                 web.post("/generate", self._generate),
                 web.post("/abort_request", self._abort),
+                web.post("/grammars", self._grammars),
                 web.get("/model_info", self._model_info),
                 web.get("/v1/loads", self._loads),
                 web.post("/pause_generation", self._pause),
@@ -105,6 +108,13 @@ class ScriptedEngine:
         if self._scripts:
             return self._scripts.popleft()
         return self.policy(body) if self.policy is not None else self.default
+
+    async def _grammars(self, request: web.Request) -> web.Response:
+        self.grammars.append(await request.json())
+        if self.refuses_grammars is None:
+            return web.json_response({})
+        status, message = self.refuses_grammars
+        return web.json_response({"error": {"message": message}}, status=status)
 
     async def _abort(self, request: web.Request) -> web.Response:
         self.aborted.append((await request.json())["rid"])

@@ -4,11 +4,13 @@ EngineError
 ├── EngineUnreachable, EngineTimeout
 │   └── EngineFailed
 ├── EngineRejected, EngineGarbled
-├── EngineAborted
+│   └── GrammarRefused
+├── EngineAborted, EngineBusy
 └── NoEngine
 """
 
 from rollout.engine.generation import Chunk
+from rollout.engine.grammar import Grammar
 from rollout.errors import RolloutError
 
 
@@ -38,12 +40,25 @@ class EngineRejected(EngineError):
     """The engine refuses the request; every other engine would refuse it too."""
 
 
+class GrammarRefused(EngineRejected):
+    """The request's grammar is wrong, or costs too much to compile or to sample under."""
+
+    def __init__(self, engine: str, why: str, *, grammar: Grammar) -> None:
+        super().__init__(engine, why)
+        self.args = (f"the grammar is refused: {why}",)
+        self.grammar = grammar
+
+
 class EngineGarbled(EngineError):
     """The engine's answer cannot be decoded, or contradicts itself."""
 
 
 class EngineAborted(EngineError):
     """The engine stopped the request, by itself or because of an abort call."""
+
+
+class EngineBusy(EngineError):
+    """The engine cannot take this request now; the same one may work later."""
 
 
 class NoEngine(EngineError):

@@ -17,6 +17,7 @@ from yarl import URL
 
 from rollout.engine.engine import EngineOptions
 from rollout.engine.errors import (
+    EngineAborted,
     EngineError,
     EngineFailed,
     EngineGarbled,
@@ -27,7 +28,10 @@ from rollout.engine.errors import (
 from rollout.engine.generation import Chunk, GenerateRequest
 from rollout.engine.sglang.answer import Answer
 from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY, authorization
+from rollout.engine.sglang.error_text import error_text
+from rollout.engine.sglang.grammar_check import GrammarCheck
 from rollout.engine.sglang.sampling import sampling_params
+from rollout.engine.sglang.server.grammars.limits import TOO_SLOW
 
 LARGE_BODY = 1_000_000  # bytes; aiohttp writes a larger one at once if it is given as bytes
 # SGLang closes a connection after a failure on it, which some images cause; the next call on it would be lost.
@@ -44,6 +48,7 @@ class DataPath:
         self._vocab_size = options.vocab_size
         self._generate_url = URL(url + "/generate")
         self._abort_url = URL(url + "/abort_request")
+        self._grammar_check = GrammarCheck(url)
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
@@ -108,6 +113,8 @@ class DataPath:
         body = self._encode(request, stream=stream)
         try:
             async with asyncio.timeout(seconds):
+                if request.sampling.grammar is not None:
+                    await self._grammar_check.check(request.sampling.grammar, self._session)
                 response = await self._session.post(
                     self._generate_url,
                     data=_in_pieces(body),
@@ -120,6 +127,11 @@ class DataPath:
                 if not response.content.at_eof():
                     async with asyncio.timeout(self._deadlines.next_token):
                         await response.read()
+        except (EngineAborted, EngineFailed, EngineRejected) as error:
+            grammar = request.sampling.grammar
+            if grammar is None or TOO_SLOW not in error.why:
+                raise
+            raise self._grammar_check.refuse(grammar) from error
         except TimeoutError as error:
             await self._abandon(request.call_id, answer)
             raise EngineTimeout(
@@ -163,7 +175,7 @@ class DataPath:
         if response.status in KEY_REFUSED:
             raise EngineUnreachable(self.url, WRONG_KEY)
         body = await response.read()
-        why = f"status {response.status}: {_message(body)}"
+        why = f"status {response.status}: {error_text(body)}"
         if response.status >= 500:
             raise (EngineFailed if response.status == 500 else EngineUnreachable)(self.url, why)
         raise EngineRejected(self.url, why)
@@ -220,15 +232,6 @@ def _ended_early(engine: str, rest: bytes, answer: Answer) -> EngineError:
     if rest:
         return answer.garbled(f"the stream ends inside {rest[:200]!r}")
     return EngineUnreachable(engine, "closed the stream before its last token", answer.partial)
-
-
-def _message(body: bytes) -> str:
-    """The sentence in an error's body, which SGLang wraps in one of two ways."""
-    with suppress(msgspec.DecodeError):
-        match msgspec.json.decode(body):
-            case {"error": {"message": str(message)}} | {"error": str(message)}:
-                return message
-    return body[:200].decode(errors="replace")
 
 
 def _why(error: Exception) -> str:

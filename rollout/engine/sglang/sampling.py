@@ -15,10 +15,11 @@ def sampling_params(parameters: SamplingParameters) -> dict[str, object]:
     named = {_NAMES.get(name, name): value for name, value in msgspec.to_builtins(plain).items()}
     if parameters.seed is not None:
         named["sampling_seed"] %= 2**63  # SGLang reads an int64
-    return named if grammar is None else named | _grammar(grammar)
+    return named if grammar is None else named | named_grammar(grammar)
 
 
-def _grammar(grammar: Grammar) -> dict[str, str]:
+def named_grammar(grammar: Grammar) -> dict[str, str]:
+    """The one field that holds it, with its text."""
     match grammar:
         case Regex(pattern):
             return {"regex": pattern}

@@ -11,6 +11,9 @@ import torch
 
 from rollout.engine.sglang.server import arguments as command_line
 from rollout.engine.sglang.server import cpu
+from rollout.engine.sglang.server.grammars.limits import Limits
+from rollout.engine.sglang.server.grammars.route import PATH, GrammarRoute
+from rollout.engine.sglang.server.grammars.trial_parent import fork_parent
 from rollout.engine.sglang.server.key_filter import KeyFilter
 from rollout.ready_file import ReadyFile
 
@@ -26,22 +29,37 @@ def main() -> None:
     # SGLang's own health check would generate a token, and hang while the engine is paused for a swap.
     os.environ["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
     os.environ["HF_HUB_OFFLINE"] = "1"
+    arguments = command_line.parse()
+    key = _take_key(arguments)
+    limits = Limits()
+    trial_parent = fork_parent(limits)
     from sglang.srt.entrypoints.http_server import app, launch_server  # noqa: PLC0415 - after the above
     from sglang.srt.server_args import prepare_server_args  # noqa: PLC0415
 
-    from rollout.engine.sglang.server.start import Start  # noqa: PLC0415
+    from rollout.engine.sglang.server.scheduler import run_scheduler  # noqa: PLC0415
+    from rollout.engine.sglang.server.start import Start, open_trials  # noqa: PLC0415
 
-    arguments = command_line.parse()
     port = arguments.port or _free_port(arguments.host)
     device = GPU_ARGUMENTS if HAS_GPU else cpu.ARGUMENTS
     server_args = prepare_server_args(
         command_line.sglang_arguments(arguments, port=port, device=device)
     )
-    key = _take_key(arguments)
+    route = GrammarRoute()
+    app.add_route(PATH, route.answer, methods=["POST"])
     if key is not None:
         app.add_middleware(KeyFilter, key=key)
-    start = Start(key, announce=lambda: _announce(arguments, port))
-    launch_server(server_args, execute_warmup_func=start.warm_up, launch_callback=start.finish)
+
+    def announce() -> None:
+        open_trials(route, trial_parent, limits)
+        _announce(arguments, port)
+
+    start = Start(key, announce=announce)
+    launch_server(
+        server_args,
+        run_scheduler_process_func=run_scheduler,
+        execute_warmup_func=start.warm_up,
+        launch_callback=start.finish,
+    )
 
 
 def _take_key(arguments: Namespace) -> str | None:

@@ -1,0 +1,78 @@
+"""Asking an engine whether it can sample under a grammar, before the call that needs it.
+
+SGLang compiles a grammar in a thread that nothing stops, so the server of `rollout.engine_server` tries it in a process
+of its own first. Another SGLang server has no such route and has to cope.
+"""
+
+from collections import OrderedDict
+from hashlib import blake2b
+from http import HTTPStatus
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from rollout.engine.errors import EngineBusy, EngineUnreachable, GrammarRefused
+from rollout.engine.grammar import Grammar
+from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY
+from rollout.engine.sglang.error_text import error_text
+from rollout.engine.sglang.sampling import named_grammar
+from rollout.engine.sglang.server.grammars.limits import TOO_SLOW
+
+REMEMBERED = 1024  # grammars whose verdict is known
+MAX_CHARACTERS = 2**18  # the tools of large agents take a tenth of it
+
+Verdict = str  # why the grammar is refused; empty if it is not
+
+
+class GrammarCheck:
+    """The verdicts of one engine; each grammar is sent once."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = url
+        self._url = URL(url + "/grammars")
+        self._known: OrderedDict[bytes, Verdict] = OrderedDict()
+
+    async def check(self, grammar: Grammar, session: aiohttp.ClientSession) -> None:
+        """Raise GrammarRefused if the engine cannot sample under it."""
+        kind, text = _only(named_grammar(grammar))
+        if len(text) > MAX_CHARACTERS:
+            why = f"it has more than {MAX_CHARACTERS} characters"
+            raise GrammarRefused(self._engine, why, grammar=grammar)
+        digest = _digest(kind, text)
+        if digest not in self._known:
+            body = msgspec.json.encode({"kind": kind, "text": text})
+            async with session.post(self._url, data=body) as response:
+                self._remember(digest, await self._verdict(response))
+        self._known.move_to_end(digest)
+        if self._known[digest]:
+            raise GrammarRefused(self._engine, self._known[digest], grammar=grammar)
+
+    def refuse(self, grammar: Grammar) -> GrammarRefused:
+        """The error of a call that the engine ended because its grammar became slow."""
+        self._remember(_digest(*_only(named_grammar(grammar))), TOO_SLOW)
+        return GrammarRefused(self._engine, TOO_SLOW, grammar=grammar)
+
+    def _remember(self, digest: bytes, verdict: Verdict) -> None:
+        self._known[digest] = verdict
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def _verdict(self, response: aiohttp.ClientResponse) -> Verdict:
+        if response.status in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+            return ""
+        if response.status in KEY_REFUSED:
+            raise EngineUnreachable(self._engine, WRONG_KEY)
+        why = error_text(await response.read())
+        if response.status == HTTPStatus.BAD_REQUEST:
+            return why
+        raise EngineBusy(self._engine, why)
+
+
+def _only(named: dict[str, str]) -> tuple[str, str]:
+    (item,) = named.items()
+    return item
+
+
+def _digest(kind: str, text: str) -> bytes:
+    return blake2b(f"{kind} {text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
