@@ -31,7 +31,7 @@ class Backoff:
     first: float = 0.5
     longest: float = 8.0
     jitter: float = 0.25
-    calm: float = 20.0  # seconds without a crash after which the count starts again
+    calm: float = 10.0  # seconds without a crash after which the count starts again
 
     def seconds(self, crashes: int) -> float:
         return float(min(self.first * 2 ** min(crashes - 1, 32), self.longest))
