@@ -69,6 +69,7 @@ class Place:
     lora: Lora | None = None
     parts: Composition = field(default_factory=Composition)
     policies_kept: int = 100
+    checkpoint_every: int = 5
     create_learner: CreateLearner = BACKENDS["megatron"]
     step_metrics: Sequence[StepMetric] = STEP_METRICS
 
@@ -106,7 +107,9 @@ class Stand:
         self.bridge = closing.enter_context(AsyncBridge.open())
         self.store = Store.connect(place.redis_url, project=place.project, clock=place.clock)
         closing.callback(self.bridge.close, self.store.close)
-        self.checkpoints = Checkpoints(place.checkpoint_dir, every_steps=5, keep=2)
+        self.checkpoints = Checkpoints(
+            place.checkpoint_dir, every_steps=place.checkpoint_every, keep=2
+        )
         self.registry = CollectorRegistry()
         self.report = Report(self.registry, step_metrics=place.step_metrics)
         self.writers: list[MetricWriter] = []

@@ -60,7 +60,11 @@ class Checkpoints:
     def begin(self, learner: Learner, progress: Progress) -> None:
         """Write a checkpoint in the background; every rank calls it, after the `finish` of the previous one."""
         assert self._writing is None
-        written = learner.begin_save(self.path(progress.version), asdict(progress))
+        written: Future[None] = Future()
+        if (path := self.path(progress.version)).exists():
+            written.set_result(None)
+        else:
+            written = learner.begin_save(path, asdict(progress))
         self._writing = _Writing(written, progress)
 
     @property
