@@ -65,7 +65,8 @@ class Edge:
                 ]
             await send(message)
 
-        scope = routed(scope)
+        if scope["path"] not in self._model_endpoints:
+            scope = routed(scope)
         try:
             await self._limited(scope, receive, send_with_id)
         except Exception as error:

@@ -16,6 +16,6 @@ def canonical(path: str) -> str:
         path = _SLASHES.sub("/", path)
     if path.endswith("/") and len(path) > 1:
         path = path[:-1]
-    if path.startswith("/v1/v1"):
-        path = _VERSIONS.sub("", path)
+    if path.startswith("/v1"):
+        return _VERSIONS.sub("", path) if path.startswith("/v1/v1") else path
     return f"/v1{path}" if _WITHOUT_VERSION.match(path) else path
