@@ -5,6 +5,7 @@ SIGUSR1 traces the next step into the checkpoint directory's `traces`. With `--w
 seconds or more, and begins when a line arrives on standard input.
 """
 
+import ctypes
 import logging
 import signal
 import sys
@@ -27,8 +28,15 @@ log = logging.getLogger("trainer")
 CANNOT_START = 2  # a setting, a model or a checkpoint is wrong; a restart does not help
 
 
+# glibc's options of mallopt: its names, and what they are set to.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+LARGE_BYTES = 2**20
+MOST_ARENAS = 2
+
+
 def main() -> int:
     configure()
+    return_large_memory()
     if "--wait" in sys.argv[1:] and not sys.stdin.readline():
         return 0  # whoever would have said so has ended
     with AsyncBridge.open() as bridge, stopping_on_signals(bridge):
@@ -48,6 +56,22 @@ def main() -> int:
             log.critical("cannot continue", extra={"error": str(error)})
             return 1
     return 0
+
+
+def return_large_memory() -> None:
+    """Give tensors of a megabyte back to the system when they are freed.
+
+    Batches differ in length, so glibc, which keeps such blocks and cuts them up, needs more for every new one.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):  # not glibc
+        return
+    for option, value in (
+        (M_MMAP_THRESHOLD, LARGE_BYTES),
+        (M_TRIM_THRESHOLD, LARGE_BYTES),
+        (M_ARENA_MAX, MOST_ARENAS),
+    ):
+        library.mallopt(option, value)
 
 
 @contextmanager
