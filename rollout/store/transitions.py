@@ -44,6 +44,7 @@ class Transitions:
         self._scripts = scripts
         self._timings = timings
         self._clock = clock
+        self.num_set_aside = 0  # damaged records that this process met and moved aside
         self._prefix = f"turngate:{{{project}}}:"
         waits = msgspec.structs.astuple(timings)
         self._waits = tuple(milliseconds(wait) for wait in waits)
@@ -54,6 +55,7 @@ class Transitions:
 
     async def set_aside(self, damaged: DamagedRecord) -> None:
         """Move a damaged record aside, for a person to look at. An episode that has not ended is discarded as failed."""
+        self.num_set_aside += 1
         log.error("damaged record", extra={"record": repr(damaged.name), "why": damaged.why})
         name = damaged.name.encode(errors="surrogateescape")
         await self._run("mend", name, damaged.why.encode(errors="backslashreplace"))

@@ -247,7 +247,8 @@ class Feed:
         await self._claim()  # other ready groups may cause no further signal
 
     async def _claim_groups(self, most: int) -> list[Claim]:
-        return await self._store.claim(
+        before = self._store.num_set_aside
+        claims = await self._store.claim(
             self.owner,
             groups=most,
             version=self.version,
@@ -255,6 +256,9 @@ class Feed:
             judged_by=self._staleness.judged_by,
             lease_seconds=self._lease_seconds,
         )
+        for _ in range(self._store.num_set_aside - before):
+            self._report.alert("damaged")
+        return claims
 
     async def _keep_alive(self) -> None:
         """Renew leases three times per lease; send a heartbeat.

@@ -20,6 +20,7 @@ log = logging.getLogger("trainer")
 
 PHASES = ("claim", "prepare", "logprobs", "step", "publish", "swap", "checkpoint")
 ALERTS = (
+    "damaged",
     "publish",
     "checkpoint",
     "swap",

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from openai import AsyncOpenAI
+from redis.asyncio import Redis
 
 from rollout.episode.episode_status import DiscardReason
 from rollout.store.store import Store
@@ -156,6 +157,43 @@ async def test_a_deleted_episode_is_gone(served: Gateway) -> None:
     totals = await served.store.totals()
     assert deleted == {"object": "episode.deleted", "id": "ep_1", "deleted": True}
     assert totals.discarded[DiscardReason.DELETED] == 1
+
+
+async def test_an_id_that_names_a_part_of_another_episode_touches_nothing_of_it(
+    served: Gateway,
+) -> None:
+    """A call to `/e/v:rewards` opens an episode of its own; the one named `v` keeps its rewards and is listed."""
+    await play(served, "v")
+    await served.admin.post("/v1/episodes/v/rewards", json={"value": 1})
+    before = (await served.admin.get("/v1/episodes/v")).json()
+
+    attack = await served.admin.post("/e/v:rewards/v1/chat/completions", json=BODY)
+
+    listed = await served.admin.get("/v1/episodes")
+    assert attack.status_code == 200
+    assert (await served.admin.get("/v1/episodes/v")).json() == before
+    assert [episode["id"] for episode in listed.json()["data"]] == ["v:rewards", "v"]
+
+
+async def test_a_damaged_episode_hinders_no_list_and_no_other_call(
+    served: Gateway, redis_url: str
+) -> None:
+    """Turns that are no turns: the next call is told that the episode is sealed, it counts as failed, others go on."""
+    await play(served, "ep_1")
+    await play(served, "ep_2")
+    prefix = f"turngate:{{{served.project}}}:"
+    async with Redis.from_url(redis_url) as client:
+        await client.set(f"{prefix}ep.rewards:ep_1", "garbage")
+        await client.rpush(f"{prefix}ep.turns:ep_1", b"\xc1")
+
+    listed = await served.admin.get("/v1/episodes")
+    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
+    call = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_1"})
+    other = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_2"})
+
+    assert listed.status_code == 200
+    assert (shown["status"], shown["disposition"]) == ("discarded", "failed")
+    assert (call.status_code, other.status_code) == (409, 200)
 
 
 async def test_groups_by_header(served: Gateway) -> None:

@@ -54,6 +54,23 @@ async def test_settled_episodes_reach_the_ledger_once(store: Store, ledger: Ledg
     assert (aborted.disposition, aborted.task_id) == ("aborted", "t")
 
 
+async def test_a_row_that_the_ledger_refuses_hinders_no_other(
+    store: Store, ledger: Ledger, redis_url: str
+) -> None:
+    """A number that no column holds: that episode is written anew without it, and the others are recorded."""
+    for name in ("ep_1", "ep_2", "ep_3"):
+        await store.open(EpisodeSpec(name))
+        await store.seal(name, outcome="aborted")
+    async with Redis.from_url(redis_url) as client:
+        await client.hset(f"turngate:{{{store.project}}}:ep:ep_2", "sealed", str(2**70))
+
+    await settle(store, ledger)
+
+    recorded = [await ledger.episode(store.project, f"ep_{n}") for n in (1, 2, 3)]
+    assert [row.disposition for row in recorded] == ["aborted"] * 3
+    assert await store.settled() == []
+
+
 async def test_a_requeued_episode_says_so_in_the_ledger(store: Store, ledger: Ledger) -> None:
     """Its row follows it when it is requeued and ends again; an older entry never replaces a newer one."""
     await play(store, "ep_1")
