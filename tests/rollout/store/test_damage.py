@@ -217,7 +217,7 @@ async def test_garbage_in_any_key_hinders_nothing_else(
 ) -> None:
     """Agents, settler and trainer go on; what the damaged record does not belong to trains; the totals add up."""
     turn_of = list(GARBAGE).index(garbage)
-    for name in per_profile(ci=names[turn_of :: len(GARBAGE)], nightly=names):
+    for name in per_profile(ci=names[turn_of :: 2 * len(GARBAGE)], nightly=names):
         async with a_place(redis_url, ledger) as place:
             await place.corrupt(place.prefix + name.encode(), GARBAGE[garbage])
             try:
