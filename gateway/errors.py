@@ -156,6 +156,7 @@ _OURS: Mapping[type, tuple[type[ApiError], str]] = {
     rollout_errors.AttemptSuperseded: (Unavailable, "attempt_superseded"),
     rollout_errors.PolicyDamaged: (Conflict, "policy_damaged"),
     rollout_errors.KeyDeleted: (Conflict, "key_deleted"),
+    rollout_errors.ValueRefused: (InvalidValue, "invalid_value"),
     rollout_errors.Backlogged: (TooMany, "backlogged"),
     rollout_errors.TooManyOpenEpisodes: (TooMany, "too_many_open_episodes"),
     rollout_errors.StoreUnavailable: (Unavailable, "store_unavailable"),

@@ -15,7 +15,7 @@ RolloutError
 │   ├── PolicyDamaged
 │   └── PolicyNotWritten
 └── LedgerError
-    ├── KeyDeleted
+    ├── KeyDeleted, ValueRefused
     └── LedgerUnavailable
 
 The store's Lua scripts answer with a class name and its arguments, so the names are part of the wire.
@@ -202,6 +202,15 @@ class KeyDeleted(LedgerError):
 
     def __init__(self, hint: str) -> None:
         super().__init__(f"the key {hint}… was deleted; make another with a new Idempotency-Key")
+
+
+class ValueRefused(LedgerError):
+    """A value fits no column: a number is too large, or a text has a character that the database refuses."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the ledger cannot hold a value ({why}); use smaller numbers and plain text"
+        )
 
 
 class LedgerUnavailable(LedgerError):

@@ -8,22 +8,15 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy.exc import DBAPIError
-
 from rollout.catching_up import raise_counters
 from rollout.episode.episode_records import SettledEpisode
-from rollout.errors import DamagedEpisode, LedgerUnavailable
+from rollout.errors import DamagedEpisode, LedgerUnavailable, ValueRefused
 from rollout.ledger.ledger import Ledger
 from rollout.store.store import Store
 
 log = logging.getLogger(__name__)
 
 PAGE = 100  # episodes per transaction of the ledger
-REFUSED = (
-    DBAPIError,
-    OverflowError,
-    ValueError,
-)  # by the database or its driver: a value fits no column
 RETRY_SECONDS = 2.0  # before another try, when the database is down
 
 
@@ -35,28 +28,27 @@ async def settle(store: Store, ledger: Ledger) -> int:
     publications = await store.published()
     moved = 0
     while episodes := await store.settled(PAGE):
-        await record(store, ledger, episodes)
-        moved += len(episodes)
+        recorded = await record(store, ledger, episodes)
+        if not recorded:
+            break  # those that were written anew are tried again in the next round
+        moved += recorded
     if publications:
         await ledger.record_publications(store.project, publications)
         await store.published_done(publications)
     return moved
 
 
-async def record(store: Store, ledger: Ledger, episodes: Sequence[SettledEpisode]) -> None:
+async def record(store: Store, ledger: Ledger, episodes: Sequence[SettledEpisode]) -> int:
     """Write episodes to the ledger; of a page that it refuses, each alone, and one that it refuses alone is moved aside."""
     try:
         await ledger.settle(store.project, episodes)
-    except REFUSED as error:
-        if len(episodes) == 1:
-            await store.set_aside(
-                DamagedEpisode(episodes[0].header.id, f"ledger: {type(error).__name__}")
-            )
-            return
-        for episode in episodes:
-            await record(store, ledger, [episode])
-        return
+    except ValueRefused as error:
+        if len(episodes) > 1:
+            return sum([await record(store, ledger, [episode]) for episode in episodes])
+        await store.set_aside(DamagedEpisode(episodes[0].header.id, str(error)))
+        return 0
     await store.settle_done(episodes)
+    return len(episodes)
 
 
 class Settler:

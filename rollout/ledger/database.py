@@ -11,15 +11,19 @@ from sqlalchemy import Connection, Select, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from rollout.errors import LedgerUnavailable
+from rollout.errors import LedgerUnavailable, ValueRefused
 
 CALL_SECONDS = 10  # for a lock or an answer; a caller waits for it
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_361_746  # any number that all our processes share
+# Classes of PostgreSQL's SQLSTATE: a broken connection, a read-only server, a rollback of its own, no resources, a shutdown,
+# a lock that is not free, a system error.
+AWAY = frozenset({"08", "25", "40", "53", "55", "57", "58"})
+BAD_VALUE = "22"
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
@@ -56,12 +60,14 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, *, immediate: bool = False) -> AsyncIterator[AsyncConnection]:
-        """Commits if the block ends without an exception."""
+        """Commits if the block ends without an exception. Raises LedgerUnavailable, and ValueRefused for what no column holds."""
         try:
             async with self._engine.execution_options(immediate=immediate).begin() as connection:
                 yield connection
-        except (OperationalError, InterfaceError) as error:
-            raise LedgerUnavailable(str(error.orig)) from error
+        except DBAPIError as error:
+            raise translated(error) from error
+        except (OverflowError, UnicodeEncodeError) as error:  # of SQLite's driver
+            raise ValueRefused(type(error).__name__) from error
         except (OSError, TimeoutError, PoolTimeoutError) as error:
             raise LedgerUnavailable(str(error) or "no answer in time") from error
 
@@ -108,6 +114,18 @@ class Database:
         if self._engine.dialect.name == "sqlite":
             return sqlite.insert(table)
         return postgresql.insert(table)
+
+
+def translated(error: DBAPIError) -> Exception:
+    """Whose fault an error of the database is: the value's, the database's for now, or ours, which stays as it is."""
+    state = str(getattr(error.orig, "sqlstate", None) or "")[:2]
+    cause = getattr(error.orig, "__cause__", None)
+    # PostgreSQL's driver refuses some values itself, with an error that is a ValueError, too.
+    if state == BAD_VALUE or isinstance(error, DataError) or isinstance(cause, ValueError):
+        return ValueRefused(type(cause or error).__name__)
+    if state in AWAY or isinstance(error, OperationalError | InterfaceError):
+        return LedgerUnavailable(str(error.orig))
+    return error
 
 
 def upgrade(connection: Connection) -> None:

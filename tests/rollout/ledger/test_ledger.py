@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -16,7 +17,7 @@ from rollout.audit.audit import Audit
 from rollout.episode.advantages import Credit
 from rollout.episode.episode_records import SettledEpisode
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
-from rollout.errors import LedgerUnavailable
+from rollout.errors import LedgerUnavailable, ValueRefused
 from rollout.ledger import tables
 from rollout.ledger.database import Database
 from rollout.ledger.evaluation import Evaluation
@@ -208,3 +209,33 @@ async def audit_postgresql(store: Store, ledger: Ledger) -> None:
     assert [(o.kind, o.id) for o in (await Audit(store, ledger).run()).offenders] == [
         ("episode", "ep_1")
     ]
+
+
+async def test_postgresql_that_takes_no_writes_moves_nothing_aside(
+    postgres_url: str, store: Store
+) -> None:
+    """A settled episode stays in the outbox with its turns; only a value that no column holds is the episode's fault."""
+    await (await Ledger.open(postgres_url)).close()
+    await play(store, "ep_1")
+    await store.ack("trainer", [(await claim(store))[0].group_id], policy(2))
+    before = await store.episode("ep_1")
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    ledger = await Ledger.open(postgres_url)
+
+    with pytest.raises(LedgerUnavailable, match="read-only"):
+        await settle(store, ledger)
+
+    await ledger.close()
+    await connection.execute("SET default_transaction_read_only = off")
+    await connection.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
+    await connection.close()
+    ledger = await Ledger.open(postgres_url)
+    assert await store.episode("ep_1") == before
+    huge = msgspec.structs.replace(before.header, num_output_tokens=2**40)
+    with pytest.raises(ValueRefused):
+        await ledger.settle(store.project, [SettledEpisode(huge, 1.0, 1)])
+    with pytest.raises(ValueRefused):
+        await ledger.create_key("tg-x", project=store.project, scopes=["infer"], name="a\0b")
+    assert await settle(store, ledger) == 1
+    await ledger.close()
