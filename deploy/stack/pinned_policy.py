@@ -15,8 +15,13 @@ def pinned(policy: ServedPolicy, directory: Path) -> ServedPolicy:
     shutil.rmtree(directory, ignore_errors=True)
     kept = directory / policy.path.name
     try:
-        shutil.copytree(policy.path, kept, copy_function=os.link)
+        shutil.copytree(policy.path, kept, copy_function=_link)
     except OSError:  # shutil.Error too: another file system
         shutil.rmtree(directory, ignore_errors=True)
         return policy
     return ServedPolicy(kept, policy.version)
+
+
+def _link(source: str, name: str) -> None:
+    """A second name of the file itself: a downloaded model has relative links, which lead nowhere from another directory."""
+    os.link(os.path.realpath(source), name)

@@ -31,6 +31,18 @@ def test_a_policy_that_is_deleted_meanwhile_can_still_be_read(
     assert (kept.path / "model.safetensors").read_bytes() == b"numbers"
 
 
+def test_a_downloaded_model_can_be_read_too(policy: ServedPolicy, tmp_path: Path) -> None:
+    """Its files are relative links to a cache, and lead there from no other directory."""
+    file = policy.path / "model.safetensors"
+    (tmp_path / "weights" / "blobs").mkdir()
+    file.rename(tmp_path / "weights" / "blobs" / "digest")
+    file.symlink_to("../blobs/digest")
+
+    kept = pinned(policy, tmp_path / "run" / "engine-0")
+
+    assert (kept.path / "model.safetensors").read_bytes() == b"numbers"
+
+
 def test_only_the_latest_is_kept(policy: ServedPolicy, tmp_path: Path) -> None:
     """Each start of an engine gives up what the one before it was started with."""
     pinned(policy, tmp_path / "engine-0")
