@@ -19,10 +19,11 @@ from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import load_settings, override
 from deploy.stack import ports, programs, services
 from deploy.stack.foreground import run_alone
+from deploy.stack.ports import LOOPBACK
 from deploy.stack.process import ProcessSpec
 from deploy.stack.secrets import Secrets
 from deploy.stack.services import GatewayListeners, Shared
-from deploy.stack.stack import LOOPBACK, Announcement, address, metrics_url, project_key
+from deploy.stack.stack import Announcement, address, metrics_url, project_key
 from rollout.ready_file import ReadyFile
 
 Model = Annotated[Path, typer.Option(help="Hugging Face directory", envvar="TURNGATE_MODEL_DIR")]
@@ -76,7 +77,7 @@ def gateway(
             base_url=f"{root}/v1",
             admin_key=secrets.admin_key,
             project_key=await project_key(directory, root, secrets, shared.project),
-            metrics_urls=(metrics_url(ready["metrics_port"]),),
+            metrics_urls=(metrics_url(ready["host"], ready["metrics_port"]),),
             engines=shared.engines,
             redis_url=redis,
             data_dir=str(directory.root),
@@ -155,7 +156,7 @@ def trainer(
         )
 
     async def announce(ready: dict[str, Any]) -> None:
-        url = metrics_url(ready["metrics_port"])
+        url = metrics_url(ready["host"], ready["metrics_port"])
         context.obj.result({"metrics_urls": [url], "data_dir": str(directory.root)}, url)
 
     _run(spec, announce)

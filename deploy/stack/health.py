@@ -9,6 +9,7 @@ import logging
 import signal
 from collections.abc import Callable
 
+from deploy.stack.ports import reachable
 from deploy.stack.process import Child
 
 PROBE_SECONDS = 1.0  # between two looks at a process
@@ -40,11 +41,11 @@ async def watch(
     return f"did not answer for {child.spec.hung_seconds:g} s"
 
 
-async def answers_http(port: int, path: str) -> bool:
-    """Whether a server on this machine answers at all; a refusal is an answer."""
-    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: close"]
+async def answers_http(host: str, port: int, path: str) -> bool:
+    """Whether a server that listens on `host` of this machine answers at all; a refusal is an answer."""
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close"]
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(reachable(host), port)
         try:
             writer.write("\r\n".join([*lines, "", ""]).encode())
             return (await reader.read(5)).startswith(b"HTTP")

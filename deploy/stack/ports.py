@@ -8,6 +8,8 @@ from contextlib import ExitStack
 
 from deploy.errors import PortInUse
 
+LOOPBACK = "127.0.0.1"
+
 
 def is_free(host: str, port: int) -> bool:
     try:
@@ -28,10 +30,15 @@ def require_free(host: str, port: int, *, option: str) -> None:
         ) from error
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """Distinct ports that were free a moment ago."""
     with ExitStack() as stack:
         return [stack.enter_context(_bound(host, 0)).getsockname()[1] for _ in range(count)]
+
+
+def reachable(host: str) -> str:
+    """Where a program on this machine reaches a listener on `host`."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from deploy.settings import passed_on
 from deploy.stack import programs
 from deploy.stack.health import answers_http
 from deploy.stack.pinned_policy import pinned
+from deploy.stack.ports import LOOPBACK
 from deploy.stack.process import Launch, ProcessSpec
 from rollout.ready_file import ReadyFile
 
@@ -85,7 +86,7 @@ def gateway_spec(
         ready_file.is_written,
         after=("redis",),
         needs=("redis",),
-        is_alive=partial(answers_http, listeners.metrics_port, "/healthz"),
+        is_alive=partial(answers_http, listeners.host, listeners.metrics_port, "/healthz"),
         stage=2,
         stop_seconds=75.0,  # running turns may finish
     )
@@ -112,13 +113,18 @@ def trainer_spec(
         _launch(command, environment, ready_file),
         ready_file.is_written,
         after=after,
-        is_alive=partial(answers_http, metrics_port, "/metrics"),
+        is_alive=partial(answers_http, trainer_host(), metrics_port, "/metrics"),
         stage=3,
         spare=Launch((*command, "--wait"), environment),
         ready_seconds=300.0,  # a large model loads slowly
         stop_seconds=60.0,  # the running step and a checkpoint
         hung_seconds=120.0,  # a computation may keep the interpreter from answering
     )
+
+
+def trainer_host() -> str:
+    """Where the trainer's metrics listen; the user may set it."""
+    return os.environ.get("TURNGATE_TRAINER_METRICS_HOST", LOOPBACK)
 
 
 def engine_spec(
@@ -129,7 +135,7 @@ def engine_spec(
     port: int,
     admin_key: str | None,
     policy: Callable[[], Awaitable[ServedPolicy]],
-    host: str = "127.0.0.1",
+    host: str = LOOPBACK,
     extra: Sequence[str] = (),
     after: tuple[str, ...] = (),
 ) -> ProcessSpec:
@@ -153,7 +159,7 @@ def engine_spec(
         launch,
         ready_file.is_written,
         after=after,
-        is_alive=partial(answers_http, port, "/health"),
+        is_alive=partial(answers_http, host, port, "/health"),
         stage=1,
         ready_seconds=900.0,  # minutes for a large model
         stop_seconds=20.0,

@@ -6,6 +6,7 @@ it uses them.
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from deploy.gateway_api.served_policy import ServedPolicy
 from deploy.settings import Settings
 from deploy.stack import programs, services
 from deploy.stack.chosen_ports import choose_ports
+from deploy.stack.ports import LOOPBACK, reachable
 from deploy.stack.process import ProcessSpec
 from deploy.stack.redis_server import redis_spec, redis_url
 from deploy.stack.secrets import Secrets
@@ -24,7 +26,6 @@ from deploy.stack.waiting import poll_until
 
 log = logging.getLogger("deploy.stack")
 
-LOOPBACK = "127.0.0.1"
 SERVING_SECONDS = 60.0  # from ready processes to a gateway that has seen its engines
 
 
@@ -105,7 +106,7 @@ class Stack:
             project_key=await project_key(
                 self._directory, self.gateway_root, self._secrets, self._shared.project
             ),
-            metrics_urls=tuple(map(metrics_url, self._metrics_ports)),
+            metrics_urls=tuple(self._metrics_urls()),
             engines=self._shared.engines,
             redis_url=self._shared.redis_url,
             data_dir=str(self._directory.root),
@@ -124,10 +125,11 @@ class Stack:
             current = None
         return current or ServedPolicy(self._options.model, version=0)
 
-    @property
-    def _metrics_ports(self) -> list[int]:
-        trainer = [self._ports.trainer_metrics] if self._options.with_trainer else []
-        return [*self._ports.gateway_metrics, *trainer]
+    def _metrics_urls(self) -> Iterator[str]:
+        for port in self._ports.gateway_metrics:
+            yield metrics_url(self._options.host, port)
+        if self._options.with_trainer:
+            yield metrics_url(services.trainer_host(), self._ports.trainer_metrics)
 
     @property
     def _gateway_names(self) -> list[str]:
@@ -203,12 +205,12 @@ async def project_key(
 
 def address(host: str, port: int) -> str:
     """A URL that reaches a listener on `host` from this machine."""
-    reachable = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}.get(host, host)  # noqa: S104
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    name = reachable(host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def metrics_url(port: int) -> str:
-    return f"http://{LOOPBACK}:{port}/metrics"
+def metrics_url(host: str, port: int) -> str:
+    return f"{address(host, port)}/metrics"
 
 
 def _claim_for_model(directory: DataDirectory, model: Path) -> None:
