@@ -30,7 +30,7 @@ from trainer.telemetry.step_trace import StepTrace
 # A checkpoint that is written within this time is waited for before its policy is recorded: then a death costs no recorded policy.
 # That of a large model is finished during the next batch, and a death before costs that one policy.
 CHECKPOINT_SECONDS = 1.0
-MOST_FAILURES = 3  # batches in a row that raise an error: then it is not their data
+MOST_FAILURES = 3  # batches in a row that raise an error; the feed has discarded their groups, so one more is not their data
 # What torch and numpy raise for data that they cannot compute.
 STEP_ERRORS = (RuntimeError, ValueError, IndexError, KeyError, TypeError, AssertionError)
 
@@ -66,7 +66,8 @@ class Trainer:
             except STEP_ERRORS as error:
                 failures += 1
                 # The other ranks wait in the middle of the step: they can only be started again.
-                if self.ranks.size > 1 or failures == MOST_FAILURES:
+                if self.ranks.size > 1 or failures > MOST_FAILURES:
+                    self.feed.leave(claims)
                     raise
                 self.report.alert("step", error=repr(error))
                 self.feed.refuse(claims)

@@ -14,7 +14,7 @@ from torch import Tensor
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import DiscardReason
 from rollout.episode.reward import Reward
-from rollout.episode.turn import Anchor, encode_turn
+from rollout.episode.turn import Media, encode_turn
 from rollout.store.store import Store
 from tests.trainer.bandit import is_even, one_token_turn, weights
 from tests.trainer.stand import GROUPS, Place, Stand
@@ -32,10 +32,10 @@ def evenness(token: int) -> float:
 
 
 class Disturbed:
-    """An objective that does something once, in the middle of a step."""
+    """An objective that does something in the middle of the first steps."""
 
-    def __init__(self, objective: Objective, act: Callable[[], None]) -> None:
-        self._objective, self._acts = objective, [act]
+    def __init__(self, objective: Objective, acts: list[Callable[[], None]]) -> None:
+        self._objective, self._acts = objective, acts
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._objective, name)
@@ -48,9 +48,10 @@ class Disturbed:
         return self._objective(current_logprobs, entropies, microbatch)
 
 
-def disturbed_train(stand: Stand, act: Callable[[], None], rounds: int) -> None:
-    """Train, and disturb the first step."""
-    trainer = replace(stand.trainer(), objective=Disturbed(Objective(stand.place.parts), act))
+def disturbed_train(stand: Stand, act: Callable[[], None], *, rounds: int, times: int = 1) -> None:
+    """Train, and disturb the first steps."""
+    objective = Disturbed(Objective(stand.place.parts), [act] * times)
+    trainer = replace(stand.trainer(), objective=objective)
     stand.feed.rounds = rounds
     with stand.feed.open(max_live_episodes=1000):
         stand.progress = trainer.train(stand.progress)
@@ -94,12 +95,30 @@ def test_a_step_that_raises_is_undone_and_tried_again(place: Place) -> None:
         assert DiscardReason.FAILED not in totals.discarded or not totals.discarded["failed"]
 
 
+def test_a_batch_that_fails_three_times_is_discarded(place: Place) -> None:
+    """Its groups would end every trainer otherwise; the next batch trains in the same process."""
+    with Stand(place, evenness) as stand:
+        disturbed_train(stand, fail, rounds=4, times=3)
+        assert stand.metric("turngate_training_alerts_total", kind="step") == 3
+        totals = stand.bridge.call(stand.store.totals)
+        assert totals.discarded[DiscardReason.FAILED] == GROUPS * stand.bandit.group_size
+        assert totals.trained == GROUPS * stand.bandit.group_size
+
+
+def test_a_trainer_that_no_batch_suits_ends_and_leaves_the_last_one_claimed(place: Place) -> None:
+    """The delivery counts: a trainer that begins anew and ends again does not deliver the same groups for ever."""
+    with Stand(place, evenness) as stand:
+        with pytest.raises(RuntimeError, match="no such kernel"):
+            disturbed_train(stand, fail, rounds=4, times=4)
+        assert stand.bridge.call(stand.store.totals).groups["claimed"] == GROUPS
+
+
 async def play_broken(store: Store) -> None:
-    """A group with a turn that continues another which was never recorded."""
+    """A group with a turn that shows an image, which no model here can be trained on."""
     group, episode = f"grp_{uuid4().hex}", f"ep_{uuid4().hex}"
     await store.open(EpisodeSpec(episode, group_id=group, group_size=1))
     whole = one_token_turn(f"turn_{episode}", 100, -1.0, 0)
-    turn = msgspec.structs.replace(whole, anchor=Anchor("turn_nowhere", 0, 1))
+    turn = msgspec.structs.replace(whole, media=(Media("digest", 0, 1),))
     await store.commit(episode, turn, encoded=encode_turn(turn))
     await store.reward(episode, Reward(1.0), complete=True)
 

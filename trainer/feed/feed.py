@@ -16,7 +16,7 @@ import anyio
 from rollout.episode.advantages import Credit
 from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim
-from rollout.errors import ClaimLost, LineageLeft, StoreUnavailable, Superseded
+from rollout.errors import ClaimLost, LineageLeft, StoreError, Superseded
 from rollout.policies import Policy
 from rollout.store.store import Store
 from trainer.async_bridge import AsyncBridge, Stopped
@@ -148,6 +148,10 @@ class Feed:
         """Release these groups, as far as they are still held."""
         self._end_claims(claims, lambda ids: self._store.release(self.owner, ids))
 
+    def leave(self, claims: Sequence[Claim]) -> None:
+        """As a trainer that dies leaves them: the delivery counts, and a group that ends three trainers is discarded."""
+        self._forget([claim.group_id for claim in claims])
+
     def release(self) -> None:
         """Release everything that is held."""
         self.give_up(list(self._held.values()))
@@ -273,12 +277,12 @@ class Feed:
                     await self._store.renew(
                         self.owner, list(self._held), lease_seconds=self._lease_seconds
                     )
-            except StoreUnavailable as error:
-                log.warning("lease not renewed", extra={"error": str(error)})
-                pause = min(pause, RETRY_SECONDS)
             except ClaimLost as error:
                 self._forget(error.group_ids)
                 log.warning("lease lost", extra={"groups": ",".join(error.group_ids)})
+            except StoreError as error:  # whatever it is, an end here would lose every later lease
+                log.warning("lease not renewed", extra={"error": str(error)})
+                pause = min(pause, RETRY_SECONDS)
             await anyio.sleep(pause)
 
 
