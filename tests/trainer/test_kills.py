@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import pytest
 import redis
@@ -25,6 +26,7 @@ log = logging.getLogger("tests.kills")
 
 GROUPS, GROUP_SIZE = 2, 4
 STALLED_BATCHES = 15
+SOON_SECONDS = 30.0  # on a machine that runs other tests too; alone it is three
 PROJECT = "kills"
 
 
@@ -131,6 +133,7 @@ def test_kills_at_random_moments_cost_the_batch_in_hand(place: Place, lives: Liv
     log.info("kept %d of %d, seconds to a step %s", len(kept), len(published), gaps)
     assert kept == published
     assert len(kept) == batches
+    assert median(gaps) < SOON_SECONDS
     totals = place.bridge.call(place.store.totals)
     assert totals.trained == totals.opened == batches * GROUPS * GROUP_SIZE
     recorded = place.bridge.call(place.store.policy)

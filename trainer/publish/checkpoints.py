@@ -97,10 +97,15 @@ class Checkpoints:
                 self._delete(version)
 
     def forget_after(self, version: int) -> None:
-        """Delete checkpoints of policies that were written and not recorded; rank 0 calls it."""
+        """Delete checkpoints of policies that were written and not recorded, and what a death left unfinished.
+
+        Rank 0 calls it while no checkpoint is being written.
+        """
         for newer in self._versions():
             if newer > version:
                 self._delete(newer)
+        for leftover in self._directory.glob(".v*"):
+            shutil.rmtree(leftover)
 
     def set_aside(self, version: int) -> None:
         """Keep a damaged checkpoint under a name that is not read; rank 0 calls it."""

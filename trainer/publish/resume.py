@@ -67,8 +67,8 @@ class Resumption:
             publisher.record(recorded)
         progress = self._restore(learner, recorded, ranks)
         if progress is None:
-            policy = recorded or publisher.adopt_starter(self._model_dir)
-            progress = Progress(version=policy.version)
+            self._recorded = recorded or publisher.adopt_starter(self._model_dir)
+            progress = Progress(version=self._recorded.version)
         elif recorded is None or recorded.version != progress.version:
             progress = self._republish(learner, progress, publisher, ranks)
         publisher.swap()
@@ -85,7 +85,7 @@ class Resumption:
     def _restore(self, learner: Learner, recorded: Policy | None, ranks: Ranks) -> Progress | None:
         """From the newest checkpoint that is whole; None if there is none and the learner is as it was made."""
         at_most = None if recorded is None else recorded.version
-        is_as_made = learner.steps == 0
+        is_as_made = learner.steps == 0 and recorded == self._recorded
         while (version := ranks.share(self._checkpoints.newest(at_most=at_most))) is not None:
             try:
                 return self._checkpoints.restore(learner, version)

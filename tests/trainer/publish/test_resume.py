@@ -16,6 +16,7 @@ from rollout.settings import SettingsError
 from rollout.settler import settle
 from tests.trainer.bandit import is_even, published, weights
 from tests.trainer.stand import GROUPS, LEASE_SECONDS, Place, Stand
+from trainer.publish.resume import NothingToRestore
 
 
 def evenness(token: int) -> float:
@@ -130,6 +131,22 @@ def test_without_a_checkpoint_the_recorded_policy_is_taken_up(place: Place) -> N
         assert stand.bridge.call(stand.store.totals).groups["ready"] == 0
 
 
+def test_a_policy_that_comes_back_late_is_not_mistaken_for_the_weights_held(place: Place) -> None:
+    """Redis empty and the ledger away as the learner is built: once the ledger is back, the weights of a new start are right."""
+    place.database_url = f"sqlite:///{place.directory}/ledger.db"
+    with Stand(place, evenness) as stand, Redis.from_url(place.redis_url) as redis:
+        stand.train(rounds=2)
+        held = weights(stand.learner)
+        stand.bridge.call(settle, stand.store, stand.ledger)
+        redis.delete(*redis.keys(f"turngate:{{{place.project}}}:*"))
+    with pytest.raises(NothingToRestore), Stand(place, evenness):
+        pass
+    with Stand(place, evenness) as stand:
+        now = weights(stand.learner)
+        assert stand.progress.version == 2
+        assert all(torch.equal(held[name], now[name]) for name in now)
+
+
 def test_an_emptied_redis_does_not_reuse_versions(place: Place) -> None:
     """With checkpoint and weights but an empty Redis, new versions are above all versions on disk."""
     with Stand(place, evenness) as stand:
@@ -168,7 +185,7 @@ def test_a_redis_that_comes_back_older_trains_nothing_twice(place: Place) -> Non
 
 
 def test_a_half_written_checkpoint_is_not_taken(place: Place) -> None:
-    """A directory under a temporary name is not a checkpoint."""
+    """A directory under a temporary name is not a checkpoint, and the next start deletes it."""
     with Stand(place, evenness) as stand:
         stand.train(rounds=5)
     whole = place.checkpoint_dir / "v00000005"
@@ -176,6 +193,7 @@ def test_a_half_written_checkpoint_is_not_taken(place: Place) -> None:
     with Stand(place, evenness) as stand:
         assert stand.checkpoints.newest() == 5
         assert stand.progress.version == 5
+    assert [each.name for each in place.checkpoint_dir.iterdir()] == ["v00000005"]
 
 
 def test_another_model_is_refused_before_it_is_loaded(place: Place, tmp_path: Path) -> None:
