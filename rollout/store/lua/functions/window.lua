@@ -4,7 +4,7 @@
 local NUM_SLOTS = 61
 
 local function milliseconds_now()
-  local time = call('TIME')
+  local time = redis.call('TIME')  -- `call` needs a key
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
