@@ -1,7 +1,7 @@
 """A key's limits, counted in Redis, so that all gateways together keep them. A key without limits costs nothing here.
 
 A call is counted before it is answered and settled after it. A settlement that Redis does not receive is lost: the call's
-place becomes free when its lease ends, and its tokens stay what was expected of it.
+place becomes free when its lease ends, and its tokens stay what was expected of it. A call that samples nothing uses none.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Use(msgspec.Struct):
     limits: CallLimits
     call_id: str
     started: StartedCall
-    tokens: int | None = None  # of prompt and outputs, once a turn is recorded
+    tokens: int | None = 0  # of prompt and outputs; None, while a turn runs, is what was expected of it
 
     @property
     def headers(self) -> list[Header]:

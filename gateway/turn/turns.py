@@ -114,6 +114,8 @@ class Turns:
 
     async def _sampled(self, call: Call, history: EpisodeHistory, sink: Sink | None) -> RunningTurn:
         """Sample the outputs of a turn; one that fails before its first token is withdrawn."""
+        if call.use is not None:
+            call.use.tokens = None
         turn: RunningTurn | None = None
         is_whole = False
         try:
@@ -134,6 +136,8 @@ class Turns:
 
     async def _withdraw(self, call: Call) -> None:
         """Take the turn back, or an episode that is being sealed would wait for it until its grace time is over."""
+        if call.use is not None:
+            call.use.tokens = 0
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
             await call.store.withdraw(call.address.episode_id, call.attempt)
 

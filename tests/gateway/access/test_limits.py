@@ -78,6 +78,26 @@ async def test_tokens_a_minute(served: Gateway, other: Gateway) -> None:
     assert left == [3 * usage, usage, 0, 0, 0]
 
 
+async def test_calls_that_sample_nothing_use_no_tokens(served: Gateway) -> None:
+    """A call that is refused and the repeat of one that is recorded leave the minute's tokens as they are."""
+    key = await limited(served, tokens_per_minute=100_000)
+    once = key | {"idempotency-key": "once"}
+    first = await served.admin.post(CHAT, json=BODY, headers=once)
+    used = first.json()["usage"]["total_tokens"]
+    refused = await served.admin.post(CHAT, json=BODY | {"messages": []}, headers=key)
+    repeated = await served.admin.post(CHAT, json=BODY, headers=once)
+
+    async def left() -> int:
+        answer = await served.admin.post(CHAT, json=BODY | {"messages": []}, headers=key)
+        await asyncio.sleep(0.05)  # the call is settled after its answer
+        return int(answer.headers["x-ratelimit-remaining-tokens"])
+
+    assert refused.status_code == 400
+    assert repeated.json() == first.json()
+    await left()
+    assert await left() == 100_000 - 2 * used  # what was used, and what this call was expected to
+
+
 async def test_an_aborted_stream_uses_its_tokens(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
