@@ -1,9 +1,10 @@
--- limit_renew: keep the calls of a living gateway counted as running. args: lease in ms, then pairs of key and call
+-- limit_renew: keep the calls of a living gateway counted as running, unless they have ended since it looked.
+-- args: lease in ms, then pairs of key and call
 -- needs: keys, window
 local lease_ms = tonumber(args[1])
 local at = milliseconds_now()
 for index = 2, #args, 2 do
   local running = cleaned(limit_key('running', args[index]), 'zset')
-  call('ZADD', running, at + lease_ms, args[index + 1])
+  call('ZADD', running, 'XX', at + lease_ms, args[index + 1])
   call('PEXPIRE', running, 2 * lease_ms)
 end

@@ -3,8 +3,11 @@
 -- args: the ledger's latest sequence, its latest policy version
 -- needs: keys
 local sequence, version = tonumber(args[1]), tonumber(args[2])
-if sequence > tonumber(call('HGET', key('totals'), 'settlements') or 0) then
+if sequence > number(call('HGET', key('totals'), 'settlements')) then
   call('HSET', key('totals'), 'settlements', args[1], 'restored', now)
 end
-if version > tonumber(call('GET', key('version')) or 0) then call('SET', key('version'), args[2]) end
+if version > number(call('GET', key('version'))) then
+  call('SET', key('version'), args[2])
+  keep_copy('version')
+end
 return 1
