@@ -34,7 +34,7 @@ async def create_key(
     """Make a key for the caller's project; the root key may name any. It lives no longer than the key that makes it."""
     project = await _chosen_project(body.project, services, caller) or caller.project
     secret = new_project_key()
-    if retry_key is not None:
+    if retry_key:
         await _remember(services, caller, retry_key, path="/v1/keys", body=body)
         own = await services.authenticator.project(caller.project)
         assert own is not None, "the project of an authenticated caller exists"
@@ -81,7 +81,7 @@ async def create_project(
     """Make a project, or change the settings of one that exists; an admin key changes those of its own."""
     if not caller.is_root and body.name != caller.project:
         raise Forbidden("only the root key creates projects; this key may change those of its own")
-    if retry_key is not None:
+    if retry_key:
         await _remember(services, caller, retry_key, path="/v1/projects", body=body)
     project = await services.ledger.configure_project(body.name, body.settings)
     if body.settings:

@@ -40,6 +40,14 @@ async def test_a_retry_key_with_another_body_is_refused(served: Gateway) -> None
         assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
 
 
+async def test_an_empty_retry_key_is_none(served: Gateway) -> None:
+    """Two calls with an empty Idempotency-Key make two keys, as they open two episodes."""
+    made = [
+        (await served.admin.post("/v1/keys", json={}, headers=keyed(""))).json() for _ in range(2)
+    ]
+    assert made[0]["key"] != made[1]["key"]
+
+
 async def test_a_repeat_does_not_bring_a_deleted_key_back(served: Gateway) -> None:
     """After a key was deleted, the call that made it is 409 and its secret stays worthless."""
     made = (await served.admin.post("/v1/keys", json={}, headers=keyed("k"))).json()
