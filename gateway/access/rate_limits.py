@@ -42,7 +42,7 @@ class Use(msgspec.Struct):
     limits: CallLimits
     call_id: str
     started: StartedCall
-    tokens: int | None = 0  # of prompt and outputs; None, while a turn runs, is what was expected of it
+    tokens: int | None = 0  # of prompt and outputs; None, while a turn runs: those expected
 
     @property
     def headers(self) -> list[Header]:

@@ -32,3 +32,9 @@ def test_a_script_needs_what_it_calls(name: str) -> None:
     text = read_script(name).text
     defined = set(re.findall(r"^local function (\w+)", text, re.MULTILINE))
     assert called(own) <= defined, "name the file that defines it in the line `-- needs:`"
+
+
+def test_every_command_names_a_key() -> None:
+    """`call` passes the name of a key on to Redis, which refuses a command without one; TIME is called directly."""
+    texts = [re.sub(r"--.*", "", path.read_text()) for path in FOLDER.rglob("*.lua")]
+    assert [found for text in texts for found in re.findall(r"(?<!\.)\bcall\('\w+'\)", text)] == []
