@@ -3,6 +3,7 @@
 `choice_index` addresses one choice of a turn that has several.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body
@@ -30,7 +31,9 @@ async def reward_episode(
     """Reward an episode or one of its turns; a new value for the same turn and name amends the old one."""
     store = services.stores.of(caller.project)
     address = (episode_id, body.turn_id)
-    (answer,) = await store.rewards([await _reward(store, address, body)])
+    rewards = [_reward(address, body)]
+    await _check_choices(store, rewards)
+    (answer,) = await store.rewards(rewards)
     return _object(answer)
 
 
@@ -43,7 +46,8 @@ async def reward(
     """Reward by completion id or episode id, one or many; of a list all are recorded or none."""
     store = services.stores.of(caller.project)
     listed = [body] if isinstance(body, AddressedReward) else body
-    rewards = [await _reward(store, await _address(services, store, each), each) for each in listed]
+    rewards = [_reward(await _address(services, store, each), each) for each in listed]
+    await _check_choices(store, rewards)
     recorded = [_object(answer) for answer in await store.rewards(rewards)]
     return recorded[0] if isinstance(body, AddressedReward) else ListObject(data=recorded)
 
@@ -63,24 +67,31 @@ async def _address(services: Services, store: Store, body: AddressedReward) -> A
     return episode_id, turn_id
 
 
-async def _check_choice(store: Store, address: Address, choice: int) -> None:
-    """A reward for a choice that was never sampled would reach nothing."""
-    episode_id, turn_id = address
-    if turn_id is None:
-        raise BadRequest("choice_index needs a turn_id or a completion_id", param="choice_index")
-    turns = {turn.id: turn for turn in await store.turns(episode_id)}
-    if turn_id in turns and choice >= len(turns[turn_id].outputs):
-        raise NotFound(
-            f"{turn_id} has {len(turns[turn_id].outputs)} choices; choice_index counts from 0",
-            param="choice_index",
-            code="choice_not_found",
-        )
+async def _check_choices(store: Store, rewards: Sequence[EpisodeReward]) -> None:
+    """A reward for a choice that was never sampled would reach nothing. The turns of an episode are read once."""
+    known: dict[str, dict[str, int]] = {}
+    for given in rewards:
+        place, episode_id = given.reward.place, given.episode_id
+        if place.choice is None:
+            continue
+        if place.turn_id is None:
+            raise BadRequest(
+                "choice_index needs a turn_id or a completion_id", param="choice_index"
+            )
+        if episode_id not in known:
+            turns = await store.turns(episode_id)
+            known[episode_id] = {turn.id: len(turn.outputs) for turn in turns}
+        num_choices = known[episode_id].get(place.turn_id)
+        if num_choices is not None and place.choice >= num_choices:
+            raise NotFound(
+                f"{place.turn_id} has {num_choices} choices; choice_index counts from 0",
+                param="choice_index",
+                code="choice_not_found",
+            )
 
 
-async def _reward(store: Store, address: Address, body: RewardBody) -> EpisodeReward:
+def _reward(address: Address, body: RewardBody) -> EpisodeReward:
     episode_id, turn_id = address
-    if body.choice_index is not None:
-        await _check_choice(store, address, body.choice_index)
     reward = Reward(body.value, body.name, turn_id, body.idempotency_key, body.choice_index)
     return EpisodeReward(episode_id, reward, complete=body.complete)
 
