@@ -140,6 +140,24 @@ async def test_a_list_with_a_wrong_address_rewards_nobody(served: Gateway) -> No
     assert shown["rewards"] == []
 
 
+async def test_a_list_with_a_choice_that_was_not_sampled_rewards_nobody(served: Gateway) -> None:
+    """Choices of one turn are rewarded in a list; with one that is not there, or without a turn, the call records nothing."""
+    completion = await play(served, "ep_1")
+    good = {"completion_id": completion, "choice_index": 0, "value": 1.0}
+    refused = [
+        await served.admin.post("/v1/rewards", json=[good, wrong])
+        for wrong in (
+            good | {"choice_index": 2},
+            {"episode_id": "ep_1"} | {"choice_index": 0, "value": 1.0},
+        )
+    ]
+    before = (await served.admin.get("/v1/episodes/ep_1")).json()["rewards"]
+    given = await served.admin.post("/v1/rewards", json=[good, good | {"name": "style"}])
+    assert [answer.status_code for answer in refused] == [404, 400]
+    assert before == []
+    assert [each["choice_index"] for each in given.json()["data"]] == [0, 0]
+
+
 async def test_a_claimed_episode_takes_no_reward(served: Gateway) -> None:
     """While the trainer holds an episode a reward is 409."""
     await play(served, "ep_1")
