@@ -71,6 +71,24 @@ async def test_a_row_that_the_ledger_refuses_hinders_no_other(
     assert await store.settled() == []
 
 
+@pytest.mark.parametrize("field", ["created", "settled", "output_tokens"])
+async def test_a_record_that_is_written_anew_is_sound(
+    store: Store, ledger: Ledger, redis_url: str, field: str
+) -> None:
+    """A number that nobody can read is not kept: the episode is moved aside once, and then recorded."""
+    await store.open(EpisodeSpec("ep_1"))
+    await store.seal("ep_1", outcome="aborted")
+    async with Redis.from_url(redis_url) as client:
+        await client.hset(f"turngate:{{{store.project}}}:ep:ep_1", field, "1e+30")
+
+    for _ in range(2):
+        await settle(store, ledger)
+
+    assert (await ledger.episode(store.project, "ep_1")).disposition == "aborted"
+    assert await store.settled() == []
+    assert store.num_set_aside <= 1
+
+
 async def test_a_requeued_episode_says_so_in_the_ledger(store: Store, ledger: Ledger) -> None:
     """Its row follows it when it is requeued and ends again; an older entry never replaces a newer one."""
     await play(store, "ep_1")

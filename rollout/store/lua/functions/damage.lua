@@ -37,6 +37,13 @@ local function keep_copy(name)
   redis.call('COPY', key(name), key('copy.' .. name), 'REPLACE')
 end
 
+-- A whole number up to `most` as a text that every reader takes, or nothing: a record that is written anew is sound.
+local MOST_MS, MOST_COUNTED = 1e14, 2147483647
+local function whole(value, most)
+  local found = tonumber(value)
+  if found and found >= 0 and found <= most and found % 1 == 0 then return string.format('%.0f', found) end
+end
+
 -- Ends an episode with a damaged record: its header is written anew, its data are moved aside. One that has ended keeps how.
 local function fail_episode(id, why)
   local name = episode_key(id)
@@ -51,16 +58,17 @@ local function fail_episode(id, why)
     try('HDEL', key('turns'), turn)
   end
   if owner then try('SREM', key('limit.open:' .. owner), id) end
+  created, settled = whole(created, MOST_MS) or now, whole(settled, MOST_MS) or now
   set_aside(name, why)
   for _, part in ipairs(episode_parts()) do set_aside(episode_key(id, part), why) end
   redis.call('HSET', name, 'id', id, 'status', status, 'reason', reason or '', 'group', group or '',
-    'kind', kind == 'side' and kind or 'train', 'created', tonumber(created) or now,
-    'settled', tonumber(settled) or now, 'output_tokens', number(sampled),
-    'delivered_tokens', number(delivered), 'policy_version', number(version),
+    'kind', kind == 'side' and kind or 'train', 'created', created,
+    'settled', settled, 'output_tokens', whole(sampled, MOST_COUNTED) or 0,
+    'delivered_tokens', whole(delivered, MOST_COUNTED) or 0, 'policy_version', whole(version, MOST_COUNTED) or 0,
     'begun', 0, 'turns', 0, 'trainable_turns', 0, 'rewards', 0)
   if status ~= 'trained' then redis.call('HDEL', name, 'policy_version') end
   if tonumber(earned) then redis.call('HSET', name, 'reward_sum', earned) end
-  call('ZADD', key('episodes'), 'NX', tonumber(created) or now, id)
+  call('ZADD', key('episodes'), 'NX', created, id)
   for _, index in ipairs({'idle', 'quiet'}) do call('ZREM', key(index), id) end
   if not has_ended then call('ZADD', key('expiring'), now + retention_ms, id) end
   call('ZADD', key('settled'), call('HINCRBY', key('totals'), 'settlements', 1), id)
