@@ -11,7 +11,7 @@ from functools import partial
 
 from rollout.catching_up import catch_up
 from rollout.engine.swap import Swap
-from rollout.errors import LedgerUnavailable
+from rollout.errors import LedgerUnavailable, ValueRefused
 from rollout.ledger.ledger import Ledger
 from rollout.ledger.records import SwapRecord, TrainingStep
 from rollout.policies import Policy, PolicyStore
@@ -70,9 +70,16 @@ class TrainingRecords:
         self._pending.append(record)
         try:
             while self._pending:
-                self._bridge.call(self._pending[0])
+                self._write_or_leave_out(self._pending[0])
                 self._pending.popleft()
         except LedgerUnavailable as error:
             log.warning(
                 "ledger unavailable", extra={"error": str(error), "pending": len(self._pending)}
             )
+
+    def _write_or_leave_out(self, record: Callable[[], Awaitable[object]]) -> None:
+        """A record that no column holds is not tried again: it would keep all later ones waiting."""
+        try:
+            self._bridge.call(record)
+        except ValueRefused as error:
+            log.error("record refused by the ledger", extra={"error": str(error)})
