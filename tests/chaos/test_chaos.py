@@ -20,6 +20,7 @@ def unexpected(outcome: Outcome) -> list[str]:
     ]
 
 
+@pytest.mark.timeout(900)
 async def test_kills_in_turn_lose_nothing_and_reach_no_agent() -> None:
     """A process dies every five seconds; every acknowledged turn and reward is there once, and the SDK's retries hide the rest."""
     kinds = ("kill gateway", "kill trainer", "kill redis", "kill engine", "kill gateway")

@@ -24,6 +24,8 @@ from trainer.async_bridge import AsyncBridge
 
 log = logging.getLogger("tests.kills")
 
+pytestmark = pytest.mark.timeout(per_profile(ci=900, nightly=3600))
+
 GROUPS, GROUP_SIZE = 2, 4
 STALLED_BATCHES = 15
 SOON_SECONDS = 30.0  # on a machine that runs other tests too; alone it is three

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.gateways import Gateway
 from tests.profiles import per_profile
 from tests.scripted_engine import ScriptedEngine
@@ -16,6 +18,7 @@ def keyed(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key}
 
 
+@pytest.mark.timeout(per_profile(ci=300, nightly=3600))
 async def test_a_repeated_key_is_one_key(served: Gateway, other: Gateway) -> None:
     """Racing at two gateways, a call with one Idempotency-Key makes one key and shows both the same secret."""
     for number in range(NUM_PAIRS):

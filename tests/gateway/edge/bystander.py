@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -12,6 +12,8 @@ from tests.gateways import ADMIN_KEY, Gateway
 CHAT = "/v1/chat/completions"
 SMALL = {"model": "policy", "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}]}
 PAUSE_SECONDS = 0.02
+LONGEST_SECONDS = 2.0
+TRIES = 3  # a machine that does other things may be late once
 
 
 class Bystander:
@@ -54,3 +56,13 @@ async def bystander(served: Gateway) -> AsyncIterator[Bystander]:
         finally:
             watching.is_over = True
             await calls
+
+
+async def goes_on(attempt: Callable[[], Awaitable[Bystander]]) -> bool:
+    """Whether others are served in time while the attempt runs, in one of a few tries."""
+    for _ in range(TRIES):
+        watching = await attempt()
+        assert watching.statuses == {200}
+        if watching.quantile(0.99) < LONGEST_SECONDS:
+            return True
+    return False

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import islice
 
 import httpx
+import pytest
 
 from tests.gateway.edge.bystander import CHAT, SMALL
 from tests.gateway.edge.fuzzed_requests import Fuzzed, fuzzed_requests
@@ -75,6 +76,7 @@ async def _skip_body(reader: asyncio.StreamReader, head: bytes) -> None:
     await reader.readline()
 
 
+@pytest.mark.timeout(per_profile(ci=300, nightly=3600))
 async def test_damaged_requests_are_answered(served: Gateway) -> None:
     """Whatever arrives at whatever door, the answer is whole and no 500, and the next call is served."""
     num_requests = per_profile(ci=2_000, nightly=100_000)

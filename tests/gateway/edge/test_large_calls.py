@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import TooMany
 from gateway.turn.large_calls import MAX_WAITING, LargeCalls
 from rollout.tokenizer.tokenizer import Tokenizer
-from tests.gateway.edge.bystander import CHAT, bystander
+from tests.gateway.edge.bystander import CHAT, Bystander, bystander, goes_on
 from tests.gateways import StartGateway
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 from tests.rollout.shipped_templates import source
@@ -89,16 +89,19 @@ async def test_a_long_prompt_is_served_beside_small_calls(
     tokenizer = Tokenizer.load(directory)
     said = {"role": "user", "content": WORDS}
     body = json.dumps({"messages": [said], "return_token_ids": True, "max_tokens": 8}).encode()
-    async with (
-        start_gateway(scripted, model_dir=directory) as served,
-        bystander(served) as watching,
-    ):
-        headers = {"content-type": "application/json"}
-        post = served.admin.post
-        answers = [await post(CHAT, content=body, headers=headers) for _ in range(2)]
-    for answer in answers:
-        assert answer.status_code == 200, answer.text[:300]
-        shown = tokenizer.decode(answer.json()["prompt_token_ids"])
-        assert shown.count(WORDS) == 1
-        assert tokenizer.encode(shown) == answer.json()["prompt_token_ids"]
-    assert watching.quantile(0.99) < 2
+    async with start_gateway(scripted, model_dir=directory) as served:
+
+        async def attempt() -> Bystander:
+            headers = {"content-type": "application/json"}
+            async with bystander(served) as watching:
+                answers = [
+                    await served.admin.post(CHAT, content=body, headers=headers) for _ in range(2)
+                ]
+            for answer in answers:
+                assert answer.status_code == 200, answer.text[:300]
+                shown = tokenizer.decode(answer.json()["prompt_token_ids"])
+                assert shown.count(WORDS) == 1
+                assert tokenizer.encode(shown) == answer.json()["prompt_token_ids"]
+            return watching
+
+        assert await goes_on(attempt)

@@ -5,6 +5,9 @@ import json
 from typing import Any
 
 import httpx
+import msgspec
+import pytest
+from redis.asyncio import Redis
 
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import Gateway, end_of_turn, eventually, spell
@@ -22,13 +25,29 @@ def post(gateway: Gateway, **options: Any) -> asyncio.Task[httpx.Response]:
     return asyncio.create_task(gateway.admin.post(PATH, **options))
 
 
+async def joined(gateway: Gateway, redis_url: str, key: str = "k1") -> None:
+    """Wait until a repeat of this call waits for its sample, which only the lease of the call shows."""
+
+    async def is_wanted() -> bool:
+        async with Redis.from_url(redis_url) as redis:
+            leases = f"turngate:{{{gateway.project}}}:ep.leases:ep_1"
+            packed = await redis.hget(leases, f"key:{key}")
+        return packed is not None and any(msgspec.msgpack.decode(packed)[3:])
+
+    await eventually(is_wanted, seconds=30)
+
+
 async def at_both(pair: tuple[Gateway, Gateway], path: str, **options: Any) -> list[httpx.Response]:
     """The same call at both gateways at the same time."""
     return list(await asyncio.gather(*(gateway.admin.post(path, **options) for gateway in pair)))
 
 
 async def test_a_repeat_at_the_other_gateway_waits_for_the_one_sample(
-    served: Gateway, other: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway,
+    other: Gateway,
+    scripted: ScriptedEngine,
+    tokenizer: Tokenizer,
+    redis_url: str,
 ) -> None:
     """A call that is sampled behind one gateway answers its repeat behind another, streamed or not."""
     for stream in (False, True):
@@ -42,7 +61,7 @@ async def test_a_repeat_at_the_other_gateway_waits_for_the_one_sample(
         first = post(served, **keyed)
         await wait.reached.wait()
         repeat = post(other, **keyed)
-        await asyncio.sleep(0.3)  # nobody announces that a call has joined
+        await joined(served, redis_url, keyed["headers"]["Idempotency-Key"])
         wait.event.set()
         turns = {(await call).headers["x-turngate-turn"] for call in (first, repeat)}
         assert len(turns) == 1
@@ -50,7 +69,11 @@ async def test_a_repeat_at_the_other_gateway_waits_for_the_one_sample(
 
 
 async def test_a_turn_outlives_its_client_for_a_repeat_at_the_other_gateway(
-    served: Gateway, other: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+    served: Gateway,
+    other: Gateway,
+    scripted: ScriptedEngine,
+    tokenizer: Tokenizer,
+    redis_url: str,
 ) -> None:
     """A client that gives up one gateway and asks the other gets the sample that was begun for it."""
     wait = Wait(asyncio.Event())
@@ -58,9 +81,11 @@ async def test_a_turn_outlives_its_client_for_a_repeat_at_the_other_gateway(
     first = post(served, json=BODY, headers=NAMED)
     await wait.reached.wait()
     repeat = post(other, json=BODY, headers=NAMED)
-    await asyncio.sleep(0.3)
+    await joined(served, redis_url)
     first.cancel()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(
+        0.3
+    )  # time for the gateway to see that the client has left; nothing shows it
     wait.event.set()
     answer = await repeat
     assert answer.json()["choices"][0]["message"]["content"] == "once"
@@ -69,7 +94,7 @@ async def test_a_turn_outlives_its_client_for_a_repeat_at_the_other_gateway(
 
 
 async def test_a_turn_whose_repeat_left_too_is_aborted(
-    served: Gateway, other: Gateway, scripted: ScriptedEngine
+    served: Gateway, other: Gateway, scripted: ScriptedEngine, redis_url: str
 ) -> None:
     """When the client has left both gateways, the engine stops sampling."""
     wait = Wait(asyncio.Event())
@@ -77,13 +102,14 @@ async def test_a_turn_whose_repeat_left_too_is_aborted(
     first = post(served, json=BODY, headers=NAMED)
     await wait.reached.wait()
     repeat = post(other, json=BODY, headers=NAMED)
-    await asyncio.sleep(0.3)
+    await joined(served, redis_url)
     first.cancel()
     repeat.cancel()
-    await asyncio.wait_for(scripted.was_aborted.wait(), 10)
+    await asyncio.wait_for(scripted.was_aborted.wait(), 60)
     assert len(scripted.requests) == 1
 
 
+@pytest.mark.timeout(per_profile(ci=300, nightly=3600))
 async def test_every_idempotent_call_that_races_has_one_effect(
     served: Gateway, other: Gateway, scripted: ScriptedEngine
 ) -> None:
