@@ -22,7 +22,11 @@ SHARED = (
     "TURNGATE_ENGINE_ADMIN_KEY",
 )
 # Gateway and trainer both read these; only the user sets them.
-PASSED_ON = ("TURNGATE_BEST_MIN_EPISODES", "TURNGATE_FLAGGED_TOKENS")
+PASSED_ON = (
+    "TURNGATE_BEST_MIN_EPISODES",
+    "TURNGATE_FLAGGED_TOKENS",
+    "TURNGATE_MAX_GROUP_SIZE",
+)
 
 
 class Settings(BaseSettings):

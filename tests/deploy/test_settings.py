@@ -5,6 +5,7 @@ import pytest
 from deploy.cli.app import hoisted
 from deploy.errors import SettingsInvalid
 from deploy.settings import load_settings, override, passed_on
+from rollout.settings import SharedSettings
 
 
 def test_a_misspelt_setting_is_refused() -> None:
@@ -35,6 +36,13 @@ def test_a_process_gets_only_its_own_settings() -> None:
         "TURNGATE_TRAINER_SEED": "1",
         "PATH": "/bin",
     }
+
+
+def test_every_setting_of_both_processes_can_be_set() -> None:
+    """What gateway and trainer share is known to the command, which chooses it or passes it on."""
+    shared = {str(field.validation_alias) for field in SharedSettings.model_fields.values()}
+
+    load_settings(dict.fromkeys(shared, "x"))
 
 
 def test_settings_of_both_processes_are_set_once() -> None:
