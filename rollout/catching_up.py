@@ -35,14 +35,18 @@ async def catch_up(
     recorded = await store.recorded_policy()
     known = -1 if recorded is None else recorded.version
     lineage = [p for p in await ledger.lineages(store.project) if not p.abandoned]
-    forgotten = [each for each in lineage if known < each.version <= (restorable or each.version)]
+    forgotten = [
+        each
+        for each in lineage
+        if known < each.version <= (each.version if restorable is None else restorable)
+    ]
     newest = newest_on_disk(policies, forgotten)
     if newest is None:
         return None
     versions = {each.version for each in lineage}
     num_forgotten = 0
     page: list[TrainedEpisode] = []
-    after = TrainedEpisode(known, "\U0010ffff", 0)
+    after = TrainedEpisode(known + 1, "", 0)
     while page := await ledger.trained_episodes(store.project, after=after, limit=PAGE):
         ids = [e.episode_id for e in page if e.version in versions and e.version <= newest.version]
         num_forgotten += await store.forget_trained(ids)

@@ -71,10 +71,12 @@ class Settler:
         async with self._store.signals() as signals:
             is_repair_due = True
             while True:
-                wait_seconds = await self._round()
-                if is_repair_due:
-                    await self._store.repair()
-                    wait_seconds = 0.0  # what it found may be due
+                try:
+                    wait_seconds = await self._round()
+                finally:  # what stops the round may be what the repair mends
+                    if is_repair_due:
+                        await self._store.repair()
+                        wait_seconds = 0.0  # what it found may be due
                 is_repair_due = await signals.wait(wait_seconds) == "damage"
 
     async def _round(self) -> float | None:

@@ -32,14 +32,15 @@ def new_project_key() -> str:
     return PROJECT_PREFIX + secrets.token_hex(32)
 
 
-def repeatable_project_key(secret: str, *, opener_id: str, retry_key: str) -> str:
+def repeatable_project_key(secret: str, *, opener_id: str, call: str) -> str:
     """The key that every repeat of a call gets, although only its hash is stored.
 
     It is derived from the project's secret, which is random and leaves neither the ledger nor the gateway, so a retry key that
     can be guessed tells nobody the result. The caller's own key is part of it: nobody gets a key by repeating another's call.
+    So is the call's body: a retry key that is used again much later, with another body, makes another key.
     """
-    call = f"project key\0{opener_id}\0{retry_key}".encode()
-    return PROJECT_PREFIX + hmac.digest(secret.encode(), call, "sha256").hex()
+    content = f"project key\0{opener_id}\0{call}".encode()
+    return PROJECT_PREFIX + hmac.digest(secret.encode(), content, "sha256").hex()
 
 
 def project_salt(secret: str) -> str:

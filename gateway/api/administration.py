@@ -35,11 +35,11 @@ async def create_key(
     project = await _chosen_project(body.project, services, caller) or caller.project
     secret = new_project_key()
     if retry_key:
-        await _remember(services, caller, retry_key, path="/v1/keys", body=body)
+        digest = await _remember(services, caller, retry_key, path="/v1/keys", body=body)
         own = await services.authenticator.project(caller.project)
         assert own is not None, "the project of an authenticated caller exists"
         secret = repeatable_project_key(
-            own.episode_secret, opener_id=caller.key_id, retry_key=retry_key
+            own.episode_secret, opener_id=caller.key_id, call=f"{retry_key}\0{digest}"
         )
     key = await services.ledger.create_key(
         secret,
@@ -113,14 +113,16 @@ async def _chosen_project(name: str | None, services: Services, caller: Caller) 
 
 async def _remember(
     services: Services, caller: Caller, retry_key: str, *, path: str, body: Body
-) -> None:
-    """Raises RetryMismatch if the caller used the key before with another body."""
+) -> str:
+    """The digest of the body. Raises RetryMismatch if the caller used the key before with another one."""
+    digest = sha256(body.model_dump_json().encode()).hexdigest()
     call = f"{caller.key_id}\0{caller.project}\0{path}\0{retry_key}"
     await services.ledger.remember_call(
         sha256(call.encode()).hexdigest(),
-        body_digest=sha256(body.model_dump_json().encode()).hexdigest(),
+        body_digest=digest,
         retry_key=retry_key,
     )
+    return digest
 
 
 def _expiry(seconds: int | None, caller: Caller) -> int | None:

@@ -75,12 +75,16 @@ def one_or_many(body: object) -> str:
     return MANY if isinstance(body, list) else ONE
 
 
+MAX_REWARDS = (
+    2000  # of one list: they are one transaction, which stops Redis for as long as it takes
+)
 ONE, MANY = (
     "(one)",
     "(many)",
 )  # the union's branches in the place of an error; no field has such a name
 Rewards = Annotated[
-    Annotated[AddressedReward, Tag(ONE)] | Annotated[list[AddressedReward], Tag(MANY)],
+    Annotated[AddressedReward, Tag(ONE)]
+    | Annotated[list[AddressedReward], Field(max_length=MAX_REWARDS), Tag(MANY)],
     Discriminator(one_or_many),
 ]
 

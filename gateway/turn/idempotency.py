@@ -72,10 +72,8 @@ class RunningTurns:
                 await _renewed(renew, episode_id, attempt)
             return turn.result()
         except asyncio.CancelledError:
-            if turn.done() or not await _renewed(renew, episode_id, attempt):
-                await _cancelled(turn)
-            else:
-                self._keep(_while_wanted(turn, renew, episode_id, attempt))
+            # Nothing is awaited here: a second cancellation would leave the turn without an owner.
+            self._keep(_while_wanted(turn, renew, episode_id, attempt))
             raise
 
     async def close(self) -> None:
@@ -94,9 +92,8 @@ async def _while_wanted(
     turn: asyncio.Task[Reply], renew: Renew, episode_id: str, attempt: Attempt
 ) -> None:
     try:
-        while not (await asyncio.wait([turn], timeout=WANTED_SECONDS))[0]:
-            if not await _renewed(renew, episode_id, attempt):
-                return
+        while not turn.done() and await _renewed(renew, episode_id, attempt):
+            await asyncio.wait([turn], timeout=WANTED_SECONDS)
     finally:
         await _cancelled(turn)
 
