@@ -31,8 +31,9 @@ async def in_background(services: Services) -> AsyncIterator[None]:
         start("settlements", services.limits.settle)
 
         services.stores.on_each(start_settler)
-        for project in await until_available(services.ledger.projects):
-            await until_available(services.stores.of(project.name).prepare)
+        seconds = services.settings.start_seconds
+        for project in await until_available(services.ledger.projects, seconds=seconds):
+            await until_available(services.stores.of(project.name).prepare, seconds=seconds)
         try:
             yield
         finally:

@@ -8,27 +8,28 @@ from tenacity import (
     before_sleep_log,
     retry,
     retry_if_exception_type,
+    retry_if_not_exception_type,
     stop_after_delay,
     wait_random_exponential,
 )
 
-from rollout.errors import LedgerUnavailable, StoreUnavailable
+from rollout.errors import LedgerAddressWrong, LedgerUnavailable, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 LONGEST_WAIT_SECONDS = 2.0
-START_SECONDS = 60.0  # an address that is still wrong then is a mistake to report
 
 
-async def until_available(connect: Callable[[], Awaitable[T]]) -> T:
-    """What `connect` returns; a store or ledger that is away is tried again for a minute."""
+async def until_available(connect: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+    """What `connect` returns; a store or ledger that is away is tried again for this time."""
 
     @retry(
-        retry=retry_if_exception_type((StoreUnavailable, LedgerUnavailable)),
+        retry=retry_if_exception_type((StoreUnavailable, LedgerUnavailable))
+        & retry_if_not_exception_type(LedgerAddressWrong),
         wait=wait_random_exponential(0.2, LONGEST_WAIT_SECONDS),
-        stop=stop_after_delay(START_SECONDS),
+        stop=stop_after_delay(seconds),
         before_sleep=before_sleep_log(log, logging.WARNING),
         reraise=True,
     )

@@ -79,10 +79,14 @@ async def open_services(
         timings = Timings(silence=settings.silence_seconds)
         store = Store.connect(settings.redis_url, project=settings.project, timings=timings)
         stack.push_async_callback(store.close)
-        await until_available(store.prepare)
-        ledger = await until_available(partial(Ledger.open, settings.database_url))
+        await until_available(store.prepare, seconds=settings.start_seconds)
+        ledger = await until_available(
+            partial(Ledger.open, settings.database_url), seconds=settings.start_seconds
+        )
         stack.push_async_callback(ledger.close)
-        await until_available(partial(ledger.project, settings.project))
+        await until_available(
+            partial(ledger.project, settings.project), seconds=settings.start_seconds
+        )
         key_changes, stores = store.key_changes(), Stores(store)
         factory = EngineFactory.for_settings(
             settings, vocab_size=tokenizer.vocab_size, kinds=engine_kinds

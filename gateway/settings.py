@@ -63,6 +63,11 @@ class Settings(SharedSettings):
     max_call_tokens: int = Field(
         default=262_144, gt=0, description="limit of n * max_tokens of one call"
     )
+    start_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="how long a starting gateway waits for Redis and the ledger before it gives up",
+    )
     silence_seconds: float = Field(
         default=60.0,
         gt=0,

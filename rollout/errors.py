@@ -17,6 +17,7 @@ RolloutError
 └── LedgerError
     ├── KeyDeleted, ValueRefused
     └── LedgerUnavailable
+        └── LedgerAddressWrong
 
 The store's Lua scripts answer with a class name and its arguments, so the names are part of the wire.
 """
@@ -220,3 +221,7 @@ class LedgerUnavailable(LedgerError):
         super().__init__(
             f"the ledger is unavailable ({why}); check TURNGATE_DATABASE_URL and the database"
         )
+
+
+class LedgerAddressWrong(LedgerUnavailable):
+    """The URL of the database can never be opened, so waiting does not help."""

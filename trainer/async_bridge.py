@@ -14,9 +14,15 @@ from typing import ParamSpec, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    wait_random_exponential,
+)
 
-from rollout.errors import LedgerUnavailable, PolicyNotWritten, StoreUnavailable
+from rollout.errors import LedgerAddressWrong, LedgerUnavailable, PolicyNotWritten, StoreUnavailable
 
 log = logging.getLogger("trainer.async_bridge")
 
@@ -87,7 +93,8 @@ class AsyncBridge:
         self, waited_for: tuple[type[Exception], ...], function: Callable[[], Awaitable[T]]
     ) -> T:
         retrying = Retrying(
-            retry=retry_if_exception_type(waited_for),
+            retry=retry_if_exception_type(waited_for)
+            & retry_if_not_exception_type(LedgerAddressWrong),
             wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT_SECONDS),
             stop=lambda _: self.is_stopping,
             sleep=self.wait,
@@ -100,6 +107,8 @@ class AsyncBridge:
 
         try:
             result: T = retrying(self._portal.call, run)
+        except LedgerAddressWrong:
+            raise
         except waited_for as error:
             raise Stopped(str(error)) from error
         return result

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError,
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from rollout.errors import LedgerUnavailable, ValueRefused
+from rollout.errors import LedgerAddressWrong, LedgerUnavailable, ValueRefused
 
 CALL_SECONDS = 10  # for a lock or an answer; a caller waits for it
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -39,9 +39,9 @@ class Database:
         try:
             return cls._connect(make_url(url))
         except ArgumentError as error:
-            raise LedgerUnavailable(str(error)) from error
+            raise LedgerAddressWrong(str(error)) from error
         except ValueError:
-            raise LedgerUnavailable("the port in its URL is no number") from None
+            raise LedgerAddressWrong("the port in its URL is no number") from None
 
     @classmethod
     def _connect(cls, parsed: URL) -> "Database":

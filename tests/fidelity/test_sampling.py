@@ -10,6 +10,7 @@ import pytest
 from rollout.episode.sequences import TokenSequence
 from rollout.episode.turn import OutputFlags, Sampling
 from rollout.tokenizer.tokenizer import Tokenizer
+from tests.engines import ADMIN_KEY
 from tests.fidelity.agent import NEXT, PRICE, USER, ask, saying
 from tests.fidelity.received import EPISODE, assert_exact, assert_one_row
 from tests.fidelity.recorder import EngineCall, Recorder
@@ -35,7 +36,8 @@ async def distributions(
         "logprob_start_len": 0,
         "top_logprobs_num": vocab_size,
     }
-    async with httpx.AsyncClient(trust_env=False) as client:
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
         answer = await client.post(f"{engine}/generate", json=body)
     tops = answer.json()["meta_info"]["input_top_logprobs"][len(call.prompt) :]
     return [{id_: logprob for logprob, id_, _ in top} for top in tops]

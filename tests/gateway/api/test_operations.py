@@ -166,8 +166,9 @@ def test_a_wrong_setting_ends_the_start(
 
 
 def test_redis_down_at_start(tmp_path: Path, model_dir: Path) -> None:
-    """Without Redis the gateway does not start, and the error names Redis."""
-    done = run_gateway(gateway_environment(tmp_path, TURNGATE_MODEL_DIR=str(model_dir)))
+    """A gateway that has waited for Redis in vain ends, and the error names Redis."""
+    settings = {"TURNGATE_MODEL_DIR": str(model_dir), "TURNGATE_GATEWAY_START_SECONDS": "1"}
+    done = run_gateway(gateway_environment(tmp_path, **settings))
     assert done.returncode == 2
     assert "Redis" in done.stderr
     assert "Traceback" not in done.stderr

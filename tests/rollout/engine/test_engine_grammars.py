@@ -119,6 +119,12 @@ async def test_a_grammar_that_costs_too_much_is_refused_and_others_go_on(
     await until_idle(engine)
 
 
+async def test_a_grammar_of_few_tokens_is_served(client: Engine) -> None:
+    """A trial that ends after one or three tokens shows no growth, however their times differ."""
+    for number, text in enumerate(["on", "[a-z]{3}", "(yes|no)", "[0-9]{1,4}"]):
+        assert (await sample(client, f"short-{number}", Regex(text))).ids
+
+
 async def test_a_grammar_that_becomes_slow_ends_its_call_alone(
     client: Engine, engine: str, tokenizer: Tokenizer
 ) -> None:
