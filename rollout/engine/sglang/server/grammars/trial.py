@@ -16,7 +16,7 @@ from rollout.engine.sglang.server.grammars.limits import TOO_SLOW, Limits
 
 SEED = 0  # the same grammar gets the same verdict
 GROWTH = 4.0  # second half of a walk to the first; 7 if the time per token grows as its square
-LEAST_HALF = 8  # tokens; the halves of a shorter walk say nothing about growth
+LEAST_HALF = 8  # tokens; a shorter half counts as one of this length, so that noise is no growth
 
 
 class GrammarUnusable(Exception):
@@ -80,8 +80,8 @@ def _walk(
 def _check_times(seconds: list[float], limits: Limits) -> None:
     half = len(seconds) // 2
     early, late = sum(seconds[:half]), sum(seconds[half:])
-    is_slow = late > GROWTH * early and late > half * limits.growing_token_seconds
-    grows = half >= LEAST_HALF and is_slow
+    least = max(half, LEAST_HALF) * limits.growing_token_seconds
+    grows = half > 1 and late > GROWTH * early and late > least
     if max(seconds, default=0) > limits.token_seconds or grows:
         raise GrammarUnusable(TOO_SLOW)
 
