@@ -7,7 +7,6 @@ written again.
 """
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from rollout.errors import PolicyDamaged, PolicyNotWritten
+from rollout.flush import flush
 
 MANIFEST = "manifest.json"
 WEIGHT_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".pth")
@@ -139,7 +139,7 @@ class PolicyStore:
             yield partial
             _flush(partial)
             partial.rename(path)
-            _flush_entry(path.parent)
+            flush(path.parent)
         except OSError as error:
             raise PolicyNotWritten(str(path), error.strerror or str(error)) from error
         finally:
@@ -204,15 +204,7 @@ def _files_beside_weights(directory: Path) -> list[Path]:
 
 
 def _flush(directory: Path) -> None:
-    """Write to disk; without this a power cut may keep the name and lose the content."""
+    """All its files, then its own entries."""
     for entry in directory.rglob("*"):
-        _flush_entry(entry)
-    _flush_entry(directory)
-
-
-def _flush_entry(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(entry)
+    flush(directory)

@@ -12,6 +12,7 @@ from rollout.catching_up import raise_counters
 from rollout.episode.episode_records import SettledEpisode
 from rollout.errors import DamagedEpisode, LedgerUnavailable, ValueRefused
 from rollout.ledger.ledger import Ledger
+from rollout.policies import Publication
 from rollout.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,24 @@ async def settle(store: Store, ledger: Ledger) -> int:
             break  # those that were written anew are tried again in the next round
         moved += recorded
     if publications:
-        await ledger.record_publications(store.project, publications)
+        await record_published(store, ledger, publications)
         await store.published_done(publications)
     return moved
+
+
+async def record_published(
+    store: Store, ledger: Ledger, publications: Sequence[Publication]
+) -> None:
+    """Write policies to the ledger; one that it refuses alone is left out with an error in the log."""
+    try:
+        await ledger.record_publications(store.project, publications)
+    except ValueRefused as error:
+        if len(publications) > 1:
+            for publication in publications:
+                await record_published(store, ledger, [publication])
+            return
+        fields = {"version": publications[0].policy.version, "error": str(error)}
+        log.error("the ledger refuses a policy", extra=fields)
 
 
 async def record(store: Store, ledger: Ledger, episodes: Sequence[SettledEpisode]) -> int:

@@ -21,17 +21,32 @@ async def own_stack(
     model: Path, data_dir: Path, *, seed: int, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Announcement]:
     """Run it until the block ends; `settings` are environment variables of its processes."""
-    log = data_dir / "up.log"
-    options = {"--output": "json", "--model": model, "--data-dir": data_dir, "--port": 0}
-    arguments = [str(word) for option in options.items() for word in option]
     environment = os.environ | {"TURNGATE_TRAINER_SEED": str(seed)} | dict(settings or {})
-    launch = Launch((sys.executable, "-m", "deploy.cli", "up", *arguments), environment)
+    async with child_stack(model, data_dir, environment=environment) as ready:
+        yield ready
+
+
+@asynccontextmanager
+async def child_stack(
+    model: Path,
+    data_dir: Path,
+    *,
+    environment: Mapping[str, str],
+    options: Mapping[str, object] | None = None,
+    ready_seconds: float = READY_SECONDS,
+    stop_seconds: float = STOP_SECONDS,
+) -> AsyncIterator[Announcement]:
+    """Run `turngate up` with these further options until the block ends."""
+    log = data_dir / "up.log"
+    given = {"--output": "json", "--model": model, "--data-dir": data_dir, "--port": 0}
+    arguments = [str(word) for option in (given | dict(options or {})).items() for word in option]
+    launch = Launch((sys.executable, "-m", "deploy.cli", "up", *arguments), dict(environment))
     spec = ProcessSpec(
         "turngate up",
         launch=lambda: asyncio.sleep(0, launch),
         is_ready=lambda: asyncio.sleep(0, announcement(log) is not None),
-        ready_seconds=READY_SECONDS,
-        stop_seconds=STOP_SECONDS,
+        ready_seconds=ready_seconds,
+        stop_seconds=stop_seconds,
     )
     child = Child(spec, log)
     try:

@@ -8,6 +8,7 @@ from deploy.stack.programs import redis_server
 
 HOST = "127.0.0.1"
 PROBE_SECONDS = 1.0
+LOADING_SECONDS = 1800.0  # it reads its append-only file first, which may hold tens of gigabytes
 
 # Every reply waits until its log entry is on disk. `everysec` postpones the write itself while a sync is running, and a
 # server killed then would lose turns it has acknowledged.
@@ -50,7 +51,9 @@ def redis_spec(directory: Path, *, port: int, password: str) -> ProcessSpec:
     async def is_ready() -> bool:
         return await answers(port, password)
 
-    return ProcessSpec("redis", launch, is_ready, is_alive=is_ready, stage=0)
+    return ProcessSpec(
+        "redis", launch, is_ready, ready_seconds=LOADING_SECONDS, is_alive=is_ready, stage=0
+    )
 
 
 async def answers(port: int, password: str) -> bool:

@@ -54,6 +54,9 @@ class Connection(HttpToolsProtocol):
         if self._is_refused:
             return
         if not self._is_receiving:
+            data = data.lstrip(b"\r\n")  # some clients send an empty line after a body
+            if not data:
+                return
             self._is_receiving = True
             self._num_bytes = self._looks = 0
         self._num_bytes += len(data)

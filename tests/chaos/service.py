@@ -1,6 +1,5 @@
 """`turngate up` with two gateways and several engines, as a user starts it, on a data directory of its own."""
 
-import asyncio
 import json
 import os
 import sys
@@ -10,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.own_stack import announcement
-from deploy.stack.process import Child, Launch, ProcessSpec
+from deploy.demo.own_stack import child_stack
 from deploy.stack.stack import Announcement
 from tests.engines import PYTHON, ROOT
 
-READY_SECONDS = 300.0
 SETTINGS = {
     "TURNGATE_TRAINER_GROUPS_PER_BATCH": "2",
     "TURNGATE_TRAINER_GROUP_SIZE": "2",
@@ -57,37 +54,18 @@ async def running_service(
     settings: Mapping[str, str],
 ) -> AsyncIterator[Service]:
     data_dir.mkdir(parents=True)
-    log = data_dir / "up.log"
-    options = {
-        "--output": "json",
-        "--model": model,
-        "--data-dir": data_dir,
-        "--port": 0,
-        "--gateways": 2,
-        "--engines": engines,
-    }
-    arguments = [str(word) for option in options.items() for word in option]
     environment = os.environ | SETTINGS | dict(settings)
     environment["TURNGATE_ENGINE_PYTHON"] = str(engine_python(data_dir, real_engines))
-    spec = ProcessSpec(
-        "turngate up",
-        launch=lambda: asyncio.sleep(
-            0, Launch((sys.executable, "-m", "deploy.cli", "up", *arguments), environment)
-        ),
-        is_ready=lambda: asyncio.sleep(0, announcement(log) is not None),
-        ready_seconds=READY_SECONDS,
+    ledger_url = environment.get("TURNGATE_DATABASE_URL", f"sqlite:///{data_dir}/turngate.db")
+    async with child_stack(
+        model,
+        data_dir,
+        environment=environment,
+        options={"--gateways": 2, "--engines": engines},
+        ready_seconds=300.0,
         stop_seconds=120.0,
-    )
-    child = Child(spec, log)
-    try:
-        await child.start()
-        await child.wait_ready()
-        ready = announcement(log)
-        assert ready is not None
-        ledger_url = environment.get("TURNGATE_DATABASE_URL", f"sqlite:///{data_dir}/turngate.db")
+    ) as ready:
         yield Service(ready, ledger_url)
-    finally:
-        await child.stop()
 
 
 def engine_python(directory: Path, real_engines: int) -> Path:

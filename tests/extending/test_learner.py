@@ -14,9 +14,12 @@ from torch import Tensor
 
 from tests.trainer.bandit import VOCABULARY, is_even, success, weights
 from tests.trainer.stand import GROUPS, Place, Stand
+from trainer.learner.errors import ModelNotSupported
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
 from trainer.learner.optimizer_step import PolicyLoss, StepMetrics, ValueLoss
+
+WITHOUT_CRITIC = ModelNotSupported("a table of bigrams has no critic; choose an algorithm without")
 
 
 class BigramLearner:
@@ -28,7 +31,15 @@ class BigramLearner:
     is_primary = True
     num_trained = VOCABULARY**2
 
-    def __init__(self, model_dir: Path, optimizer: OptimizerSettings, **_: object) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        optimizer: OptimizerSettings,
+        critic: OptimizerSettings | None = None,
+        **_: object,
+    ) -> None:
+        if critic is not None:
+            raise WITHOUT_CRITIC
         self.base_dir, self.steps = model_dir, 0
         saved = load_file(model_dir / "model.safetensors")
         table = saved.get("bigrams", torch.zeros(VOCABULARY, VOCABULARY))
@@ -85,10 +96,10 @@ class BigramLearner:
         pass
 
     def values(self, batch: TrainBatch) -> list[Tensor]:
-        raise NotImplementedError
+        raise WITHOUT_CRITIC
 
     def step_critic(self, batch: TrainBatch, loss: ValueLoss) -> StepMetrics:
-        raise NotImplementedError
+        raise WITHOUT_CRITIC
 
     def freeze(self, model_dir: Path) -> "BigramLearner":
         return BigramLearner(model_dir, OptimizerSettings(0.0))
@@ -129,6 +140,12 @@ def test_the_loop_trains_publishes_and_acknowledges_with_a_toy_learner(place: Pl
         assert served.version == 8
         saved = load_file(Path(served.path) / "model.safetensors")
         assert torch.equal(saved["bigrams"], weights(stand.learner)["bigrams"])
+
+
+def test_an_algorithm_with_a_critic_is_refused_before_anything_is_trained(place: Place) -> None:
+    """A learner without a critic says so when it is made, and its policy stays as it was."""
+    with pytest.raises(ModelNotSupported, match="has no critic"):
+        BigramLearner(place.model_dir, OptimizerSettings(1e-3), critic=OptimizerSettings(1e-3))
 
 
 def test_a_toy_learner_continues_from_its_checkpoint(place: Place) -> None:

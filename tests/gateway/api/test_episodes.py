@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 from openai import AsyncOpenAI
 from redis.asyncio import Redis
@@ -11,27 +10,10 @@ from rollout.episode.episode_status import DiscardReason
 from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer
+from tests.gateway.api.playing import BODY, CHAT, USER, open_episode, play
 from tests.gateway.conftest import end_of_turn, eventually, spell
 from tests.gateways import Gateway
 from tests.scripted_engine import Refuse, ScriptedEngine, Version, Wait
-
-CHAT = "/v1/chat/completions"
-USER: Any = [{"role": "user", "content": "Hi"}]
-BODY: Any = {"model": "policy", "messages": USER}
-
-
-async def open_episode(served: Gateway, **fields: Any) -> dict[str, Any]:
-    answer = await served.admin.post("/v1/episodes", json=fields)
-    assert answer.status_code == 201, answer.text
-    episode: dict[str, Any] = answer.json()
-    return episode
-
-
-async def play(served: Gateway, episode_id: str) -> str:
-    """Take one turn; give the completion's id."""
-    answer = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": episode_id})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["id"])
 
 
 async def test_two_strings_are_all_an_agent_needs(served: Gateway) -> None:
@@ -86,86 +68,6 @@ async def test_completing_needs_no_body(served: Gateway) -> None:
     await play(served, "ep_1")
     answer = await served.admin.post("/v1/episodes/ep_1/complete")
     assert answer.json()["outcome"] == "succeeded"
-
-
-async def test_a_reward_may_complete(served: Gateway) -> None:
-    """Reward and completion in one call make a group of one ready to train."""
-    await play(served, "ep_1")
-    await served.admin.post("/v1/episodes/ep_1/rewards", json={"value": 1, "complete": True})
-    (claim,) = await served.store.claim(
-        "trainer", groups=1, version=0, max_staleness=8, lease_seconds=60
-    )
-    assert [episode.header.id for episode in claim.episodes] == ["ep_1"]
-
-
-async def test_rewards_amend_and_repeat(served: Gateway) -> None:
-    """A new value amends, another name adds up, and a repeated idempotency key gives the same answer."""
-    await play(served, "ep_1")
-    path = "/v1/episodes/ep_1/rewards"
-    await served.admin.post(path, json={"value": 1.0})
-    amended = (await served.admin.post(path, json={"value": 2.0})).json()
-    keyed = {"value": 0.25, "name": "style", "idempotency_key": "k"}
-    once = (await served.admin.post(path, json=keyed)).json()
-    again = (await served.admin.post(path, json=keyed)).json()
-    other = await served.admin.post(path, json=keyed | {"value": 9.0})
-    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
-    assert amended["amended"] is True
-    assert once == again
-    assert other.status_code == 409
-    assert shown["reward"] == 2.25
-
-
-async def test_a_reward_by_completion_id(served: Gateway) -> None:
-    """The id the SDK got back addresses its turn, one at a time or in a list."""
-    first, second = await play(served, "ep_1"), await play(served, "ep_2")
-    rewards = [{"completion_id": first, "value": 1}, {"completion_id": second, "value": 0}]
-    answer = (await served.admin.post("/v1/rewards", json=rewards)).json()
-    await served.admin.post("/v1/rewards", json={"episode_id": "ep_1", "value": 3})
-    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
-    assert [reward["episode_id"] for reward in answer["data"]] == ["ep_1", "ep_2"]
-    turn_id = first.removeprefix("chatcmpl-")
-    assert {(r["turn_id"], r["value"]) for r in shown["rewards"]} == {(turn_id, 1), (None, 3)}
-
-
-async def test_a_list_with_a_wrong_address_rewards_nobody(served: Gateway) -> None:
-    """All addresses of a list are checked before the first reward is recorded."""
-    first = await play(served, "ep_1")
-    rewards = [
-        {"completion_id": first, "value": 1},
-        {"completion_id": "chatcmpl-turn_none", "value": 1},
-    ]
-    answer = await served.admin.post("/v1/rewards", json=rewards)
-    shown = (await served.admin.get("/v1/episodes/ep_1")).json()
-    assert answer.status_code == 404
-    assert shown["rewards"] == []
-
-
-async def test_a_list_with_a_choice_that_was_not_sampled_rewards_nobody(served: Gateway) -> None:
-    """Choices of one turn are rewarded in a list; with one that is not there, or without a turn, the call records nothing."""
-    completion = await play(served, "ep_1")
-    good = {"completion_id": completion, "choice_index": 0, "value": 1.0}
-    refused = [
-        await served.admin.post("/v1/rewards", json=[good, wrong])
-        for wrong in (
-            good | {"choice_index": 2},
-            {"episode_id": "ep_1"} | {"choice_index": 0, "value": 1.0},
-        )
-    ]
-    before = (await served.admin.get("/v1/episodes/ep_1")).json()["rewards"]
-    given = await served.admin.post("/v1/rewards", json=[good, good | {"name": "style"}])
-    assert [answer.status_code for answer in refused] == [404, 400]
-    assert before == []
-    assert [each["choice_index"] for each in given.json()["data"]] == [0, 0]
-
-
-async def test_a_claimed_episode_takes_no_reward(served: Gateway) -> None:
-    """While the trainer holds an episode a reward is 409."""
-    await play(served, "ep_1")
-    await served.admin.post("/v1/episodes/ep_1/rewards", json={"value": 1, "complete": True})
-    await served.store.claim("trainer", groups=1, version=0, max_staleness=8, lease_seconds=60)
-    answer = await served.admin.post("/v1/episodes/ep_1/rewards", json={"value": 2})
-    assert answer.status_code == 409
-    assert answer.json()["error"]["code"] == "episode_claimed"
 
 
 async def test_a_deleted_episode_is_gone(served: Gateway) -> None:
@@ -304,58 +206,6 @@ async def test_a_failed_call_holds_up_no_end(served: Gateway, scripted: Scripted
     ended = (await served.admin.get("/v1/episodes/ep_1")).json()
     assert sealed["status"] == "sealed"
     assert (ended["status"], ended["disposition"]) == ("discarded", "no_signal")
-
-
-async def test_the_backlog_refuses_new_episodes_only(served: Gateway) -> None:
-    """With enough episodes waiting a new one is 429 with retry-after, and a running one goes on."""
-    await play(served, "ep_1")
-    await served.store.set_training({"max_live_episodes": 1})
-    refused = await served.admin.post("/v1/episodes", json={})
-    assert refused.status_code == 429
-    assert int(refused.headers["retry-after"]) >= 1
-    await play(served, "ep_1")
-
-
-async def test_a_client_that_names_no_episode_is_never_refused(served: Gateway) -> None:
-    """A plain call, or one with a runtime's own session, is served while there is no room, and may be rewarded."""
-    await served.store.set_training({"max_live_episodes": 1})
-    await open_episode(served)
-    plain = await served.admin.post(CHAT, json=BODY)
-    session = await served.admin.post(CHAT, json=BODY, headers={"X-Session-Id": "s1"})
-    named = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_9"})
-    assert [plain.status_code, session.status_code, named.status_code] == [200, 200, 429]
-
-    reward = {"completion_id": plain.json()["id"], "value": 1.0, "complete": True}
-    assert (await served.admin.post("/v1/rewards", json=reward)).status_code == 200
-    assert (await served.store.totals()).groups["ready"] == 1
-
-
-async def test_one_key_cannot_stop_the_others(served: Gateway) -> None:
-    """A key that asks for all places gets its share; deleting the episode frees them, and training shows who holds what."""
-    limits = {"max_live_episodes": 40, "max_live_episodes_per_key": 20}
-    await served.store.set_training(limits)
-    made = await served.admin.post("/v1/keys", json={"scopes": ["infer", "reward"]})
-    hog = made.json()
-    headers = {"Authorization": f"Bearer {hog['key']}"}
-    statuses = [
-        (await served.admin.post("/v1/episodes", json={"group_size": 40}, headers=headers))
-        for _ in range(3)
-    ]
-    assert [answer.status_code for answer in statuses] == [201, 429, 429]
-    assert "this key has its share" in statuses[1].json()["error"]["message"]
-    await open_episode(served, group_size=20)
-
-    shown = (await served.admin.get("/v1/training")).json()["admission"]
-    assert shown | {"by_key": {}} == {
-        "limit": 40,
-        "key_limit": 20,
-        "reserved": 40,
-        "claimed": 0,
-        "by_key": {},
-    }
-    assert shown["by_key"][hog["id"]] == 20
-    await served.admin.delete(f"/v1/episodes/{statuses[0].json()['id']}", headers=headers)
-    assert (await served.store.totals()).reserved_episodes == 20
 
 
 async def test_episodes_are_listed_in_pages(served: Gateway) -> None:

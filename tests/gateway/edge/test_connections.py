@@ -15,7 +15,7 @@ from tests.gateway.conftest import end_of_turn
 from tests.gateway.edge.bystander import CHAT, SMALL, Bystander, bystander, goes_on
 from tests.gateways import ADMIN_KEY, Gateway, StartGateway
 from tests.profiles import per_profile
-from tests.scripted_engine import ScriptedEngine, Tokens
+from tests.scripted_engine import ScriptedEngine, Tokens, Wait
 
 SLOW_SECONDS = 1
 HEAD = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN_KEY}\r\n"
@@ -52,6 +52,24 @@ async def answered(served: Gateway, sent: str) -> tuple[int, dict[str, Any]]:
     assert b"x-request-id: " in head
     assert b"connection: close" in head
     return int(head.split()[1]), json.loads(body)["error"]
+
+
+async def test_an_empty_line_after_a_body_is_no_request(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A client that ends a body with one, and whose call takes longer than a slow sender has, is answered."""
+    wait = Wait(asyncio.Event())
+    scripted.script(wait, end_of_turn(tokenizer))
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(WHOLE.encode())
+    await wait.reached.wait()
+    writer.write(b"\r\n")
+    asyncio.get_running_loop().call_later(4 * SLOW_SECONDS, wait.event.set)
+    async with asyncio.timeout(30):
+        head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200")
 
 
 TOO_LARGE = (

@@ -25,7 +25,7 @@ def post(gateway: Gateway, **options: Any) -> asyncio.Task[httpx.Response]:
     return asyncio.create_task(gateway.admin.post(PATH, **options))
 
 
-async def joined(gateway: Gateway, redis_url: str, key: str = "k1") -> None:
+async def joined(gateway: Gateway, redis_url: str, key: str) -> None:
     """Wait until a repeat of this call waits for its sample, which only the lease of the call shows."""
 
     async def is_wanted() -> bool:
@@ -35,6 +35,22 @@ async def joined(gateway: Gateway, redis_url: str, key: str = "k1") -> None:
         return packed is not None and any(msgspec.msgpack.decode(packed)[3:])
 
     await eventually(is_wanted, seconds=30)
+
+
+async def sampled_once(
+    pair: tuple[Gateway, Gateway],
+    wait: Wait,
+    redis_url: str,
+    *,
+    headers: dict[str, str],
+    json: Any = BODY,
+) -> list[asyncio.Task[httpx.Response]]:
+    """A call that waits in the engine behind the first gateway, and its repeat that waits for it behind the second."""
+    calls = [post(pair[0], json=json, headers=headers)]
+    await wait.reached.wait()
+    calls.append(post(pair[1], json=json, headers=headers))
+    await joined(pair[0], redis_url, headers["Idempotency-Key"])
+    return calls
 
 
 async def at_both(pair: tuple[Gateway, Gateway], path: str, **options: Any) -> list[httpx.Response]:
@@ -54,16 +70,12 @@ async def test_a_repeat_at_the_other_gateway_waits_for_the_one_sample(
         scripted.forget()
         wait = Wait(asyncio.Event())
         scripted.script(wait, *spell(tokenizer, "once"), end_of_turn(tokenizer))
-        keyed = {
-            "json": BODY | {"stream": stream},
-            "headers": NAMED | {"Idempotency-Key": f"k{stream}"},
-        }
-        first = post(served, **keyed)
-        await wait.reached.wait()
-        repeat = post(other, **keyed)
-        await joined(served, redis_url, keyed["headers"]["Idempotency-Key"])
+        headers = NAMED | {"Idempotency-Key": f"k{stream}"}
+        calls = await sampled_once(
+            (served, other), wait, redis_url, headers=headers, json=BODY | {"stream": stream}
+        )
         wait.event.set()
-        turns = {(await call).headers["x-turngate-turn"] for call in (first, repeat)}
+        turns = {(await call).headers["x-turngate-turn"] for call in calls}
         assert len(turns) == 1
         assert len(scripted.requests) == 1
 
@@ -78,14 +90,9 @@ async def test_a_turn_outlives_its_client_for_a_repeat_at_the_other_gateway(
     """A client that gives up one gateway and asks the other gets the sample that was begun for it."""
     wait = Wait(asyncio.Event())
     scripted.script(wait, *spell(tokenizer, "once"), end_of_turn(tokenizer))
-    first = post(served, json=BODY, headers=NAMED)
-    await wait.reached.wait()
-    repeat = post(other, json=BODY, headers=NAMED)
-    await joined(served, redis_url)
+    first, repeat = await sampled_once((served, other), wait, redis_url, headers=NAMED)
     first.cancel()
-    await asyncio.sleep(
-        0.3
-    )  # time for the gateway to see that the client has left; nothing shows it
+    await asyncio.sleep(0.3)  # nothing shows when the gateway sees that the client has left
     wait.event.set()
     answer = await repeat
     assert answer.json()["choices"][0]["message"]["content"] == "once"
@@ -99,10 +106,7 @@ async def test_a_turn_whose_repeat_left_too_is_aborted(
     """When the client has left both gateways, the engine stops sampling."""
     wait = Wait(asyncio.Event())
     scripted.script(wait)
-    first = post(served, json=BODY, headers=NAMED)
-    await wait.reached.wait()
-    repeat = post(other, json=BODY, headers=NAMED)
-    await joined(served, redis_url)
+    first, repeat = await sampled_once((served, other), wait, redis_url, headers=NAMED)
     first.cancel()
     repeat.cancel()
     await asyncio.wait_for(scripted.was_aborted.wait(), 60)

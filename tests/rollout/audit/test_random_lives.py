@@ -17,8 +17,8 @@ from rollout.ledger.ledger import Ledger
 from rollout.policies import Policy
 from rollout.settler import settle
 from tests.profiles import examples
+from tests.rollout.store.model.records import TOKENS_A_TURN
 from tests.rollout.store.test_store_model import StoreMachine, owners
-from tests.rollout.store_model import TOKENS_A_TURN
 
 ADVANTAGE = struct.pack("<f", 0.5)
 

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from rollout.episode.episode_records import EpisodeSpec, SettledEpisode
 from rollout.ledger.database import Database
 from rollout.ledger.ledger import Ledger
+from rollout.policies import Policy
 from rollout.settler import Settler, settle
 from rollout.store.store import Store
 from rollout.store.transitions import Timings
@@ -69,6 +70,19 @@ async def test_a_row_that_the_ledger_refuses_hinders_no_other(
     recorded = [await ledger.episode(store.project, f"ep_{n}") for n in (1, 2, 3)]
     assert [row.disposition for row in recorded] == ["aborted"] * 3
     assert await store.settled() == []
+
+
+async def test_a_policy_that_the_ledger_refuses_hinders_no_other(
+    store: Store, ledger: Ledger
+) -> None:
+    """A time that no column holds: that policy is left out, the others are recorded, and the outbox is empty."""
+    for version, created in ((1, 10), (2, 2**70), (3, 30)):
+        await store.record_policy(Policy(version, "path", None, "digest", created))
+
+    await settle(store, ledger)
+
+    assert [known.version for known in await ledger.policies(store.project)] == [1, 3]
+    assert await store.published() == []
 
 
 @pytest.mark.parametrize("field", ["created", "settled", "output_tokens"])

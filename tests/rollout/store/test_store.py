@@ -5,30 +5,20 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from rollout.episode.attempt import Attempt
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
-from rollout.episode.reward import EpisodeReward, Reward
+from rollout.episode.reward import Reward
 from rollout.episode.trie import Trie
-from rollout.episode.turn import encode_turn
 from rollout.errors import (
-    AttemptSuperseded,
-    EpisodeClaimed,
     EpisodeSealed,
     EpisodeSettled,
     NoSuchEpisode,
-    NoSuchTurn,
-    RetryMismatch,
 )
 from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from tests.rollout.clock import Clock
 from tests.rollout.play import claim, commit, play, policy
 from tests.rollout.turns import output, turn
-
-
-def repeat(retry_key: str, digest: str, *, by: str = "again") -> Attempt:
-    return Attempt(by, retry_key, digest, is_repeat=True)
 
 
 async def test_an_episode_keeps_what_it_was_opened_with(store: Store, clock: Clock) -> None:
@@ -76,55 +66,6 @@ async def test_a_gateway_receives_only_the_turns_it_has_not_seen(store: Store) -
 
     assert len(began.turns) == 1
     assert began.header.num_turns == 3
-
-
-async def test_a_retried_call_gets_the_recorded_reply(store: Store) -> None:
-    """The same key and digest get the recorded reply, also after sealing; another digest is refused."""
-    await store.open(EpisodeSpec("ep_1"))
-    await commit(store, "ep_1", turn("a", retry_key="r"), reply=b"hello")
-    digest = turn("a", retry_key="r").body_digest
-    await store.seal("ep_1")
-
-    began = await store.begin(EpisodeSpec("ep_1"), since=0, attempt=repeat("r", digest))
-
-    assert began.reply == b"hello"
-    with pytest.raises(RetryMismatch, match="r was used before"):
-        await store.begin(EpisodeSpec("ep_1"), since=0, attempt=repeat("r", "else"))
-    with pytest.raises(EpisodeSealed):
-        await store.begin(EpisodeSpec("ep_1"), since=0, attempt=repeat("new", digest))
-
-
-async def test_only_the_latest_replies_are_kept(store: Store) -> None:
-    """A long episode does not store every answer twice."""
-    await store.open(EpisodeSpec("ep_1"))
-    for n in range(33):
-        await commit(store, "ep_1", turn(f"t{n}", retry_key=f"r{n}"), reply=b"x")
-    spec = EpisodeSpec("ep_1")
-
-    digests = {f"r{n}": turn("t", retry_key=f"r{n}").body_digest for n in (0, 1)}
-    began = [
-        await store.begin(spec, since=33, attempt=repeat(key, digest))
-        for key, digest in digests.items()
-    ]
-
-    assert [b.reply for b in began] == [None, b"x"]
-
-
-async def test_large_replies_are_kept_while_they_are_few(store: Store) -> None:
-    """Only the latest 128 KB of replies are kept; the latest reply is kept at any size."""
-    spec, sizes = EpisodeSpec("ep_1"), [50_000, 50_000, 50_000, 200_000]
-    await store.open(spec)
-    kept = []
-    for number, size in enumerate(sizes):
-        made = turn(f"t{number}", retry_key=f"r{number}")
-        await commit(store, "ep_1", made, reply=b"x" * size)
-        found = [
-            await store.begin(spec, since=9, attempt=repeat(f"r{n}", f"digest of r{n}"))
-            for n in range(number + 1)
-        ]
-        kept.append([n for n, began in enumerate(found) if began.reply])
-
-    assert kept == [[0], [0, 1], [1, 2], [3]]
 
 
 async def test_a_turn_begun_before_sealing_may_commit_for_a_while(
@@ -202,81 +143,6 @@ async def test_turns_on_an_unknown_episode_are_refused(store: Store) -> None:
         with pytest.raises(NoSuchEpisode, match="ep_9"):
             await call
     assert await store.episode("ep_9") is None
-
-
-async def test_repeating_a_reward_with_its_key_gives_the_same_answer(
-    store: Store, clock: Clock
-) -> None:
-    """The same key gets the same answer, also after training; another value under that key is refused."""
-    await play(store, "ep_1", value=None)
-    reward = Reward(0.5, name="win", idempotency_key="k")
-    answer = await store.reward("ep_1", reward, complete=True)
-    clock.advance(9)
-
-    assert await store.reward("ep_1", reward) == answer
-    with pytest.raises(RetryMismatch):
-        await store.reward("ep_1", Reward(0.7, name="win", idempotency_key="k"))
-    claims = await claim(store)
-    await store.ack("trainer", [claims[0].group_id], policy(2))
-    assert await store.reward("ep_1", reward) == answer
-
-
-async def test_a_new_value_amends_and_history_remembers(store: Store) -> None:
-    """The last value for a turn and name counts; the history has every value."""
-    await play(store, "ep_1", value=None)
-    for value in (1.0, -2.0):
-        await store.reward("ep_1", Reward(value))
-    await store.reward("ep_1", Reward(0.25, name="style", turn_id="turn of ep_1"))
-
-    view = await store.episode("ep_1")
-    history = await store.reward_history("ep_1")
-
-    assert view is not None
-    assert (view.rewards.episode, view.rewards.turns) == (-2.0, {"turn of ep_1": 0.25})
-    assert [(h.place, h.value, h.amended) for h in history] == [
-        ((None, None, "reward"), 1.0, False),
-        ((None, None, "reward"), -2.0, True),
-        (("turn of ep_1", None, "style"), 0.25, False),
-    ]
-    totals = await store.totals()
-    assert (totals.reward_sum, totals.reward_count) == (-1.75, 1)
-
-
-async def test_a_reward_for_a_turn_of_another_episode_is_refused(store: Store) -> None:
-    """Turn ids are checked against the episode."""
-    await play(store, "ep_1", value=None)
-    await play(store, "ep_2", value=None)
-
-    with pytest.raises(NoSuchTurn):
-        await store.reward("ep_1", Reward(1.0, turn_id="turn of ep_2"))
-    view = await store.episode("ep_1")
-    assert view is not None
-    assert view.rewards.values == {}
-
-
-async def test_rewards_are_weighted_by_the_project(store: Store) -> None:
-    """Claims and totals use the weights that the project keeps."""
-    await store.weigh_rewards({"cost": -0.1})
-    await play(store, "ep_1", value=None)
-    await store.reward("ep_1", Reward(5.0, name="cost"))
-    await store.reward("ep_1", Reward(1.0), complete=True)
-
-    (claimed,) = await claim(store)
-
-    assert claimed.episodes[0].rewards.total == 0.5
-    assert (await store.totals()).reward_sum == 0.5
-
-
-async def test_a_reward_comes_too_late_once_the_trainer_has_the_episode(store: Store) -> None:
-    """Claimed and settled episodes refuse rewards, each with its own error."""
-    await play(store, "ep_1")
-    claims = await claim(store)
-
-    with pytest.raises(EpisodeClaimed):
-        await store.reward("ep_1", Reward(2.0))
-    await store.ack("trainer", [claims[0].group_id], policy(2))
-    with pytest.raises(EpisodeSettled, match="trained"):
-        await store.reward("ep_1", Reward(2.0))
 
 
 async def test_deleting_takes_the_data_with_it(store: Store) -> None:
@@ -391,69 +257,3 @@ async def test_a_stored_token_costs_at_most_twelve_bytes(store: Store, redis_url
 
     tokens = 6000 + 39 * 750 + 40 * 250
     assert used / tokens < 12
-
-
-async def test_a_repeat_waits_for_the_attempt_that_is_sampled(store: Store) -> None:
-    """While one attempt holds the lease of a call, a repeat begins nothing; after the commit it gets the reply."""
-    spec = EpisodeSpec("ep_1")
-    made = turn("a", retry_key="r")
-    first = repeat("r", made.body_digest, by="a")
-    await store.begin(spec, since=0, attempt=first)
-    assert not await store.renew_attempt("ep_1", first)
-
-    waiting = await store.begin(spec, since=0, attempt=repeat("r", made.body_digest, by="b"))
-
-    assert waiting.is_being_sampled
-    assert await store.renew_attempt("ep_1", first)  # somebody waits for it now
-    with pytest.raises(RetryMismatch):
-        await store.begin(spec, since=0, attempt=repeat("r", "else", by="b"))
-    await store.commit("ep_1", made, encoded=encode_turn(made), attempt=first, reply=b"hello")
-    answered = await store.begin(spec, since=0, attempt=repeat("r", made.body_digest, by="b"))
-    assert (answered.reply, answered.is_being_sampled) == (b"hello", False)
-
-
-async def test_a_withdrawn_attempt_leaves_the_call_to_its_repeat(store: Store) -> None:
-    """An attempt that fails ends its lease, so that a repeat samples at once."""
-    spec, first = EpisodeSpec("ep_1"), repeat("r", "d", by="a")
-    await store.begin(spec, since=0, attempt=first)
-    await store.withdraw("ep_1", first)
-    assert not (await store.begin(spec, since=0, attempt=repeat("r", "d"))).is_being_sampled
-
-
-async def test_an_attempt_that_lost_its_lease_is_not_recorded(store: Store, clock: Clock) -> None:
-    """A gateway that stalls for longer than its lease cannot commit a second reply to a call that a repeat answered."""
-    spec, made, late = EpisodeSpec("ep_1"), turn("b", retry_key="r"), turn("a", retry_key="r")
-    stalled, taker = (repeat("r", made.body_digest, by=by) for by in "ab")
-    await store.begin(spec, since=0, attempt=stalled)
-    clock.advance(16)
-    assert not (await store.begin(spec, since=0, attempt=taker)).is_being_sampled
-    await store.commit("ep_1", made, encoded=encode_turn(made), attempt=taker, reply=b"hello")
-
-    with pytest.raises(AttemptSuperseded):
-        await store.commit("ep_1", late, encoded=encode_turn(late), attempt=stalled, reply=b"no")
-
-    assert await store.turns("ep_1") == [made]
-
-
-async def test_of_many_rewards_all_are_recorded_or_none(store: Store) -> None:
-    """A list with one reward that is refused changes nothing; the same list without it is recorded."""
-    for name in ("ep_1", "ep_2"):
-        await store.open(EpisodeSpec(name))
-    good = [EpisodeReward(name, Reward(1.0), complete=True) for name in ("ep_1", "ep_2")]
-    for bad, refusal in (
-        (EpisodeReward("ep_3", Reward(1.0)), NoSuchEpisode),
-        (EpisodeReward("ep_1", Reward(1.0, turn_id="t")), NoSuchTurn),
-    ):
-        with pytest.raises(refusal):
-            await store.rewards([*good, bad])
-    assert (await store.totals()).reward_count == 0
-
-    keyed = Reward(2.0, "style", idempotency_key="k")
-    answers = await store.rewards([*good, *[EpisodeReward("ep_1", keyed)] * 2])
-
-    assert answers[2] == answers[3]
-    totals = await store.totals()
-    assert (totals.reward_sum, totals.reward_count) == (4.0, 2)
-    other = Reward(3.0, "style", idempotency_key="k")
-    with pytest.raises(RetryMismatch):
-        await store.rewards([EpisodeReward("ep_2", keyed), EpisodeReward("ep_2", other)])

@@ -31,7 +31,8 @@ from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from tests.profiles import examples
 from tests.rollout.clock import Clock
-from tests.rollout.store_model import TOKENS_A_TURN, Model
+from tests.rollout.store.model.model import Model
+from tests.rollout.store.model.records import TOKENS_A_TURN
 from tests.rollout.turns import output, turn
 
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from rollout.flush import flush
 from trainer.learner.errors import CheckpointError
-from trainer.megatron.checkpoint import files
 from trainer.megatron.checkpoint.files import WrittenFile
 from trainer.megatron.checkpoint.manifest import (
     MANIFEST,
@@ -92,10 +92,10 @@ class Draft:
         }
         listing = self._partial / MANIFEST
         listing.write_text(json.dumps(content))
-        files.flush(listing)
-        files.flush(self._partial)
+        flush(listing)
+        flush(self._partial)
         self._partial.rename(self.path)
-        files.flush(self.path.parent)
+        flush(self.path.parent)
 
 
 def _on_primary(action: Callable[[], None], group: ProcessGroup) -> None:

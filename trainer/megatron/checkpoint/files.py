@@ -1,7 +1,6 @@
 """The files of a checkpoint: how long each is, what is in it, and that it is on the disk."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -27,12 +26,3 @@ class WrittenFile:
         if type(self).of(path) != self:
             return f"the content of {self.name} has changed"
         return None
-
-
-def flush(path: Path) -> None:
-    """Write a file or the entries of a directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainer.megatron.checkpoint import files
+from rollout.flush import flush
 from trainer.megatron.checkpoint.files import WrittenFile
 from trainer.megatron.checkpoint.pieces import Piece
 
@@ -52,7 +52,7 @@ class RankSnapshot:
             save_file(self.tensors, path)
         except SafetensorError as error:
             raise OSError(f"cannot write {directory}: {error}") from error
-        files.flush(path)
+        flush(path)
         return WrittenFile.of(path)
 
 

@@ -3,6 +3,7 @@
 Heads run for sampled tokens only: the outputs of a token are computed from the hidden state of its predecessor.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import torch
@@ -32,7 +33,7 @@ from trainer.megatron.layers.packing import Packing
 from trainer.megatron.model import layer_spec
 
 
-class PackedGpt(GPTModel):  # type: ignore[misc]
+class PackedGpt(GPTModel, ABC):  # type: ignore[misc]
     """One pipeline stage of a model."""
 
     # Whether the head is the vocabulary's, whose rows are split over tensor-parallel ranks: each then has a part of the gradient.
@@ -79,9 +80,9 @@ class PackedGpt(GPTModel):  # type: ignore[misc]
         """Whether the parameter of this name is loaded from a Hugging Face directory."""
         return ".adapters." not in parameter
 
+    @abstractmethod
     def head(self, hidden: Tensor, actions: Tensor, microbatch: Microbatch) -> Tensor:
         """[outputs, A] in float32 or better, for these tokens of the microbatch, from the states [A, H] of their predecessors."""
-        raise NotImplementedError
 
     def forward(self, microbatch: Microbatch) -> Tensor:
         """The next stage's input; from the last stage [outputs, T], 0 where `action_mask` is False."""

@@ -38,13 +38,15 @@ class Trials:
             self._known.move_to_end(digest)
             return self._known[digest]
         shared = self._running.get(digest)
-        if shared is None:
+        if shared is None or shared.is_left:
             shared = self._running[digest] = _Shared(asyncio.create_task(self._try(kind, text)))
             shared.trial.add_done_callback(lambda trial: self._remember(digest, trial))
         return await shared.wait()
 
     def _remember(self, digest: bytes, trial: asyncio.Task[Verdict]) -> None:
-        del self._running[digest]
+        shared = self._running.get(digest)
+        if shared is not None and shared.trial is trial:
+            del self._running[digest]
         if trial.cancelled() or trial.exception() is not None:
             return
         self._known[digest] = trial.result()
@@ -88,6 +90,11 @@ class _Shared:
     def __init__(self, trial: asyncio.Task[Verdict]) -> None:
         self.trial = trial
         self._num_waiting = 0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the last who waited has left, so that it is being cancelled."""
+        return self.trial.cancelling() > 0
 
     async def wait(self) -> Verdict:
         self._num_waiting += 1
