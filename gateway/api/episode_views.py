@@ -128,6 +128,10 @@ def _turn(turn: Turn) -> TurnObject:
         output_tokens=[output.num_tokens for output in turn.outputs],
         finish_reasons=[output.finish_reason for output in turn.outputs],
         flags=[flag_names(output.flags) for output in turn.outputs],
+        found_by=turn.found_by,
+        thread=turn.thread,
+        client=turn.client,
+        notes=list(turn.notes),
     )
 
 

@@ -41,6 +41,10 @@ class TurnObject(BaseModel):
     output_tokens: list[int]
     finish_reasons: list[str]
     flags: list[list[str]]
+    found_by: str  # what named the episode, or how the gateway found it
+    thread: str
+    client: str
+    notes: list[str]  # what the gateway left out of the body or brought to another form
 
 
 class EpisodeObject(BaseModel):

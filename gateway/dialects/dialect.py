@@ -36,7 +36,7 @@ class Dialect(Protocol):
     def parse(self, body: bytes, *, path: str) -> Request:
         """Read and check a body that was sent to one of `paths`. Raises BadRequest."""
 
-    def render(self, reply: Reply) -> bytes:
+    def render(self, request: Request, reply: Reply) -> bytes:
         """Give the JSON body of an unstreamed reply."""
 
     def stream(self, request: Request, events: EventStream) -> ReplyStream:

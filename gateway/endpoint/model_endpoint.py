@@ -128,7 +128,7 @@ class ModelEndpoint:
             await self._answer_streamed(call, EventStream(send))
             return
         reply = await self._services.turns.take(call, None)
-        await send_whole(send, reply, self._dialect.render(reply))
+        await send_whole(send, reply, self._dialect.render(call.request, reply))
 
     async def _answer_streamed(self, call: Call, events: EventStream) -> None:
         stream = self._dialect.stream(call.request, events)

@@ -24,6 +24,8 @@ class EpisodeAddress(msgspec.Struct, frozen=True):
     history: HistoryPolicy | None = None
     is_named: bool = True  # the caller names the episode or the group, and so waits for admission
     max_group_size: int = 65_536
+    found_by: str = ""
+    thread: str = ""
 
 
 def address(
@@ -59,6 +61,7 @@ def address(
         history=_history(headers),
         max_group_size=max_group_size,
         is_named=group_id is not None or bool(ids.keys() - {"X-Session-Id"}),
+        found_by=next(iter(ids), "a new episode"),
     )
 
 

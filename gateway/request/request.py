@@ -48,6 +48,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     template_kwargs: dict[str, object] = {}
     continues_last_message: bool = False
     named_episodes: tuple[str, ...] = ()  # episode ids the body names
+    returned_ids: tuple[str, ...] = ()  # ids in the body that a reply may have minted, in its order
+    previous_reply: str | None = None  # a reply whose conversation the messages continue
+    cache_key: str | None = None  # with which the client marks calls of one conversation
+    notes: tuple[str, ...] = ()  # what was left out of the body or brought to another form
+    echo: object = None  # what the dialect shows of the body in its reply; nothing else reads it
     images: tuple[Image, ...] = ()  # of all messages, in order
 
     @property

@@ -162,6 +162,10 @@ class RunningTurn:
             retry_key=attempt.retry_key,
             body_digest=attempt.body_digest,
             media=tuple(attachment.media),
+            found_by=call.address.found_by,
+            thread=call.address.thread,
+            client=call.client,
+            notes=call.request.notes,
         )
 
     @cached_property

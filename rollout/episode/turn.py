@@ -171,6 +171,10 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     retry_key: str = ""
     body_digest: str = ""
     media: tuple[Media, ...] = ()  # in the context, in order
+    found_by: str = ""  # what named the episode, or how the gateway found it
+    thread: str = ""  # the runtime's own name for a part of the episode, a sub-agent for example
+    client: str = ""  # the runtime that made the call
+    notes: tuple[str, ...] = ()  # what the gateway left out of the body or brought to another form
 
     def __post_init__(self) -> None:
         if len(self.context) % TOKEN.itemsize:

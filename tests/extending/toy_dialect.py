@@ -31,7 +31,7 @@ class ToyDialect:
             stream=path == FOLLOW,
         )
 
-    def render(self, reply: Reply) -> bytes:
+    def render(self, request: Request, reply: Reply) -> bytes:
         return line(reply=self.id_prefix + reply.turn_id, text=reply.choices[0].content)
 
     def stream(self, request: Request, events: EventStream) -> "ToyStream":

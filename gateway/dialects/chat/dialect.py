@@ -21,7 +21,7 @@ class ChatDialect:
     def parse(self, body: bytes, *, path: str) -> Request:
         return parse_chat(body, self._reader)
 
-    def render(self, reply: Reply) -> bytes:
+    def render(self, request: Request, reply: Reply) -> bytes:
         return render_chat(reply)
 
     def stream(self, request: Request, events: EventStream) -> ChatStream:

@@ -29,6 +29,7 @@ async def test_two_strings_are_all_an_agent_needs(served: Gateway) -> None:
     assert turn["finish_reasons"] == ["stop"]
     assert turn["policy_versions"] == [0]
     assert turn["output_tokens"][0] > 1
+    assert (turn["found_by"], turn["client"]) == ("the episode key", "openai-python")
 
 
 async def test_every_carrier_names_the_episode(served: Gateway) -> None:

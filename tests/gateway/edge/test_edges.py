@@ -13,7 +13,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.edge.content_encoding import decompressed
 from gateway.edge.spelling import canonical
 from gateway.errors import BadRequest, TooLarge
-from gateway.request.request import Reply
+from gateway.request.request import Reply, Request
 from tests.extending.toy_dialect import ASK, ToyDialect
 from tests.gateway.edge.bystander import CHAT, SMALL
 from tests.gateways import Gateway, StartGateway
@@ -88,7 +88,7 @@ async def test_a_body_that_is_not_utf_8(served: Gateway, data: bytes, path: str)
 
 
 class Broken(ToyDialect):
-    def render(self, reply: Reply) -> bytes:
+    def render(self, request: Request, reply: Reply) -> bytes:
         raise RuntimeError("a mistake of ours")
 
 
