@@ -2,14 +2,17 @@
 
 import logging
 import random
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+import psutil
 import pytest
 import redis
 
@@ -113,6 +116,20 @@ def end(life_of: Lives) -> None:
         time.sleep(0.02)
 
 
+def suspend_outside_a_transaction(life: psutil.Process, ledger: Path) -> None:
+    """A stopped process keeps the lock of a SQLite file, which then no other process can write."""
+    while True:
+        life.suspend()
+        with closing(sqlite3.connect(ledger, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                life.resume()
+                continue
+            connection.execute("ROLLBACK")
+            return
+
+
 def test_kills_at_random_moments_cost_the_batch_in_hand(place: Place, lives: Lives) -> None:
     """Each published version is kept and has its restart point, nothing is trained twice, and the next step comes soon."""
     kills = per_profile(ci=6, nightly=60)
@@ -177,7 +194,7 @@ def test_a_trainer_that_was_stalled_can_do_no_harm(place: Place, lives: Lives) -
     place.play(STALLED_BATCHES)
     stalled = lives.start()
     lives.wait_for_another("step step=")
-    stalled.suspend()
+    suspend_outside_a_transaction(stalled, place.directory / "ledger.db")
     lives.start()
     lives.wait_for_another("step step=")
     stalled.resume()
