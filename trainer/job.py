@@ -7,7 +7,6 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Self
 
@@ -25,10 +24,8 @@ from trainer.async_bridge import AsyncBridge
 from trainer.batch.staleness import StalenessRule
 from trainer.feed.feed import Feed
 from trainer.feed.replay_buffer import ReplayBuffer
-from trainer.learner.layout import Layout
 from trainer.learner.learner import CreateLearner, FrozenPolicy, Learner
-from trainer.learner.lora import Lora
-from trainer.learner.optimizer import OptimizerSettings
+from trainer.learner_settings import critic, layout, lora, optimizer
 from trainer.loop import Trainer
 from trainer.objective.objective import Objective
 from trainer.publish.best_policies import BestPolicies
@@ -218,49 +215,6 @@ class TrainingJob:
             owner=self._owner,
             most_replaced=round(self._parts.dynamic_sampling * self._settings.groups_per_batch),
         )
-
-
-def optimizer(settings: Settings) -> OptimizerSettings:
-    return OptimizerSettings(
-        learning_rate=settings.learning_rate,
-        beta1=settings.beta1,
-        beta2=settings.beta2,
-        epsilon=settings.epsilon,
-        weight_decay=settings.weight_decay,
-        clip_gradient_norm=settings.clip_gradient_norm,
-        schedule=settings.schedule,
-        warmup_steps=settings.warmup_steps,
-        decay_steps=settings.decay_steps or None,
-        minimum_ratio=settings.minimum_learning_rate_ratio,
-    )
-
-
-def critic(settings: Settings) -> OptimizerSettings | None:
-    """As the policy's, with a learning rate of its own; None if the algorithm has no critic."""
-    if not settings.parts.needs_critic:
-        return None
-    return replace(optimizer(settings), learning_rate=settings.critic_learning_rate)
-
-
-def layout(settings: Settings) -> Layout:
-    return Layout(
-        tensor_parallel=settings.tensor_parallel,
-        pipeline_parallel=settings.pipeline_parallel,
-        expert_parallel=settings.expert_parallel,
-        context_parallel=settings.context_parallel,
-        sequence_parallel=settings.sequence_parallel,
-    )
-
-
-def lora(settings: Settings) -> Lora | None:
-    if settings.lora_rank == 0:
-        return None
-    return Lora(
-        rank=settings.lora_rank,
-        alpha=settings.lora_alpha,
-        target_modules=settings.lora_target_modules,
-        dropout=settings.lora_dropout,
-    )
 
 
 @contextmanager

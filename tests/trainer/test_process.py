@@ -22,7 +22,8 @@ from rollout.settings import SettingsError
 from rollout.store.store import Store
 from tests.trainer.bandit import play_uniformly
 from trainer.async_bridge import AsyncBridge
-from trainer.job import listening, optimizer
+from trainer.job import listening
+from trainer.learner_settings import optimizer
 from trainer.settings import Settings
 
 GROUPS, GROUP_SIZE = 2, 4

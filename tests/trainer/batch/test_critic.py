@@ -20,9 +20,9 @@ from trainer.batch.batch import Batch
 from trainer.batch.credit import critic_credit
 from trainer.composition.composition import Composition
 from trainer.composition.presets import PRESETS
-from trainer.job import critic, optimizer
 from trainer.learner.microbatch import Microbatch, TrainBatch
 from trainer.learner.optimizer import OptimizerSettings
+from trainer.learner_settings import critic, optimizer
 from trainer.megatron.learner import MegatronLearner
 from trainer.objective.measure import measure, with_values
 from trainer.objective.objective import Objective

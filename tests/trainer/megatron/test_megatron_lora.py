@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from tests.trainer.megatron.conftest import Reference, random_reference
 from tests.trainer.megatron.packing import score_function
-from trainer.job import lora as asked_for
 from trainer.learner.errors import CheckpointError, LoraNotSupported
 from trainer.learner.lora import Lora
 from trainer.learner.microbatch import Microbatch, TrainBatch
+from trainer.learner_settings import lora as asked_for
 from trainer.megatron.learner import MegatronLearner
 from trainer.publish.adapter_files import write_adapter
 from trainer.publish.weight_files import write_model
