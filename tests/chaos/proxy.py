@@ -19,7 +19,7 @@ class Proxy:
         """Reset all connections; returns how many there were."""
         for writer in self._writers:
             sock = writer.get_extra_info("socket")
-            if sock is not None:
+            if sock is not None and sock.fileno() >= 0:  # else its end has closed
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
         return len(self._writers) // 2
