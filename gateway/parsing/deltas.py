@@ -39,6 +39,7 @@ class ParsedToolCall(msgspec.Struct, frozen=True):
     id: str
     name: str
     arguments: str
+    position: int = 0  # how many characters of content come before it
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -51,23 +52,25 @@ def fold(deltas: Iterable[Delta]) -> Message:
     """The message that a client assembles from a stream."""
     content: list[str] = []
     reasoning: list[str] = []
-    starts: list[ToolCallStart] = []
+    starts: list[tuple[ToolCallStart, int]] = []
+    num_characters = 0
     arguments: list[list[str]] = []
     for delta in deltas:
         match delta:
             case ContentDelta(text=text):
                 content.append(text)
+                num_characters += len(text)
             case ReasoningDelta(text=text):
                 reasoning.append(text)
             case ToolCallStart():
-                starts.append(delta)
+                starts.append((delta, num_characters))
                 arguments.append([])
             case ToolArgumentsDelta(index=index, text=text):
                 arguments[index].append(text)
             case ToolCallEnd():
                 pass
     calls = [
-        ParsedToolCall(start.id, start.name, "".join(parts))
-        for start, parts in zip(starts, arguments, strict=True)
+        ParsedToolCall(start.id, start.name, "".join(parts), position)
+        for (start, position), parts in zip(starts, arguments, strict=True)
     ]
     return Message("".join(content), "".join(reasoning), calls)

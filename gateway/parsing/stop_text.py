@@ -10,7 +10,11 @@ class StopText:
     def __init__(self, stop: tuple[str, ...]) -> None:
         self._stop = stop
         self._held = ""
-        self.is_stopped = False
+        self.matched: str | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.matched is not None
 
     def push(self, text: str) -> str:
         if not self._stop:
@@ -18,11 +22,10 @@ class StopText:
         if self.is_stopped:
             return ""
         text = self._held + text
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
-            self.is_stopped = True
             self._held = ""
-            _, start = min(found)
+            _, start, self.matched = min(found)
             return text[:start]
         keep = max(_overlap(text, stop) for stop in self._stop)
         self._held = text[len(text) - keep :]

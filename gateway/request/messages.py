@@ -5,10 +5,9 @@ it is parsed again only if it is in the part that the template renders.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from hashlib import sha256
 from threading import Lock
-from typing import overload
+from typing import NamedTuple, overload
 
 import msgspec
 
@@ -17,7 +16,24 @@ from gateway.request.request import ChatMessage
 
 MAX_REMEMBERED = 131_072  # messages, about 250 bytes each
 
-Read = Callable[[msgspec.Raw, str], ChatMessage]
+
+class Item(NamedTuple):
+    """What one item of a body's list becomes: usually one message."""
+
+    messages: Sequence[ChatMessage]
+    returned_ids: Sequence[str] = ()  # that a reply may have minted, beside those of tool calls
+    notes: Sequence[str] = ()  # what was left out of it or brought to another form
+
+
+Read = Callable[[msgspec.Raw, str], Item]
+
+
+class _Known(NamedTuple):
+    """What is remembered of an item."""
+
+    messages: Sequence[tuple[str, bytes]]  # role and print
+    returned_ids: Sequence[str]
+    notes: Sequence[str]
 
 
 class Unread(Mapping[str, object]):
@@ -70,35 +86,67 @@ class Messages(Sequence[ChatMessage]):
         return self._made[found]
 
 
+class ReadMessages(NamedTuple):
+    """The messages of a body, the hash of each, and what their items hold beside them."""
+
+    messages: Messages
+    prints: list[bytes]
+    returned_ids: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
 class MessageReader:
-    """Recognizes messages by their bytes. `read` parses and checks one message."""
+    """Recognizes items by their bytes. `read` parses and checks one item."""
 
     def __init__(self, read: Read, *, capacity: int = MAX_REMEMBERED) -> None:
         self._read = read
         self._capacity = capacity
-        self._known: dict[bytes, tuple[str, bytes]] = {}  # role and print
+        self._known: dict[bytes, _Known] = {}
         self._changing = Lock()  # large bodies are read on a thread
 
-    def read(self, raws: Sequence[msgspec.Raw]) -> tuple[Messages, list[bytes]]:
-        """The messages, and the hash of each. New ones are parsed, and so checked, at once."""
+    def read(self, raws: Sequence[msgspec.Raw]) -> ReadMessages:
+        """The messages of these items. New ones are parsed, and so checked, at once."""
         known = [self._recognize(raw, place) for place, raw in enumerate(raws)]
+        sources = [
+            (place, part) for place, item in enumerate(known) for part in range(len(item.messages))
+        ]
 
-        def unread(place: int) -> ChatMessage:
-            return Unread(known[place][0], partial(self._read, raws[place], _where(place)))
+        def unread(index: int) -> ChatMessage:
+            place, part = sources[index]
+            return Unread(
+                known[place].messages[part][0],
+                lambda: self._read(raws[place], _where(place)).messages[part],
+            )
 
-        return Messages(len(raws), unread), [print_ for _, print_ in known]
+        return ReadMessages(
+            Messages(len(sources), unread),
+            [known[place].messages[part][1] for place, part in sources],
+            tuple(id_ for item in known for id_ in item.returned_ids),
+            tuple(dict.fromkeys(note for item in known for note in item.notes)),
+        )
 
-    def _recognize(self, raw: msgspec.Raw, place: int) -> tuple[str, bytes]:
+    def _recognize(self, raw: msgspec.Raw, place: int) -> _Known:
         digest = sha256(raw).digest()
         found = self._known.get(digest)
         if found is None:
-            message = self._read(raw, _where(place))
-            found = str(message["role"]), print_of(message)
+            item = self._read(raw, _where(place))
+            messages = tuple((str(each["role"]), print_of(each)) for each in item.messages)
+            call_ids = [id_ for each in item.messages for id_ in _call_ids(each)]
+            found = _Known(messages, (*item.returned_ids, *call_ids), tuple(item.notes))
             with self._changing:
                 self._known[digest] = found
                 if len(self._known) > self._capacity:
                     del self._known[next(iter(self._known))]
         return found
+
+
+def _call_ids(message: ChatMessage) -> Iterator[str]:
+    """The ids of the calls that a message makes or answers."""
+    calls = message.get("tool_calls")
+    named = [call["id"] for call in calls] if isinstance(calls, list) else []
+    for id_ in (*named, message.get("tool_call_id")):
+        if id_ and isinstance(id_, str):
+            yield id_
 
 
 def _where(place: int) -> str:

@@ -65,6 +65,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     id: str
     name: str
     arguments: str  # JSON text as generated
+    position: int = 0  # how many characters of content come before it
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,6 +81,7 @@ class ReplyChoice(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: str | None
     tool_calls: tuple[ToolCall, ...]
     finish_reason: str
+    stop_text: str | None = None  # the caller's stop string that ended it
     logprobs: list[TokenLogprob] | None = None
     token_ids: list[int] | None = None
 
@@ -98,6 +100,7 @@ class ReplyHead(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     model: str
     policy_version: int
+    usage: Usage  # so far
     prompt_token_ids: list[int] | None = None
 
 
@@ -105,4 +108,3 @@ class Reply(ReplyHead, frozen=True, kw_only=True):
     """A committed turn as its caller may see it; this is what a retried call gets again."""
 
     choices: tuple[ReplyChoice, ...]
-    usage: Usage

@@ -132,13 +132,14 @@ class OutputBuilder:
 
     def choice(self) -> ReplyChoice:
         message = fold(self._deltas)
-        calls = tuple(ToolCall(c.id, c.name, c.arguments) for c in message.tool_calls)
+        calls = tuple(ToolCall(c.id, c.name, c.arguments, c.position) for c in message.tool_calls)
         return ReplyChoice(
             index=self.index,
             content=message.content or (None if calls else ""),
             reasoning=message.reasoning or None,
             tool_calls=calls,
             finish_reason=self.finish_reason,
+            stop_text=self._stop_text.matched,
             logprobs=self._shown_logprobs if self._request.logprobs else None,
             token_ids=self.ids if self._request.return_token_ids else None,
         )

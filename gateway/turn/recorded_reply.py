@@ -52,8 +52,12 @@ def recorded_pieces(reply: Reply) -> Iterator[Piece]:
 def _deltas(choice: ReplyChoice) -> Iterator[Delta]:
     if choice.reasoning:
         yield ReasoningDelta(choice.reasoning)
-    if choice.content:
-        yield ContentDelta(choice.content)
+    content, shown = choice.content or "", 0
     for index, call in enumerate(choice.tool_calls):
+        if call.position > shown:
+            yield ContentDelta(content[shown : call.position])
+            shown = call.position
         yield ToolCallStart(index, call.id, call.name)
         yield ToolArgumentsDelta(index, call.arguments)
+    if content[shown:]:
+        yield ContentDelta(content[shown:])

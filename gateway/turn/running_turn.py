@@ -113,6 +113,7 @@ class RunningTurn:
             created=self.created_ms // 1000,
             model=self.call.request.model,
             policy_version=max((interval.version for interval in versions), default=0),
+            usage=self._usage,
             prompt_token_ids=self._prompt_token_ids,
         )
 
@@ -122,12 +123,15 @@ class RunningTurn:
         return Reply(
             **msgspec.structs.asdict(head),
             choices=tuple(builder.choice() for builder in self.builders),
-            usage=Usage(
-                prompt_tokens=self.attachment.prompt.num_tokens,
-                output_tokens=sum(len(builder.ids) for builder in self.builders),
-                # How much of a prompt is cached also tells how the engine is used by others.
-                cached_tokens=0 if self.call.cache_salt else self._num_cached,
-            ),
+        )
+
+    @property
+    def _usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.attachment.prompt.num_tokens,
+            output_tokens=sum(len(builder.ids) for builder in self.builders),
+            # How much of a prompt is cached also tells how the engine is used by others.
+            cached_tokens=0 if self.call.cache_salt else self._num_cached,
         )
 
     def record(self) -> Turn:

@@ -33,9 +33,9 @@ from gateway.dialects.chat.limits import (
 from gateway.dialects.chat.messages import chat_message
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
-from gateway.request.messages import MessageReader, Messages
+from gateway.request.messages import Item, MessageReader, Messages
 from gateway.request.model_name import ALIAS
-from gateway.request.request import ChatMessage, Image, Request, ToolChoice
+from gateway.request.request import Image, Request, ToolChoice
 from gateway.turn.grammar import given_grammar
 from gateway.turn.grammar_limits import SchemaLimits
 from rollout.engine.generation import SamplingParameters
@@ -118,10 +118,10 @@ _tools_decoder = msgspec.json.Decoder(
 _object_decoder = msgspec.json.Decoder(dict[str, Any] | None)
 
 
-def read_chat_message(raw: msgspec.Raw, where: str) -> ChatMessage:
+def read_chat_message(raw: msgspec.Raw, where: str) -> Item:
     """Read and check one message."""
     with _refusing(where):
-        return chat_message(_message_decoder.decode(raw), where)
+        return Item([chat_message(_message_decoder.decode(raw), where)])
 
 
 def parse_chat(body: bytes, reader: MessageReader) -> Request:
@@ -130,12 +130,14 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
         if not body.isascii():
             body.decode()  # fields that are not read are not checked by the decoder
         chat = _body_decoder.decode(body)
-    messages, prints = reader.read(chat.messages)
+    read = reader.read(chat.messages)
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(_tools(chat.tools)))
     return Request(
         model=chat.model,
-        messages=messages,
-        prints=prints,
+        messages=read.messages,
+        prints=read.prints,
+        returned_ids=read.returned_ids,
+        notes=read.notes,
         sampling=_sampling(chat),
         tools=tools,
         tool_choice=_tool_choice(chat.tool_choice, tools),
@@ -149,7 +151,7 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
         template_kwargs=_template_kwargs(chat),
         continues_last_message=bool(chat.continue_final_message),
         named_episodes=_named_episodes(chat),
-        images=_images(chat.messages, messages) if IMAGE_MARK in body else (),
+        images=_images(chat.messages, read.messages) if IMAGE_MARK in body else (),
     )
 
 

@@ -20,7 +20,7 @@ from gateway.request.conversation_hash import (
     projection,
     seed,
 )
-from gateway.request.messages import MessageReader
+from gateway.request.messages import Item, MessageReader
 from gateway.request.request import ToolCall
 from rollout.episode.episode_records import EpisodeHeader, parse_header
 from rollout.episode.turn import encode_turn
@@ -86,14 +86,14 @@ def test_a_message_met_before_is_read_only_where_somebody_looks(
     raws = [msgspec.Raw(json.dumps({"role": "user", "content": text})) for text in contents]
     read: list[str] = []
 
-    def reading(raw: msgspec.Raw, where: str) -> dict[str, object]:
+    def reading(raw: msgspec.Raw, where: str) -> Item:
         read.append(where)
-        return msgspec.json.decode(raw, type=dict)
+        return Item([msgspec.json.decode(raw, type=dict)])
 
     reader = MessageReader(reading, capacity=capacity)
-    _, first = reader.read(raws)
+    first = reader.read(raws).prints
     read.clear()
-    again, prints = reader.read(raws)
+    again, prints, *_ = reader.read(raws)
     assert prints == first
     assert {message["role"] for message in again} == {"user"}
     if len(set(contents)) <= capacity:
