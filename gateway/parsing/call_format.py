@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 
 import msgspec
@@ -15,10 +14,6 @@ from rollout.engine.grammar import ArgumentStyle
 # A name never contains "<", so a tag is not mistaken for the beginning of a name.
 JSON_NAME = r'"name"\s*:\s*"(?P<name>[^"\\<]{0,256})"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
 JSON_HEADER = regex.compile(rf"\s*\{{\s*{JSON_NAME}")
-
-
-def new_call_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
 
 
 def opening(pattern: str) -> regex.Pattern[str]:
@@ -53,5 +48,5 @@ class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
     is_object: bool = False  # name and arguments are members of a JSON object
     may_be_bare: bool = False  # an output may begin with a header
     markers: tuple[str, ...]  # its tags that may be special tokens
-    new_id: Callable[[], str] = new_call_id  # for a call whose header has no group id
+    new_id: Callable[[], str] | None = None  # for templates that take no other ids
     forced: ForcedCall

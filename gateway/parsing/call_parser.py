@@ -41,18 +41,21 @@ class CallObject(msgspec.Struct, frozen=True):
 
 
 class CallParser:
-    """`tools` give the types of arguments that a format writes as text; None if they are not known."""
+    """`tools` give the types of arguments that a format writes as text; None if they are not known.
+
+    By default calls have empty ids.
+    """
 
     def __init__(
         self,
         call_format: CallFormat,
         *,
         tools: Tools | None,
-        new_id: Callable[[], str] | None = None,
+        new_id: Callable[[], str] = str,
     ) -> None:
         self._format = call_format
         self._tools = tools
-        self._new_id = new_id or call_format.new_id
+        self._new_id = call_format.new_id or new_id
         self._read = self._read_header if call_format.may_be_bare else self._read_text
         self._is_last = False
         self._held = ""

@@ -33,7 +33,7 @@ class OutputParser:
         *,
         prompt_tail: str = "",
         tools: Tools | None = None,
-        new_id: Callable[[], str] | None = None,
+        new_id: Callable[[], str] = str,
     ) -> None:
         self.markers = markers_of(call_format, reasoning_format)
         self._calls = CallParser(call_format, tools=tools, new_id=new_id) if call_format else None

@@ -1,5 +1,6 @@
 """Reads sampled text as a message (reasoning, content and tool calls) in the formats of the served model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.parsing.call_format import CallFormat
@@ -25,11 +26,17 @@ class OutputReader:
     def markers(self) -> frozenset[str]:
         return markers_of(self.call_format, self.reasoning_format)
 
-    def parser(self, *, tools: Tools, prompt_tail: str) -> OutputParser:
-        """A parser for one output; the end of its prompt may have opened the reasoning."""
+    def parser(
+        self, *, tools: Tools, prompt_tail: str, new_id: Callable[[], str] = str
+    ) -> OutputParser:
+        """A parser for one output; the end of its prompt may have opened the reasoning. `new_id` names its calls."""
         call_format = self.call_format if tools else None
         return OutputParser(
-            call_format, self.reasoning_format, prompt_tail=prompt_tail, tools=tools
+            call_format,
+            self.reasoning_format,
+            prompt_tail=prompt_tail,
+            tools=tools,
+            new_id=new_id,
         )
 
     def read(self, text: str, prompt_tail: str) -> Message:

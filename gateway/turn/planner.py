@@ -7,9 +7,10 @@ import numpy as np
 from gateway.attach.attachment import Attachment
 from gateway.errors import BadRequest, ContextOverflow
 from gateway.parsing.call_format import CallFormat
+from gateway.request.minted_ids import new_turn_id
 from gateway.request.request import Request
 from gateway.turn.grammar import grammar
-from gateway.turn.running_turn import Call, new_turn_id
+from gateway.turn.running_turn import Call
 from gateway.turn.sampler import Job
 from gateway.turn.sampling_parameters import engine_parameters, request_flags
 from rollout.engine.engine import Capabilities

@@ -1,6 +1,5 @@
 """A turn between attaching and committing: its outputs as they grow, and the reply and the record they become."""
 
-import secrets
 import time
 from asyncio import Lock
 from collections.abc import Callable, Sequence
@@ -45,10 +44,6 @@ class Call:
     def max_open_episodes(self) -> int:
         """Of the caller's key; 0 is no limit."""
         return 0 if self.use is None else self.use.caller.limits.max_open_episodes or 0
-
-
-def new_turn_id() -> str:
-    return f"turn_{secrets.token_hex(12)}"
 
 
 class RunningTurn:

@@ -15,6 +15,7 @@ from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
 from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.parsing.output_reader import OutputReader
+from gateway.request.minted_ids import call_ids
 from gateway.request.request import Reply
 from gateway.turn.commit import commit
 from gateway.turn.event_stream import Sink
@@ -158,7 +159,9 @@ class Turns:
                 request=request,
                 tokenizer=self._tokenizer,
                 parser=self._reader.parser(
-                    tools=request.offered_tools, prompt_tail=attachment.tail
+                    tools=request.offered_tools,
+                    prompt_tail=attachment.tail,
+                    new_id=call_ids(job.turn_id, index),
                 ),
                 flags=job.flags,
             )

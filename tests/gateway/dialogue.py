@@ -11,6 +11,7 @@ from gateway.attach.attachment import Attachment
 from gateway.attach.episode_history import EpisodeHistory
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.families.registry import output_reader
+from gateway.request.minted_ids import call_ids, new_turn_id
 from gateway.request.request import Request
 from gateway.turn.output_builder import OutputBuilder
 from rollout.chat_template.chat_template import ChatTemplate
@@ -77,7 +78,11 @@ class Dialogue:
             0,
             request=request,
             tokenizer=self._tokenizer,
-            parser=self.reader.parser(tools=self._tools, prompt_tail=attachment.tail),
+            parser=self.reader.parser(
+                tools=self._tools,
+                prompt_tail=attachment.tail,
+                new_id=call_ids(new_turn_id(), 0),
+            ),
             flags=OutputFlags.NONE,
         )
         covered = (VersionInterval(1, 0, len(ids)),)

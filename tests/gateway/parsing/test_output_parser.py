@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.parsing.call_format import new_call_id
 from gateway.parsing.deltas import (
     ContentDelta,
     Delta,
@@ -242,13 +241,6 @@ def test_without_tools_markup_is_text() -> None:
     """Without tools in the request, a call stays text."""
     parsed, malformed = message(f"x\n{CALL}\n", tools=None)
     assert (parsed.content, parsed.tool_calls, malformed) == (f"x\n{CALL}\n", [], False)
-
-
-def test_call_ids_are_openai_shaped_and_unique() -> None:
-    """An id is `call_` and 24 hexadecimal digits."""
-    ids = {new_call_id() for _ in range(100)}
-    assert len(ids) == 100
-    assert all(re.fullmatch(r"call_[0-9a-f]{24}", each) for each in ids)
 
 
 @pytest.mark.parametrize(
