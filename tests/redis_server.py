@@ -33,6 +33,23 @@ def wait_until_ready(directory: Path, timeout_seconds: float = 20.0) -> str:
             time.sleep(0.02)
 
 
+class KillableRedis:
+    """A Redis of the test's own, to be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.start()
+
+    def start(self) -> None:
+        self.process = spawn(self.directory)
+        self.url = wait_until_ready(self.directory)
+
+    def kill(self) -> None:
+        """SIGKILL; what was answered is in the append-only file."""
+        self.process.kill()
+        self.process.wait()
+
+
 @contextlib.contextmanager
 def running_redis(directory: Path) -> Iterator[str]:
     """Yield the URL of a server that lives as long as the block."""

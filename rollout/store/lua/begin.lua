@@ -29,7 +29,7 @@ if not reply then
   if status ~= 'open' then return refuse('EpisodeSealed', id) end
   call('ZADD', key('idle'), now + idle_ms, id)
   if named == '1' and not is_new then keep_place(id) end
-  call('HINCRBY', episode_key(id), 'begun', 1)
+  if not holds_lease(id, retry_key, attempt) then call('HINCRBY', episode_key(id), 'begun', 1) end
   if retry_key ~= '' then write_lease(id, retry_key, attempt, digest, 0) end
 end
 return {header(id), call('LRANGE', episode_key(id, '.turns'), since, -1), reply, 0}

@@ -109,3 +109,19 @@ async def test_an_attempt_that_lost_its_lease_is_not_recorded(store: Store, cloc
         await store.commit("ep_1", late, encoded=encode_turn(late), attempt=stalled, reply=b"no")
 
     assert await store.turns("ep_1") == [made]
+
+
+@pytest.mark.parametrize("by", ["the same attempt", "the next attempt"])
+async def test_a_call_that_is_begun_twice_is_one_turn_in_progress(
+    store: Store, clock: Clock, by: str
+) -> None:
+    """After a lost answer, or at another gateway after the first one died, sealing waits for one turn and not for two."""
+    call = Attempt("the same attempt", "r", "digest")
+    await store.begin(EpisodeSpec("ep_1"), since=0, attempt=call)
+    clock.advance(16)  # the lease expired
+
+    await store.begin(EpisodeSpec("ep_1"), since=0, attempt=repeat("r", "digest", by=by))
+    await store.withdraw("ep_1", Attempt(by, "r", "digest"))
+    await store.seal("ep_1")
+
+    assert (await store.episode("ep_1")).header.disposition == "no_signal"

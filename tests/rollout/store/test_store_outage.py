@@ -17,39 +17,21 @@ from rollout.episode.reward import Reward
 from rollout.errors import StoreUnavailable
 from rollout.store.lua_scripts import translate
 from rollout.store.store import Store
-from tests.redis_server import spawn, wait_until_ready
+from tests.redis_server import KillableRedis
 from tests.rollout.play import claim, commit, play, policy
 from tests.rollout.turns import output, turn
 
 
-class Server:
-    """A Redis of the test's own, to be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.start()
-
-    def start(self) -> None:
-        self.process = spawn(self.directory)
-        self.url = wait_until_ready(self.directory)
-        with redis.Redis.from_url(self.url) as client:
-            client.config_set("appendfsync", "always")
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[KillableRedis]:
     with tempfile.TemporaryDirectory(prefix="tg-redis-") as directory:
-        server = Server(Path(directory))
+        server = KillableRedis(Path(directory))
         yield server
         server.process.send_signal(signal.SIGCONT)
         server.kill()
 
 
-async def test_killing_redis_loses_nothing_that_was_acknowledged(server: Server) -> None:
+async def test_killing_redis_loses_nothing_that_was_acknowledged(server: KillableRedis) -> None:
     """Turns, rewards, claims and policies are there after kill -9 and a restart, without reconnecting by hand."""
     store = Store.connect(server.url)
     await play(store, "ep_done")
@@ -82,7 +64,7 @@ async def test_killing_redis_loses_nothing_that_was_acknowledged(server: Server)
     await store.close()
 
 
-async def test_an_unacknowledged_commit_may_be_repeated(server: Server) -> None:
+async def test_an_unacknowledged_commit_may_be_repeated(server: KillableRedis) -> None:
     """A call that is repeated after a broken connection has its effect once."""
     store = Store.connect(server.url)
     await store.open(EpisodeSpec("ep_1"))
@@ -98,7 +80,7 @@ async def test_an_unacknowledged_commit_may_be_repeated(server: Server) -> None:
     await store.close()
 
 
-async def test_every_call_says_that_the_store_is_unavailable(server: Server) -> None:
+async def test_every_call_says_that_the_store_is_unavailable(server: KillableRedis) -> None:
     """Reading, writing, waiting and subscribing all fail the same way, and work again later."""
     store = Store.connect(server.url)
     server.kill()
@@ -122,7 +104,7 @@ async def test_every_call_says_that_the_store_is_unavailable(server: Server) -> 
     await store.close()
 
 
-async def test_a_store_may_be_made_before_redis_is_there(server: Server) -> None:
+async def test_a_store_may_be_made_before_redis_is_there(server: KillableRedis) -> None:
     """Nothing is connected until the first call."""
     server.kill()
     store = Store.connect(server.url)
@@ -136,7 +118,7 @@ async def test_a_store_may_be_made_before_redis_is_there(server: Server) -> None
     await store.close()
 
 
-async def test_a_redis_that_hangs_does_not_hang_the_caller(server: Server) -> None:
+async def test_a_redis_that_hangs_does_not_hang_the_caller(server: KillableRedis) -> None:
     """Every call has a deadline; later calls work when Redis does."""
     store = Store.connect(server.url, call_seconds=0.3)
     await store.open(EpisodeSpec("ep_1"))
@@ -167,7 +149,7 @@ def break_disk(admin: redis.Redis, directory: Path) -> None:
 
 @pytest.mark.parametrize("fill", [fill_memory, break_disk])
 async def test_a_redis_that_is_full_is_unavailable(
-    server: Server, fill: Callable[[redis.Redis, Path], None]
+    server: KillableRedis, fill: Callable[[redis.Redis, Path], None]
 ) -> None:
     """A full Redis refuses each write as a whole, answers reads, and accepts the repeated write when there is room."""
     store = Store.connect(server.url)
@@ -217,7 +199,7 @@ def test_an_error_of_a_script_is_no_outage() -> None:
         assert not isinstance(translate(ResponseError(text)), StoreUnavailable)
 
 
-async def test_a_redis_without_its_replicas_takes_no_writes(server: Server) -> None:
+async def test_a_redis_without_its_replicas_takes_no_writes(server: KillableRedis) -> None:
     """Reads go on; the probe of readiness and every transition say that the store is unavailable."""
     store = Store.connect(server.url)
     await store.open(EpisodeSpec("ep_1"))
@@ -233,7 +215,7 @@ async def test_a_redis_without_its_replicas_takes_no_writes(server: Server) -> N
     await store.close()
 
 
-async def test_closing_the_store_fails_what_is_waiting(server: Server) -> None:
+async def test_closing_the_store_fails_what_is_waiting(server: KillableRedis) -> None:
     """Closing the store fails the calls that wait."""
     store = Store.connect(server.url)
     await store.ping()

@@ -24,10 +24,17 @@ local function is_taken(id, retry_key, attempt, digest)
     return true
   end
   call('SADD', episode_key(id, '.superseded'), lease[1])
+  if call('SADD', episode_key(id, '.withdrawn'), lease[1]) == 1 then
+    call('HINCRBY', episode_key(id), 'begun', -1)
+  end
   return false
 end
 
-local function end_lease(id, retry_key, attempt)
+local function holds_lease(id, retry_key, attempt)
   local lease = retry_key ~= '' and leased(id, retry_key)
-  if lease and lease[1] == attempt then call('HDEL', episode_key(id, '.leases'), retry_key) end
+  return lease and lease[1] == attempt
+end
+
+local function end_lease(id, retry_key, attempt)
+  if holds_lease(id, retry_key, attempt) then call('HDEL', episode_key(id, '.leases'), retry_key) end
 end

@@ -131,15 +131,18 @@ class Ends(Places):
     def _reclaim(self) -> None:
         for group in self._in("claimed"):
             if group.lease <= self.now:
-                if group.deliveries >= MAX_DELIVERIES:
-                    self._discard_group(group, "failed")
-                else:
-                    self._requeue(group, "claimed")
+                self._give_back(group)
+
+    def _give_back(self, group: Group) -> None:
+        if group.deliveries >= MAX_DELIVERIES:
+            self._discard_group(group, "failed")
+        else:
+            self._requeue(group, "claimed")
 
     def _drop(self, episode: Episode) -> None:
         for turn in episode.turns:
             del self.turns[turn]
-        episode.turns, episode.rewards = [], {}
+        episode.turns, episode.rewards, episode.num_recorded = [], {}, 0
 
     def _forget(self, episode: Episode) -> None:
         group = self.groups[episode.group] if episode.group else None

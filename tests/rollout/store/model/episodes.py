@@ -125,6 +125,7 @@ class Episodes(Ends):
             self.reward_sum += value - episode.rewards.get(turn or "*", 0.0)
             self.reward_count += not episode.rewards
         episode.rewards[turn or "*"] = value
+        episode.num_recorded += 1
         self._become_rewarded(episode)
         if episode.status == "open":
             episode.idle_at = self.now + self.timings.idle

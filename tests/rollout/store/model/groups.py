@@ -9,6 +9,12 @@ from tests.rollout.store.model.records import Refusal
 class Groups(Ends):
     """Each method answers with what it takes, or with the error it expects."""
 
+    def take_over(self, owner: str) -> None:
+        self.trainer = owner
+        for group in self._in("claimed"):
+            if group.owner != owner:
+                self._give_back(group)
+
     def claim(
         self,
         owner: str,
@@ -18,7 +24,9 @@ class Groups(Ends):
         max_staleness: int,
         lease: float,
         judged_by: JudgedBy,
-    ) -> list[str]:
+    ) -> list[str] | type[errors.Superseded]:
+        if self.trainer not in (None, owner):
+            return errors.Superseded
         self._reclaim()
         taken: list[str] = []
         for group in sorted(self._in("ready"), key=lambda g: (g.is_late, g.ready_at, g.id)):

@@ -19,6 +19,7 @@ class Places:
         self.episodes: dict[str, Episode] = {}
         self.groups: dict[str, Group] = {}
         self.turns: dict[str, str] = {}
+        self.trainer: str | None = None  # the only one that may claim
         self.opened = 0
         self.reward_sum = 0.0
         self.reward_count = 0

@@ -39,6 +39,7 @@ class Episode:
     turns: list[str] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     rewards: dict[str, float] = field(default_factory=dict)
+    num_recorded: int = 0  # rewards, amended ones included
     policy_version: int | None = None
     forget_at: float | None = None
     key: str = ""

@@ -1,0 +1,64 @@
+"""Redis is killed between any two calls, or while one is under way, and everybody else forgets everything.
+
+A call whose answer was lost is repeated, as a client, a gateway or a trainer does that was started again.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from rollout.errors import StoreError
+from tests.redis_server import KillableRedis
+from tests.rollout.store.machine.caller import Call, Caller
+
+T = TypeVar("T")
+
+
+class Crashes(Caller):
+    """Loses answers, and the memory of all processes."""
+
+    def __init__(self, server: KillableRedis) -> None:
+        self.server = server
+        self.kill_after: float | None = None
+        super().__init__(server.url)
+
+    @rule()
+    def crash(self) -> None:
+        """Between two calls."""
+        self.server.kill()
+        self.start_again()
+
+    @rule(seconds=st.sampled_from([0.0, 0.0005, 0.002, 0.02]))
+    def lose_the_next_answer(self, seconds: float) -> None:
+        """The next change was made, was not, or is under way when Redis dies."""
+        self.kill_after = seconds
+
+    def change(self, call: Call[T]) -> T | type[StoreError]:
+        if self.kill_after is not None:
+            self.num_lost += 1
+            self.runner.run(self.lose(call, self.kill_after))
+            self.kill_after = None
+            self.start_again()
+        return self.do(call)
+
+    async def lose(self, call: Call[object], seconds: float) -> None:
+        under_way = asyncio.ensure_future(call(self.store))
+        await asyncio.sleep(seconds)
+        self.server.kill()
+        with suppress(StoreError):
+            await under_way
+
+    def start_again(self) -> None:
+        self.runner.run(self.store.close())
+        self.server.start()
+        self.store = self.connect()
+        self.claimed = {"ann": [], "bob": []}
+
+    @invariant()
+    def rewards_are_recorded_once(self) -> None:
+        for episode in self.model.episodes.values():
+            log = self.do(lambda store, id_=episode.id: store.reward_history(id_))
+            assert len(log) == episode.num_recorded
