@@ -25,7 +25,7 @@ from gateway.api import (
 )
 from gateway.api.dependencies import Admin, ModelViewer, Observer, Opener, Rewarder, Viewer
 from gateway.app import create_app
-from gateway.dialects.chat import parse
+from gateway.dialects.chat import body as chat_body
 
 Json = dict[str, Any]
 CONTROL = (episodes, rewards, models, policies, administration, health)
@@ -37,7 +37,7 @@ SCOPES = {
     Observer: "admin or observe",
     Admin: "admin",
 }
-BODIES: Mapping[str, type] = {"/v1/chat/completions": parse._ChatBody}  # noqa: SLF001
+BODIES: Mapping[str, type] = {"/v1/chat/completions": chat_body.ChatBody}
 COMMENT = re.compile(r"^    (\w+):.*?  # (.*)$", re.MULTILINE)
 INTRO = """\
 # HTTP calls
@@ -194,9 +194,9 @@ def record(name: str) -> str:
 
 def comments(name: str) -> Mapping[str, str]:
     """What the source says beside each field."""
-    if name == "_ChatBody":
+    if name == "ChatBody":
         return MEANINGS
-    for module in (requests, responses, admin_responses, parse):
+    for module in (requests, responses, admin_responses, chat_body):
         if isinstance(record := getattr(module, name, None), type):
             return dict(COMMENT.findall(inspect.getsource(record)))
     return {}

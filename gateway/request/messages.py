@@ -12,7 +12,7 @@ from typing import NamedTuple, overload
 import msgspec
 
 from gateway.request.conversation_hash import print_of
-from gateway.request.request import ChatMessage
+from gateway.request.request import ChatMessage, Image
 
 MAX_REMEMBERED = 131_072  # messages, about 250 bytes each
 
@@ -31,7 +31,7 @@ Read = Callable[[msgspec.Raw, str], Item]
 class _Known(NamedTuple):
     """What is remembered of an item."""
 
-    messages: Sequence[tuple[str, bytes]]  # role and print
+    messages: Sequence[tuple[str, bytes, bool]]  # role, print, whether it holds an image
     returned_ids: Sequence[str]
     notes: Sequence[str]
 
@@ -93,6 +93,7 @@ class ReadMessages(NamedTuple):
     prints: list[bytes]
     returned_ids: tuple[str, ...]
     notes: tuple[str, ...]
+    images: tuple[Image, ...]  # of all messages, in order
 
 
 class MessageReader:
@@ -118,11 +119,16 @@ class MessageReader:
                 lambda: self._read(raws[place], _where(place)).messages[part],
             )
 
+        messages = Messages(len(sources), unread)
+        seeing = [
+            index for index, (place, part) in enumerate(sources) if known[place].messages[part][2]
+        ]
         return ReadMessages(
-            Messages(len(sources), unread),
+            messages,
             [known[place].messages[part][1] for place, part in sources],
             tuple(id_ for item in known for id_ in item.returned_ids),
             tuple(dict.fromkeys(note for item in known for note in item.notes)),
+            tuple(image for index in seeing for image in _images(messages[index]["content"])),
         )
 
     def _recognize(self, raw: msgspec.Raw, place: int) -> _Known:
@@ -130,7 +136,10 @@ class MessageReader:
         found = self._known.get(digest)
         if found is None:
             item = self._read(raw, _where(place))
-            messages = tuple((str(each["role"]), print_of(each)) for each in item.messages)
+            messages = tuple(
+                (str(each["role"]), print_of(each), any(_images(each.get("content"))))
+                for each in item.messages
+            )
             call_ids = [id_ for each in item.messages for id_ in _call_ids(each)]
             found = _Known(messages, (*item.returned_ids, *call_ids), tuple(item.notes))
             with self._changing:
@@ -138,6 +147,11 @@ class MessageReader:
                 if len(self._known) > self._capacity:
                     del self._known[next(iter(self._known))]
         return found
+
+
+def _images(content: object) -> list[Image]:
+    parts = content if isinstance(content, list) else ()
+    return [part["image"] for part in parts if part["type"] == "image"]
 
 
 def _call_ids(message: ChatMessage) -> Iterator[str]:

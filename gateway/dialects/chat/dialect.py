@@ -1,7 +1,8 @@
 """OpenAI chat completions, each direction in a module of its own."""
 
-from gateway.dialects.chat.errors import error_body
-from gateway.dialects.chat.parse import parse_chat, read_chat_message
+from gateway.dialects.bodies.openai_errors import error_body
+from gateway.dialects.chat.messages import read_chat_message
+from gateway.dialects.chat.parse import parse_chat
 from gateway.dialects.chat.reply import ID_PREFIX, render_chat
 from gateway.dialects.chat.stream import ChatStream
 from gateway.errors import ApiError

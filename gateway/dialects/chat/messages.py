@@ -2,10 +2,15 @@
 
 from typing import Any
 
-from gateway.dialects.chat.image_parts import image, is_image
-from gateway.dialects.chat.limits import MAX_CALLS, MAX_PARTS
+import msgspec
+
+from gateway.dialects.bodies.content import read_content
+from gateway.dialects.bodies.fields import check_length, read_message
+from gateway.dialects.bodies.images import openai_image
+from gateway.dialects.bodies.limits import MAX_CALLS
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
+from gateway.request.messages import Item
 from gateway.request.request import ChatMessage
 
 _ROLES = {
@@ -16,8 +21,11 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-_TEXT_PARTS = ("text", "input_text", "output_text")
-_SEEING_ROLES = ("user", "tool")
+
+
+def read_chat_message(raw: msgspec.Raw, where: str) -> Item:
+    """Read and check one message."""
+    return Item([chat_message(read_message(raw, where), where)])
 
 
 def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
@@ -30,16 +38,8 @@ def chat_message(raw: dict[str, Any], where: str) -> ChatMessage:
             param=f"{where}.role",
             code="invalid_value",
         )
-    content = raw.get("content")
-    if isinstance(content, list):
-        _check_length(content, MAX_PARTS, f"{where}.content")
-    if isinstance(content, list) and any(map(is_image, content)):
-        message: dict[str, object] = {
-            "role": role,
-            "content": _parts(content, role, f"{where}.content"),
-        }
-    else:
-        message = {"role": role, "content": _text(content, f"{where}.content")}
+    content = read_content(raw.get("content"), role, f"{where}.content", read_image=openai_image)
+    message: dict[str, object] = {"role": role, "content": content}
     if role == "assistant":
         _add_assistant_fields(message, raw, where)
     elif role == "tool" and isinstance(raw.get("tool_call_id"), str):
@@ -57,7 +57,7 @@ def _add_assistant_fields(message: dict[str, object], raw: dict[str, Any], where
     if calls:
         if not isinstance(calls, list):
             raise _wrong_call(f"{where}.tool_calls")
-        _check_length(calls, MAX_CALLS, f"{where}.tool_calls")
+        check_length(calls, MAX_CALLS, f"{where}.tool_calls")
         message["tool_calls"] = [
             _tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)
         ]
@@ -78,60 +78,7 @@ def _tool_call(call: object, where: str) -> dict[str, object]:
     }
 
 
-def _check_length(items: list[Any], limit: int, where: str) -> None:
-    if len(items) > limit:
-        raise BadRequest(
-            f"{where}: {len(items)} are more than the {limit} that are allowed",
-            param=where,
-            code="value_too_large",
-        )
-
-
 def _wrong_call(where: str) -> BadRequest:
     return BadRequest(
         f"{where} must hold function calls with a name", param=where, code="invalid_value"
-    )
-
-
-def _text(content: object, where: str) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(_part_text(part, f"{where}[{i}]") for i, part in enumerate(content))
-    raise BadRequest(
-        f"{where} must be a string or a list of parts", param=where, code="invalid_value"
-    )
-
-
-def _parts(content: list[Any], role: str, where: str) -> list[dict[str, object]]:
-    if role not in _SEEING_ROLES:
-        raise BadRequest(
-            f"{where}: only messages of {' and '.join(_SEEING_ROLES)} may hold images",
-            param=where,
-            code="unsupported_content",
-        )
-    return [_part(part, f"{where}[{i}]") for i, part in enumerate(content)]
-
-
-def _part(part: Any, where: str) -> dict[str, object]:
-    if is_image(part):
-        return {"type": "image", "image": image(part, where)}
-    return {"type": "text", "text": _part_text(part, where)}
-
-
-def _part_text(part: object, where: str) -> str:
-    if isinstance(part, str):
-        return part
-    if isinstance(part, dict):
-        if part.get("type", "text") in _TEXT_PARTS and isinstance(part.get("text"), str):
-            return str(part["text"])
-        if part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
-            return str(part["refusal"])
-    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-    raise BadRequest(
-        f"{where}: content parts of type {kind} are not supported, only text",
-        param=where,
-        code="unsupported_content",
     )

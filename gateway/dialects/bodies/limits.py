@@ -1,4 +1,4 @@
-"""How much a chat body may hold beside its messages. Generous for every known client, and little work for a gateway.
+"""How much a body may hold beside its messages. Generous for every known client, and little work for a gateway.
 
 What the prompt may hold is the context length's business (`prompt_encoder.py`), not this module's.
 """

@@ -1,0 +1,80 @@
+"""Reads a JSON body and the fields of it that may hold anything, whose size is checked before they are read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from gateway.dialects.bodies.limits import check_bytes
+from gateway.errors import BadRequest
+
+T = TypeVar("T")
+
+NULL = msgspec.Raw(b"null")
+JsonObject = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+JsonObjects = Annotated[
+    msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "object"}})
+]
+
+_object_decoder = msgspec.json.Decoder(dict[str, Any] | None)
+_whole_object_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def no_field() -> msgspec.Raw:
+    """The default of a field that may hold anything."""
+    return NULL
+
+
+def read_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Read a whole body. Raises BadRequest."""
+    with refusing():
+        if not body.isascii():
+            body.decode()  # fields that are not read are not checked by the decoder
+        return decoder.decode(body)
+
+
+def read_object(raw: msgspec.Raw, max_bytes: int, where: str) -> dict[str, Any]:
+    """The object in a field, empty for null. Raises BadRequest."""
+    if raw is NULL:
+        return {}
+    check_bytes(raw, max_bytes, where)
+    with refusing(where):
+        return _object_decoder.decode(raw) or {}
+
+
+def read_message(raw: msgspec.Raw, where: str) -> dict[str, Any]:
+    """One message, whose size is the context length's business. Raises BadRequest."""
+    with refusing(where):
+        return _whole_object_decoder.decode(raw)
+
+
+@contextmanager
+def refusing(where: str = "") -> Iterator[None]:
+    """Raise BadRequest for what cannot be decoded."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        raise invalid_body(error, where) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
+
+
+def invalid_body(error: msgspec.ValidationError, where: str = "") -> BadRequest:
+    """Turn msgspec's message, which ends in the JSON path, into one with a `param`."""
+    text, _, path = str(error).partition(" - at `$")
+    param = where + path.rstrip("`").lstrip(".").removesuffix("[...]") or None
+    return BadRequest(f"{param}: {text}" if param else text, param=param, code="invalid_value")
+
+
+def check_length(items: list[Any], limit: int, where: str) -> None:
+    """Raises BadRequest that names the field and its limit."""
+    if len(items) > limit:
+        raise BadRequest(
+            f"{where}: {len(items)} are more than the {limit} that are allowed",
+            param=where,
+            code="value_too_large",
+        )
