@@ -11,6 +11,7 @@ from typing import Any
 from gateway.errors import BadRequest
 from gateway.request.request import Image
 
+
 def openai_image(part: Mapping[str, Any], where: str) -> Image | None:
     """The image of a chat part, or of a Responses part, which holds the URL itself; None for any other part."""
     if part.get("type") not in ("image_url", "input_image"):
