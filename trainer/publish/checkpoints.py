@@ -108,11 +108,11 @@ class Checkpoints:
             shutil.rmtree(leftover)
 
     def set_aside(self, version: int) -> None:
-        """Keep a damaged checkpoint under a name that is not read; rank 0 calls it."""
+        """Keep a damaged checkpoint under a name that is not read, in place of the one before; rank 0 calls it."""
+        for earlier in self._directory.glob("v*.damaged"):
+            shutil.rmtree(earlier)
         path = self.path(version)
-        aside = path.with_name(f"{path.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        path.rename(path.with_name(f"{path.name}.damaged"))
 
     def restore(self, learner: Learner, version: int) -> Progress:
         """Load this version into the learner. Raises CheckpointError before a weight is changed."""
