@@ -28,6 +28,9 @@ PASSED_ON = (
     "TURNGATE_MAX_GROUP_SIZE",
 )
 
+# Agents and the client read these; a shell may hold them while the command runs.
+OF_AGENTS = ("TURNGATE_BASE_URL", "TURNGATE_API_KEY", "TURNGATE_EPISODE")
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
@@ -58,7 +61,8 @@ class Settings(BaseSettings):
 def load_settings(environment: Mapping[str, str]) -> Settings:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | set(SHARED + PASSED_ON)
     mine = {name for name in environment if name.startswith(PREFIX)}
-    unknown = {name for name in mine - known if not name.startswith(PROCESS_PREFIXES)}
+    others = mine - known - set(OF_AGENTS)
+    unknown = {name for name in others if not name.startswith(PROCESS_PREFIXES)}
     if unknown:
         names = ", ".join(sorted(unknown))
         raise SettingsInvalid(

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from rollout.suggestions import nearest
 
 PREFIX = "TURNGATE_"
+# Agents and the client read these; a shell may hold them while a process runs.
+OF_AGENTS = frozenset({"TURNGATE_BASE_URL", "TURNGATE_API_KEY", "TURNGATE_EPISODE"})
 FlaggedTokens = Literal["train", "correct", "mask", "refuse"]
 PROCESS_PREFIXES = ("TURNGATE_GATEWAY_", "TURNGATE_TRAINER_", "TURNGATE_ENGINE_", "TURNGATE_DEMO_")
 
@@ -94,7 +96,7 @@ class SharedSettings(BaseSettings):
     def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the settings; SettingsError names, for each wrong variable, the problem and the remedy."""
         known = {cls.variable(name) for name in cls.model_fields}
-        unknown = [name for name in environment if cls._is_own(name) and name not in known]
+        unknown = [n for n in environment if cls._is_own(n) and n not in known | OF_AGENTS]
         if unknown:
             raise SettingsError("; ".join(_remedy(name, known) for name in sorted(unknown)))
         try:

@@ -21,7 +21,9 @@ def test_readme_is_short() -> None:
     assert len(README.read_bytes()) <= MOST_BYTES
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "clients/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "clients/README.md", "clients/python/README.md"]
+)
 def test_every_link_leads_to_a_file(name: str) -> None:
     """What a document outside the manual points to is there; in the manual the strict build checks links."""
     document = ROOT / name
@@ -78,14 +80,16 @@ def test_every_make_target_in_the_readme_exists() -> None:
 
 
 def test_product_names_resolve_to_this_tree() -> None:
-    """`gateway`, `rollout`, `trainer` and `deploy` are ours and not a namesake's from elsewhere."""
+    """`gateway`, `rollout`, `trainer`, `deploy` and the client's `turngate` are ours and not a namesake's from elsewhere."""
     import deploy  # noqa: PLC0415
     import gateway  # noqa: PLC0415
     import rollout  # noqa: PLC0415
     import trainer  # noqa: PLC0415
+    import turngate  # noqa: PLC0415
 
     homes = {
         Path(str(module.__file__)).parent.parent for module in (deploy, gateway, rollout, trainer)
     }
 
     assert homes == {ROOT}
+    assert Path(turngate.__file__).parent.parent == ROOT / "clients" / "python"

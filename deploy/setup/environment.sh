@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 name=${1:?product or engine}
 pins=deploy/requirements
 case $name in
-  product) directory=${2:-.venv} files=("$pins/gateway.txt" "$pins/product.txt" "$pins/dev.txt" "$pins/dev-nodeps.txt" pyproject.toml) ;;
+  product) directory=${2:-.venv} files=("$pins/gateway.txt" "$pins/product.txt" "$pins/dev.txt" "$pins/dev-nodeps.txt" pyproject.toml clients/python/pyproject.toml) ;;
   engine) directory=${2:-.venv-engine} files=("$pins/engine-cpu.txt" "$pins/engine-cpu-nodeps.txt") ;;
   *) echo "environment.sh: $name is neither product nor engine" >&2; exit 2 ;;
 esac
@@ -53,8 +53,8 @@ install_product() {
   install --requirement "$pins/dev.txt"
   # Tests read the chat templates in it; its dependencies would be a second trainer.
   install --no-deps --requirement "$pins/dev-nodeps.txt"
-  say "installing turngate itself, in place"
-  install --no-deps --no-build-isolation --editable .
+  say "installing turngate itself and its client, in place"
+  install --no-deps --no-build-isolation --editable . --editable clients/python
 }
 
 install_engine() {

@@ -16,6 +16,14 @@ def test_a_misspelt_setting_is_refused() -> None:
         load_settings({"TURNGATE_TRAINR_GROUP_SIZE": "4"})
 
 
+def test_what_agents_read_is_no_setting() -> None:
+    """A shell in which an agent's address and key are set may start the stack, and no process gets them."""
+    environment = {"TURNGATE_BASE_URL": "http://a", "TURNGATE_API_KEY": "tg-1"}
+    load_settings(environment)
+
+    assert passed_on(environment, "TURNGATE_GATEWAY_") == {}
+
+
 def test_set_takes_long_and_short_names() -> None:
     """`--set trainer.group_size=4` is the environment variable without the typing."""
     changed = override({}, ["trainer.group_size=4", "TURNGATE_GATEWAY_BASE_URL=http://a=b"])

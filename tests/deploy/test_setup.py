@@ -22,7 +22,9 @@ def checkout(tmp_path: Path) -> Path:
     """What the script reads, without any environment."""
     for part in ("deploy/setup", "deploy/requirements"):
         shutil.copytree(ROOT / part, tmp_path / part)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for project in ("pyproject.toml", "clients/python/pyproject.toml"):
+        (tmp_path / project).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / project, tmp_path / project)
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in TOOLS:
@@ -53,6 +55,7 @@ def stamp_of(checkout: Path) -> str:
     """As the script computes it: over itself and the files that say what is installed."""
     files = "deploy/setup/environment.sh deploy/requirements/gateway.txt deploy/requirements/product.txt"
     files += " deploy/requirements/dev.txt deploy/requirements/dev-nodeps.txt pyproject.toml"
+    files += " clients/python/pyproject.toml"
     digest = subprocess.check_output(
         f"cat {files} | sha256sum", shell=True, cwd=checkout, text=True
     )
