@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic_settings import BaseSettings
 
 from deploy.settings import Settings as CommandSettings
-from docs.generate import chat_fields, http
+from docs.generate import http
 from gateway.api import administration, episodes, health, models, policies, rewards
 from gateway.dialects.registry import DIALECTS
 from gateway.settings import Settings as GatewaySettings
@@ -107,10 +107,10 @@ def test_every_call_is_in_the_reference(site: Path) -> None:
     assert (site / "reference/openapi.json").exists()
 
 
-def test_every_field_of_a_chat_completion_has_a_meaning() -> None:
+def test_every_field_of_a_model_call_has_a_meaning() -> None:
     """Fields and meanings are the same names, so neither can be forgotten."""
-    for body in http.BODIES.values():
-        assert set(chat_fields.MEANINGS) == set(body.__struct_fields__)  # type: ignore[attr-defined]
+    for call in http.MODEL_CALLS.values():
+        assert set(call.meanings) == set(call.body.__struct_fields__)  # type: ignore[attr-defined]
 
 
 def test_every_metric_in_the_dashboard_is_in_the_reference(site: Path) -> None:

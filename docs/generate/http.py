@@ -5,12 +5,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from fastapi.routing import APIRoute
 
-from docs.generate.chat_fields import MEANINGS
+from docs.generate import chat_fields, responses_fields
 from docs.generate.markdown import code, table
 from gateway.api import (
     admin_responses,
@@ -25,7 +25,8 @@ from gateway.api import (
 )
 from gateway.api.dependencies import Admin, ModelViewer, Observer, Opener, Rewarder, Viewer
 from gateway.app import create_app
-from gateway.dialects.chat import body as chat_body
+from gateway.dialects.chat.body import ChatBody
+from gateway.dialects.responses.body import ResponsesBody
 
 Json = dict[str, Any]
 CONTROL = (episodes, rewards, models, policies, administration, health)
@@ -37,7 +38,31 @@ SCOPES = {
     Observer: "admin or observe",
     Admin: "admin",
 }
-BODIES: Mapping[str, type] = {"/v1/chat/completions": chat_body.ChatBody}
+
+
+class ModelCall(NamedTuple):
+    """A model endpoint, which FastAPI cannot see."""
+
+    body: type
+    meanings: Mapping[str, str]  # of the body's fields
+    summary: str
+    answer: str
+
+
+MODEL_CALLS: Mapping[str, ModelCall] = {
+    "/v1/chat/completions": ModelCall(
+        ChatBody,
+        chat_fields.MEANINGS,
+        "Take a turn in OpenAI's chat format",
+        "OpenAI's `chat.completion`, or its chunks as server-sent events with `stream`: [what the gateway adds](calling.md#what-a-reply-carries).",
+    ),
+    "/v1/responses": ModelCall(
+        ResponsesBody,
+        responses_fields.MEANINGS,
+        "Take a turn in OpenAI's Responses format",
+        "OpenAI's `response`, or its events with `stream`: [what it supports](dialects.md#responses).",
+    ),
+}
 COMMENT = re.compile(r"^    (\w+):.*?  # (.*)$", re.MULTILINE)
 INTRO = """\
 # HTTP calls
@@ -45,7 +70,6 @@ INTRO = """\
 Keys and scopes, how a call names its episode, streams, retries and errors are the same everywhere: see [calling the gateway](calling.md). The whole interface as one document:
 [`openapi.json`](openapi.json). This page is generated from the code.
 """
-ANSWER = "OpenAI's `chat.completion`, or its chunks as server-sent events with `stream`: [what the gateway adds](calling.md#what-a-reply-carries)."
 
 
 @cache
@@ -54,16 +78,16 @@ def openapi() -> Json:
     services: Any = None  # nothing is called
     found: Json = create_app(services, {}).openapi()
     schemas = found["components"]["schemas"]
-    for path, body in BODIES.items():
+    for path, call in MODEL_CALLS.items():
         (reference,), parts = msgspec.json.schema_components(
-            [body], ref_template="#/components/schemas/{name}"
+            [call.body], ref_template="#/components/schemas/{name}"
         )
         schemas.update(parts)
         content = {"application/json": {"schema": reference}}
         operation = {
-            "summary": "Take a turn in OpenAI's chat format",
+            "summary": call.summary,
             "requestBody": {"content": content},
-            "responses": {"200": {"description": ANSWER}},
+            "responses": {"200": {"description": call.answer}},
         }
         found["paths"] = {path: {"post": operation}} | found["paths"]
     for operation in operations(found):
@@ -110,7 +134,7 @@ def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
 
 def scope_of() -> dict[tuple[str, str], str]:
     """The scope that a call's key must have, by method and path."""
-    scopes = {("POST", path): "infer" for path in BODIES}
+    scopes = {("POST", path): "infer" for path in MODEL_CALLS}
     for route in (
         route for part in CONTROL for route in part.router.routes if isinstance(route, APIRoute)
     ):
@@ -194,9 +218,10 @@ def record(name: str) -> str:
 
 def comments(name: str) -> Mapping[str, str]:
     """What the source says beside each field."""
-    if name == "ChatBody":
-        return MEANINGS
-    for module in (requests, responses, admin_responses, chat_body):
+    for call in MODEL_CALLS.values():
+        if call.body.__name__ == name:
+            return call.meanings
+    for module in (requests, responses, admin_responses):
         if isinstance(record := getattr(module, name, None), type):
             return dict(COMMENT.findall(inspect.getsource(record)))
     return {}

@@ -6,10 +6,11 @@ from starlette.responses import Response
 
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import ApiError
 
 # The first also gives errors their body on paths of no dialect, which are the control plane's.
-DIALECTS: tuple[Callable[[], Dialect], ...] = (ChatDialect,)
+DIALECTS: tuple[Callable[[], Dialect], ...] = (ChatDialect, ResponsesDialect)
 
 
 class Dialects:

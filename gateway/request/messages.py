@@ -96,6 +96,10 @@ class ReadMessages(NamedTuple):
     images: tuple[Image, ...]  # of all messages, in order
 
 
+def _where(place: int) -> str:
+    return f"messages[{place}]"
+
+
 class MessageReader:
     """Recognizes items by their bytes. `read` parses and checks one item."""
 
@@ -105,9 +109,11 @@ class MessageReader:
         self._known: dict[bytes, _Known] = {}
         self._changing = Lock()  # large bodies are read on a thread
 
-    def read(self, raws: Sequence[msgspec.Raw]) -> ReadMessages:
-        """The messages of these items. New ones are parsed, and so checked, at once."""
-        known = [self._recognize(raw, place) for place, raw in enumerate(raws)]
+    def read(
+        self, raws: Sequence[msgspec.Raw], where: Callable[[int], str] = _where
+    ) -> ReadMessages:
+        """The messages of these items. New ones are parsed, and so checked, at once; `where` names an item in errors."""
+        known = [self._recognize(raw, place, where) for place, raw in enumerate(raws)]
         sources = [
             (place, part) for place, item in enumerate(known) for part in range(len(item.messages))
         ]
@@ -116,7 +122,7 @@ class MessageReader:
             place, part = sources[index]
             return Unread(
                 known[place].messages[part][0],
-                lambda: self._read(raws[place], _where(place)).messages[part],
+                lambda: self._read(raws[place], where(place)).messages[part],
             )
 
         messages = Messages(len(sources), unread)
@@ -131,11 +137,11 @@ class MessageReader:
             tuple(image for index in seeing for image in _images(messages[index]["content"])),
         )
 
-    def _recognize(self, raw: msgspec.Raw, place: int) -> _Known:
+    def _recognize(self, raw: msgspec.Raw, place: int, where: Callable[[int], str]) -> _Known:
         digest = sha256(raw).digest()
         found = self._known.get(digest)
         if found is None:
-            item = self._read(raw, _where(place))
+            item = self._read(raw, where(place))
             messages = tuple(
                 (str(each["role"]), print_of(each), any(_images(each.get("content"))))
                 for each in item.messages
@@ -161,7 +167,3 @@ def _call_ids(message: ChatMessage) -> Iterator[str]:
     for id_ in (*named, message.get("tool_call_id")):
         if id_ and isinstance(id_, str):
             yield id_
-
-
-def _where(place: int) -> str:
-    return f"messages[{place}]"

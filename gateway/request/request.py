@@ -90,6 +90,7 @@ class Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int
+    reasoning_tokens: int = 0  # of the output tokens
 
 
 class ReplyHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,3 +109,4 @@ class Reply(ReplyHead, frozen=True, kw_only=True):
     """A committed turn as its caller may see it; this is what a retried call gets again."""
 
     choices: tuple[ReplyChoice, ...]
+    completed: int = 0  # when its last token was sampled

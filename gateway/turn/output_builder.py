@@ -144,6 +144,15 @@ class OutputBuilder:
             token_ids=self.ids if self._request.return_token_ids else None,
         )
 
+    def num_tokens_of(self, text: str) -> int:
+        """How many of the first tokens it takes to spell a text with which the output begins."""
+        left = len(text.encode())
+        for num_tokens, id_ in enumerate(self.ids):
+            if left <= 0:
+                return num_tokens
+            left -= len(self._tokenizer.token_bytes(id_))
+        return len(self.ids)
+
     def message(self, prefill: str) -> ChatMessage:
         """What the client will send back, a prefill included."""
         choice = self.choice()

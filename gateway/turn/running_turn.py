@@ -115,10 +115,14 @@ class RunningTurn:
     def reply(self) -> Reply:
         """What the caller gets, and a repeated call gets again."""
         head = self._head([interval for b in self.builders for interval in b.versions])
-        return Reply(
-            **msgspec.structs.asdict(head),
-            choices=tuple(builder.choice() for builder in self.builders),
+        choices = tuple(builder.choice() for builder in self.builders)
+        num_reasoning = sum(
+            builder.num_tokens_of(choice.reasoning or "")
+            for builder, choice in zip(self.builders, choices, strict=True)
         )
+        fields = msgspec.structs.asdict(head)
+        fields["usage"] = msgspec.structs.replace(head.usage, reasoning_tokens=num_reasoning)
+        return Reply(**fields, choices=choices, completed=int(time.time()))
 
     @property
     def _usage(self) -> Usage:

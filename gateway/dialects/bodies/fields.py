@@ -50,6 +50,12 @@ def read_message(raw: msgspec.Raw, where: str) -> dict[str, Any]:
         return _whole_object_decoder.decode(raw)
 
 
+def read_value(raw: msgspec.Raw, where: str) -> object:
+    """Any JSON value. Raises BadRequest."""
+    with refusing(where):
+        return msgspec.json.decode(raw)
+
+
 @contextmanager
 def refusing(where: str = "") -> Iterator[None]:
     """Raise BadRequest for what cannot be decoded."""

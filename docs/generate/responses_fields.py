@@ -1,0 +1,36 @@
+"""What each field of a Responses body means; `tests/test_manual.py` compares the names with the code."""
+
+from collections.abc import Mapping
+
+MEANINGS: Mapping[str, str] = {
+    "input": "text, or items: messages, reasoning, calls and their results; items of other types are left out with a note",
+    "model": "`policy`, any other name (read as `policy`), or `policy@<version>`, which must be served",
+    "instructions": "a system message before the input; it is not carried to the next response",
+    "previous_response_id": "the conversation of an earlier response comes before the input",
+    "stream": "send the reply as server-sent events",
+    "store": "`false`: no later call can name this response as its previous one",
+    "include": "`reasoning.encrypted_content` and `message.output_text.logprobs`",
+    "tools": "functions and custom tools that the model may call; other types are left out with a note",
+    "tool_choice": "`none`, `auto`, `required`, one function or custom tool, or `allowed_tools`, which hides the others",
+    "parallel_tool_calls": "`false`: at most one call in a turn",
+    "max_tool_calls": "shown again; it limits tools that run on a server, and here are none",
+    "text": "`format` is `text`, `json_object` or `json_schema`, the last two are grammars; `verbosity` is shown again",
+    "reasoning": "`effort` is given to the chat template; with `summary` reasoning is shown as its own summary",
+    "max_output_tokens": "most tokens to sample, reasoning included",
+    "temperature": "of the sampler",
+    "top_p": "of the sampler; flags the output as narrowed",
+    "top_logprobs": "show the logprob of each token of the text, and of the likeliest others",
+    "presence_penalty": "flags the output as penalized",
+    "frequency_penalty": "flags the output as penalized",
+    "truncation": "read as `disabled`: a prompt that is too long is a 400",
+    "service_tier": "read as `default`",
+    "metadata": "`episode_id` or `session_id` in it name the episode; shown again",
+    "user": "shown again",
+    "safety_identifier": "shown again",
+    "prompt_cache_key": "marks the calls of one conversation for clients that are known to use it so; shown again",
+    "prompt_cache_retention": "shown again",
+    "chat_template_kwargs": "given to the chat template",
+    "background": "`true` is refused",
+    "conversation": "refused",
+    "prompt": "refused: a stored prompt",
+}

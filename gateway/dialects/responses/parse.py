@@ -1,0 +1,224 @@
+"""The Responses dialect on its way in: a body becomes a `Request`.
+
+Unknown fields are accepted and ignored. A known field has its effect, or is refused, or is shown in the reply as what is in
+effect instead.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
+from gateway.dialects.bodies.fields import NULL, read_body, read_object
+from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_TEMPLATE_BYTES
+from gateway.dialects.bodies.tools import read_tools as read_objects
+from gateway.dialects.responses.asked import Asked, shown_fields
+from gateway.dialects.responses.body import ResponsesBody, Text
+from gateway.dialects.responses.grouping import grouped
+from gateway.dialects.responses.tools import ReadTools, read_choice, read_tools
+from gateway.errors import BadRequest
+from gateway.request.json_text import json_text
+from gateway.request.messages import MessageReader, ReadMessages
+from gateway.request.request import Request
+from gateway.turn.grammar import given_grammar
+from rollout.engine.generation import SamplingParameters
+
+_ENCRYPTED = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+_decoder = msgspec.json.Decoder(ResponsesBody)
+
+
+def parse_responses(body: bytes, reader: MessageReader) -> Request:
+    """Read and check the body of a call."""
+    asked = read_body(body, _decoder)
+    _refuse_what_is_not_served(asked)
+    read = _read_input(asked, reader)
+    choice, tools = read_choice(asked.tool_choice, read_tools(read_objects(asked.tools)))
+    metadata = read_object(asked.metadata, MAX_METADATA_BYTES, "metadata")
+    shows_logprobs = _LOGPROBS in (asked.include or ()) or bool(asked.top_logprobs)
+    return Request(
+        model=asked.model,
+        messages=read.messages,
+        prints=read.prints,
+        images=read.images,
+        returned_ids=_returned_ids(asked, read),
+        previous_reply=asked.previous_response_id,
+        cache_key=asked.prompt_cache_key,
+        notes=(*read.notes, *tools.notes, *_notes(asked)),
+        sampling=_sampling(asked),
+        tools=tools.functions,
+        tool_choice=choice,
+        parallel_tool_calls=asked.parallel_tool_calls is not False,
+        stream=bool(asked.stream),
+        logprobs=shows_logprobs,
+        top_logprobs=asked.top_logprobs or 0,
+        template_kwargs=_template_kwargs(asked),
+        named_episodes=_named_episodes(metadata),
+        echo=Asked(
+            shown=_shown(asked, tools, metadata),
+            custom_tools=tools.custom,
+            summarizes=bool(asked.reasoning and asked.reasoning.summary),
+            names_reasoning=_ENCRYPTED in (asked.include or ()),
+            shows_logprobs=shows_logprobs,
+        ),
+    )
+
+
+def _refuse_what_is_not_served(asked: ResponsesBody) -> None:
+    if asked.previous_response_id is not None:
+        raise BadRequest(
+            f"no response {asked.previous_response_id} is known; send the whole input",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    instead = {
+        "background": ("run in the background", "wait for the reply, or stream it"),
+        "conversation": ("kept as conversations", "send previous_response_id or the whole input"),
+        "prompt": ("made of stored prompts", "send instructions and input"),
+    }
+    given = {
+        "background": bool(asked.background),
+        "conversation": asked.conversation is not NULL,
+        "prompt": asked.prompt is not NULL,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            what, remedy = instead[name]
+            raise BadRequest(
+                f"{name}: responses are not {what} here; {remedy}",
+                param=name,
+                code="unsupported_value",
+            )
+
+
+def _read_input(asked: ResponsesBody, reader: MessageReader) -> ReadMessages:
+    """The messages of instructions and input."""
+    given = asked.input
+    if given is None and asked.previous_response_id is None:
+        raise BadRequest("input is missing", param="input", code="missing_required_parameter")
+    items = [_raw("user", given)] if isinstance(given, str) else list(given or ())
+    groups = grouped(items)
+    raws = [_joined([items[place] for place in places]) for places in groups]
+    wheres = [" ".join(f"input[{place}]" for place in places) for places in groups]
+    if asked.instructions:
+        raws.insert(0, _raw("system", asked.instructions))
+        wheres.insert(0, "instructions")
+    read = reader.read(raws, wheres.__getitem__)
+    if not read.prints and asked.previous_response_id is None:
+        raise BadRequest("input holds no message", param="input", code="invalid_value")
+    return read
+
+
+def _raw(role: str, content: str) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode({"role": role, "content": content}))
+
+
+def _joined(items: Sequence[msgspec.Raw]) -> msgspec.Raw:
+    """One item as it is, several as a list."""
+    if len(items) == 1:
+        return items[0]
+    return msgspec.Raw(b"[" + b",".join(map(bytes, items)) + b"]")
+
+
+def _returned_ids(asked: ResponsesBody, read: ReadMessages) -> tuple[str, ...]:
+    previous = asked.previous_response_id
+    return (previous, *read.returned_ids) if previous else read.returned_ids
+
+
+def _sampling(asked: ResponsesBody) -> SamplingParameters:
+    return SamplingParameters(
+        max_tokens=asked.max_output_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
+        grammar=given_grammar(None, None, _schema_text(asked.text)),
+    )
+
+
+def _schema_text(text: Text | None) -> str | None:
+    match text.format if text else None:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return ANY_OBJECT
+        case {"type": "json_schema", "schema": dict(schema)}:
+            return schema_text(schema, "text.format")
+    raise BadRequest(
+        "text.format.type must be text, json_object or json_schema (with its schema)",
+        param="text.format",
+        code="invalid_value",
+    )
+
+
+def _template_kwargs(asked: ResponsesBody) -> dict[str, object]:
+    kwargs: dict[str, object] = read_object(
+        asked.chat_template_kwargs, MAX_TEMPLATE_BYTES, "chat_template_kwargs"
+    )
+    if asked.reasoning and asked.reasoning.effort is not None:
+        kwargs.setdefault("reasoning_effort", asked.reasoning.effort)
+    json_text(kwargs, "chat_template_kwargs")
+    return kwargs
+
+
+def _named_episodes(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    named = (metadata.get("episode_id"), metadata.get("session_id"))
+    return tuple(name for name in named if isinstance(name, str) and name)
+
+
+def _notes(asked: ResponsesBody) -> Sequence[str]:
+    if asked.truncation == "auto":
+        return ("truncation auto is read as disabled",)
+    return ()
+
+
+def _shown(
+    asked: ResponsesBody, tools: ReadTools, metadata: Mapping[str, Any]
+) -> Mapping[str, object]:
+    """The fields that the reply shows again."""
+    given = {
+        "frequency_penalty": asked.frequency_penalty,
+        "instructions": asked.instructions,
+        "max_output_tokens": asked.max_output_tokens,
+        "max_tool_calls": asked.max_tool_calls,
+        "parallel_tool_calls": asked.parallel_tool_calls,
+        "presence_penalty": asked.presence_penalty,
+        "previous_response_id": asked.previous_response_id,
+        "prompt_cache_key": asked.prompt_cache_key,
+        "prompt_cache_retention": asked.prompt_cache_retention,
+        "reasoning": _shown_reasoning(asked),
+        "safety_identifier": asked.safety_identifier,
+        "store": asked.store,
+        "temperature": asked.temperature,
+        "text": _shown_text(asked.text),
+        "tool_choice": asked.tool_choice,
+        "top_logprobs": asked.top_logprobs,
+        "top_p": asked.top_p,
+        "user": asked.user,
+    }
+    effective = {name: value for name, value in given.items() if value is not None}
+    return shown_fields(tools=tools.shown, metadata=metadata, **effective)
+
+
+def _shown_reasoning(asked: ResponsesBody) -> dict[str, object] | None:
+    if asked.reasoning is None:
+        return None
+    return {"effort": asked.reasoning.effort, "summary": asked.reasoning.summary}
+
+
+def _shown_text(text: Text | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    shown: dict[str, object] = {"format": _shown_format(text.format)}
+    if text.verbosity is not None:
+        shown["verbosity"] = text.verbosity
+    return shown
+
+
+def _shown_format(given: dict[str, Any] | None) -> Mapping[str, object]:
+    if given is None:
+        return {"type": "text"}
+    if given["type"] != "json_schema":
+        return {"type": given["type"]}
+    return {"name": "answer", "description": None, "strict": False} | given
