@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway.api import administration, episodes, health, models, policies, refusals, rewards
+from gateway.api.areal import sessions
 from gateway.endpoint.model_endpoint import ModelEndpoint
 from gateway.errors import (
     EXPECTED,
@@ -18,7 +19,7 @@ from gateway.errors import (
 )
 from gateway.services import Services
 
-AGENT_ROUTERS = (episodes.router, rewards.router, models.router, health.router)
+AGENT_ROUTERS = (episodes.router, rewards.router, models.router, health.router, sessions.router)
 ADMIN_ROUTERS = (administration.router, policies.router)
 _BY_STATUS: Mapping[int, type[ApiError]] = {404: NotFound, 405: MethodNotAllowed}
 

@@ -9,6 +9,7 @@ ApiError                      carries status, type, code, param, retry-after
 ├── MethodNotAllowed          405
 ├── TooSlow                   408  the request did not arrive in time
 ├── Conflict                  409  sealed, claimed, settled, a retry key with another body, a damaged policy
+├── Gone                      410  the session of the key has ended
 ├── TooLarge                  413
 ├── UnsupportedEncoding       415  of the body
 ├── InvalidValue              422  a field of a control-plane call
@@ -99,6 +100,12 @@ class Conflict(ApiError):
     status = 409
     type = "conflict_error"
     code = "conflict"
+
+
+class Gone(ApiError):
+    status = 410
+    type = "invalid_request_error"
+    code = "session_ended"
 
 
 class TooLarge(ApiError):

@@ -23,17 +23,20 @@ from gateway.api import (
     responses,
     rewards,
 )
+from gateway.api.areal import sessions
+from gateway.api.areal.sessions import SessionCaller
 from gateway.api.dependencies import Admin, ModelViewer, Observer, Opener, Rewarder, Viewer
 from gateway.app import create_app
 from gateway.dialects.chat.body import ChatBody
 from gateway.dialects.responses.body import ResponsesBody
 
 Json = dict[str, Any]
-CONTROL = (episodes, rewards, models, policies, administration, health)
+CONTROL = (episodes, rewards, models, policies, administration, health, sessions)
 SCOPES = {
     Opener: "infer",
     ModelViewer: "infer or observe",
     Rewarder: "reward",
+    SessionCaller: "reward",
     Viewer: "read or observe",
     Observer: "admin or observe",
     Admin: "admin",

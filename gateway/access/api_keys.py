@@ -1,7 +1,8 @@
-"""The three kinds of API key: the root key, projects' (`tg-…`, stored hashed), and episodes' (`tg-ep-…`, signed, stored nowhere).
+"""The kinds of API key: the root key, projects' (`tg-…`, stored hashed), and episodes' and sessions', signed and stored nowhere.
 
-An episode key carries its project, its episode and the key that opened it, and proves them with the project's secret, so
-opening a million episodes writes no keys. It is valid as long as the key that opened it.
+An episode key (`tg-ep-…`) carries its project, its episode and the key that opened it, and proves them with the project's
+secret, so opening a million episodes writes no keys. It is valid as long as the key that opened it. A session key
+(`tg-se-…`) carries a session's id in the place of the episode's: it stands for one episode after another.
 """
 
 import base64
@@ -11,21 +12,24 @@ import secrets
 import msgspec
 
 EPISODE_PREFIX = "tg-ep-"
+SESSION_PREFIX = "tg-se-"
+SIGNED_PREFIXES = (EPISODE_PREFIX, SESSION_PREFIX)
 PROJECT_PREFIX = "tg-"
 MAX_KEY_CHARACTERS = 1024
 _SIGNATURE_BYTES = 16
 
 
-class EpisodeClaim(msgspec.Struct, frozen=True):
-    """The content of an episode key, before its signature is checked."""
+class Claim(msgspec.Struct, frozen=True):
+    """The content of a signed key, before its signature is checked."""
 
+    prefix: str  # which kind of key it is
     project: str
-    episode_id: str
-    opener_id: str  # of the key that opened the episode
+    subject: str  # the episode or the session
+    opener_id: str  # of the key that opened it
     signature: bytes
 
     def __repr__(self) -> str:
-        return f"EpisodeClaim({self.project!r}, {self.episode_id!r}, {self.opener_id!r})"
+        return f"Claim({self.prefix!r}, {self.project!r}, {self.subject!r}, {self.opener_id!r})"
 
 
 def new_project_key() -> str:
@@ -48,31 +52,34 @@ def project_salt(secret: str) -> str:
     return hmac.digest(secret.encode(), b"prefix cache", "sha256").hex()[:32]
 
 
-def episode_key(project: str, episode_id: str, opener_id: str, *, secret: str) -> str:
+def signed_key(prefix: str, project: str, subject: str, opener_id: str, *, secret: str) -> str:
     """`tg-ep-<base64 of project, episode and opener>.<base64 of the signature>`."""
-    claim = f"{project}/{episode_id}/{opener_id}".encode()
-    return f"{EPISODE_PREFIX}{_encode(claim)}.{_encode(_sign(claim, secret))}"
+    claim = f"{project}/{subject}/{opener_id}".encode()
+    return f"{prefix}{_encode(claim)}.{_encode(_sign(prefix, claim, secret))}"
 
 
-def read_episode_key(key: str) -> EpisodeClaim | None:
-    """Parse an episode key; None if it is not one."""
-    if len(key) > MAX_KEY_CHARACTERS:
+def read_signed_key(key: str) -> Claim | None:
+    """Parse a key that starts with one of the signed prefixes; None if it is none."""
+    prefix = next((known for known in SIGNED_PREFIXES if key.startswith(known)), None)
+    if prefix is None or len(key) > MAX_KEY_CHARACTERS:
         return None
-    claim, _, signature = key.removeprefix(EPISODE_PREFIX).partition(".")
+    claim, _, signature = key.removeprefix(prefix).partition(".")
     try:
-        project, episode_id, opener_id = _decode(claim).decode().split("/")
-        return EpisodeClaim(project, episode_id, opener_id, _decode(signature))
+        project, subject, opener_id = _decode(claim).decode().split("/")
+        return Claim(prefix, project, subject, opener_id, _decode(signature))
     except ValueError:
         return None
 
 
-def is_genuine(claim: EpisodeClaim, secret: str) -> bool:
-    content = f"{claim.project}/{claim.episode_id}/{claim.opener_id}".encode()
-    return hmac.compare_digest(_sign(content, secret), claim.signature)
+def is_genuine(claim: Claim, secret: str) -> bool:
+    content = f"{claim.project}/{claim.subject}/{claim.opener_id}".encode()
+    return hmac.compare_digest(_sign(claim.prefix, content, secret), claim.signature)
 
 
-def _sign(claim: bytes, secret: str) -> bytes:
-    return hmac.digest(secret.encode(), claim, "sha256")[:_SIGNATURE_BYTES]
+def _sign(prefix: str, content: bytes, secret: str) -> bytes:
+    """The signature of an episode key is of its claim alone, as in earlier releases, whose keys stay valid."""
+    kind = b"" if prefix == EPISODE_PREFIX else prefix.encode()
+    return hmac.digest(secret.encode(), kind + content, "sha256")[:_SIGNATURE_BYTES]
 
 
 def _encode(data: bytes) -> str:

@@ -14,11 +14,13 @@ from pydantic import SecretStr
 
 from gateway.access.api_keys import (
     EPISODE_PREFIX,
-    EpisodeClaim,
-    episode_key,
+    SESSION_PREFIX,
+    SIGNED_PREFIXES,
+    Claim,
     is_genuine,
     project_salt,
-    read_episode_key,
+    read_signed_key,
+    signed_key,
 )
 from gateway.access.caller import ALL_SCOPES, NO_LIMITS, Caller, KeyLimits
 from gateway.access.memory import MAX_ENTRIES, Changes, Memory
@@ -28,7 +30,10 @@ from rollout.ledger.records import Key, Project, key_digest
 
 ROOT_KEY_ID = "key_admin"
 PROJECT_HEADER = b"x-turngate-project"
-_EPISODE_SCOPES = frozenset({"infer"})
+_SIGNED_SCOPES = {
+    EPISODE_PREFIX: frozenset({"infer"}),
+    SESSION_PREFIX: frozenset({"infer", "reward"}),
+}
 
 
 class Authenticator:
@@ -48,7 +53,7 @@ class Authenticator:
         self._wall_clock = wall_clock
         self._projects: Memory[Project] = Memory(changes, clock=clock)
         self._callers: Memory[Caller] = Memory(changes, clock=clock)  # by hash and by id
-        self._episode_keys: dict[str, tuple[EpisodeClaim, Caller, Caller]] = {}  # with the opener
+        self._signed_keys: dict[str, tuple[Claim, Caller, Caller]] = {}  # with the opener
 
     async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Find the caller in `Authorization: Bearer` or `x-api-key`, and the project in which it acts."""
@@ -66,16 +71,27 @@ class Authenticator:
 
     async def episode_key(self, caller: Caller, episode_id: str) -> str:
         """The key of an episode that this caller opened."""
+        return await self._signed_key(EPISODE_PREFIX, caller, episode_id)
+
+    async def session_key(self, caller: Caller, session: str) -> str:
+        """The key of a session that this caller opened."""
+        return await self._signed_key(SESSION_PREFIX, caller, session)
+
+    async def known_caller(self, key: str) -> Caller | None:
+        """Whose key this is, if anybody's."""
+        return await self._by_key(key)
+
+    async def _signed_key(self, prefix: str, caller: Caller, subject: str) -> str:
         secret = await self._episode_secret(caller.project, caller.key_id)
         assert secret is not None, "the project of an authenticated caller exists"
-        return episode_key(caller.project, episode_id, caller.key_id, secret=secret)
+        return signed_key(prefix, caller.project, subject, caller.key_id, secret=secret)
 
     async def _by_key(self, key: str) -> Caller | None:
         hashed = key_digest(key)
         if hmac.compare_digest(hashed, self._root_hash):
             return await self._root(self._served_project, is_root=True)
-        if key.startswith(EPISODE_PREFIX):
-            return await self._by_episode_key(key, hashed)
+        if key.startswith(SIGNED_PREFIXES):
+            return await self._by_signed_key(key, hashed)
         if (known := self._callers.current(hashed)) is not None:
             return known
         return await self._callers.get(hashed, lambda: self._look_up(self._ledger.find_key, key))
@@ -113,27 +129,32 @@ class Authenticator:
             expires=key.expires,
         )
 
-    async def _by_episode_key(self, key: str, hashed: str) -> Caller | None:
-        """An episode key is worth what the key that opened the episode is worth now."""
-        known = self._episode_keys.get(hashed)
+    async def _by_signed_key(self, key: str, hashed: str) -> Caller | None:
+        """A signed key is worth what the key that opened its episode or session is worth now."""
+        known = self._signed_keys.get(hashed)
         claim = known[0] if known is not None else await self._genuine_claim(key)
         if claim is None:
             return None
         opener = await self._opener(claim)
         if known is not None and known[1] is opener:
             return known[2]
-        self._episode_keys.pop(hashed, None)
+        self._signed_keys.pop(hashed, None)
         if opener is None or opener.project != claim.project:
             return None
+        is_session = claim.prefix == SESSION_PREFIX
         caller = msgspec.structs.replace(
-            opener, scopes=_EPISODE_SCOPES, episode_id=claim.episode_id, is_root=False
+            opener,
+            scopes=_SIGNED_SCOPES[claim.prefix],
+            episode_id=None if is_session else claim.subject,
+            session=claim.subject if is_session else None,
+            is_root=False,
         )
-        self._episode_keys[hashed] = (claim, opener, caller)
-        if len(self._episode_keys) > MAX_ENTRIES:
-            del self._episode_keys[next(iter(self._episode_keys))]
+        self._signed_keys[hashed] = (claim, opener, caller)
+        if len(self._signed_keys) > MAX_ENTRIES:
+            del self._signed_keys[next(iter(self._signed_keys))]
         return caller
 
-    async def _opener(self, claim: EpisodeClaim) -> Caller | None:
+    async def _opener(self, claim: Claim) -> Caller | None:
         if (known := self._callers.current(claim.opener_id)) is not None:
             return known
         if claim.opener_id == ROOT_KEY_ID:
@@ -142,8 +163,8 @@ class Authenticator:
             claim.opener_id, lambda: self._look_up(self._ledger.key, claim.opener_id)
         )
 
-    async def _genuine_claim(self, key: str) -> EpisodeClaim | None:
-        claim = read_episode_key(key)
+    async def _genuine_claim(self, key: str) -> Claim | None:
+        claim = read_signed_key(key)
         if claim is None:
             return None
         secret = await self._episode_secret(claim.project, claim.opener_id)

@@ -21,12 +21,13 @@ NO_LIMITS = KeyLimits()  # compared by identity, on every call
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """An authenticated key. An episode's key has the id and the limits of the key that opened the episode."""
+    """An authenticated key. The key of an episode or session has the id and the limits of the key that opened it."""
 
     key_id: str
     project: str
     scopes: frozenset[str]
     episode_id: str | None = None  # an episode key is valid for this episode only
+    session: str | None = None  # a session's key stands for the episode that the session has now
     limits: KeyLimits = NO_LIMITS
     expires: int | None = None
     is_root: bool = False  # the installation's key, acting in no project in particular

@@ -1,6 +1,6 @@
 """The arguments that control-plane routes declare: the services, ids in the path, and a caller with a scope."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Annotated
 
@@ -8,9 +8,11 @@ from fastapi import Depends, Path, Request
 from pydantic import AfterValidator
 
 from gateway.access.caller import Caller
+from gateway.endpoint.session import in_session
 from gateway.errors import Forbidden
 from gateway.request.identifiers import checked_id
 from gateway.services import Services
+from rollout.errors import NoSuchEpisode
 
 
 def get_services(request: Request) -> Services:
@@ -37,13 +39,26 @@ def caller_with(*scopes: str) -> Callable[[Request, Services], Awaitable[Caller]
 
 
 async def _opener(caller: Annotated[Caller, Depends(caller_with("infer"))]) -> Caller:
-    if caller.episode_id is not None:
-        raise Forbidden("an episode key opens no further episodes; use the project's key")
+    if caller.episode_id is not None or caller.session is not None:
+        raise Forbidden("this key opens no further episodes; use the project's key")
     return caller
 
 
+async def _rewarder(
+    caller: Annotated[Caller, Depends(caller_with("reward"))], services: ServicesDep
+) -> Caller:
+    return caller if caller.session is None else await in_session(caller, services.stores)
+
+
+def check_own(caller: Caller, episode_ids: Iterable[str]) -> None:
+    """Raise NoSuchEpisode if the caller's key is of one session and an episode is not that session's."""
+    for episode_id in episode_ids:
+        if caller.session is not None and caller.episode_id != episode_id:
+            raise NoSuchEpisode(episode_id)
+
+
 Opener = Annotated[Caller, Depends(_opener)]
-Rewarder = Annotated[Caller, Depends(caller_with("reward"))]
+Rewarder = Annotated[Caller, Depends(_rewarder)]
 Viewer = Annotated[Caller, Depends(caller_with("read", "observe"))]
 Observer = Annotated[Caller, Depends(caller_with("admin", "observe"))]
 Admin = Annotated[Caller, Depends(caller_with("admin"))]

@@ -7,7 +7,15 @@ import orjson
 from fastapi import APIRouter, Query, Request
 
 from gateway.api import episode_views
-from gateway.api.dependencies import EpisodeId, GroupId, Opener, Rewarder, ServicesDep, Viewer
+from gateway.api.dependencies import (
+    EpisodeId,
+    GroupId,
+    Opener,
+    Rewarder,
+    ServicesDep,
+    Viewer,
+    check_own,
+)
 from gateway.api.requests import Completion, EpisodeBody
 from gateway.api.responses import (
     Deleted,
@@ -133,6 +141,7 @@ async def complete_episode(
     completion: Completion | None = None,
 ) -> EpisodeObject:
     """Seal an episode: no more turns; rewards may still come."""
+    check_own(caller, [episode_id])
     how = completion or Completion()
     header = await services.stores.of(caller.project).seal(
         episode_id, outcome=how.status, truncated=how.truncated
@@ -143,6 +152,7 @@ async def complete_episode(
 @router.delete("/episodes/{id}")
 async def delete_episode(episode_id: EpisodeId, services: ServicesDep, caller: Rewarder) -> Deleted:
     """Discard an episode and, if it was not trained, its data."""
+    check_own(caller, [episode_id])
     await services.stores.of(caller.project).delete(episode_id)
     return Deleted(object="episode.deleted", id=episode_id)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from gateway.api.dependencies import EpisodeId, Rewarder, ServicesDep
+from gateway.api.dependencies import EpisodeId, Rewarder, ServicesDep, check_own
 from gateway.api.requests import AddressedReward, RewardBody, Rewards
 from gateway.api.responses import ListObject, RewardObject
 from gateway.errors import BadRequest, NotFound
@@ -32,6 +32,7 @@ async def reward_episode(
     store = services.stores.of(caller.project)
     address = (episode_id, body.turn_id)
     rewards = [_reward(address, body)]
+    check_own(caller, [each.episode_id for each in rewards])
     await _check_choices(store, rewards)
     (answer,) = await store.rewards(rewards)
     return _object(answer)
@@ -47,6 +48,7 @@ async def reward(
     store = services.stores.of(caller.project)
     listed = [body] if isinstance(body, AddressedReward) else body
     rewards = [_reward(await _address(services, store, each), each) for each in listed]
+    check_own(caller, [each.episode_id for each in rewards])
     await _check_choices(store, rewards)
     recorded = [_object(answer) for answer in await store.rewards(rewards)]
     return recorded[0] if isinstance(body, AddressedReward) else ListObject(data=recorded)

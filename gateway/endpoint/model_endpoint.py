@@ -17,6 +17,7 @@ from gateway.access.rate_limits import Use
 from gateway.attach.breaks import client_of
 from gateway.dialects.dialect import Dialect
 from gateway.endpoint.connection import ClientGone, read_body, while_connected
+from gateway.endpoint.session import in_session
 from gateway.errors import ApiError, translate
 from gateway.request.episode_address import address, new_episode_id
 from gateway.request.model_name import asked_model
@@ -45,6 +46,8 @@ class ModelEndpoint:
         headers = dict(scope["headers"])
         caller = await self._services.authenticator.caller(headers)
         caller.require("infer")
+        if caller.session is not None:
+            caller = await in_session(caller, self._services.stores)
         if not caller.is_limited:
             await self._serve(
                 caller, None, headers=headers, scope=scope, receive=receive, send=send

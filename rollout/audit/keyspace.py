@@ -29,7 +29,7 @@ SINGLE_KEYS = frozenset(
 # Their ids are not those of episodes or groups, and they expire or are replaced by themselves.
 OWN_IDS = frozenset(
     {
-        *("lock", "limit.requests", "limit.tokens", "limit.grammars"),
+        *("lock", "session", "limit.requests", "limit.tokens", "limit.grammars"),
         *("limit.open", "limit.running", "damaged"),
     }
 )

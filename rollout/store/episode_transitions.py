@@ -46,6 +46,27 @@ class EpisodeTransitions(Transitions):
 
         return await self._reading(read)
 
+    async def start_session(self, session: str, spec: EpisodeSpec) -> EpisodeHeader:
+        """Open the next episode of a session, and end the one before, with a reward of 0 if it has none.
+
+        Raises Backlogged, GroupClosed, TooManyOpenEpisodes; the one before has ended then, too.
+        """
+
+        async def read() -> EpisodeHeader:
+            reply = await self._run("start_session", *opening_arguments(spec), session)
+            return parse_header(cast("Header", reply))
+
+        return await self._reading(read)
+
+    async def session(self, session: str) -> EpisodeHeader | None:
+        """The episode that a session's key stands for now."""
+
+        async def read() -> EpisodeHeader | None:
+            reply = await self._run("session", session)
+            return parse_header(cast("Header", reply)) if reply else None
+
+        return await self._reading(read)
+
     async def begin(
         self, spec: EpisodeSpec, *, since: int, attempt: Attempt = UNKEYED
     ) -> BegunTurn:

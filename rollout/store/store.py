@@ -53,6 +53,7 @@ limit.tokens:<key>     hash    the same of tokens, and what a call uses on avera
 limit.grammars:<key>   hash    the same of grammars                                   its expiry
 limit.open:<key>       set     open episodes of a key that may have so many only      the episode's end
 limit.running:<key>    zset    running call -> lease expiry, by Redis's clock         limit_end, its expiry
+session:<id>           string  the episode that a session's key stands for now          its expiry
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
 forgotten              hash    what the totals have of episodes whose headers are gone never
 copy.policy, copy.pinned hash second record of what nothing else tells                their original

@@ -18,7 +18,7 @@ from tests.gateways import ADMIN_KEY, Gateway
 CHAT = "/v1/chat/completions"
 BODY: Any = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
 ALL_SCOPES = {"infer", "reward", "read", "observe", "admin"}
-PUBLIC = {"/healthz", "/readyz", "/"}
+PUBLIC = {"/healthz", "/readyz", "/health", "/"}
 
 
 class Call(NamedTuple):
@@ -38,6 +38,7 @@ def calls(ids: Mapping[str, str]) -> list[Call]:
     bodies = {
         "/v1/episodes/{id}/rewards": {"value": 1},
         "/v1/rewards": {"value": 1, "episode_id": ids["episodes"]},
+        "/rl/set_reward": {"reward": 1},
     }
     found = [Call("POST", CHAT, BODY, frozenset({"infer"}), False, True)]
     for route in create_app(services, {}).routes:
@@ -181,5 +182,5 @@ async def test_public_routes_say_nothing_of_projects(
     served: Gateway, client: httpx.AsyncClient
 ) -> None:
     """What needs no key names no project, key or engine secret."""
-    for path in ("/healthz", "/readyz"):
+    for path in sorted(PUBLIC - {"/"}):
         assert served.project not in (await client.get(path)).text

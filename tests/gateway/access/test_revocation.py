@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from gateway.access.api_keys import read_episode_key
+from gateway.access.api_keys import read_signed_key
 from rollout.ledger.records import Project
 from tests.gateways import Gateway, StartGateway
 from tests.redis_server import spawn, wait_until_ready
@@ -137,7 +137,7 @@ async def test_a_new_root_key_ends_the_episode_keys_of_the_old_one(
 async def test_no_secret_is_in_the_repr_of_anything(served: Gateway) -> None:
     """Settings and records print without the secrets that they hold."""
     opened = (await served.admin.post("/v1/episodes", json={})).json()
-    claim = read_episode_key(opened["api_key"])
+    claim = read_signed_key(opened["api_key"])
     assert claim is not None
     assert repr(claim.signature) not in repr(claim)
     assert "hush" not in repr(Project("p", "hush", 1))

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from gateway.access.api_keys import episode_key, is_genuine, read_episode_key
+from gateway.access.api_keys import EPISODE_PREFIX, is_genuine, read_signed_key, signed_key
 from tests.gateways import Gateway
 from tests.scripted_engine import ScriptedEngine
 
@@ -132,12 +132,12 @@ async def test_an_episode_key_acts_for_its_episode_only(
 
 def test_an_episode_key_cannot_be_altered() -> None:
     """A key signs its project, episode and opener: changing one, or signing with another secret, makes it worthless."""
-    genuine = read_episode_key(episode_key("p", "ep_1", "key_1", secret="secret"))
+    genuine = read_signed_key(signed_key(EPISODE_PREFIX, "p", "ep_1", "key_1", secret="secret"))
     assert genuine is not None
-    assert (genuine.project, genuine.episode_id, genuine.opener_id) == ("p", "ep_1", "key_1")
+    assert (genuine.project, genuine.subject, genuine.opener_id) == ("p", "ep_1", "key_1")
     assert is_genuine(genuine, "secret")
     assert not is_genuine(genuine, "another")
-    assert not is_genuine(replace(genuine, episode_id="ep_2"), "secret")
+    assert not is_genuine(replace(genuine, subject="ep_2"), "secret")
     assert not is_genuine(replace(genuine, project="q"), "secret")
     assert not is_genuine(replace(genuine, opener_id="key_2"), "secret")
 

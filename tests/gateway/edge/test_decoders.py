@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from gateway.access.api_keys import EpisodeClaim, episode_key, read_episode_key
+from gateway.access.api_keys import EPISODE_PREFIX, Claim, read_signed_key, signed_key
 from gateway.api import requests
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import BadRequest
@@ -108,8 +108,8 @@ def test_a_control_body_with_any_values_is_read_or_refused(kind: type[BaseModel]
 )
 def test_any_text_is_an_episode_key_or_none(text: str) -> None:
     """A key that was not made here is None or a claim whose signature is checked later."""
-    claim = read_episode_key(text)
-    assert claim is None or isinstance(claim, EpisodeClaim)
-    made = read_episode_key(episode_key("p", "ep_1", "key_1", secret="s" * 32))
+    claim = read_signed_key(text)
+    assert claim is None or isinstance(claim, Claim)
+    made = read_signed_key(signed_key(EPISODE_PREFIX, "p", "ep_1", "key_1", secret="s" * 32))
     assert made is not None
-    assert (made.project, made.episode_id) == ("p", "ep_1")
+    assert (made.project, made.subject) == ("p", "ep_1")
