@@ -26,6 +26,7 @@ PASSED_ON = (
     "TURNGATE_BEST_MIN_EPISODES",
     "TURNGATE_FLAGGED_TOKENS",
     "TURNGATE_MAX_GROUP_SIZE",
+    "TURNGATE_RETENTION_SECONDS",
 )
 
 # Agents and the client read these; a shell may hold them while the command runs.

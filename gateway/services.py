@@ -76,7 +76,7 @@ async def open_services(
     model.log_at_start()
     large_calls = LargeCalls()
     async with AsyncExitStack() as stack:
-        timings = Timings(silence=settings.silence_seconds)
+        timings = Timings(silence=settings.silence_seconds, retention=settings.retention_seconds)
         store = Store.connect(settings.redis_url, project=settings.project, timings=timings)
         stack.push_async_callback(store.close)
         await until_available(store.prepare, seconds=settings.start_seconds)

@@ -78,6 +78,12 @@ class SharedSettings(BaseSettings):
         validation_alias="TURNGATE_MAX_GROUP_SIZE",
         description="most episodes of a group; a call that states a larger size is refused",
     )
+    retention_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        validation_alias="TURNGATE_RETENTION_SECONDS",
+        description="how long Redis keeps an episode's tokens after it has ended; the ledger keeps how it ended",
+    )
     flagged_tokens: FlaggedTokens = Field(
         default="correct",
         validation_alias="TURNGATE_FLAGGED_TOKENS",

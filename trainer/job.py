@@ -19,6 +19,7 @@ from rollout.policies import PolicyStore
 from rollout.ready_file import ReadyFile
 from rollout.settings import SettingsError
 from rollout.store.store import Store
+from rollout.store.transitions import Timings
 from trainer.advice.rules.findings import vetted
 from trainer.async_bridge import AsyncBridge
 from trainer.batch.staleness import StalenessRule
@@ -60,7 +61,8 @@ class TrainingJob:
         self._registry = CollectorRegistry()
         self._report = Report(self._registry)
         bridge.on_wait(lambda error: self._report.alert("waiting", error=str(error)))
-        self._store = Store.connect(settings.redis_url, project=settings.project)
+        timings = Timings(retention=settings.retention_seconds)
+        self._store = Store.connect(settings.redis_url, project=settings.project, timings=timings)
         closing.callback(bridge.close, self._store.close)
         rank = int(os.environ.get("RANK", "0"))
         self.trace = StepTrace(settings.checkpoint_dir / "traces", rank=rank)

@@ -9,7 +9,11 @@ from rich.console import Console
 
 from tests.chaos.faults import RARE, WEIGHTS
 from tests.chaos.report import table
-from tests.chaos.run import Plan, carried_out
+from tests.chaos.run import RETENTION_SECONDS, Plan, carried_out
+
+SOAK_RETENTION_SECONDS = (
+    600.0  # so that most of a run shows a Redis that forgets as much as it learns
+)
 
 
 def main() -> int:
@@ -29,6 +33,7 @@ def main() -> int:
         real_engines=arguments.real_engines,
         weights={} if arguments.soak else {kind: known[kind] for kind in kinds},
         on_postgres=arguments.postgres,
+        retention_seconds=SOAK_RETENTION_SECONDS if arguments.soak else RETENTION_SECONDS,
         keep=arguments.keep,
     )
     return asyncio.run(_run(plan, console))

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from tests.chaos.history import History
-from tests.chaos.journal import AckedTurn, Journal
+from tests.chaos.journal import AckedReward, AckedTurn, Journal
 from tests.chaos.service import SETTINGS, Service
 
 QUIET_SECONDS = 120.0
@@ -51,6 +51,12 @@ class Check:
     def __init__(self, service: Service, journal: Journal, history: History) -> None:
         self._service, self._journal, self._history = service, journal, history
         self._findings = Findings()
+        self._turns_of: dict[str, list[AckedTurn]] = {}
+        self._rewards_of: dict[str, list[AckedReward]] = {}
+        for turn in journal.turns:
+            self._turns_of.setdefault(turn.episode, []).append(turn)
+        for reward in journal.rewards:
+            self._rewards_of.setdefault(reward.episode, []).append(reward)
         self._places = asyncio.Semaphore(AT_ONCE)
         self._http = httpx.AsyncClient(
             base_url=service.ready.base_url.removesuffix("/v1"),
@@ -91,21 +97,21 @@ class Check:
         return f"{states} {(await self._http.get('/v1/training')).text}"
 
     def _by_episode(self) -> list[str]:
-        acked = {each.episode for each in self._journal.turns}
-        acked |= {each.episode for each in self._journal.rewards}
+        acked = self._turns_of.keys() | self._rewards_of.keys()
         return sorted(acked - self._journal.deleted)
 
     async def _episode(self, episode: str) -> None:
         async with self._places:
             reply = await self._http.get(f"/v1/episodes/{episode}")
-            turns = [each for each in self._journal.turns if each.episode == episode]
+            turns = self._turns_of.get(episode, [])
             if reply.status_code != 200:
                 why = f"{episode}: {reply.status_code}"
                 self._findings.lost_turns += [f"{why} {each.turn}" for each in turns]
                 return
             detail = reply.json()
-            await self._turns(detail, turns)
-            self._rewards(detail)
+            if detail["history"] is not None:  # else its data has expired
+                await self._turns(detail, turns)
+                self._rewards(detail)
             self._findings.statuses[detail["disposition"] or detail["status"]] += 1
 
     async def _turns(self, detail: dict[str, Any], turns: list[AckedTurn]) -> None:
@@ -136,8 +142,8 @@ class Check:
 
     def _rewards(self, detail: dict[str, Any]) -> None:
         recorded = {reward["name"]: reward["value"] for reward in detail["rewards"]}
-        for each in self._journal.rewards:
-            if each.episode == detail["id"] and recorded.get(each.name) != each.value:
+        for each in self._rewards_of.get(detail["id"], []):
+            if recorded.get(each.name) != each.value:
                 self._findings.lost_rewards.append(
                     f"{each.episode} {each.name}: {recorded.get(each.name)}, not {each.value}"
                 )

@@ -1,6 +1,7 @@
 """What each process holds while the service runs: memory, files, sockets; Redis's data, and the disk."""
 
 import asyncio
+import os
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -75,8 +76,10 @@ def _process(held: Held, name: str, pid: int) -> None:
 
 
 def _size(directory: Path) -> int:
+    """Of its files, while other processes write and delete them."""
     total = 0
-    for file in directory.rglob("*"):
-        with suppress(OSError):
-            total += 0 if file.is_symlink() else file.stat().st_size
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                total += Path(folder, name).lstat().st_size
     return total

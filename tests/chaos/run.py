@@ -23,6 +23,8 @@ from tests.chaos.report import Progress
 from tests.chaos.service import Service, running_service
 from tests.postgres_server import running_postgres
 
+RETENTION_SECONDS = 86_400.0  # longer than a run: its end check reads every episode
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -36,6 +38,7 @@ class Plan:
     weights: dict[str, int] = field(default_factory=lambda: dict(WEIGHTS))
     in_order: tuple[str, ...] = ()  # kinds to begin with, before any is drawn
     on_postgres: bool = False  # the ledger; else on SQLite
+    retention_seconds: float = RETENTION_SECONDS
     keep: bool = False  # the data directory
 
 
@@ -63,7 +66,9 @@ async def carried_out(plan: Plan, *, told: Callable[[str], object] = str) -> Asy
                 directory / "data",
                 engines=plan.engines,
                 real_engines=plan.real_engines,
-                settings=ledger | (environment(clock) if CLOCK_JUMP in weights else {}),
+                settings=ledger
+                | {"TURNGATE_RETENTION_SECONDS": str(plan.retention_seconds)}
+                | (environment(clock) if CLOCK_JUMP in weights else {}),
             ) as service,
             running_proxy(service.port) as proxy,
         ):

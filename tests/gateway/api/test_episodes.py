@@ -1,18 +1,15 @@
 """Episodes, rewards and groups over HTTP, from opening to what the trainer would receive."""
 
 import asyncio
-import time
 
 from openai import AsyncOpenAI
 from redis.asyncio import Redis
 
 from rollout.episode.episode_status import DiscardReason
-from rollout.store.store import Store
-from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.api.playing import BODY, CHAT, USER, open_episode, play
 from tests.gateway.conftest import end_of_turn, eventually, spell
-from tests.gateways import Gateway
+from tests.gateways import Gateway, StartGateway
 from tests.scripted_engine import Refuse, ScriptedEngine, Version, Wait
 
 
@@ -152,29 +149,23 @@ async def test_opening_needs_no_body(served: Gateway) -> None:
     assert group["size"] == 1
 
 
-async def test_an_episode_outlives_its_data(served: Gateway, redis_url: str) -> None:
-    """When an episode's data has expired from Redis, the API still shows how it ended, without tokens."""
-    opened = await open_episode(served, task_id="t1", metadata={"seed": 3})
-    path = f"/v1/episodes/{opened['id']}"
-    await play(served, opened["id"])
-    await served.admin.post(f"{path}/rewards", json={"value": 2})
-    before = (await served.admin.post(f"{path}/complete", json={"status": "aborted"})).json()
+async def test_an_episode_outlives_its_data(
+    start_gateway: StartGateway, scripted: ScriptedEngine
+) -> None:
+    """When Redis has kept an episode's data for the time that the setting says, the API still shows how it ended."""
+    async with start_gateway(scripted, retention_seconds=0.1) as served:
+        opened = await open_episode(served, task_id="t1", metadata={"seed": 3})
+        path = f"/v1/episodes/{opened['id']}"
+        await play(served, opened["id"])
+        await served.admin.post(f"{path}/rewards", json={"value": 2})
+        before = (await served.admin.post(f"{path}/complete", json={"status": "aborted"})).json()
 
-    async def is_in_the_ledger() -> bool:
-        return not await served.store.settled()
+        async def expired() -> bool:
+            return await served.store.episode(opened["id"]) is None
 
-    async def expired() -> bool:
-        await later.sweep()
-        return await served.store.episode(opened["id"]) is None
-
-    later = Store.connect(
-        redis_url, project=served.project, clock=lambda: time.time() + 2 * Timings().retention
-    )
-    await eventually(is_in_the_ledger)
-    await eventually(expired)
-    await later.close()
-    shown = (await served.admin.get(path)).json()
-    tokens = await served.admin.get(f"{path}?view=tokens")
+        await eventually(expired)
+        shown = (await served.admin.get(path)).json()
+        tokens = await served.admin.get(f"{path}?view=tokens")
     assert {name: shown[name] for name in before} == before
     assert (shown["status"], shown["disposition"]) == ("discarded", "aborted")
     assert (shown["reward"], shown["turns"]) == (2, [])
