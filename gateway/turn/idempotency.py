@@ -19,6 +19,7 @@ from gateway.request.request import Reply
 from rollout.episode.attempt import Attempt
 from rollout.errors import StoreUnavailable
 
+MAX_KEY_BYTES = 255
 RENEW_SECONDS = 4.0  # the lease lasts 15 s, so that it survives a restart of Redis
 WANTED_SECONDS = 1.0  # how often a turn without a client asks whether a repeat waits for it
 
@@ -42,8 +43,10 @@ def read_attempt(headers: Mapping[bytes, bytes], body: bytes) -> Attempt:
 
 
 def chosen_key(header: bytes) -> str:
-    """The retry key of a caller's own key."""
-    return f"key:{header.decode('latin-1')[:255]}"
+    """The retry key of a caller's own key; a long one is a digest, so that no two are the same."""
+    if len(header) > MAX_KEY_BYTES:
+        return f"key:sha256:{sha256(header).hexdigest()}"
+    return f"key:{header.decode('latin-1')}"
 
 
 def episode_of_key(retry_key: str, *, key_id: str, purpose: str = "") -> str | None:

@@ -47,6 +47,8 @@ class Reward(msgspec.Struct, frozen=True, gc=False):
             raise ValueError(f"reward {self.name} is {self.value}; it must be a finite number")
         if not self.name or "|" in self.name:
             raise ValueError(f"reward name {self.name!r} must be non-empty and without '|'")
+        if self.turn_id is not None and (self.turn_id == "*" or set("#|") & set(self.turn_id)):
+            raise ValueError(f"turn id {self.turn_id!r} must not be '*' or hold '#' or '|'")
 
     @property
     def place(self) -> RewardPlace:

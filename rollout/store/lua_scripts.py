@@ -1,9 +1,11 @@
 """The store's Lua: each file under `lua/` is one atomic transition; `lua/functions/` holds what they share.
 
 A transition names the functions it needs in a line `-- needs: keys, group`. Redis loses its scripts when it restarts.
-A script that it does not know is sent again, which is safe because it has not started.
+A script that it does not know is sent again, once for all calls that wait for it, and then they are made again, which is
+safe because they have not started.
 """
 
+import asyncio
 import hashlib
 import re
 from functools import cache
@@ -33,17 +35,31 @@ class LuaScripts:
 
     def __init__(self, batcher: CommandBatcher) -> None:
         self._batcher = batcher
+        self._loading: dict[str, asyncio.Future[object]] = {}  # by digest
 
     async def run(self, name: str, prefix: str, *arguments: Argument) -> object:
         """One transition, one round trip. `prefix` is its only key: all others are derived from it."""
         script = read_script(name)
+        command = ("EVALSHA", script.sha, 1, prefix, *arguments)
         try:
             try:
-                return await self._batcher.submit("EVALSHA", script.sha, 1, prefix, *arguments)
+                return await self._batcher.submit(*command)
             except NoScriptError:
-                return await self._batcher.submit("EVAL", script.text, 1, prefix, *arguments)
+                await self._load(script)
+                return await self._batcher.submit(*command)
         except RedisError as error:
             raise translate(error) from None
+
+    async def _load(self, script: Script) -> None:
+        """Send a script; of many calls that need it, one sends it."""
+        loading = self._loading.get(script.sha)
+        if loading is None:
+            loading = self._batcher.submit("SCRIPT", "LOAD", script.text)
+            self._loading[script.sha] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(script.sha, None))
+        await asyncio.wait([loading])
+        if (error := loading.exception()) is not None:
+            raise error
 
 
 @cache

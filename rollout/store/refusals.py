@@ -16,6 +16,7 @@ WHY = {
     "MISCONF": "it cannot write to its disk",
     "NOAUTH": "it wants a password; check TURNGATE_REDIS_URL",
     "NOPERM": "its user lacks a permission; check TURNGATE_REDIS_URL",
+    "NOSCRIPT": "it was started again",
     "NOREPLICAS": "too few of its replicas answer",
     "OOM": "its memory is full",
     "READONLY": "it is a read-only replica",
@@ -27,6 +28,7 @@ WORDS = re.compile(rf"(?:^|[\s\-:])({'|'.join(WHY)})(?=\s|$)")
 # redis-py removes the word from the text of some errors, and raises them as these instead.
 KINDS: tuple[tuple[type[exceptions.RedisError], str], ...] = (
     (exceptions.BusyLoadingError, "LOADING"),
+    (exceptions.NoScriptError, "NOSCRIPT"),
     (exceptions.AuthenticationError, "WRONGPASS"),
     (exceptions.NoPermissionError, "NOPERM"),
     (exceptions.OutOfMemoryError, "OOM"),

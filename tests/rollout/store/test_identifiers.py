@@ -1,15 +1,20 @@
 """Ids are kept apart, whatever their characters, and records of an older layout are taken over."""
 
+import asyncio
+import os
 import uuid
 
 import pytest
 from redis.asyncio import Redis
 
 from rollout.episode.episode_records import EpisodeSpec
-from rollout.episode.reward import Reward
+from rollout.episode.reward import EpisodeReward, Reward
 from rollout.errors import StoreTooNew
 from rollout.store.store import Store
-from tests.rollout.play import claim, own_group, play
+from tests.profiles import per_profile
+from tests.random_ids import random_ids
+from tests.rollout.play import claim, commit, own_group, play
+from tests.rollout.turns import turn
 
 PARTS = ("turns", "turn_ids", "rewards", "reward_log", "reward_keys", "replies", "reply_keys")
 
@@ -91,3 +96,31 @@ async def test_a_new_store_has_todays_layout(redis_url: str) -> None:
     keys = await keys_of(store, redis_url)
     await store.close()
     assert "ep:ep:1:turns" in keys
+
+
+async def test_ids_of_any_characters_are_kept_apart(store: Store) -> None:
+    """Each id has an episode, a group, a turn, a reward and a key of its own; deleting one takes nothing from another."""
+    count, seed = per_profile(ci=600, nightly=10_000), int.from_bytes(os.urandom(4))
+    ids = random_ids(seed, count, near=("v", "w"))
+    deleted, kept = ids[::2], ids[1::2]
+
+    async def live(number: int, id_: str) -> None:
+        spec = EpisodeSpec(id_, group_id=f"{id_}g", group_size=1, task_id=id_, key_id=id_)
+        await store.open(spec)
+        await commit(store, id_, turn(f"turn_{number}", [number], retry_key=id_), reply=b"r")
+        reward = Reward(number, turn_id=f"turn_{number}", idempotency_key=id_)
+        await store.rewards([EpisodeReward(id_, reward, complete=True)])
+
+    for start in range(0, count, 200):
+        await asyncio.gather(*(live(start + n, id_) for n, id_ in enumerate(ids[start:][:200])))
+    for start in range(0, len(deleted), 200):
+        await asyncio.gather(*(store.delete(id_) for id_ in deleted[start:][:200]))
+
+    for number, id_ in list(enumerate(ids))[1::2]:
+        view = await store.episode(id_)
+        assert [made.id for made in view.turns] == [f"turn_{number}"], (seed, id_)
+        assert (view.header.task_id, view.header.key_id) == (id_, id_), (seed, id_)
+        assert (view.header.group_id, view.rewards.total) == (f"{id_}g", number), (seed, id_)
+    claims = await claim(store, groups=count)
+    assert {view.header.id for each in claims for view in each.episodes} == set(kept), seed
+    assert await store.repair() == 0, seed

@@ -80,6 +80,22 @@ async def test_an_unacknowledged_commit_may_be_repeated(server: KillableRedis) -
     await store.close()
 
 
+async def test_after_a_restart_a_script_is_sent_once(server: KillableRedis) -> None:
+    """Of many calls that wait for the same script, one sends it: its text is large, and Redis reads it alone."""
+    store = Store.connect(server.url)
+    await store.ping()
+    server.kill()
+    server.start()
+
+    await asyncio.gather(*(store.open(EpisodeSpec(f"ep_{n}")) for n in range(200)))
+
+    with redis.Redis.from_url(server.url) as client:
+        stats = client.info("commandstats")
+    names = ("cmdstat_eval", "cmdstat_script", "cmdstat_script|load")
+    assert sum(stats[name]["calls"] for name in names if name in stats) == 1
+    await store.close()
+
+
 async def test_every_call_says_that_the_store_is_unavailable(server: KillableRedis) -> None:
     """Reading, writing, waiting and subscribing all fail the same way, and work again later."""
     store = Store.connect(server.url)
