@@ -1,14 +1,17 @@
 """The application: its routes, and the one handler that answers every error in the dialect of its path."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from gateway.api import administration, episodes, health, models, policies, refusals, rewards
 from gateway.api.areal import sessions
-from gateway.endpoint.model_endpoint import ModelEndpoint
+from gateway.endpoint.count_endpoint import CountEndpoint
+from gateway.endpoint.model_endpoint import REQUEST_ID, ModelEndpoint
 from gateway.errors import (
     EXPECTED,
     ApiError,
@@ -26,7 +29,7 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {404: NotFound, 405: MethodNotAllowed
 
 def create_app(
     services: Services,
-    model_endpoints: Mapping[str, ModelEndpoint],
+    model_endpoints: Mapping[str, ASGIApp],
     *,
     routers: Sequence[APIRouter] = (*AGENT_ROUTERS, *ADMIN_ROUTERS),
 ) -> FastAPI:
@@ -46,24 +49,33 @@ def create_app(
     return app
 
 
-def create_model_endpoints(services: Services) -> dict[str, ModelEndpoint]:
+def create_model_endpoints(services: Services) -> dict[str, ASGIApp]:
     """An endpoint for every path of every dialect."""
-    by_path = services.dialects.by_path
-    return {path: ModelEndpoint(dialect, path, services) for path, dialect in by_path.items()}
+    dialects = services.dialects
+    return {
+        path: ModelEndpoint(dialect, path, services) for path, dialect in dialects.by_path.items()
+    } | {
+        count.path: CountEndpoint(dialect, count, services)
+        for dialect, count in dialects.token_counts
+    }
 
 
 async def _answer(request: Request, error: Exception) -> Response:
     services: Services = request.app.state.services
-    path = request.scope["path"]
+    answered = partial(
+        services.dialects.error_response,
+        request.scope["path"],
+        request_id=request.scope[REQUEST_ID],
+    )
     match error:
         case RequestValidationError():
-            return services.dialects.error_response(path, refusals.by_schema(error))
+            return answered(refusals.by_schema(error))
         case HTTPException():
             where = f"{request.method} {request.url.path}"
-            answer = services.dialects.error_response(path, _refused_by_router(error, where))
+            answer = answered(_refused_by_router(error, where))
             answer.headers.update(error.headers or {})
             return answer
-    return services.dialects.error_response(path, translate(error))
+    return answered(translate(error))
 
 
 def _refused_by_router(error: HTTPException, where: str) -> ApiError:

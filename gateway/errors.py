@@ -51,6 +51,7 @@ class ApiError(Exception):
         self.param = param
         self.code = code if code is not None else self.code
         self.retry_after = retry_after
+        self.request_id: str | None = None  # of the call that it answers
 
     @property
     def headers(self) -> dict[str, str]:

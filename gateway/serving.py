@@ -28,7 +28,6 @@ from gateway.edge.body_limit import BodyLimit
 from gateway.edge.connection import Connection, ConnectionLimits
 from gateway.edge.edge import Edge
 from gateway.edge.server import Server
-from gateway.endpoint.model_endpoint import ModelEndpoint
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
 from gateway.metrics import Metrics
@@ -164,7 +163,7 @@ def freeze_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _edge(app: ASGIApp, services: Services, endpoints: Mapping[str, ModelEndpoint]) -> Edge:
+def _edge(app: ASGIApp, services: Services, endpoints: Mapping[str, ASGIApp]) -> Edge:
     return Edge(
         app,
         model_endpoints=endpoints,

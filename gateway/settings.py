@@ -57,6 +57,12 @@ class Settings(SharedSettings):
         description="a client that takes longer to send headers, to send a body (with a second more for each 10 kB) or to "
         "take a part of a reply is cut off",
     )
+    keep_alive_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        description="after this silence a stream gets its headers, if it has none yet, and a keep-alive, and another after each "
+        "such silence; an error after that is an event of the stream; 0 waits for the model however long it takes",
+    )
     max_output_tokens: int = Field(
         default=16_384, gt=0, description="limit for a call without max_tokens"
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from gateway.dialects.dialect import Dialect
@@ -34,6 +35,10 @@ class Gateway:
     def openai(self, key: str = ADMIN_KEY, *, path: str = "/v1", **options: Any) -> AsyncOpenAI:
         options.setdefault("max_retries", 0)
         return AsyncOpenAI(base_url=self.url + path, api_key=key, **options)
+
+    def anthropic(self, key: str = ADMIN_KEY, *, path: str = "", **options: Any) -> AsyncAnthropic:
+        options.setdefault("max_retries", 0)
+        return AsyncAnthropic(base_url=self.url + path, api_key=key, **options)
 
     async def metric(self, name: str) -> dict[str, float]:
         """Samples of a metric by their label part."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi.routing import APIRoute
 
-from docs.generate import chat_fields, responses_fields
+from docs.generate import chat_fields, messages_fields, responses_fields
 from docs.generate.markdown import code, table
 from gateway.api import (
     admin_responses,
@@ -28,6 +28,7 @@ from gateway.api.areal.sessions import SessionCaller
 from gateway.api.dependencies import Admin, ModelViewer, Observer, Opener, Rewarder, Viewer
 from gateway.app import create_app
 from gateway.dialects.chat.body import ChatBody
+from gateway.dialects.messages.body import MessagesBody, PromptBody
 from gateway.dialects.responses.body import ResponsesBody
 
 Json = dict[str, Any]
@@ -64,6 +65,18 @@ MODEL_CALLS: Mapping[str, ModelCall] = {
         responses_fields.MEANINGS,
         "Take a turn in OpenAI's Responses format",
         "OpenAI's `response`, or its events with `stream`: [what it supports](dialects.md#responses).",
+    ),
+    "/v1/messages": ModelCall(
+        MessagesBody,
+        messages_fields.MEANINGS,
+        "Take a turn in Anthropic's Messages format",
+        "Anthropic's `message`, or its events with `stream`: [what it supports](dialects.md#messages).",
+    ),
+    "/v1/messages/count_tokens": ModelCall(
+        PromptBody,
+        messages_fields.PROMPT,
+        "Count the tokens of the prompt that a Messages body makes; nothing is sampled or recorded",
+        "`input_tokens`",
     ),
 }
 COMMENT = re.compile(r"^    (\w+):.*?  # (.*)$", re.MULTILINE)

@@ -95,6 +95,14 @@ class Attacher:
             break_class=place.break_class,
         )
 
+    async def num_tokens(self, request: Request, images: Sequence[SizedImage] = ()) -> int:
+        """How many tokens the prompt of a request has that continues no record."""
+        conversation = self._conversation(request, images)
+        prompt = await self._encoder.encode(self._render(conversation))
+        ids, _ = self._expand(prompt, images)
+        forced = await self._encoder.encode_whole(conversation.opening.text)
+        return len(ids) + len(forced)
+
     def _cut_output(
         self, conversation: _Conversation, history: EpisodeHistory
     ) -> _JoinPoint | None:

@@ -1,7 +1,7 @@
 """The door for wire formats: what a dialect offers. Code that comes after it does not know the dialect of a call."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from gateway.errors import ApiError
 from gateway.request.request import Reply, Request
@@ -18,6 +18,13 @@ class ReplyStream(Sink, Protocol):
         """The turn failed after `start`: send the error, and end the stream."""
 
 
+class TokenCount(NamedTuple):
+    """A route that only counts the tokens of the prompt that a body makes: nothing is sampled or recorded."""
+
+    path: str
+    render: Callable[[int], bytes]  # the JSON body of the answer
+
+
 class Dialect(Protocol):
     """One wire format. It lives as long as the gateway."""
 
@@ -31,10 +38,14 @@ class Dialect(Protocol):
 
     @property
     def keep_alive(self) -> KeepAlive | None:
-        """Sent while a started stream is silent; None for nothing."""
+        """Sent while a stream is silent; None for nothing."""
+
+    @property
+    def token_count(self) -> TokenCount | None:
+        """The route that counts tokens, below one of `paths`; None for none."""
 
     def parse(self, body: bytes, *, path: str) -> Request:
-        """Read and check a body that was sent to one of `paths`. Raises BadRequest."""
+        """Read and check a body that was sent to one of `paths`, or to that of `token_count`. Raises BadRequest."""
 
     def render(self, request: Request, reply: Reply) -> bytes:
         """Give the JSON body of an unstreamed reply."""

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable
 from starlette.responses import Response
 
 from gateway.dialects.chat.dialect import ChatDialect
-from gateway.dialects.dialect import Dialect
+from gateway.dialects.dialect import Dialect, TokenCount
+from gateway.dialects.messages.dialect import MessagesDialect
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import ApiError
 
 # The first also gives errors their body on paths of no dialect, which are the control plane's.
-DIALECTS: tuple[Callable[[], Dialect], ...] = (ChatDialect, ResponsesDialect)
+DIALECTS: tuple[Callable[[], Dialect], ...] = (ChatDialect, ResponsesDialect, MessagesDialect)
 
 
 class Dialects:
@@ -27,7 +28,13 @@ class Dialects:
         above = [own for own in self.by_path if f"{path}/".startswith(f"{own}/")]
         return self.by_path[max(above, key=len)] if above else self._dialects[0]
 
-    def error_response(self, path: str, error: ApiError) -> Response:
+    @property
+    def token_counts(self) -> list[tuple[Dialect, TokenCount]]:
+        """The routes that count tokens."""
+        return [(each, each.token_count) for each in self._dialects if each.token_count]
+
+    def error_response(self, path: str, error: ApiError, request_id: str | None = None) -> Response:
+        error.request_id = request_id
         return Response(self.of(path).error_body(error), error.status, error.headers)
 
     def turn_id(self, reply_id: str) -> str:

@@ -21,7 +21,7 @@ MIN_BYTES_PER_LOOK = 10_000  # of a body; slower ones may take the time of a sma
 KEEP_ALIVE_SECONDS = 75
 LINGER_LOOKS = 5  # a client that still sends would otherwise lose the answer that refuses it
 
-ErrorResponse = Callable[[str, ApiError], Response]
+ErrorResponse = Callable[[str, ApiError, str], Response]
 
 
 class ConnectionLimits(NamedTuple):
@@ -136,16 +136,17 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         url = b"" if self.scope is None else self.url
         path = url.partition(b"?")[0].decode("latin-1")
-        self.transport.write(_written(self._error_response(path, error)))
+        request_id = f"req_{secrets.token_hex(12)}"
+        self.transport.write(_written(self._error_response(path, error, request_id), request_id))
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
 
-def _written(response: Response) -> bytes:
+def _written(response: Response, request_id: str) -> bytes:
     headers = [
         *response.raw_headers,
         (b"connection", b"close"),
-        (b"x-request-id", b"req_" + secrets.token_hex(12).encode()),
+        (b"x-request-id", request_id.encode()),
     ]
     lines = [name + b": " + value + b"\r\n" for name, value in headers]
     return b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", bytes(response.body)])

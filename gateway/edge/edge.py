@@ -16,7 +16,7 @@ from gateway.dialects.registry import Dialects
 from gateway.edge.body_limit import BodyLimit
 from gateway.edge.content_encoding import decoding
 from gateway.edge.spelling import canonical
-from gateway.endpoint.model_endpoint import PATH_EPISODE, ROUTE
+from gateway.endpoint.model_endpoint import PATH_EPISODE, REQUEST_ID, ROUTE
 from gateway.errors import EXPECTED, TooLarge, translate
 from gateway.metrics import Metrics
 
@@ -51,6 +51,7 @@ class Edge:
             return
         started = time.perf_counter()
         request_id = _request_id(scope)
+        scope[REQUEST_ID] = request_id.decode()
         status, is_answered = CLIENT_GONE, False
 
         async def send_with_id(message: Message) -> None:
@@ -71,7 +72,9 @@ class Edge:
             await self._limited(scope, receive, send_with_id)
         except Exception as error:
             if status == CLIENT_GONE:
-                answer = self._dialects.error_response(scope["path"], translate(error))
+                answer = self._dialects.error_response(
+                    scope["path"], translate(error), scope[REQUEST_ID]
+                )
                 await answer(scope, receive, send_with_id)
             if not isinstance(error, EXPECTED):
                 log.error("request failed", extra={"route": _route(scope)}, exc_info=error)

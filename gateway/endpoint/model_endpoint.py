@@ -5,10 +5,8 @@ its cost is paid on every turn of every agent.
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
-from functools import partial
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
-from anyio import to_thread
 from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
@@ -17,8 +15,9 @@ from gateway.access.rate_limits import Use
 from gateway.attach.breaks import client_of
 from gateway.dialects.dialect import Dialect
 from gateway.endpoint.connection import ClientGone, read_body, while_connected
+from gateway.endpoint.reading import read_request
 from gateway.endpoint.session import in_session
-from gateway.errors import ApiError, translate
+from gateway.errors import EXPECTED, translate
 from gateway.request.episode_address import address, new_episode_id
 from gateway.request.model_name import asked_model
 from gateway.request.request import Request
@@ -28,9 +27,8 @@ from gateway.turn.idempotency import episode_of_key, read_attempt
 from gateway.turn.large_calls import LARGE_BYTES
 from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
-from rollout.engine.errors import EngineError
-from rollout.errors import StoreError
 
+REQUEST_ID = "turngate.request_id"  # scope key
 ROUTE = "turngate.route"  # scope key: the path as the router knows it
 PATH_EPISODE = "turngate.path_episode"  # scope key: the episode named by the path's prefix
 
@@ -72,19 +70,19 @@ class ModelEndpoint:
     ) -> None:
         with suppress(ClientGone):
             body = await read_body(receive)
-            request = await self._request(body, caller)
+            request = await read_request(
+                body,
+                self._dialect,
+                self._path,
+                key_id=caller.key_id,
+                turns=self._services.large_calls,
+            )
             episode = scope.get(PATH_EPISODE)
             call = self._call(
                 request, caller, use, headers=headers, body=body, path_episode=episode
             )
-            await while_connected(receive, self._answer(call, send))
-
-    async def _request(self, body: bytes, caller: Caller) -> Request:
-        """Read the body; a large one on a thread, when it is this key's turn."""
-        if len(body) < LARGE_BYTES:
-            return self._dialect.parse(body, path=self._path)
-        async with self._services.large_calls.turn(caller.key_id):
-            return await to_thread.run_sync(partial(self._dialect.parse, body, path=self._path))
+            answer = self._answer(call, send, scope[REQUEST_ID])
+            await while_connected(receive, answer)
 
     def _call(
         self,
@@ -126,26 +124,35 @@ class ModelEndpoint:
             is_trained=caller.trains,
         )
 
-    async def _answer(self, call: Call, send: Send) -> None:
+    async def _answer(self, call: Call, send: Send, request_id: str) -> None:
         if call.request.stream:
-            await self._answer_streamed(call, EventStream(send))
+            await self._answer_streamed(call, EventStream(send), request_id)
             return
         reply = await self._services.turns.take(call, None)
         await send_whole(send, reply, self._dialect.render(call.request, reply))
 
-    async def _answer_streamed(self, call: Call, events: EventStream) -> None:
+    async def _answer_streamed(self, call: Call, events: EventStream, request_id: str) -> None:
         stream = self._dialect.stream(call.request, events)
-        keep_alive = self._dialect.keep_alive
         try:
-            async with events.kept_alive(keep_alive) if keep_alive else nullcontext():
+            async with self._kept_alive(events, call.address.episode_id):
                 reply = await self._services.turns.take(call, stream)
-        except (ApiError, StoreError, EngineError) as error:
-            if not events.has_started:
+        except EXPECTED as error:
+            if not events.has_headers:
                 raise
-            await stream.fail(translate(error))
+            failure = translate(error)
+            failure.request_id = request_id
+            await stream.fail(failure)
             return
         if not events.has_started:  # a repeated call, answered from the record
             await stream.start(reply)
             for piece in recorded_pieces(reply):
                 await stream.piece(piece)
         await stream.finish(reply)
+
+    def _kept_alive(
+        self, events: EventStream, episode_id: str
+    ) -> AbstractAsyncContextManager[None]:
+        keep_alive, seconds = self._dialect.keep_alive, self._services.settings.keep_alive_seconds
+        if keep_alive is None or not seconds:
+            return nullcontext()
+        return events.kept_alive(keep_alive, after_seconds=seconds, episode_id=episode_id)

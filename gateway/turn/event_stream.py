@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
@@ -22,30 +22,39 @@ class Sink(Protocol):
 
 
 class KeepAlive(NamedTuple):
-    """What a dialect sends while the model is silent, so that no proxy closes the connection."""
+    """What a dialect sends while the model is silent, so that neither client nor proxy closes the connection."""
 
     data: bytes
-    after_seconds: float
+    media_type: str = SERVER_SENT_EVENTS
+
+
+COMMENT = KeepAlive(b": ping\n\n")
 
 
 class EventStream:
-    """A streamed body over one ASGI connection. Its headers are sent with the first event."""
+    """A streamed body over one ASGI connection. Its headers are sent with the first event, or after a long silence."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._sent_at = 0.0
+        self._sent_at = time.monotonic()
+        self._beginning = asyncio.Lock()
+        self.has_headers = False
         self.has_started = False
 
     @asynccontextmanager
-    async def kept_alive(self, keep_alive: KeepAlive) -> AsyncIterator[None]:
-        """While the block runs, fill each silence of a started stream."""
+    async def kept_alive(
+        self, keep_alive: KeepAlive, *, after_seconds: float, episode_id: str
+    ) -> AsyncIterator[None]:
+        """While the block runs, fill each silence, the one before the first event too."""
 
         async def watch() -> None:
             while True:
-                await asyncio.sleep(keep_alive.after_seconds)
                 silent_seconds = time.monotonic() - self._sent_at
-                if self.has_started and silent_seconds >= keep_alive.after_seconds:
-                    await self.send(keep_alive.data)
+                if silent_seconds < after_seconds:
+                    await asyncio.sleep(after_seconds - silent_seconds)
+                    continue
+                await self._send_headers(keep_alive.media_type, _episode_header(episode_id))
+                await self.send(keep_alive.data)
 
         watcher = asyncio.create_task(watch())
         try:
@@ -56,14 +65,8 @@ class EventStream:
     async def start(
         self, head: ReplyHead, data: bytes, *, media_type: str = SERVER_SENT_EVENTS
     ) -> None:
-        headers = [
-            (b"content-type", media_type.encode()),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),
-            *_turn_headers(head),
-        ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         self.has_started = True
+        await self._send_headers(media_type, _turn_headers(head))
         await self.send(data)
 
     async def send(self, data: bytes) -> None:
@@ -72,6 +75,20 @@ class EventStream:
 
     async def end(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data})
+
+    async def _send_headers(self, media_type: str, about: Sequence[tuple[bytes, bytes]]) -> None:
+        """Once; a keep-alive that is cancelled here leaves them to the first event."""
+        async with self._beginning:
+            if self.has_headers:
+                return
+            headers = [
+                (b"content-type", media_type.encode()),
+                (b"cache-control", b"no-cache"),
+                (b"x-accel-buffering", b"no"),
+                *about,
+            ]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            self.has_headers = True
 
 
 async def send_whole(send: Send, head: ReplyHead, body: bytes) -> None:
@@ -87,7 +104,11 @@ async def send_whole(send: Send, head: ReplyHead, body: bytes) -> None:
 
 def _turn_headers(head: ReplyHead) -> list[tuple[bytes, bytes]]:
     return [
-        (b"x-turngate-episode", head.episode_id.encode()),
+        *_episode_header(head.episode_id),
         (b"x-turngate-turn", head.turn_id.encode()),
         (b"x-turngate-policy-version", b"%d" % head.policy_version),
     ]
+
+
+def _episode_header(episode_id: str) -> list[tuple[bytes, bytes]]:
+    return [(b"x-turngate-episode", episode_id.encode())]

@@ -16,7 +16,7 @@ from gateway.errors import ApiError
 from gateway.metrics import Metrics
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.minted_ids import call_ids
-from gateway.request.request import Reply
+from gateway.request.request import Reply, Request
 from gateway.turn.commit import commit
 from gateway.turn.event_stream import Sink
 from gateway.turn.idempotency import RunningTurns
@@ -31,6 +31,7 @@ from rollout.engine.errors import EngineError
 from rollout.episode.episode_records import BegunTurn, EpisodeSpec
 from rollout.episode.turn import Anchor, Turn
 from rollout.errors import DamagedEpisode, StoreError
+from rollout.served_model import AskedModel
 from rollout.store.redis_decoding import UNREADABLE
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage
@@ -74,6 +75,12 @@ class Turns:
             return await work
         renew = call.store.renew_attempt
         return await self._running.take(work, call.address.episode_id, call.attempt, renew)
+
+    async def num_prompt_tokens(self, request: Request, model: AskedModel) -> int:
+        """How many tokens the prompt of a call has that continues no record."""
+        self._images.check(request.images)
+        images = await self._images.sized(request.images, model=model, affinity="")
+        return await self._attacher.num_tokens(request, images)
 
     async def close(self) -> None:
         """Cancel the turns that go on without a client."""

@@ -17,7 +17,8 @@ ASK, FOLLOW = "/toy/ask", "/toy/ask/follow"  # the second is streamed
 class ToyDialect:
     paths = (ASK, FOLLOW)
     id_prefix = "toy:"
-    keep_alive = KeepAlive(b"{}\n", after_seconds=0.05)
+    keep_alive = KeepAlive(b"{}\n", "application/x-ndjson")
+    token_count = None
 
     def parse(self, body: bytes, *, path: str) -> Request:
         if not body:

@@ -8,13 +8,14 @@ from gateway.dialects.chat.stream import ChatStream
 from gateway.errors import ApiError
 from gateway.request.messages import MessageReader
 from gateway.request.request import Reply, Request
-from gateway.turn.event_stream import EventStream
+from gateway.turn.event_stream import COMMENT, EventStream
 
 
 class ChatDialect:
     paths = ("/v1/chat/completions",)
     id_prefix = ID_PREFIX
-    keep_alive = None
+    keep_alive = COMMENT
+    token_count = None
 
     def __init__(self) -> None:
         self._reader = MessageReader(read_chat_message)

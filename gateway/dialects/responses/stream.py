@@ -51,14 +51,11 @@ class ResponsesStream:
 
     async def fail(self, error: ApiError) -> None:
         """Send the error in the two forms that clients look for."""
-        assert self._head is not None
-        assert self._output is not None
         said = {"code": error.code, "message": error.message, "param": error.param}
-        response = failed(self._asked, self._head, self._output, error)
-        last: list[Event] = [
-            {"type": "error", **said, "error": {"type": error.type, **said}},
-            {"type": "response.failed", "response": response},
-        ]
+        last: list[Event] = [{"type": "error", **said, "error": {"type": error.type, **said}}]
+        if self._head is not None and self._output is not None:  # else only keep-alives were sent
+            response = failed(self._asked, self._head, self._output, error)
+            last.append({"type": "response.failed", "response": response})
         await self._events.end(self._encoded(last))
 
     def _encoded(self, events: Iterable[Event]) -> bytes:
