@@ -9,7 +9,10 @@ DeployError
 ├── StopFailed
 ├── EnvironmentMissing
 ├── PolicyUnavailable
+├── CommandMissing
+├── RewardMissing
 └── GatewayRefused
+    └── GatewayBusy
 """
 
 
@@ -49,5 +52,21 @@ class PolicyUnavailable(DeployError):
     """There is no such policy, or its files are missing or damaged."""
 
 
+class CommandMissing(DeployError):
+    """The command that a user wants to run cannot be started."""
+
+
+class RewardMissing(DeployError):
+    """A reward command failed, or printed no number."""
+
+
 class GatewayRefused(DeployError):
     """The gateway cannot be reached, or answered a control call with an error."""
+
+
+class GatewayBusy(GatewayRefused):
+    """The gateway, or what it needs, may answer the same call a little later."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

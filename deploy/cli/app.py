@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from deploy.cli import audit, demo, down, episode, keys, policy, processes, status, trainer, up
+from deploy.cli.connect.arguments import WithCommand
+from deploy.cli.connect.connect import connect
+from deploy.cli.connect.wrap import wrap
 from deploy.errors import DeployError
 from deploy.terminal import Format, Output
 
@@ -23,6 +26,8 @@ app.command("down")(down.down)
 app.command("status")(status.status)
 app.command("audit")(audit.audit)
 app.command("demo", **demo.CONTEXT)(demo.demo)
+app.command("connect", cls=WithCommand)(connect)
+app.command("wrap", cls=WithCommand)(wrap)
 app.command("gateway")(processes.gateway)
 app.command("engine")(processes.engine)
 app.add_typer(trainer.app, name="trainer")
@@ -51,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def hoisted(arguments: list[str]) -> list[str]:
-    """Move the global options before the command; what follows a bare `--` is passed to SGLang.
+    """Move the global options before the command; what follows a bare `--` is passed on.
 
     ["up", "--output", "json", "--port", "0"]  ->  ["--output", "json", "up", "--port", "0"]
     """

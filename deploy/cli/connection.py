@@ -43,13 +43,14 @@ def ask(
     """Send one question to the gateway and return its answer."""
 
     async def answer() -> dict[str, Any]:
-        async with GatewayClient(*_address(data_dir, gateway, key)) as client:
+        async with GatewayClient(*address_of(data_dir, gateway, key)) as client:
             return await question(client)
 
     return asyncio.run(answer())
 
 
-def _address(data_dir: Path | None, gateway: str | None, key: str | None) -> tuple[str, str]:
+def address_of(data_dir: Path | None, gateway: str | None, key: str | None) -> tuple[str, str]:
+    """The address of a gateway, without `/v1`, and the key to use there."""
     directory = DataDirectory((data_dir or load_settings(os.environ).data_dir).resolve())
     if gateway is None:
         if directory.owner() is None:

@@ -14,6 +14,11 @@ import msgspec
 class Turn(msgspec.Struct, frozen=True):
     id: str
     output_tokens: list[int]  # of each choice
+    kind: str = "train"
+    found_by: str = ""
+    thread: str = ""
+    client: str = ""
+    notes: list[str] = []
 
 
 class Reward(msgspec.Struct, frozen=True):

@@ -6,13 +6,14 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from deploy.errors import GatewayRefused
+from deploy.errors import GatewayBusy, GatewayRefused
 from deploy.gateway_api.served_policy import ServedPolicy
 
 TIMEOUT_SECONDS = 10.0
 AGENT_SCOPES = ("infer", "reward", "read")
 WAITING = ("open", "sealed", "rewarded")
 PAGE = 100
+BUSY = (429, 502, 503, 504)
 
 
 class GatewayClient:
@@ -82,6 +83,17 @@ class GatewayClient:
         """One page, newest first."""
         return await self._json("GET", f"/v1/episodes?{urlencode(filters)}")
 
+    async def open_episode(self, body: dict[str, object], *, retry_key: str) -> dict[str, Any]:
+        """Open an episode; a repeat with the same key gets the same one."""
+        return await self._json("POST", "/v1/episodes", body, retry_key=retry_key)
+
+    async def reward(self, episode_id: str, body: dict[str, object]) -> dict[str, Any]:
+        return await self._json("POST", f"/v1/episodes/{quote(episode_id, safe='')}/rewards", body)
+
+    async def complete(self, episode_id: str, status: str) -> dict[str, Any]:
+        path = f"/v1/episodes/{quote(episode_id, safe='')}/complete"
+        return await self._json("POST", path, {"status": status})
+
     async def delete_episode(self, episode_id: str) -> None:
         await self._json("DELETE", f"/v1/episodes/{episode_id}")
 
@@ -90,13 +102,16 @@ class GatewayClient:
 
     async def create_key(
         self,
-        project: str,
+        project: str | None,
         *,
         name: str,
         scopes: tuple[str, ...] = AGENT_SCOPES,
         expires_in_seconds: int | None = None,
     ) -> dict[str, Any]:
-        body: dict[str, object] = {"project": project, "name": name, "scopes": list(scopes)}
+        """Make a key for a project, or for that of this client's key."""
+        body: dict[str, object] = {"name": name, "scopes": list(scopes)}
+        if project is not None:
+            body["project"] = project
         if expires_in_seconds is not None:
             body["expires_in_seconds"] = expires_in_seconds
         return await self._json("POST", "/v1/keys", body)
@@ -114,21 +129,34 @@ class GatewayClient:
             has_more = page["has_more"]
         return found
 
-    async def _json(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        reply = await self._send(method, path, body)
+    async def _json(
+        self, method: str, path: str, body: object = None, *, retry_key: str = ""
+    ) -> dict[str, Any]:
+        reply = await self._send(method, path, body, retry_key=retry_key)
         if reply.is_error:
-            raise GatewayRefused(f"{method} {path}: {reply.status_code} {_message(reply)}")
+            message = f"{method} {path}: {reply.status_code} {_message(reply)}"
+            if reply.status_code in BUSY:
+                raise GatewayBusy(message, retry_after=_seconds(reply))
+            raise GatewayRefused(message)
         content = reply.json() if reply.content else {}
         assert isinstance(content, dict)
         return content
 
-    async def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, body: object = None, *, retry_key: str = ""
+    ) -> httpx.Response:
+        headers = {"idempotency-key": retry_key} if retry_key else {}
         try:
-            return await self._http.request(method, path, json=body)
+            return await self._http.request(method, path, json=body, headers=headers)
         except httpx.TransportError as error:
-            raise GatewayRefused(
+            raise GatewayBusy(
                 f"cannot reach the gateway at {self._root}: {error!r}; `turngate status` tells whether it runs"
             ) from error
+
+
+def _seconds(reply: httpx.Response) -> float:
+    given = reply.headers.get("retry-after", "")
+    return float(given) if given.isdigit() else 1.0
 
 
 def _message(reply: httpx.Response) -> str:

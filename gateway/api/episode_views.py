@@ -37,6 +37,7 @@ def episode_fields(header: EpisodeHeader | LedgerEpisode) -> dict[str, Any]:
         "kind": header.kind,
         "group_id": header.group_id,
         "task_id": header.task_id,
+        "key_id": header.key_id,
         "metadata": orjson.loads(header.metadata_json) if header.metadata_json else {},
         "created": header.created_ms // 1000,
         "sealed": _seconds(header.sealed_ms),

@@ -54,6 +54,7 @@ class EpisodeObject(BaseModel):
     kind: str
     group_id: str
     task_id: str
+    key_id: str  # of the API key that opened it
     metadata: dict[str, JsonValue]
     created: int
     sealed: int | None
