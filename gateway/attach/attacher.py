@@ -92,6 +92,7 @@ class Attacher:
             prefill=conversation.prefill,
             forced=place.forced,
             how=place.how,
+            continues=_known(conversation, history),
             break_class=place.break_class,
         )
 
@@ -255,6 +256,16 @@ def _from(num_shared: int, media: Sequence[Media]) -> list[Media]:
 
 def _template_arguments(request: Request) -> tuple[list[Tool] | None, dict[str, object]]:
     return list(request.offered_tools) or None, request.template_kwargs
+
+
+def _known(conversation: _Conversation, history: EpisodeHistory) -> tuple[str, int]:
+    """The latest turn whose messages are kept and with whose reply the conversation begins, and how many messages it ends."""
+    if not conversation.request.keeps_messages:
+        return "", 0
+    for num_known, anchor in _candidates(conversation, history):
+        if history.trie.turn(anchor.turn_id).keeps_messages:
+            return anchor.turn_id, num_known
+    return "", 0
 
 
 def _candidates(

@@ -27,4 +27,7 @@ class Attachment:
     prefill: str
     forced: int  # tokens at the end of the context that the caller wrote as the model's (a prefill)
     how: How
+    continues: tuple[
+        str, int
+    ]  # the turn whose reply ends the known messages, or "", and their number
     break_class: Break | None  # why a call on an episode with turns is not bridged

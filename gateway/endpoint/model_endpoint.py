@@ -15,6 +15,7 @@ from gateway.access.rate_limits import Use
 from gateway.attach.breaks import client_of
 from gateway.dialects.dialect import Dialect
 from gateway.endpoint.connection import ClientGone, read_body, while_connected
+from gateway.endpoint.earlier_replies import with_earlier_replies
 from gateway.endpoint.reading import read_request
 from gateway.endpoint.session import in_session
 from gateway.errors import EXPECTED, translate
@@ -77,6 +78,9 @@ class ModelEndpoint:
                 key_id=caller.key_id,
                 turns=self._services.large_calls,
             )
+            if request.previous_reply is not None or request.refers_to:
+                store = self._services.stores.of(caller.project)
+                request = await with_earlier_replies(request, caller, store)
             episode = scope.get(PATH_EPISODE)
             call = self._call(
                 request, caller, use, headers=headers, body=body, path_episode=episode

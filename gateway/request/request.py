@@ -3,7 +3,7 @@
 Every dialect builds a `Request` and renders a `Reply`; nothing between the two knows which dialect it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -54,6 +54,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  # what was left out of the body or brought to another form
     echo: object = None  # what the dialect shows of the body in its reply; nothing else reads it
     images: tuple[Image, ...] = ()  # of all messages, in order
+    num_instructions: int = 0  # messages at the start that a call which names the reply sends anew
+    keeps_messages: bool = (
+        False  # a later call may name the reply instead of sending the conversation
+    )
+    refers_to: tuple[
+        str, ...
+    ] = ()  # turns of whose replies the body names parts without holding them
+    complete: "Callable[[Mapping[str, ReplyChoice]], Request] | None" = None  # with those replies
 
     @property
     def offered_tools(self) -> tuple[Tool, ...]:

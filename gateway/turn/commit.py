@@ -9,13 +9,13 @@ from rollout.errors import StoreUnavailable
 COMMIT_SECONDS = 15.0  # longer than Redis takes to restart
 
 
-async def commit(call: Call, record: Turn, reply: bytes) -> int:
+async def commit(call: Call, record: Turn, reply: bytes, *, kept: tuple[str, bytes]) -> int:
     """Commit, and try again while Redis is away; the usual first try does without the cost of `retry`."""
     encoded = encode_turn(record)
     try:
-        return await _commit(call, record, encoded, reply)
+        return await _commit(call, record, encoded, reply, kept)
     except StoreUnavailable:
-        return await _commit_again(call, record, encoded, reply)
+        return await _commit_again(call, record, encoded, reply, kept)
 
 
 @retry(
@@ -24,13 +24,24 @@ async def commit(call: Call, record: Turn, reply: bytes) -> int:
     stop=stop_after_delay(COMMIT_SECONDS),
     reraise=True,
 )
-async def _commit_again(call: Call, record: Turn, encoded: bytes, reply: bytes) -> int:
+async def _commit_again(
+    call: Call, record: Turn, encoded: bytes, reply: bytes, kept: tuple[str, bytes]
+) -> int:
     """A second commit of the same turn changes nothing, so it is safe to try until Redis answers."""
-    return await _commit(call, record, encoded, reply)
+    return await _commit(call, record, encoded, reply, kept)
 
 
-async def _commit(call: Call, record: Turn, encoded: bytes, reply: bytes) -> int:
+async def _commit(
+    call: Call, record: Turn, encoded: bytes, reply: bytes, kept: tuple[str, bytes]
+) -> int:
     episode_id = call.address.episode_id
+    continues, messages = kept
     return await call.store.commit(
-        episode_id, record, encoded=encoded, attempt=call.attempt, reply=reply
+        episode_id,
+        record,
+        encoded=encoded,
+        attempt=call.attempt,
+        reply=reply,
+        continues=continues,
+        messages=messages,
     )

@@ -45,8 +45,12 @@ def decode_reply(data: bytes, trie: Trie, *, with_ids: bool) -> Reply:
 
 def recorded_pieces(reply: Reply) -> Iterator[Piece]:
     """The pieces of a stream that gives this reply, one for each choice."""
-    for choice in reply.choices:
-        yield Piece(choice.index, list(_deltas(choice)), choice.logprobs, choice.token_ids)
+    yield from map(whole_piece, reply.choices)
+
+
+def whole_piece(choice: ReplyChoice) -> Piece:
+    """A choice as the one piece of a stream."""
+    return Piece(choice.index, list(_deltas(choice)), choice.logprobs, choice.token_ids)
 
 
 def _deltas(choice: ReplyChoice) -> Iterator[Delta]:

@@ -11,6 +11,7 @@ import msgspec
 from gateway.access.rate_limits import Use
 from gateway.attach.attachment import Attachment
 from gateway.request.episode_address import EpisodeAddress
+from gateway.request.kept_reply import encode_kept
 from gateway.request.request import Reply, ReplyHead, Request, Usage
 from gateway.turn.event_stream import Sink
 from gateway.turn.output_builder import OutputBuilder, Piece
@@ -141,6 +142,15 @@ class RunningTurn:
             flags=OutputFlags.NONE, output_chains=tuple(chains), attempt=self.call.attempt
         )
 
+    def kept(self, record: Turn) -> tuple[str, bytes]:
+        """The turn whose conversation this one continues, and what it adds, for calls that name its reply."""
+        request = self.call.request
+        if not record.keeps_messages:
+            return "", b""
+        turn_id, num_known = self.attachment.continues
+        added = request.messages[num_known or request.num_instructions :]
+        return turn_id, encode_kept(added, self.builders[0].choice())
+
     def abandoned_record(self) -> Turn:
         """The record of a turn that nobody received: no later call continues it, no repeated call gets it."""
         return self._record(flags=OutputFlags.ABANDONED, output_chains=(), attempt=UNKEYED)
@@ -165,6 +175,7 @@ class RunningTurn:
             retry_key=attempt.retry_key,
             body_digest=attempt.body_digest,
             media=tuple(attachment.media),
+            keeps_messages=call.request.keeps_messages and not flags,
             found_by=call.address.found_by,
             thread=call.address.thread,
             client=call.client,

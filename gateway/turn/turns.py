@@ -223,7 +223,7 @@ class Turns:
     ) -> None:
         if turn.call.use is not None:
             turn.call.use.tokens = turn.num_tokens
-        ordinal = await commit(turn.call, record, reply)
+        ordinal = await commit(turn.call, record, reply, kept=turn.kept(record))
         history.add(record, ordinal)
         self._metrics.observe_record(record)
 

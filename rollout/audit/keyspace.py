@@ -8,7 +8,7 @@ EPISODE_PARTS = frozenset(
     f"ep.{part}"
     for part in (
         *("turns", "turn_ids", "rewards", "reward_log", "reward_keys"),
-        *("advantages", "replies", "reply_keys", "withdrawn", "leases", "superseded"),
+        *("advantages", "replies", "reply_keys", "withdrawn", "leases", "superseded", "messages"),
     )
 )
 # Records that nothing else tells are kept twice.

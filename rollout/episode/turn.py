@@ -176,6 +176,8 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     client: str = ""  # the runtime that made the call
     notes: tuple[str, ...] = ()  # what the gateway left out of the body or brought to another form
 
+    keeps_messages: bool = False  # its messages are kept for calls that name its reply
+
     def __post_init__(self) -> None:
         if len(self.context) % TOKEN.itemsize:
             raise MalformedTurn(f"{len(self.context)} bytes of context are not whole tokens")

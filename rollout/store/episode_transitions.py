@@ -108,8 +108,13 @@ class EpisodeTransitions(Transitions):
         encoded: bytes,
         attempt: Attempt = UNKEYED,
         reply: bytes = b"",
+        continues: str = "",
+        messages: bytes = b"",
     ) -> int:
         """Append a turn and return its ordinal; the same turn id again returns the same ordinal.
+
+        `messages` are those that the turn adds to the conversation of the turn that it `continues`; they are kept for
+        `conversation` while there is room.
 
         Raises EpisodeSealed once the grace period after sealing is over, AttemptSuperseded if a repeat of the call was
         sampled in its place.
@@ -120,9 +125,20 @@ class EpisodeTransitions(Transitions):
             *(episode_id, turn.id, encoded),
             *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
             *((versions[0], versions[-1]) if versions else ("", "")),
-            *(*attempt_arguments(attempt), reply),
+            *(*attempt_arguments(attempt), reply, continues, messages),
         )
         return cast("int", ordinal)
+
+    async def conversation(
+        self, key_id: str, last_turn: str, *, turns: Sequence[str] = (), only_episode: str = ""
+    ) -> tuple[list[bytes] | None, list[bytes | None]]:
+        """What is kept of a conversation, from its first turn to this one, and of single turns; None for what is missing.
+
+        Turns of other API keys are missing, and those of other episodes if only one may be read.
+        """
+        reply = await self._run("conversation", key_id, only_episode, last_turn, *turns)
+        found, single = cast("tuple[list[bytes] | None, list[bytes | None]]", reply)
+        return (None if found is None else found[::-1]), single
 
     async def reward(
         self, episode_id: str, reward: Reward, *, complete: bool = False

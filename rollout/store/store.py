@@ -23,6 +23,8 @@ ep.reply_keys:<id>     list    retry keys in the order they came                
 ep.withdrawn:<id>      set     attempts at turns that began and failed                sweep, delete
 ep.leases:<id>         hash    retry key -> the attempt that is being sampled         commit, withdraw, sweep, delete
 ep.superseded:<id>     set     attempts whose lease expired and was taken             sweep, delete
+ep.messages:<id>       hash    turn id -> the turn before it, and the messages that it
+                               adds, for calls that name its reply, at most 8 MB       sweep, delete
 turns                  hash    turn id -> episode id                                  sweep, delete
 grp:<id>               hash    group: status, size, counts, owner, deliveries         sweep, with its last member
 grp.members:<id>       zset    episode -> opening time                                sweep

@@ -16,11 +16,12 @@ from gateway.dialects.bodies.tools import read_tools as read_objects
 from gateway.dialects.responses.asked import Asked, shown_fields
 from gateway.dialects.responses.body import ResponsesBody, Text
 from gateway.dialects.responses.grouping import grouped
+from gateway.dialects.responses.references import MARK, filled_in, references, referred_turns
 from gateway.dialects.responses.tools import ReadTools, read_choice, read_tools
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader, ReadMessages
-from gateway.request.request import Request
+from gateway.request.request import ReplyChoice, Request, ToolChoice
 from gateway.turn.grammar import given_grammar
 from rollout.engine.generation import SamplingParameters
 
@@ -33,8 +34,22 @@ def parse_responses(body: bytes, reader: MessageReader) -> Request:
     """Read and check the body of a call."""
     asked = read_body(body, _decoder)
     _refuse_what_is_not_served(asked)
-    read = _read_input(asked, reader)
-    choice, tools = read_choice(asked.tool_choice, read_tools(read_objects(asked.tools)))
+    items = _items(asked)
+    turns = referred_turns(items) if MARK in body else ()
+    request = _request(asked, items, reader)
+    if not turns:
+        return request
+
+    def complete(replies: Mapping[str, ReplyChoice]) -> Request:
+        custom = _tools(asked)[1].custom
+        return _request(asked, filled_in(items, replies, custom_tools=custom), reader)
+
+    return msgspec.structs.replace(request, refers_to=turns, complete=complete)
+
+
+def _request(asked: ResponsesBody, items: Sequence[msgspec.Raw], reader: MessageReader) -> Request:
+    read = _read(asked, items, reader)
+    choice, tools = _tools(asked)
     metadata = read_object(asked.metadata, MAX_METADATA_BYTES, "metadata")
     shows_logprobs = _LOGPROBS in (asked.include or ()) or bool(asked.top_logprobs)
     return Request(
@@ -42,6 +57,8 @@ def parse_responses(body: bytes, reader: MessageReader) -> Request:
         messages=read.messages,
         prints=read.prints,
         images=read.images,
+        num_instructions=bool(asked.instructions),
+        keeps_messages=asked.store is not False,
         returned_ids=_returned_ids(asked, read),
         previous_reply=asked.previous_response_id,
         cache_key=asked.prompt_cache_key,
@@ -56,7 +73,7 @@ def parse_responses(body: bytes, reader: MessageReader) -> Request:
         template_kwargs=_template_kwargs(asked),
         named_episodes=_named_episodes(metadata),
         echo=Asked(
-            shown=_shown(asked, tools, metadata),
+            shown=shown_fields(asked, tools.shown, metadata),
             custom_tools=tools.custom,
             summarizes=bool(asked.reasoning and asked.reasoning.summary),
             names_reasoning=_ENCRYPTED in (asked.include or ()),
@@ -65,13 +82,11 @@ def parse_responses(body: bytes, reader: MessageReader) -> Request:
     )
 
 
+def _tools(asked: ResponsesBody) -> tuple[ToolChoice, ReadTools]:
+    return read_choice(asked.tool_choice, read_tools(read_objects(asked.tools)))
+
+
 def _refuse_what_is_not_served(asked: ResponsesBody) -> None:
-    if asked.previous_response_id is not None:
-        raise BadRequest(
-            f"no response {asked.previous_response_id} is known; send the whole input",
-            param="previous_response_id",
-            code="previous_response_not_found",
-        )
     instead = {
         "background": ("run in the background", "wait for the reply, or stream it"),
         "conversation": ("kept as conversations", "send previous_response_id or the whole input"),
@@ -92,12 +107,18 @@ def _refuse_what_is_not_served(asked: ResponsesBody) -> None:
             )
 
 
-def _read_input(asked: ResponsesBody, reader: MessageReader) -> ReadMessages:
-    """The messages of instructions and input."""
-    given = asked.input
-    if given is None and asked.previous_response_id is None:
+def _items(asked: ResponsesBody) -> list[msgspec.Raw]:
+    if asked.input is None and asked.previous_response_id is None:
         raise BadRequest("input is missing", param="input", code="missing_required_parameter")
-    items = [_raw("user", given)] if isinstance(given, str) else list(given or ())
+    if isinstance(asked.input, str):
+        return [_raw("user", asked.input)]
+    return list(asked.input or ())
+
+
+def _read(
+    asked: ResponsesBody, items: Sequence[msgspec.Raw], reader: MessageReader
+) -> ReadMessages:
+    """The messages of instructions and items."""
     groups = grouped(items)
     raws = [_joined([items[place] for place in places]) for places in groups]
     wheres = [" ".join(f"input[{place}]" for place in places) for places in groups]
@@ -105,7 +126,7 @@ def _read_input(asked: ResponsesBody, reader: MessageReader) -> ReadMessages:
         raws.insert(0, _raw("system", asked.instructions))
         wheres.insert(0, "instructions")
     read = reader.read(raws, wheres.__getitem__)
-    if not read.prints and asked.previous_response_id is None:
+    if not (read.prints or asked.previous_response_id or references(items)):
         raise BadRequest("input holds no message", param="input", code="invalid_value")
     return read
 
@@ -171,54 +192,3 @@ def _notes(asked: ResponsesBody) -> Sequence[str]:
     if asked.truncation == "auto":
         return ("truncation auto is read as disabled",)
     return ()
-
-
-def _shown(
-    asked: ResponsesBody, tools: ReadTools, metadata: Mapping[str, Any]
-) -> Mapping[str, object]:
-    """The fields that the reply shows again."""
-    given = {
-        "frequency_penalty": asked.frequency_penalty,
-        "instructions": asked.instructions,
-        "max_output_tokens": asked.max_output_tokens,
-        "max_tool_calls": asked.max_tool_calls,
-        "parallel_tool_calls": asked.parallel_tool_calls,
-        "presence_penalty": asked.presence_penalty,
-        "previous_response_id": asked.previous_response_id,
-        "prompt_cache_key": asked.prompt_cache_key,
-        "prompt_cache_retention": asked.prompt_cache_retention,
-        "reasoning": _shown_reasoning(asked),
-        "safety_identifier": asked.safety_identifier,
-        "store": asked.store,
-        "temperature": asked.temperature,
-        "text": _shown_text(asked.text),
-        "tool_choice": asked.tool_choice,
-        "top_logprobs": asked.top_logprobs,
-        "top_p": asked.top_p,
-        "user": asked.user,
-    }
-    effective = {name: value for name, value in given.items() if value is not None}
-    return shown_fields(tools=tools.shown, metadata=metadata, **effective)
-
-
-def _shown_reasoning(asked: ResponsesBody) -> dict[str, object] | None:
-    if asked.reasoning is None:
-        return None
-    return {"effort": asked.reasoning.effort, "summary": asked.reasoning.summary}
-
-
-def _shown_text(text: Text | None) -> dict[str, object] | None:
-    if text is None:
-        return None
-    shown: dict[str, object] = {"format": _shown_format(text.format)}
-    if text.verbosity is not None:
-        shown["verbosity"] = text.verbosity
-    return shown
-
-
-def _shown_format(given: dict[str, Any] | None) -> Mapping[str, object]:
-    if given is None:
-        return {"type": "text"}
-    if given["type"] != "json_schema":
-        return {"type": given["type"]}
-    return {"name": "answer", "description": None, "strict": False} | given

@@ -50,10 +50,10 @@ class ResponsesStream:
         await self._events.end(self._encoded([*rest, last]))
 
     async def fail(self, error: ApiError) -> None:
-        """Send the error in the two forms that clients look for."""
+        """Send the error in the two forms that clients look for; a stream without a first event has no response."""
         said = {"code": error.code, "message": error.message, "param": error.param}
         last: list[Event] = [{"type": "error", **said, "error": {"type": error.type, **said}}]
-        if self._head is not None and self._output is not None:  # else only keep-alives were sent
+        if self._head is not None and self._output is not None:
             response = failed(self._asked, self._head, self._output, error)
             last.append({"type": "response.failed", "response": response})
         await self._events.end(self._encoded(last))

@@ -1,10 +1,11 @@
 -- commit: append a turn to an episode's log, once. Returns its ordinal.
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
---       attempt, retry key or '', body digest, reply or ''
+--       attempt, retry key or '', body digest, reply or '',
+--       the turn whose conversation it continues or '', the messages it adds or ''
 -- needs: keys, open_episodes, alarm, places, episode, group, sealing, lease
-local REPLIES_KEPT, REPLY_BYTES_KEPT = 32, 131072
+local REPLIES_KEPT, REPLY_BYTES_KEPT, MESSAGE_BYTES_KEPT = 32, 131072, 8388608
 local id, turn, record, trainable, sampled, oldest, newest = unpack(args, 1, 7)
-local attempt, retry_key, digest, reply = unpack(args, 8, 11)
+local attempt, retry_key, digest, reply, previous, messages = unpack(args, 8, 13)
 local header = episode_key(id)
 local status, kind, sealed, min_version, max_version =
   unpack(call('HMGET', header, 'status', 'kind', 'sealed', 'min_version', 'max_version'))
@@ -61,5 +62,9 @@ local function keep_reply()
 end
 
 if retry_key ~= '' and reply ~= '' then keep_reply() end
+if messages ~= '' and number(call('HGET', header, 'message_bytes')) + #messages <= MESSAGE_BYTES_KEPT then
+  call('HINCRBY', header, 'message_bytes', #messages)
+  call('HSET', episode_key(id, '.messages'), turn, previous .. '\n' .. messages)
+end
 end_lease(id, retry_key, attempt)
 return length - 1

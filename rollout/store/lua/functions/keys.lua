@@ -32,7 +32,7 @@ end
 -- The parts of an episode besides its header.
 local function episode_parts()
   return {'.turns', '.turn_ids', '.rewards', '.reward_log', '.reward_keys', '.replies', '.reply_keys',
-          '.withdrawn', '.leases', '.superseded', '.advantages'}
+          '.withdrawn', '.leases', '.superseded', '.advantages', '.messages'}
 end
 
 local function number(value) return tonumber(value) or 0 end

@@ -1,0 +1,138 @@
+"""Calls that name an earlier reply, or items of it, instead of sending the conversation."""
+
+from typing import Any
+
+from rollout.tokenizer.tokenizer import Tokenizer
+from tests.gateway.conftest import end_of_turn, spell
+from tests.gateway.dialects.responses.response_events import (
+    BODY,
+    CALL,
+    PATH,
+    PRICE,
+    streamed,
+    whole,
+)
+from tests.gateways import ADMIN_KEY, Gateway
+from tests.scripted_engine import ScriptedEngine
+
+
+async def test_a_previous_response_is_continued_at_any_gateway(
+    served: Gateway, other: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """Only what is new is sent; the prompt is the earlier tokens as sampled and then the new message, at both gateways."""
+    texts = ["One.", "Two.", "Three."]
+    for text in texts:
+        scripted.script(*spell(tokenizer, text), end_of_turn(tokenizer))
+    path = f"/e/ep_1{PATH}"
+    first = await whole(served, BODY | {"instructions": "Be brief."}, path)
+    then = {"input": "And then?", "instructions": "Be brief.", "previous_response_id": first["id"]}
+    second = (await streamed(other, BODY | then, path))[-1]["response"]
+    last = then | {"input": "At last?", "previous_response_id": second["id"]}
+    third = await whole(served, BODY | last, path)
+    prompts = [request["input_ids"] for request in scripted.requests]
+    turns = await served.store.turns("ep_1")
+    assert third["previous_response_id"] == second["id"]
+    for place in (1, 2):
+        known = [*prompts[place - 1], *turns[place - 1].outputs[0].ids.tolist()]
+        assert prompts[place][: len(known)] == known
+    assert "And then?" in tokenizer.decode(prompts[2])
+    assert tokenizer.decode(prompts[2]).count("Be brief.") == 1
+
+
+async def test_instructions_are_not_carried_over(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A call that names a previous response has its own instructions, or none."""
+    first = await whole(served, BODY | {"instructions": "Be brief."})
+    await whole(served, BODY | {"input": "More?", "previous_response_id": first["id"]})
+    prompt = tokenizer.decode(scripted.requests[1]["input_ids"])
+    assert "Be brief." not in prompt
+    assert "Hi" in prompt
+    assert "Hello there." in prompt
+
+
+async def test_results_answer_the_calls_of_the_previous_response(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A tool loop that sends results only is one path of tokens."""
+    scripted.script(*spell(tokenizer, CALL), end_of_turn(tokenizer))
+    path = f"/e/ep_1{PATH}"
+    first = await whole(served, BODY | {"tools": [PRICE]}, path)
+    (call,) = first["output"]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "33"}
+    body = BODY | {"tools": [PRICE], "previous_response_id": first["id"], "input": [result]}
+    await whole(served, body, path)
+    turns = await served.store.turns("ep_1")
+    assert turns[1].anchor is not None
+    assert turns[1].anchor.turn_id == turns[0].id
+    assert "33" in tokenizer.decode(scripted.requests[1]["input_ids"])
+
+
+async def test_items_that_are_named_are_the_recorded_ones(
+    served: Gateway, other: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """References to a reply's items, without a carrier and at another gateway, are that reply."""
+    scripted.script(*spell(tokenizer, f"I look.\n{CALL}"), end_of_turn(tokenizer))
+    path = f"/e/ep_1{PATH}"
+    first = await whole(served, BODY | {"tools": [PRICE]}, path)
+    call = first["output"][-1]
+    items = [
+        {"role": "user", "content": "Hi"},
+        *({"type": "item_reference", "id": item["id"]} for item in first["output"]),
+        {"type": "function_call_output", "call_id": call["call_id"], "output": "33"},
+    ]
+    await whole(other, BODY | {"tools": [PRICE], "input": items}, path)
+    turns = await served.store.turns("ep_1")
+    assert turns[1].anchor is not None
+    assert turns[1].anchor.turn_id == turns[0].id
+
+
+async def test_a_long_conversation_is_kept_once(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A client that sends its whole conversation each time has each message kept once."""
+    items: list[Any] = []
+    for number in range(6):
+        items.append({"role": "user", "content": f"{number} {'word ' * 40}"})
+        response = await whole(served, BODY | {"input": items}, f"/e/ep_1{PATH}")
+        items += response["output"]
+    view = await served.store.episode("ep_1")
+    assert view is not None
+    kept, _ = await served.store.conversation(view.header.key_id, view.turns[-1].id)
+    assert kept is not None
+    assert len(kept) == 6
+    assert b"".join(kept).count(b"word") == 6 * 40
+
+
+UNKNOWN = f"resp_turn_{'0' * 24}"
+
+
+async def test_a_response_that_is_not_kept_is_refused(served: Gateway) -> None:
+    """One that does not exist, was not stored, or belongs to another key is a 400 that says what to send instead."""
+    unstored = await whole(served, BODY | {"store": False})
+    stored = await whole(served, BODY)
+    answer = await served.admin.post("/v1/keys", json={"name": "other", "scopes": ["infer"]})
+    key = answer.json()["key"]
+    for id_, caller in (
+        (UNKNOWN, ADMIN_KEY),
+        ("resp_0", ADMIN_KEY),
+        (unstored["id"], ADMIN_KEY),
+        (stored["id"], key),
+    ):
+        body = BODY | {"previous_response_id": id_}
+        headers = {"authorization": f"Bearer {caller}"}
+        answer = await served.admin.post(PATH, json=body, headers=headers)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "previous_response_not_found"
+        assert answer.json()["error"]["param"] == "previous_response_id"
+    missing = {"input": [{"type": "item_reference", "id": f"msg_{'0' * 24}_0"}]}
+    answer = await served.admin.post(PATH, json=BODY | missing)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "item_not_found")
+
+
+async def test_a_deleted_episode_keeps_no_messages(served: Gateway) -> None:
+    """What is kept of a conversation goes with its episode."""
+    response = await whole(served, BODY, f"/e/ep_1{PATH}")
+    await served.admin.delete("/v1/episodes/ep_1")
+    answer = await served.admin.post(PATH, json=BODY | {"previous_response_id": response["id"]})
+    assert answer.json()["error"]["code"] == "previous_response_not_found"
