@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from gateway.api import administration, episodes, health, models, policies, refusals, rewards
 from gateway.api.areal import sessions
+from gateway.api.documented_errors import OF_EVERY_CALL
 from gateway.endpoint.count_endpoint import CountEndpoint
 from gateway.endpoint.model_endpoint import REQUEST_ID, ModelEndpoint
 from gateway.errors import (
@@ -43,7 +44,7 @@ def create_app(
     for path, endpoint in model_endpoints.items():  # so that other methods than POST are 405
         app.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, responses=OF_EVERY_CALL)
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     return app

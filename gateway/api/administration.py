@@ -15,19 +15,20 @@ from gateway.access.authentication import no_project
 from gateway.access.caller import Caller
 from gateway.api.admin_responses import KeyObject, NewKey, ProjectObject
 from gateway.api.dependencies import Admin, Observer, ServicesDep
+from gateway.api.documented_errors import IN_CONFLICT, NOT_FOUND, OF_CALLS_WITH_A_KEY
 from gateway.api.requests import Body, KeyBody, ProjectBody
 from gateway.api.responses import Deleted, ListObject
 from gateway.errors import Forbidden, NotFound
 from gateway.services import Services
 from rollout.ledger.records import Key, Project
 
-router = APIRouter(prefix="/v1", tags=["administration"])
+router = APIRouter(prefix="/v1", tags=["administration"], responses=OF_CALLS_WITH_A_KEY)
 RetryKey = Annotated[
     str | None, Header(alias="Idempotency-Key", max_length=255, description="for safe repeats")
 ]
 
 
-@router.post("/keys", status_code=201)
+@router.post("/keys", status_code=201, responses=NOT_FOUND | IN_CONFLICT)
 async def create_key(
     body: KeyBody, services: ServicesDep, caller: Admin, retry_key: RetryKey = None
 ) -> NewKey:
@@ -52,7 +53,7 @@ async def create_key(
     return NewKey(key=secret, **_key(key).model_dump())
 
 
-@router.get("/keys")
+@router.get("/keys", responses=NOT_FOUND)
 async def list_keys(
     services: ServicesDep, caller: Observer, project: str | None = None
 ) -> ListObject[KeyObject]:
@@ -62,7 +63,7 @@ async def list_keys(
     return ListObject(data=[_key(key) for key in await services.ledger.keys(chosen)])
 
 
-@router.delete("/keys/{id}")
+@router.delete("/keys/{id}", responses=NOT_FOUND)
 async def delete_key(
     key_id: Annotated[str, Path(alias="id")], services: ServicesDep, caller: Admin
 ) -> Deleted:
@@ -74,7 +75,7 @@ async def delete_key(
     return Deleted(object="key.deleted", id=key_id)
 
 
-@router.post("/projects", status_code=201)
+@router.post("/projects", status_code=201, responses=IN_CONFLICT)
 async def create_project(
     body: ProjectBody, services: ServicesDep, caller: Admin, retry_key: RetryKey = None
 ) -> ProjectObject:

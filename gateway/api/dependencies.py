@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator
 
 from gateway.access.caller import Caller
@@ -25,10 +26,17 @@ EpisodeId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, 
 GroupId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, what="group"))]
 
 
-def caller_with(*scopes: str) -> Callable[[Request, Services], Awaitable[Caller]]:
+# Only for the description in OpenAPI: either header is read by the authenticator.
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))]
+ApiKey = Annotated[str | None, Security(APIKeyHeader(name="x-api-key", auto_error=False))]
+
+
+def caller_with(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency that admits keys with one of these scopes, within their limits."""
 
-    async def admit(request: Request, services: ServicesDep) -> Caller:
+    async def admit(
+        request: Request, services: ServicesDep, _bearer: Bearer, _key: ApiKey
+    ) -> Caller:
         caller = await services.authenticator.caller(dict(request.scope["headers"]))
         caller.require(*scopes)
         if caller.is_limited:

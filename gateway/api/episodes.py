@@ -16,6 +16,7 @@ from gateway.api.dependencies import (
     Viewer,
     check_own,
 )
+from gateway.api.documented_errors import IN_CONFLICT, NOT_FOUND, OF_CALLS_WITH_A_KEY
 from gateway.api.requests import Completion, EpisodeBody
 from gateway.api.responses import (
     Deleted,
@@ -37,10 +38,10 @@ from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import EpisodeStatus
 from rollout.errors import NoSuchEpisode, NoSuchGroup
 
-router = APIRouter(prefix="/v1", tags=["episodes"])
+router = APIRouter(prefix="/v1", tags=["episodes"], responses=OF_CALLS_WITH_A_KEY)
 
 
-@router.post("/episodes", status_code=201)
+@router.post("/episodes", status_code=201, responses=IN_CONFLICT)
 async def open_episode(
     request: Request, services: ServicesDep, caller: Opener, body: EpisodeBody | None = None
 ) -> OpenedEpisode:
@@ -83,7 +84,7 @@ async def open_episode(
     )
 
 
-@router.get("/episodes")
+@router.get("/episodes", responses=NOT_FOUND)
 async def list_episodes(
     services: ServicesDep,
     caller: Viewer,
@@ -107,7 +108,7 @@ async def list_episodes(
     )
 
 
-@router.get("/episodes/{id}")
+@router.get("/episodes/{id}", responses=NOT_FOUND)
 async def get_episode(
     episode_id: EpisodeId,
     services: ServicesDep,
@@ -133,7 +134,7 @@ async def get_episode(
             return episode_views.sequences(episode, services.tokenizer)
 
 
-@router.post("/episodes/{id}/complete")
+@router.post("/episodes/{id}/complete", responses=NOT_FOUND | IN_CONFLICT)
 async def complete_episode(
     episode_id: EpisodeId,
     services: ServicesDep,
@@ -149,7 +150,7 @@ async def complete_episode(
     return EpisodeObject(**episode_views.episode_fields(header))
 
 
-@router.delete("/episodes/{id}")
+@router.delete("/episodes/{id}", responses=NOT_FOUND | IN_CONFLICT)
 async def delete_episode(episode_id: EpisodeId, services: ServicesDep, caller: Rewarder) -> Deleted:
     """Discard an episode and, if it was not trained, its data."""
     check_own(caller, [episode_id])
@@ -157,7 +158,7 @@ async def delete_episode(episode_id: EpisodeId, services: ServicesDep, caller: R
     return Deleted(object="episode.deleted", id=episode_id)
 
 
-@router.get("/groups/{id}")
+@router.get("/groups/{id}", responses=NOT_FOUND)
 async def get_group(
     group_id: GroupId,
     services: ServicesDep,

@@ -1,9 +1,11 @@
 """Whether the process runs, whether it can serve, and the state that a scrape of its metrics reads."""
 
 import asyncio
+from typing import Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from gateway.api.dependencies import ServicesDep
 from gateway.api.policy_ranking import PolicyRanking
@@ -14,13 +16,26 @@ from rollout.errors import LedgerUnavailable, StoreError
 router = APIRouter(tags=["health"])
 
 
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "unavailable"]
+    missing: dict[str, str] = {}
+
+
 @router.get("/healthz")
-async def healthz() -> dict[str, str]:
+async def healthz() -> Health:
     """Say that the process lives."""
-    return {"status": "ok"}
+    return Health()
 
 
-@router.get("/readyz")
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "A turn cannot be taken now"}},
+)
 async def readyz(services: ServicesDep) -> Response:
     """Say whether a turn could be taken now and, if not, what is missing."""
     missing = await _missing(services)

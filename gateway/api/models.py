@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Response
 
 from gateway.api.dependencies import ModelViewer, ServicesDep
+from gateway.api.documented_errors import NOT_FOUND, OF_CALLS_WITH_A_KEY
 from gateway.api.responses import ListObject, ModelObject
 from gateway.errors import NotFound
 from gateway.request.model_name import ALIAS, pinned
 from gateway.services import Services
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], responses=OF_CALLS_WITH_A_KEY)
 
 
 @router.get("/v1/models")
@@ -17,7 +18,7 @@ async def list_models(services: ServicesDep, caller: ModelViewer) -> ListObject[
     return ListObject(data=await _models(services))
 
 
-@router.get("/v1/models/{model}")
+@router.get("/v1/models/{model}", responses=NOT_FOUND)
 async def get_model(model: str, services: ServicesDep, caller: ModelViewer) -> ModelObject:
     """Show one model."""
     for known in await _models(services):

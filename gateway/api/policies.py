@@ -15,6 +15,7 @@ from gateway.api.admin_responses import (
     TrainingObject,
 )
 from gateway.api.dependencies import Admin, Observer, ServicesDep
+from gateway.api.documented_errors import IN_CONFLICT, NOT_FOUND, OF_CALLS_WITH_A_KEY
 from gateway.api.policy_ranking import PolicyRanking
 from gateway.api.responses import ListObject
 from gateway.errors import NotFound
@@ -23,7 +24,7 @@ from rollout.engine.swap import reconcile
 from rollout.policies import Policy, verify
 from rollout.store.store import Store
 
-router = APIRouter(prefix="/v1", tags=["policies"])
+router = APIRouter(prefix="/v1", tags=["policies"], responses=OF_CALLS_WITH_A_KEY)
 
 
 @router.get("/policies")
@@ -35,7 +36,7 @@ async def list_policies(services: ServicesDep, caller: Observer) -> ListObject[P
     return ListObject(data=[_policy(p, active, ranking) for p in reversed(known)])
 
 
-@router.get("/policies/{version}")
+@router.get("/policies/{version}", responses=NOT_FOUND)
 async def get_policy(version: int, services: ServicesDep, caller: Observer) -> PolicyObject:
     """Show one policy, what its held-out episodes earned and whether it is the best on disk."""
     store = services.stores.of(caller.project)
@@ -43,7 +44,7 @@ async def get_policy(version: int, services: ServicesDep, caller: Observer) -> P
     return _policy(policy, active, await PolicyRanking.read(services, store.project))
 
 
-@router.post("/policies/{version}/activate")
+@router.post("/policies/{version}/activate", responses=NOT_FOUND | IN_CONFLICT)
 async def activate_policy(version: int, services: ServicesDep, caller: Admin) -> Activation:
     """Serve this version, back or forward, whatever is trained, until released."""
     store = services.stores.of(caller.project)

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 
 from gateway.api.dependencies import EpisodeId, Rewarder, ServicesDep, check_own
+from gateway.api.documented_errors import IN_CONFLICT, NOT_FOUND, OF_CALLS_WITH_A_KEY
 from gateway.api.requests import AddressedReward, RewardBody, Rewards
 from gateway.api.responses import ListObject, RewardObject
 from gateway.errors import BadRequest, NotFound
@@ -16,12 +17,12 @@ from gateway.services import Services
 from rollout.episode.reward import EpisodeReward, Reward, RewardAnswer
 from rollout.store.store import Store
 
-router = APIRouter(prefix="/v1", tags=["rewards"])
+router = APIRouter(prefix="/v1", tags=["rewards"], responses=OF_CALLS_WITH_A_KEY)
 
 Address = tuple[str, str | None]  # episode, turn
 
 
-@router.post("/episodes/{id}/rewards")
+@router.post("/episodes/{id}/rewards", responses=NOT_FOUND | IN_CONFLICT)
 async def reward_episode(
     episode_id: EpisodeId,
     body: RewardBody,
@@ -38,7 +39,7 @@ async def reward_episode(
     return _object(answer)
 
 
-@router.post("/rewards")
+@router.post("/rewards", responses=NOT_FOUND | IN_CONFLICT)
 async def reward(
     body: Annotated[Rewards, Body()],
     services: ServicesDep,

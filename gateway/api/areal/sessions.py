@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from gateway.access.api_keys import MAX_KEY_CHARACTERS
 from gateway.access.caller import Caller
 from gateway.api.dependencies import Admin, Rewarder, ServicesDep
+from gateway.api.documented_errors import HAS_ENDED, IN_CONFLICT, OF_CALLS_WITH_A_KEY
 from gateway.api.requests import RewardValue
 from gateway.errors import BadRequest, Conflict, TooMany, Unauthenticated
 from gateway.request.episode_address import new_episode_id
@@ -76,7 +77,7 @@ async def health(services: ServicesDep) -> Health:
     return Health(workers=sum(engine.is_up for engine in services.pool.snapshot()))
 
 
-@router.post("/rl/start_session")
+@router.post("/rl/start_session", responses=OF_CALLS_WITH_A_KEY | IN_CONFLICT | HAS_ENDED)
 async def start_session(
     body: SessionBody, services: ServicesDep, caller: Admin, retry_key: RetryKey = ""
 ) -> Session:
@@ -107,7 +108,7 @@ async def start_session(
         )
 
 
-@router.post("/rl/set_reward")
+@router.post("/rl/set_reward", responses=OF_CALLS_WITH_A_KEY | IN_CONFLICT | HAS_ENDED)
 async def set_reward(body: InteractionReward, services: ServicesDep, caller: SessionCaller) -> Done:
     """Reward a reply of the session; a new value for the same reply amends the old one."""
     store, episode_id = services.stores.of(caller.project), caller.episode_id
@@ -117,7 +118,7 @@ async def set_reward(body: InteractionReward, services: ServicesDep, caller: Ses
     return Done()
 
 
-@router.post("/rl/end_session")
+@router.post("/rl/end_session", responses=OF_CALLS_WITH_A_KEY | IN_CONFLICT | HAS_ENDED)
 async def end_session(services: ServicesDep, caller: SessionCaller) -> EndedSession:
     """End the session. Its key is refused until the next session starts with it."""
     assert caller.episode_id is not None, "the caller is in a session"
