@@ -25,7 +25,15 @@ from trainer.settings import Settings as TrainerSettings
 ROOT = Path(__file__).parent.parent
 CONTROL = (administration, episodes, health, models, policies, rewards)
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/**/*.md")]
-GENERATED = {"http.md", "settings.md", "metrics.md", "cli.md", "algorithms.md", "model-families.md"}
+GENERATED = {
+    "http.md",
+    "settings.md",
+    "metrics.md",
+    "cli.md",
+    "algorithms.md",
+    "model-families.md",
+    "runtimes.md",
+}
 COMMANDS = ("up", "down", "status", "demo", "gateway", "engine", "trainer explain", "keys create")
 # Attributes of elements that a browser fetches when it shows a page.
 FETCHED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}

@@ -35,6 +35,7 @@ MEANINGS: Mapping[str, str] = {
     "chat_template_kwargs": "given to the chat template",
     "continue_final_message": "the last message is the beginning of the output (a prefill)",
     "return_token_ids": "show the prompt's and the output's token ids",
-    "metadata": "`episode_id` or `session_id` in it name the episode",
-    "session_id": "names the episode",
+    "metadata": "`episode_id` in it names the episode; `session_id` is the runtime's own id of a session",
+    "session_id": "the runtime's own id of a session",
+    "prompt_cache_key": "of known clients, the same in all calls of a session",
 }

@@ -2,7 +2,7 @@
 
 import mkdocs_gen_files
 
-from docs.generate import algorithms, cli, families, http, metrics, settings
+from docs.generate import algorithms, cli, families, http, metrics, runtimes, settings
 
 PAGES = {
     "http.md": http.page,
@@ -12,6 +12,7 @@ PAGES = {
     "cli.md": cli.page,
     "algorithms.md": algorithms.page,
     "model-families.md": families.page,
+    "runtimes.md": runtimes.page,
 }
 
 for name, page in PAGES.items():

@@ -64,7 +64,7 @@ async def open_episode(
             group_size=spec.group_size,
             task_id=spec.task_id or "",
             reward_deadline_seconds=spec.reward_deadline_seconds,
-            kind=turn_kind(dict(request.scope["headers"])) if caller.trains else "side",
+            kind=turn_kind(dict(request.scope["headers"])) or "train" if caller.trains else "side",
             metadata_json=orjson.dumps(spec.metadata).decode() if spec.metadata else "",
             key_id=caller.key_id,
             history=spec.history,

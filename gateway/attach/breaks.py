@@ -1,31 +1,13 @@
-"""Why a call continues no recorded output although its episode has turns, and which client made the call.
+"""Why a call continues no recorded output although its episode has turns.
 
 A break is not an error: the changed history is recorded as a branch. But each break costs tokens in sampling and in
 training, so a client or template that breaks at every call should be looked at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 from gateway.request.request import ChatMessage
-
-# The first words of known user agents, in lower case. The set is fixed because each name is a time series.
-CLIENTS = {
-    "openai/python": "openai-python",
-    "asyncopenai/python": "openai-python",
-    "openai/js": "openai-node",
-    "agents/python": "openai-agents",
-    "anthropic/python": "anthropic-python",
-    "asyncanthropic/python": "anthropic-python",
-    "anthropic/js": "anthropic-node",
-    "claude-cli": "claude-code",
-    "codex": "codex",
-    "litellm": "litellm",
-    "pydantic-ai": "pydantic-ai",
-    "opencode": "opencode",
-    "ai-sdk": "ai-sdk",
-    "python-httpx": "httpx",
-}
 
 
 class Break(StrEnum):
@@ -38,12 +20,6 @@ class Break(StrEnum):
     HISTORY = "history"  # the messages continue no recorded output: edited, dropped or invented
     TEMPLATE = "template"  # the template no longer shows an output as it was sampled, for example without its reasoning
     READING = "reading"  # the rendered message and the sampled output do not mean the same
-
-
-def client_of(headers: Mapping[bytes, bytes]) -> str:
-    """The client's name if it is a known one, else `other`."""
-    agent = headers.get(b"user-agent", b"").decode("latin-1").lower()
-    return next((name for start, name in CLIENTS.items() if agent.startswith(start)), "other")
 
 
 def break_of(messages: Sequence[ChatMessage], *, rendered: str, known: str) -> Break:

@@ -7,24 +7,23 @@ its cost is paid on every turn of every agent.
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
-from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 from gateway.access.caller import Caller
 from gateway.access.rate_limits import Use
-from gateway.attach.breaks import client_of
 from gateway.dialects.dialect import Dialect
 from gateway.endpoint.connection import ClientGone, read_body, while_connected
 from gateway.endpoint.earlier_replies import with_earlier_replies
 from gateway.endpoint.reading import read_request
 from gateway.endpoint.session import in_session
 from gateway.errors import EXPECTED, translate
-from gateway.request.episode_address import address, new_episode_id
+from gateway.finding.finder import Arrival, find_episode
+from gateway.finding.fingerprint import Fingerprints
 from gateway.request.model_name import asked_model
 from gateway.request.request import Request
 from gateway.services import Services
 from gateway.turn.event_stream import EventStream, send_whole
-from gateway.turn.idempotency import episode_of_key, read_attempt
+from gateway.turn.idempotency import read_attempt
 from gateway.turn.large_calls import LARGE_BYTES
 from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
@@ -39,6 +38,7 @@ class ModelEndpoint:
         self._dialect = dialect
         self._path = path
         self._services = services
+        self._fingerprints = Fingerprints()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ROUTE] = self._path
@@ -81,14 +81,12 @@ class ModelEndpoint:
             if request.previous_reply is not None or request.refers_to:
                 store = self._services.stores.of(caller.project)
                 request = await with_earlier_replies(request, caller, store)
-            episode = scope.get(PATH_EPISODE)
-            call = self._call(
-                request, caller, use, headers=headers, body=body, path_episode=episode
+            answer = self._answer_request(
+                request, caller, use, headers=headers, body=body, scope=scope, send=send
             )
-            answer = self._answer(call, send, scope[REQUEST_ID])
             await while_connected(receive, answer)
 
-    def _call(
+    async def _answer_request(
         self,
         request: Request,
         caller: Caller,
@@ -96,37 +94,33 @@ class ModelEndpoint:
         *,
         headers: Mapping[bytes, bytes],
         body: bytes,
-        path_episode: str | None,
-    ) -> Call:
+        scope: Scope,
+        send: Send,
+    ) -> None:
         # Callers of every project get the one project whose policy is served.
         served_project = self._services.settings.project
         model = asked_model(request.model, self._services.pool.snapshot, project=served_project)
+        runtime = self._fingerprints.runtime_of(headers, request)
         attempt = read_attempt(headers, body)
-        opened = episode_of_key(attempt.retry_key, key_id=caller.key_id)
-        where = address(
-            headers,
-            key_episode=caller.episode_id,
-            path_episode=path_episode,
-            body_episodes=request.named_episodes,
-            otherwise=opened or new_episode_id(),
-            max_group_size=self._services.settings.max_group_size,
-        )
-        if not caller.trains:
-            where = replace(where, kind="side")
-        return Call(
+        path_episode = scope.get(PATH_EPISODE)
+        arrival = Arrival(request, headers, caller, runtime, attempt, path_episode)
+        store = self._services.stores.of(caller.project)
+        most = self._services.settings.max_group_size
+        call = Call(
             request=request,
             model=model,
-            store=self._services.stores.of(caller.project),
+            store=store,
             project=caller.project,
             key_id=caller.key_id,
-            address=where,
+            address=await find_episode(arrival, store, max_group_size=most),
             attempt=attempt,
             is_large=len(body) >= LARGE_BYTES,
-            client=client_of(headers),
+            client=runtime.name,
             cache_salt=caller.cache_salt,
             use=use,
             is_trained=caller.trains,
         )
+        await self._answer(call, send, scope[REQUEST_ID])
 
     async def _answer(self, call: Call, send: Send, request_id: str) -> None:
         if call.request.stream:

@@ -50,6 +50,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     named_episodes: tuple[str, ...] = ()  # episode ids the body names
     returned_ids: tuple[str, ...] = ()  # ids in the body that a reply may have minted, in its order
     previous_reply: str | None = None  # a reply whose conversation the messages continue
+    session: str | None = None  # the runtime's own id of one, in the body
     cache_key: str | None = None  # with which the client marks calls of one conversation
     notes: tuple[str, ...] = ()  # what was left out of the body or brought to another form
     echo: object = None  # what the dialect shows of the body in its reply; nothing else reads it

@@ -1,5 +1,8 @@
 """The commit of a turn, tried again while Redis is away."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from gateway.turn.running_turn import Call
@@ -9,13 +12,15 @@ from rollout.errors import StoreUnavailable
 COMMIT_SECONDS = 15.0  # longer than Redis takes to restart
 
 
-async def commit(call: Call, record: Turn, reply: bytes, *, kept: tuple[str, bytes]) -> int:
+async def commit(
+    call: Call, record: Turn, reply: bytes, *, kept: tuple[str, bytes], said: Sequence[str]
+) -> int:
     """Commit, and try again while Redis is away; the usual first try does without the cost of `retry`."""
-    encoded = encode_turn(record)
+    attempt = partial(_commit, call, record, encode_turn(record), reply, kept=kept, said=said)
     try:
-        return await _commit(call, record, encoded, reply, kept)
+        return await attempt()
     except StoreUnavailable:
-        return await _commit_again(call, record, encoded, reply, kept)
+        return await _again(attempt)
 
 
 @retry(
@@ -24,24 +29,28 @@ async def commit(call: Call, record: Turn, reply: bytes, *, kept: tuple[str, byt
     stop=stop_after_delay(COMMIT_SECONDS),
     reraise=True,
 )
-async def _commit_again(
-    call: Call, record: Turn, encoded: bytes, reply: bytes, kept: tuple[str, bytes]
-) -> int:
+async def _again(attempt: Callable[[], Awaitable[int]]) -> int:
     """A second commit of the same turn changes nothing, so it is safe to try until Redis answers."""
-    return await _commit(call, record, encoded, reply, kept)
+    return await attempt()
 
 
 async def _commit(
-    call: Call, record: Turn, encoded: bytes, reply: bytes, kept: tuple[str, bytes]
+    call: Call,
+    record: Turn,
+    encoded: bytes,
+    reply: bytes,
+    *,
+    kept: tuple[str, bytes],
+    said: Sequence[str],
 ) -> int:
-    episode_id = call.address.episode_id
     continues, messages = kept
     return await call.store.commit(
-        episode_id,
+        call.address.episode_id,
         record,
         encoded=encoded,
         attempt=call.attempt,
         reply=reply,
         continues=continues,
         messages=messages,
+        said=said,
     )

@@ -13,6 +13,7 @@ from gateway.attach.attachment import Attachment
 from gateway.request.episode_address import EpisodeAddress
 from gateway.request.kept_reply import encode_kept
 from gateway.request.request import Reply, ReplyHead, Request, Usage
+from gateway.request.said import said_after
 from gateway.turn.event_stream import Sink
 from gateway.turn.output_builder import OutputBuilder, Piece
 from gateway.turn.sampler import Job
@@ -36,7 +37,7 @@ class Call:
     address: EpisodeAddress
     attempt: Attempt
     is_large: bool  # by its body, so that it waits for its turn with other large calls
-    client: str  # the name of its product, a label of the metric for breaks
+    client: str  # the name of its runtime, a label of the metric for breaks
     cache_salt: str = ""  # keeps the project's prompts apart in the engines' prefix caches
     use: Use | None = None  # None if the key has no limits
     is_trained: bool = True  # False: its project is served and never trained
@@ -161,7 +162,7 @@ class RunningTurn:
         call, attachment = self.call, self.attachment
         return Turn(
             id=self.job.turn_id,
-            kind="side" if call.address.kind == "side" else "train",
+            kind=call.address.turn_kind,
             created_ms=self.created_ms,
             anchor=attachment.anchor,
             context=attachment.context.tobytes(),
@@ -179,8 +180,19 @@ class RunningTurn:
             found_by=call.address.found_by,
             thread=call.address.thread,
             client=call.client,
-            notes=call.request.notes,
+            notes=(*call.address.notes, *call.request.notes),
         )
+
+    def said(self) -> tuple[str, ...]:
+        """A key and digests by which later calls of the conversation find the episode."""
+        if not self.call.address.is_found_by_words:
+            return ()
+        attachment, request = self.attachment, self.call.request
+        prints = attachment.chain.prints
+        messages = request.messages[: len(prints)]
+        answers = [builder.message(attachment.prefill) for builder in self.builders]
+        digests = [each for answer in answers for each in said_after(messages, prints, answer)]
+        return (self.call.key_id, *digests)
 
     @cached_property
     def _prompt_token_ids(self) -> list[int] | None:

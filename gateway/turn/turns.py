@@ -158,7 +158,7 @@ class Turns:
         if attachment.break_class is not None:
             self._metrics.breaks.labels(attachment.break_class, call.client).inc()
         job = self._planner.job(call, attachment)
-        if call.address.kind == "train":
+        if call.address.turn_kind == "train":
             self._planner.check_trainable(job)
         builders = [
             OutputBuilder(
@@ -223,12 +223,13 @@ class Turns:
     ) -> None:
         if turn.call.use is not None:
             turn.call.use.tokens = turn.num_tokens
-        ordinal = await commit(turn.call, record, reply, kept=turn.kept(record))
+        kept, said = turn.kept(record), turn.said()
+        ordinal = await commit(turn.call, record, reply, kept=kept, said=said)
         history.add(record, ordinal)
         self._metrics.observe_record(record)
 
     def _count(self, turn: RunningTurn, reply: Reply) -> None:
-        self._metrics.turns.labels(turn.call.address.kind).inc()
+        self._metrics.turns.labels(turn.call.address.turn_kind).inc()
         self._metrics.prompt_tokens.inc(reply.usage.prompt_tokens)
         self._metrics.cached_tokens.inc(reply.usage.cached_tokens)
         self._metrics.output_tokens.inc(reply.usage.output_tokens)

@@ -30,7 +30,7 @@ SINGLE_KEYS = frozenset(
 OWN_IDS = frozenset(
     {
         *("lock", "session", "limit.requests", "limit.tokens", "limit.grammars"),
-        *("limit.open", "limit.running", "damaged"),
+        *("limit.open", "limit.running", "damaged", "found.label", "found.words"),
     }
 )
 

@@ -110,11 +110,12 @@ class EpisodeTransitions(Transitions):
         reply: bytes = b"",
         continues: str = "",
         messages: bytes = b"",
+        said: Sequence[str] = (),
     ) -> int:
         """Append a turn and return its ordinal; the same turn id again returns the same ordinal.
 
         `messages` are those that the turn adds to the conversation of the turn that it `continues`; they are kept for
-        `conversation` while there is room.
+        `conversation` while there is room. `said` are a key and digests by which `find` finds the episode for later calls.
 
         Raises EpisodeSealed once the grace period after sealing is over, AttemptSuperseded if a repeat of the call was
         sampled in its place.
@@ -126,6 +127,7 @@ class EpisodeTransitions(Transitions):
             *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
             *((versions[0], versions[-1]) if versions else ("", "")),
             *(*attempt_arguments(attempt), reply, continues, messages),
+            *said,
         )
         return cast("int", ordinal)
 

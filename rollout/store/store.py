@@ -50,6 +50,9 @@ history                string  the history policy of episodes that name none    
 alarm                  string  when the next sweep is due                             sweep
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -
+found.label:<key>:<id> string the episode of a runtime's own id, or of a cache key   its expiry
+found.words:<key>:<id> zset   episodes in which this was said -> when; negative once
+                               a call has continued it there                          its expiry
 limit.requests:<key>   hash    slot of the last minute -> requests of an API key      its expiry
 limit.tokens:<key>     hash    the same of tokens, and what a call uses on average    its expiry
 limit.grammars:<key>   hash    the same of grammars                                   its expiry
@@ -83,6 +86,7 @@ from rollout.store.claim_transitions import ClaimTransitions
 from rollout.store.command_batcher import CommandBatcher
 from rollout.store.connection import connect
 from rollout.store.episode_transitions import EpisodeTransitions
+from rollout.store.finding_transitions import FindingTransitions
 from rollout.store.inspection import InspectionReads
 from rollout.store.key_changes import KeyChanges
 from rollout.store.limit_transitions import LimitTransitions
@@ -98,7 +102,12 @@ CALL_SECONDS = 5.0  # a healthy Redis answers in under a millisecond; a large cl
 
 
 class Store(
-    EpisodeTransitions, ClaimTransitions, LimitTransitions, ProjectTransitions, InspectionReads
+    EpisodeTransitions,
+    FindingTransitions,
+    ClaimTransitions,
+    LimitTransitions,
+    ProjectTransitions,
+    InspectionReads,
 ):
     """The episodes of one project. Raises StoreUnavailable when Redis does not answer."""
 

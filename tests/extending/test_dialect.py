@@ -73,7 +73,7 @@ async def test_a_repeated_stream_is_the_recorded_one(
 
 
 NO_KEY: Any = {"authorization": ""}
-OTHER: Any = {"x-session-id": "ep_2"}
+OTHER: Any = {"x-turngate-episode": "ep_2"}
 WRONG: Any = (
     ("POST", ASK, {"content": "Hi", "headers": NO_KEY}, 401, "missing_api_key"),
     ("POST", ASK, {"content": b""}, 400, "empty"),

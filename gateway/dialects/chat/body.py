@@ -79,3 +79,4 @@ class ChatBody(msgspec.Struct):
     return_token_ids: bool | None = None
     metadata: JsonObject = msgspec.field(default_factory=no_field)
     session_id: str | None = None
+    prompt_cache_key: str | None = None

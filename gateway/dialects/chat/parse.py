@@ -10,11 +10,8 @@ import msgspec
 
 from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
 from gateway.dialects.bodies.fields import read_body, read_object
-from gateway.dialects.bodies.limits import (
-    MAX_METADATA_BYTES,
-    MAX_SCHEMA_BYTES,
-    MAX_TEMPLATE_BYTES,
-)
+from gateway.dialects.bodies.limits import MAX_SCHEMA_BYTES, MAX_TEMPLATE_BYTES
+from gateway.dialects.bodies.names import read_names
 from gateway.dialects.bodies.tools import forced_choice, read_tools, wrong_choice
 from gateway.dialects.chat.body import ChatBody, JsonSchema, ResponseFormat
 from gateway.errors import BadRequest
@@ -30,7 +27,7 @@ _body_decoder = msgspec.json.Decoder(ChatBody)
 def parse_chat(body: bytes, reader: MessageReader) -> Request:
     """Read and check a chat completion's body."""
     chat = read_body(body, _body_decoder)
-    read = reader.read(chat.messages)
+    read, names = reader.read(chat.messages), read_names(chat.metadata, chat.session_id)
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(read_tools(chat.tools)))
     return Request(
         model=chat.model,
@@ -48,7 +45,9 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
         return_token_ids=bool(chat.return_token_ids),
         template_kwargs=_template_kwargs(chat),
         continues_last_message=bool(chat.continue_final_message),
-        named_episodes=_named_episodes(chat),
+        named_episodes=names.episodes,
+        session=names.session,
+        cache_key=chat.prompt_cache_key,
         returned_ids=read.returned_ids,
         notes=read.notes,
         images=read.images,
@@ -126,9 +125,3 @@ def _template_kwargs(chat: ChatBody) -> dict[str, object]:
         kwargs.setdefault("reasoning_effort", chat.reasoning_effort)
     json_text(kwargs, "chat_template_kwargs")
     return kwargs
-
-
-def _named_episodes(chat: ChatBody) -> tuple[str, ...]:
-    metadata = read_object(chat.metadata, MAX_METADATA_BYTES, "metadata")
-    named = (metadata.get("episode_id"), metadata.get("session_id"), chat.session_id)
-    return tuple(name for name in named if isinstance(name, str) and name)

@@ -1,9 +1,10 @@
 -- commit: append a turn to an episode's log, once. Returns its ordinal.
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
 --       attempt, retry key or '', body digest, reply or '',
---       the turn whose conversation it continues or '', the messages it adds or ''
+--       the turn whose conversation it continues or '', the messages it adds or '',
+--       then a key and digests of what was said, if find.lua may be asked for them
 -- needs: keys, open_episodes, alarm, places, episode, group, sealing, lease
-local REPLIES_KEPT, REPLY_BYTES_KEPT, MESSAGE_BYTES_KEPT = 32, 131072, 8388608
+local REPLIES_KEPT, REPLY_BYTES_KEPT, MESSAGE_BYTES_KEPT, SAID_IN_KEPT = 32, 131072, 8388608, 64
 local id, turn, record, trainable, sampled, oldest, newest = unpack(args, 1, 7)
 local attempt, retry_key, digest, reply, previous, messages = unpack(args, 8, 13)
 local header = episode_key(id)
@@ -65,6 +66,12 @@ if retry_key ~= '' and reply ~= '' then keep_reply() end
 if messages ~= '' and number(call('HGET', header, 'message_bytes')) + #messages <= MESSAGE_BYTES_KEPT then
   call('HINCRBY', header, 'message_bytes', #messages)
   call('HSET', episode_key(id, '.messages'), turn, previous .. '\n' .. messages)
+end
+for index = 15, #args do
+  local words = key('found.words:' .. args[14] .. ':' .. args[index])
+  call('ZADD', words, now, id)
+  call('ZREMRANGEBYRANK', words, 0, -1 - SAID_IN_KEPT)
+  call('PEXPIRE', words, 2 * idle_ms)
 end
 end_lease(id, retry_key, attempt)
 return length - 1

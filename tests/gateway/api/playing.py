@@ -25,3 +25,9 @@ async def play(served: Gateway, episode_id: str) -> str:
     answer = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": episode_id})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
+
+
+async def shown_turns(served: Gateway, episode_id: str) -> list[Any]:
+    """The turns as the control plane shows them."""
+    turns: list[Any] = (await served.admin.get(f"/v1/episodes/{episode_id}")).json()["turns"]
+    return turns

@@ -30,15 +30,13 @@ async def test_two_strings_are_all_an_agent_needs(served: Gateway) -> None:
 
 
 async def test_every_carrier_names_the_episode(served: Gateway) -> None:
-    """Path prefix, both headers, metadata and session id each put the call into the episode they name."""
+    """Path prefix, header and metadata each put the call into the episode they name."""
     await served.admin.post("/e/ep_a/v1/chat/completions", json=BODY)
     await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_a"})
-    await served.admin.post(CHAT, json=BODY, headers={"X-Session-Id": "ep_a"})
     await served.admin.post(CHAT, json=BODY | {"metadata": {"episode_id": "ep_a"}})
-    await served.admin.post(CHAT, json=BODY | {"session_id": "ep_a"})
     alone = await served.admin.post(CHAT, json=BODY)
     assert (await served.admin.get("/e/ep_a/v1/models")).status_code == 200
-    assert len(await served.store.turns("ep_a")) == 5
+    assert len(await served.store.turns("ep_a")) == 3
     assert alone.headers["x-turngate-episode"] != "ep_a"
 
 

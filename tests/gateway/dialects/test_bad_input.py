@@ -276,20 +276,6 @@ async def test_a_group_has_a_largest_size(served: Gateway) -> None:
     assert (await served.store.totals()).opened == 0
 
 
-async def test_carriers_must_agree(served: Gateway) -> None:
-    """Path, headers and body may name one episode between them, not two."""
-    agreeing = await served.admin.post(
-        "/e/ep_1/v1/chat/completions",
-        json=BODY | {"metadata": {"episode_id": "ep_1"}},
-        headers={"X-Turngate-Episode": "ep_1", "X-Session-Id": "ep_1"},
-    )
-    conflict = await served.admin.post(
-        "/e/ep_1/v1/chat/completions", json=BODY, headers={"X-Session-Id": "ep_2"}
-    )
-    assert agreeing.headers["x-turngate-episode"] == "ep_1"
-    assert "ep_2" in assert_error(conflict, 400)
-
-
 async def test_a_sealed_episode_takes_no_turns(served: Gateway, scripted: ScriptedEngine) -> None:
     """A call on a sealed episode is 409 and says what to do."""
     headers = {"X-Turngate-Episode": "ep_1"}

@@ -1,0 +1,111 @@
+"""Which episode a call belongs to. A carrier names it; else it is found by what the call has in common with earlier ones.
+
+Finding costs one round trip to Redis, and only of calls that no carrier names. What is found yields to carriers without a
+word: two runtimes that disagree with a caller's carrier are no conflict, because they do not know of episodes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.access.caller import Caller
+from gateway.finding.carriers import named_episode
+from gateway.finding.native_ids import NativeIds, digest, native_ids
+from gateway.finding.runtimes import Runtime
+from gateway.finding.side_calls import side_call
+from gateway.request.episode_address import (
+    EpisodeAddress,
+    group_of,
+    group_size_of,
+    history_of,
+    new_episode_id,
+    turn_kind,
+)
+from gateway.request.minted_ids import turn_of
+from gateway.request.request import Request
+from gateway.request.said import said_before
+from gateway.turn.idempotency import episode_of_key
+from rollout.episode.attempt import Attempt
+from rollout.store.finding_transitions import Clues
+from rollout.store.store import Store
+
+MOST_TURNS = 8  # of those that a call names, the latest are looked up
+FOUND_BY = {
+    "turn": "an id of an earlier reply",
+    "session": "the runtime's session",
+    "words": "what was said before",
+    "cache_key": "prompt_cache_key",
+    "new": "a new episode",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A call as it comes in."""
+
+    request: Request
+    headers: Mapping[bytes, bytes]
+    caller: Caller
+    runtime: Runtime
+    attempt: Attempt
+    path_episode: str | None
+
+
+async def find_episode(arrival: Arrival, store: Store, *, max_group_size: int) -> EpisodeAddress:
+    """Raises BadRequest for headers that are wrong or disagree."""
+    request, headers, runtime = arrival.request, arrival.headers, arrival.runtime
+    named = named_episode(
+        headers,
+        key_episode=arrival.caller.episode_id,
+        path_episode=arrival.path_episode,
+        body_episodes=request.named_episodes,
+    )
+    ids = native_ids(headers, runtime, in_body=request.session)
+    clues = None
+    if named is None:
+        clues = _clues(arrival, ids)
+        episode_id, found_by = await _find(arrival, clues, store)
+    else:
+        episode_id, found_by = named.id, named.carrier
+    given, group_id = turn_kind(headers), group_of(headers)
+    kind = given or "train" if arrival.caller.trains else "side"
+    aside = side_call(runtime, request) if given is None else None
+    return EpisodeAddress(
+        episode_id=episode_id,
+        group_id=group_id,
+        group_size=group_size_of(headers, max_group_size),
+        kind=kind,
+        turn_kind=kind if aside is None else "side",
+        history=history_of(headers),
+        max_group_size=max_group_size,
+        is_named=named is not None or group_id is not None,
+        found_by=found_by,
+        thread=ids.thread_label if ids.thread_label != episode_id else "",
+        notes=() if aside is None else (f"side call of {runtime.name}: {aside.what}",),
+        is_found_by_words=clues is not None and not (clues.turns or clues.session),
+    )
+
+
+def _clues(arrival: Arrival, ids: NativeIds) -> Clues:
+    """Words are compared only if nothing surer is there."""
+    request, runtime = arrival.request, arrival.runtime
+    named = map(turn_of, (request.previous_reply or "", *reversed(request.returned_ids)))
+    turns = tuple(dict.fromkeys(turn for turn in named if turn))[:MOST_TURNS]
+    is_sure = bool(turns or ids.session)
+    cache_key = request.cache_key if runtime.counts_cache_key else None
+    return Clues(
+        key_id=arrival.caller.key_id,
+        turns=turns,
+        session=digest(ids.session) if ids.session else "",
+        words=() if is_sure else tuple(said_before(request.messages, request.prints)),
+        cache_key=f"cache:{digest(cache_key)}" if cache_key else "",
+        is_repeat=arrival.attempt.is_repeat and arrival.attempt.retry_key.startswith("body:"),
+    )
+
+
+async def _find(arrival: Arrival, clues: Clues, store: Store) -> tuple[str, str]:
+    opened = episode_of_key(arrival.attempt.retry_key, key_id=arrival.caller.key_id)
+    otherwise = opened or new_episode_id()
+    if not clues.are_there:
+        return otherwise, FOUND_BY["new"]
+    episode_id, how = await store.find(clues, otherwise=otherwise)
+    return episode_id, FOUND_BY[how]
