@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
 from gateway.dialects.bodies.fields import read_body, read_object
-from gateway.dialects.bodies.limits import MAX_SCHEMA_BYTES, MAX_TEMPLATE_BYTES
-from gateway.dialects.bodies.names import read_names
+from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_SCHEMA_BYTES, MAX_TEMPLATE_BYTES
+from gateway.dialects.bodies.names import names_in
 from gateway.dialects.bodies.tools import forced_choice, read_tools, wrong_choice
 from gateway.dialects.chat.body import ChatBody, JsonSchema, ResponseFormat
 from gateway.errors import BadRequest
@@ -27,7 +27,9 @@ _body_decoder = msgspec.json.Decoder(ChatBody)
 def parse_chat(body: bytes, reader: MessageReader) -> Request:
     """Read and check a chat completion's body."""
     chat = read_body(body, _body_decoder)
-    read, names = reader.read(chat.messages), read_names(chat.metadata, chat.session_id)
+    read = reader.read(chat.messages)
+    metadata = read_object(chat.metadata, MAX_METADATA_BYTES, "metadata")
+    names = names_in(metadata, chat.session_id)
     tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(read_tools(chat.tools)))
     return Request(
         model=chat.model,

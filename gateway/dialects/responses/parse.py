@@ -12,6 +12,7 @@ import msgspec
 from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
 from gateway.dialects.bodies.fields import NULL, read_body, read_object
 from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_TEMPLATE_BYTES
+from gateway.dialects.bodies.names import names_in
 from gateway.dialects.bodies.tools import read_tools as read_objects
 from gateway.dialects.responses.asked import Asked, shown_fields
 from gateway.dialects.responses.body import ResponsesBody, Text
@@ -51,6 +52,7 @@ def _request(asked: ResponsesBody, items: Sequence[msgspec.Raw], reader: Message
     read = _read(asked, items, reader)
     choice, tools = _tools(asked)
     metadata = read_object(asked.metadata, MAX_METADATA_BYTES, "metadata")
+    names = names_in(metadata)
     shows_logprobs = _LOGPROBS in (asked.include or ()) or bool(asked.top_logprobs)
     return Request(
         model=asked.model,
@@ -71,7 +73,8 @@ def _request(asked: ResponsesBody, items: Sequence[msgspec.Raw], reader: Message
         logprobs=shows_logprobs,
         top_logprobs=asked.top_logprobs or 0,
         template_kwargs=_template_kwargs(asked),
-        named_episodes=_named_episodes(metadata),
+        named_episodes=names.episodes,
+        session=names.session,
         echo=Asked(
             shown=shown_fields(asked, tools.shown, metadata),
             custom_tools=tools.custom,
@@ -181,11 +184,6 @@ def _template_kwargs(asked: ResponsesBody) -> dict[str, object]:
         kwargs.setdefault("reasoning_effort", asked.reasoning.effort)
     json_text(kwargs, "chat_template_kwargs")
     return kwargs
-
-
-def _named_episodes(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    named = (metadata.get("episode_id"), metadata.get("session_id"))
-    return tuple(name for name in named if isinstance(name, str) and name)
 
 
 def _notes(asked: ResponsesBody) -> Sequence[str]:
