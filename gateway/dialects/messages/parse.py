@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gateway.dialects.bodies.answer_schema import schema_text
 from gateway.dialects.bodies.fields import read_body, read_object
 from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_SCHEMA_BYTES
+from gateway.dialects.bodies.names import names_in
 from gateway.dialects.bodies.tools import read_tools
 from gateway.dialects.messages.blocks import text_of
 from gateway.dialects.messages.body import MessagesBody, OutputFormat, PromptBody, Thinking
@@ -48,6 +49,7 @@ def _request(given: PromptBody, reader: MessageReader) -> Request:
     system, notes = _system(given.system)
     tools, left_out = custom_tools(read_tools(given.tools))
     choice = given.tool_choice or {}
+    names = names_in(read_object(given.metadata, MAX_METADATA_BYTES, "metadata"))
     return Request(
         model=given.model,
         messages=_after(system, read.messages),
@@ -60,7 +62,8 @@ def _request(given: PromptBody, reader: MessageReader) -> Request:
         parallel_tool_calls=choice.get("disable_parallel_tool_use") is not True,
         template_kwargs=_template_kwargs(given),
         continues_last_message=_is_prefill(read.messages),
-        named_episodes=_named_episodes(given),
+        named_episodes=names.episodes,
+        session=names.session,
         returned_ids=read.returned_ids,
         notes=(*notes, *left_out, *read.notes),
         echo=_shows_thinking(given.thinking),
@@ -132,9 +135,3 @@ def _template_kwargs(given: PromptBody) -> dict[str, object]:
 
 def _shows_thinking(thinking: Thinking | None) -> bool:
     return thinking is None or thinking.display != "omitted"
-
-
-def _named_episodes(given: PromptBody) -> tuple[str, ...]:
-    metadata = read_object(given.metadata, MAX_METADATA_BYTES, "metadata")
-    named = (metadata.get("episode_id"), metadata.get("session_id"))
-    return tuple(name for name in named if isinstance(name, str) and name)
