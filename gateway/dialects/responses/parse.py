@@ -5,7 +5,6 @@ effect instead.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
