@@ -109,7 +109,8 @@ class Attacher:
     async def num_tokens(self, request: Request, images: Sequence[SizedImage] = ()) -> int:
         """How many tokens the prompt of a request has that continues no record."""
         conversation = self._conversation(request, images)
-        prompt = await self._encoder.encode(self._render(conversation))
+        rendered, _ = self._render(conversation)
+        prompt = await self._encoder.encode(rendered)
         ids, _ = self._expand(prompt, images)
         forced = await self._encoder.encode_whole(conversation.opening.text)
         return len(ids) + len(forced)
