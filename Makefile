@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-
 # Its plug-ins advertise other site generators otherwise.
 MKDOCS = NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs
 
-.PHONY: help setup product engine demo up down status test test-nightly coverage chaos bench study docs docs-serve lint format
+.PHONY: help setup product engine demo up down status test test-nightly test-runtimes coverage chaos bench study docs docs-serve lint format
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ test: checked ## lint, then every test
 
 test-nightly: checked ## the same with many examples, and the tests that find bugs only in long runs
 	@$(PYTEST) --hypothesis-profile=nightly
+
+test-runtimes: product ## real agent runtimes against a gateway, installed into .runtimes first: 1.4 GB
+	@tests/runtimes/install.sh
+	@$(PYTEST) --dist=load --runtimes tests/runtimes
 
 coverage: setup ## every test, measured: slower, so not part of `make test`
 	@$(PYTEST) --cov --cov-report=term:skip-covered

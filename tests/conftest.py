@@ -43,14 +43,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest files start first, so that no worker is left with one at the end; `nightly` tests need that profile."""
+    """The longest files start first, so that no worker is left with one at the end; tests that need more are left out."""
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
     if hypothesis.settings.get_current_profile_name() != "nightly":
-        config.hook.pytest_deselected(
-            items=[item for item in items if item.get_closest_marker("nightly")]
-        )
-        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+        _leave_out("nightly", config, items)
+    if not config.getoption("--runtimes"):
+        _leave_out("runtimes", config, items)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runtimes", action="store_true", help="run agent runtimes, installed before")
+
+
+def _leave_out(marker: str, config: pytest.Config, items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker(marker)]
+    config.hook.pytest_deselected(items=marked)
+    items[:] = [item for item in items if not item.get_closest_marker(marker)]
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from gateway.request.episode_address import (
     new_episode_id,
     turn_kind,
 )
-from gateway.request.minted_ids import turn_of
+from gateway.request.minted_ids import turn_of, written_ids
 from gateway.request.request import Request
 from gateway.request.said import said_before
 from gateway.turn.idempotency import episode_of_key
@@ -88,7 +88,9 @@ async def find_episode(arrival: Arrival, store: Store, *, max_group_size: int) -
 def _clues(arrival: Arrival, ids: NativeIds) -> Clues:
     """Words are compared only if nothing surer is there."""
     request, runtime = arrival.request, arrival.runtime
-    named = map(turn_of, (request.previous_reply or "", *reversed(request.returned_ids)))
+    ids_in_text = _ids_in_text(request) if runtime.writes_ids else ()
+    returned = (request.previous_reply or "", *reversed(request.returned_ids), *ids_in_text)
+    named = map(turn_of, returned)
     turns = tuple(dict.fromkeys(turn for turn in named if turn))[:MOST_TURNS]
     is_sure = bool(turns or ids.session)
     cache_key = request.cache_key if runtime.counts_cache_key else None
@@ -100,6 +102,15 @@ def _clues(arrival: Arrival, ids: NativeIds) -> Clues:
         cache_key=f"cache:{digest(cache_key)}" if cache_key else "",
         is_repeat=arrival.attempt.is_repeat and arrival.attempt.retry_key.startswith("body:"),
     )
+
+
+def _ids_in_text(request: Request) -> list[str]:
+    """Of the model's last answer."""
+    for message in reversed(request.messages):
+        content = message.get("content")
+        if message["role"] == "assistant" and isinstance(content, str):
+            return written_ids(content)
+    return []
 
 
 async def _find(arrival: Arrival, clues: Clues, store: Store) -> tuple[str, str]:

@@ -30,6 +30,7 @@ class Runtime(msgspec.Struct, frozen=True):
     repeats_unstreamed: bool = (
         False  # it asks for the reply of a broken stream once more, in one piece
     )
+    writes_ids: bool = False  # it puts the ids of tool calls into the text of its history
     side_calls: tuple[SideCall, ...] = ()
 
 
@@ -135,7 +136,9 @@ MINI_SWE_AGENT = Runtime(
     name="mini-swe-agent", says=("You are a helpful assistant that can interact with a computer",)
 )
 SMOLAGENTS = Runtime(
-    name="smolagents", says=("You are an expert assistant who can solve any task",)
+    name="smolagents",
+    says=("You are an expert assistant who can solve any task",),
+    writes_ids=True,
 )
 # Anything else. A side call of a known kind is one from whatever client it comes.
 OTHER = Runtime(

@@ -14,6 +14,7 @@ from itertools import count
 TURN = "turn_"
 _NUM_DIGITS = 24
 # Some clients take the underscores out, so a place may follow the digits directly.
+_WRITTEN = re.compile(rf"\bcall_[0-9a-f]{{{_NUM_DIGITS}}}[0-9_]*")
 _MINTED = re.compile(rf"(?<![0-9a-f])([0-9a-f]{{{_NUM_DIGITS}}})[0-9_]*\Z")
 
 
@@ -41,3 +42,8 @@ def turn_of(id_: str) -> str | None:
     """The turn that an id names, if we may have minted it; what follows a dot is the dialect's own."""
     found = _MINTED.search(id_.partition(".")[0])
     return f"{TURN}{found[1]}" if found else None
+
+
+def written_ids(text: str) -> list[str]:
+    """The ids of tool calls in a text, the last one first."""
+    return _WRITTEN.findall(text)[::-1]

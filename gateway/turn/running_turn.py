@@ -180,13 +180,8 @@ class RunningTurn:
             found_by=call.address.found_by,
             thread=call.address.thread,
             client=call.client,
-            notes=self._notes,
+            notes=(*call.address.notes, *call.request.notes),
         )
-
-    @property
-    def _notes(self) -> tuple[str, ...]:
-        call, attachment = self.call, self.attachment
-        return (*call.address.notes, *call.request.notes, *attachment.notes, *self.job.notes)
 
     def said(self) -> tuple[str, ...]:
         """A key and digests by which later calls of the conversation find the episode."""

@@ -108,3 +108,18 @@ async def test_a_side_call_is_in_the_episode_and_never_trains(served: Gateway) -
     rows = (await served.admin.get(f"/v1/episodes/{episode}?view=sequences")).json()["data"]
     trained = {turn for row in rows for turn in row["turns"] if turn >= 0}
     assert trained == {1, 2}
+
+
+async def test_ids_of_calls_that_a_runtime_writes_into_its_history_are_found(
+    served: Gateway,
+) -> None:
+    """smolagents tells its model in words what it called; the ids in them lead to the episode, those in a user's words do not."""
+    first = await served.admin.post(CHAT, json=BODY)
+    turn = (await shown_turns(served, first.headers["x-turngate-episode"]))[0]
+    called = f"Calling tools:\n[{{'id': 'call_{turn['id'].removeprefix('turn_')}_0_0'}}]"
+    system = {"role": "system", "content": "You are an expert assistant who can solve any task."}
+    for role, is_found in (("assistant", True), ("user", False)):
+        messages = [system, {"role": role, "content": called}, {"role": "user", "content": "3"}]
+        answer = await served.admin.post(CHAT, json=BODY | {"messages": messages})
+        is_same = answer.headers["x-turngate-episode"] == first.headers["x-turngate-episode"]
+        assert is_same == is_found
