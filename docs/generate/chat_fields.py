@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping
 
-MEANINGS: Mapping[str, str] = {
-    "messages": "the conversation, as OpenAI defines it: system, developer, user, assistant, tool; `data:` images where the model sees",
+# Those that text completions have too.
+SAMPLING: Mapping[str, str] = {
     "model": "`policy`, any other name (read as `policy`), or `policy@<version>`, which must be served",
     "stream": "send the reply as server-sent events",
     "stream_options": "with `include_usage` the last chunk has the usage",
     "n": "outputs of this turn; each is recorded",
     "seed": "passed to the engine",
     "stop": "up to 64 texts at which the shown text ends; the recorded ids are whole",
-    "logprobs": "show the logprob of each sampled token",
-    "top_logprobs": "and of the likeliest others",
     "max_tokens": "most tokens to sample; the older name",
-    "max_completion_tokens": "the same; it wins over `max_tokens`",
     "temperature": "of the sampler",
     "top_p": "of the sampler; flags the output as narrowed",
     "top_k": "of the sampler; flags the output as narrowed",
@@ -27,6 +24,15 @@ MEANINGS: Mapping[str, str] = {
     "ignore_eos": "go on after an end token",
     "regex": "a grammar for the output; flags it as constrained",
     "ebnf": "a grammar for the output; flags it as constrained",
+    "return_token_ids": "show the prompt's and the output's token ids",
+    "metadata": "`episode_id` in it names the episode; `session_id` is the runtime's own id of a session",
+    "session_id": "the runtime's own id of a session",
+}
+MEANINGS: Mapping[str, str] = SAMPLING | {
+    "messages": "the conversation, as OpenAI defines it: system, developer, user, assistant, tool; `data:` images where the model sees",
+    "logprobs": "show the logprob of each sampled token",
+    "top_logprobs": "and of the likeliest others",
+    "max_completion_tokens": "the same; it wins over `max_tokens`",
     "tools": "functions that the model may call",
     "tool_choice": "`none`, `auto`, `required`, or one of the functions",
     "parallel_tool_calls": "`false`: at most one call in a turn",
@@ -34,8 +40,5 @@ MEANINGS: Mapping[str, str] = {
     "reasoning_effort": "given to the chat template",
     "chat_template_kwargs": "given to the chat template",
     "continue_final_message": "the last message is the beginning of the output (a prefill)",
-    "return_token_ids": "show the prompt's and the output's token ids",
-    "metadata": "`episode_id` in it names the episode; `session_id` is the runtime's own id of a session",
-    "session_id": "the runtime's own id of a session",
     "prompt_cache_key": "of known clients, the same in all calls of a session",
 }

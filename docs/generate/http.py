@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi.routing import APIRoute
 
-from docs.generate import chat_fields, messages_fields, responses_fields
+from docs.generate import chat_fields, completions_fields, messages_fields, responses_fields
 from docs.generate.markdown import code, table
 from gateway.api import (
     admin_responses,
@@ -28,6 +28,7 @@ from gateway.api.areal.sessions import SessionCaller
 from gateway.api.dependencies import Admin, ModelViewer, Observer, Opener, Rewarder, Viewer
 from gateway.app import create_app
 from gateway.dialects.chat.body import ChatBody
+from gateway.dialects.completions.body import CompletionsBody
 from gateway.dialects.messages.body import MessagesBody, PromptBody
 from gateway.dialects.responses.body import ResponsesBody
 
@@ -77,6 +78,12 @@ MODEL_CALLS: Mapping[str, ModelCall] = {
         messages_fields.PROMPT,
         "Count the tokens of the prompt that a Messages body makes; nothing is sampled or recorded",
         "`input_tokens`",
+    ),
+    "/v1/completions": ModelCall(
+        CompletionsBody,
+        completions_fields.MEANINGS,
+        "Take a turn from text or token ids, without a chat template",
+        "OpenAI's `text_completion`, or its chunks as server-sent events with `stream`: [what it supports](dialects.md#completions).",
     ),
 }
 COMMENT = re.compile(r"^    (\w+):.*?  # (.*)$", re.MULTILINE)

@@ -17,6 +17,7 @@ from gateway.attach.breaks import Break, break_of
 from gateway.attach.episode_history import EpisodeHistory
 from gateway.attach.prompt import Prompt
 from gateway.attach.prompt_encoder import PromptEncoder
+from gateway.attach.raw_prompt import RawPrompts
 from gateway.attach.recorded_text import RecordedText
 from gateway.errors import BadRequest
 from gateway.parsing.output_reader import OutputReader
@@ -67,6 +68,7 @@ class Attacher:
         self._recorded_text = RecordedText(tokenizer, reader)
         self._vision = vision
         self._encoder = PromptEncoder(tokenizer, template.end_of_turn)
+        self._raw_prompts = RawPrompts(tokenizer, self._encoder)
 
     async def attach(
         self, request: Request, history: EpisodeHistory, images: Sequence[SizedImage] = ()
@@ -75,6 +77,8 @@ class Attacher:
 
         What other calls add to the history while a long text is encoded is seen: the place is looked up afterwards.
         """
+        if request.prompt is not None:
+            return await self._attach_raw(request, request.prompt, history)
         conversation = self._conversation(request, images)
         place = self._cut_output(conversation, history) or await self._place(conversation, history)
         anchor, context = place.anchor, place.context
@@ -94,6 +98,29 @@ class Attacher:
             how=place.how,
             continues=_known(conversation, history),
             break_class=place.break_class,
+        )
+
+    async def _attach_raw(
+        self, request: Request, raw: str | Sequence[int], history: EpisodeHistory
+    ) -> Attachment:
+        """Continue what is recorded as far as the prompt begins with it; no template has a say."""
+        anchor, new = await self._raw_prompts.place(raw, history.trie)
+        context, media = self._expand(new, ())
+        how: How = "root" if anchor is None else "branched" if anchor.output < 0 else "bridged"
+        return Attachment(
+            anchor=anchor,
+            context=context,
+            prompt=Prompt(history.trie, anchor, context),
+            tail="",
+            media=media,
+            template="",
+            tools="",
+            chain=Chain(seed(b"raw prompt"), request.prints),
+            prefill="",
+            forced=0,
+            how=how,
+            continues=("", 0),
+            break_class=None,
         )
 
     async def num_tokens(self, request: Request, images: Sequence[SizedImage] = ()) -> int:

@@ -5,13 +5,19 @@ from collections.abc import Callable, Iterable
 from starlette.responses import Response
 
 from gateway.dialects.chat.dialect import ChatDialect
+from gateway.dialects.completions.dialect import CompletionsDialect
 from gateway.dialects.dialect import Dialect, TokenCount
 from gateway.dialects.messages.dialect import MessagesDialect
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import ApiError
 
 # The first also gives errors their body on paths of no dialect, which are the control plane's.
-DIALECTS: tuple[Callable[[], Dialect], ...] = (ChatDialect, ResponsesDialect, MessagesDialect)
+DIALECTS: tuple[Callable[[], Dialect], ...] = (
+    ChatDialect,
+    ResponsesDialect,
+    MessagesDialect,
+    CompletionsDialect,
+)
 
 
 class Dialects:

@@ -39,6 +39,11 @@ class OutputReader:
             new_id=new_id,
         )
 
+    @staticmethod
+    def plain_parser() -> OutputParser:
+        """A parser for an output that is text and nothing else."""
+        return OutputParser(None, None)
+
     def read(self, text: str, prompt_tail: str) -> Message:
         """The message of a recorded output; the tools that were offered are not known here."""
         parser = OutputParser(self.call_format, self.reasoning_format, prompt_tail=prompt_tail)

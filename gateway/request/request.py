@@ -36,6 +36,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     messages: Sequence[ChatMessage]
     prints: Sequence[bytes]  # the hash of each message
     sampling: SamplingParameters  # as asked; the planner completes them
+    prompt: str | tuple[int, ...] | None = (
+        None  # text or token ids that are read as they are, without a template
+    )
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True

@@ -5,7 +5,7 @@ engine can finish the turn, what was sampled is kept as an `abandoned` record.
 """
 
 from asyncio import CancelledError, Semaphore, TaskGroup
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 
 import anyio
@@ -14,6 +14,7 @@ from gateway.attach.attacher import Attacher
 from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
 from gateway.errors import ApiError
 from gateway.metrics import Metrics
+from gateway.parsing.output_parser import OutputParser
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.minted_ids import call_ids
 from gateway.request.request import Reply, Request
@@ -165,17 +166,18 @@ class Turns:
                 index,
                 request=request,
                 tokenizer=self._tokenizer,
-                parser=self._reader.parser(
-                    tools=request.offered_tools,
-                    prompt_tail=attachment.tail,
-                    new_id=call_ids(job.turn_id, index),
-                ),
+                parser=self._parser(request, attachment.tail, call_ids(job.turn_id, index)),
                 flags=job.flags,
             )
             for index in range(request.num_outputs)
         ]
         first_token = self._metrics.first_token_seconds.observe
         return RunningTurn(call, attachment, job, builders, sink=sink, on_first_token=first_token)
+
+    def _parser(self, request: Request, tail: str, new_id: Callable[[], str]) -> OutputParser:
+        if request.prompt is not None:
+            return self._reader.plain_parser()
+        return self._reader.parser(tools=request.offered_tools, prompt_tail=tail, new_id=new_id)
 
     async def _sample(
         self, turn: RunningTurn, history: EpisodeHistory, *, is_streamed: bool

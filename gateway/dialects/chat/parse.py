@@ -12,14 +12,13 @@ from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
 from gateway.dialects.bodies.fields import read_body, read_object
 from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_SCHEMA_BYTES, MAX_TEMPLATE_BYTES
 from gateway.dialects.bodies.names import names_in
+from gateway.dialects.bodies.sampling import sampling_of
 from gateway.dialects.bodies.tools import forced_choice, read_tools, wrong_choice
 from gateway.dialects.chat.body import ChatBody, JsonSchema, ResponseFormat
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader
 from gateway.request.request import Request, Tool, ToolChoice
-from gateway.turn.grammar import given_grammar
-from rollout.engine.generation import SamplingParameters
 
 _body_decoder = msgspec.json.Decoder(ChatBody)
 
@@ -35,13 +34,17 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
         model=chat.model,
         messages=read.messages,
         prints=read.prints,
-        sampling=_sampling(chat),
+        sampling=sampling_of(
+            chat,
+            max_tokens=chat.max_completion_tokens or chat.max_tokens,
+            schema=_schema_text(chat.response_format),
+        ),
         tools=tools,
         tool_choice=_tool_choice(chat.tool_choice, tools),
         parallel_tool_calls=chat.parallel_tool_calls is not False,
         num_outputs=chat.n or 1,
         stream=bool(chat.stream),
-        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        include_usage=chat.asks_for_usage,
         logprobs=bool(chat.logprobs),
         top_logprobs=(chat.top_logprobs or 0) if chat.logprobs else 0,
         return_token_ids=bool(chat.return_token_ids),
@@ -53,27 +56,6 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
         returned_ids=read.returned_ids,
         notes=read.notes,
         images=read.images,
-    )
-
-
-def _sampling(chat: ChatBody) -> SamplingParameters:
-    stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
-    return SamplingParameters(
-        max_tokens=chat.max_completion_tokens or chat.max_tokens,
-        temperature=chat.temperature,
-        top_p=chat.top_p,
-        top_k=chat.top_k,
-        min_p=chat.min_p,
-        frequency_penalty=chat.frequency_penalty,
-        presence_penalty=chat.presence_penalty,
-        repetition_penalty=chat.repetition_penalty,
-        logit_bias=chat.logit_bias or None,
-        min_tokens=chat.min_tokens or None,
-        stop=tuple(text for text in stop if text),
-        stop_token_ids=tuple(chat.stop_token_ids or ()),
-        ignore_eos=bool(chat.ignore_eos),
-        seed=chat.seed,
-        grammar=given_grammar(chat.regex, chat.ebnf, _schema_text(chat.response_format)),
     )
 
 

@@ -3,6 +3,7 @@
 import msgspec
 import orjson
 
+from gateway.dialects.bodies.usage import usage_object
 from gateway.request.model_name import pinned
 from gateway.request.request import Reply, ReplyChoice, ReplyHead, TokenLogprob
 
@@ -26,17 +27,6 @@ def head_fields(head: ReplyHead, kind: str) -> dict[str, object]:
         "created": head.created,
         "model": head.model,
         "system_fingerprint": pinned(head.policy_version),
-    }
-
-
-def usage_object(reply: Reply) -> dict[str, object]:
-    usage = reply.usage
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.prompt_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 

@@ -7,7 +7,8 @@ terminator wait for the commit: a client that has seen them has a recorded turn.
 import orjson
 
 from gateway.dialects.bodies.openai_errors import error_body
-from gateway.dialects.chat.reply import head_fields, logprobs_object, usage_object
+from gateway.dialects.bodies.usage import usage_object
+from gateway.dialects.chat.reply import head_fields, logprobs_object
 from gateway.errors import ApiError
 from gateway.parsing.deltas import (
     ContentDelta,

@@ -1,0 +1,14 @@
+"""The usage object of OpenAI's older dialects, chat and completions."""
+
+from gateway.request.request import Reply
+
+
+def usage_object(reply: Reply) -> dict[str, object]:
+    usage = reply.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.prompt_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
