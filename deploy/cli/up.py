@@ -40,6 +40,10 @@ def up(
             envvar="TURNGATE_MODEL_DIR",
         ),
     ] = None,
+    starter: Annotated[
+        str | None,
+        typer.Option(metavar="TASK", help="a starter policy of the demo as the model: clerk, math"),
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="default: ./.turngate")] = None,
     host: Annotated[str, typer.Option(help="address the gateway listens on")] = "127.0.0.1",
     port: Annotated[
@@ -75,7 +79,7 @@ def up(
     output.log_to_errors()
     with directory.owned():
         clear_orphans(directory, output)
-        model = model.resolve() if model else usual_model(directory, settings, output)
+        model = model.resolve() if model else starter_model(starter, directory, settings, output)
         options = StackOptions(
             model,
             host=host,
@@ -88,14 +92,21 @@ def up(
         asyncio.run(supervise(stack, directory, lambda ready: show(output, ready)))
 
 
-def usual_model(directory: DataDirectory, settings: Settings, output: Output) -> Path:
-    """The one this directory was made for; the first time, the demo's starter policy, which is made now."""
-    from deploy.demo.starter.starter import ensure_starter  # noqa: PLC0415  needed only when no model is named
+def starter_model(
+    starter: str | None, directory: DataDirectory, settings: Settings, output: Output
+) -> Path:
+    """The model this directory was made for; the first time, or if one is named, a starter policy of the demo."""
+    # Needed only when no model is named.
+    from deploy.demo.starter.starter import ensure_starter  # noqa: PLC0415
+    from deploy.demo.subjects import subject_named  # noqa: PLC0415
 
-    if directory.model is not None:
+    if starter is None and directory.model is not None:
         return directory.model
-    output.note("no --model given: using the demo's starter policy")
-    return ensure_starter(settings.cache_dir.absolute(), progress=output.note).resolve()
+    if starter is None:
+        output.note("no --model given: using the demo's starter policy")
+    subject = subject_named(starter or "clerk")
+    cache_dir = settings.cache_dir.absolute()
+    return ensure_starter(cache_dir, subject=subject, progress=output.note).resolve()
 
 
 def clear_orphans(directory: DataDirectory, output: Output) -> None:

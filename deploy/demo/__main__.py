@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy.demo.run import DemoOptions, run_demo
+from deploy.demo.subjects import SUBJECTS, SubjectName
 from deploy.errors import DeployError
 from deploy.settings import load_settings
 from deploy.terminal import Format, Output
@@ -18,6 +19,7 @@ MAX_STEPS = 60
 
 def demo(
     *,
+    task: Annotated[SubjectName, typer.Option(help="what the agent learns")] = "clerk",
     steps: Annotated[int, typer.Option(min=1, max=MAX_STEPS, help="optimizer steps")] = 40,
     seed: Annotated[int, typer.Option(help="of the starter, the tasks and the trainer")] = 0,
     heldout: Annotated[int, typer.Option(min=1, help="tasks to measure, before and after")] = 200,
@@ -31,6 +33,7 @@ def demo(
     """Watch an agent that knows only a base URL and a key get better, from nothing, in minutes."""
     settings = load_settings(os.environ)
     options = DemoOptions(
+        subject=SUBJECTS[task],
         steps=steps,
         seed=seed,
         held_out=heldout,

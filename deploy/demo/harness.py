@@ -1,6 +1,6 @@
 """Runs the agents: opens their episodes, gives each its base URL and key, and posts its reward.
 
-The agent itself is `clients.examples.shop_clerk.clerk`; only this file knows of Turngate.
+The agents themselves are in `clients.examples`; only this file knows of Turngate.
 """
 
 import asyncio
@@ -13,8 +13,7 @@ from uuid import uuid4
 import openai
 from openai import AsyncOpenAI
 
-from clients.examples.shop_clerk.clerk import attempt
-from deploy.demo.task import Task
+from deploy.demo.subject import Task
 from deploy.demo.traffic import Traffic
 
 Judge = Callable[[Task, str], float]  # the reward for an answer
@@ -22,6 +21,11 @@ Note = Callable[["Played"], None]
 
 GROUP_SIZE = 8
 SIDE = {"X-Turngate-Turn-Kind": "side"}  # measured, never trained on
+
+
+def honest(task: Task, answer: str) -> float:
+    """The judge that gives each task's own reward."""
+    return task.reward(answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Harness:
         for task in remaining:
             opened = await self._open({"task_id": task.id}, headers=SIDE, closing=self._never)
             if opened:
-                await self._play(opened, task, judge=Task.reward, note=note, headers=SIDE)
+                await self._play(opened, task, judge=honest, note=note, headers=SIDE)
 
     async def _play_group(
         self, task: Task, judge: Judge, closing: asyncio.Event, note: Note
@@ -104,7 +108,7 @@ class Harness:
             api_key=opened.api_key, base_url=opened.base_url, default_headers=headers
         )
         try:
-            attempted = await attempt(client, task.question, task.shop)
+            attempted = await task.attempt(client)
         except openai.APIError:  # counted as failed by the traffic; the other agents continue
             await self._post(f"/v1/episodes/{opened.id}/complete", {"status": "aborted"})
             return

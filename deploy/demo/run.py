@@ -18,14 +18,15 @@ from pathlib import Path
 from rich.console import Console
 
 from deploy.demo.alongside import alongside
+from deploy.demo.clerk.subject import CLERK
 from deploy.demo.curve import draw_curve
-from deploy.demo.harness import Harness, Judge, Played
+from deploy.demo.harness import Harness, Judge, Played, honest
 from deploy.demo.history import History
 from deploy.demo.observer import Observer
 from deploy.demo.own_stack import own_stack
 from deploy.demo.starter.starter import ensure_starter
+from deploy.demo.subject import Subject
 from deploy.demo.summary import Best, Summary, summarize
-from deploy.demo.task import Task, held_out_tasks, training_tasks
 from deploy.demo.traffic import Traffic
 from deploy.demo.view import View
 from deploy.errors import DeployError
@@ -43,6 +44,7 @@ ENOUGH_HELD_OUT = 30  # to be the best; all of them, if there are fewer
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
+    subject: Subject = CLERK
     steps: int = 40
     seed: int = 0
     held_out: int = 200
@@ -53,13 +55,14 @@ class DemoOptions:
     keep: bool = False  # the stack's data and logs
 
 
-async def run_demo(options: DemoOptions, console: Console, judge: Judge = Task.reward) -> Summary:
+async def run_demo(options: DemoOptions, console: Console, judge: Judge = honest) -> Summary:
     """Text for people goes to `console`; the summary is the result."""
     started = time.monotonic()
     starter = await asyncio.to_thread(
         ensure_starter,
         options.cache_dir,
         options.seed,
+        subject=options.subject,
         progress=console.print,
     )
     with fresh_directory(options) as data_dir:
@@ -124,13 +127,13 @@ class Lesson:
             return await self._take_best(gateway)
 
     async def _evaluate(self, played: list[Played]) -> None:
-        tasks = held_out_tasks(self._options.seed, self._options.held_out)
+        tasks = self._options.subject.held_out_tasks(self._options.seed, self._options.held_out)
         await self._harness.evaluate(tasks, agents=EVALUATING_AGENTS, note=played.append)
 
     async def _train(self, gateway: GatewayClient) -> None:
         """Play until the trainer has taken its steps; it trains meanwhile."""
         closing = asyncio.Event()
-        tasks = training_tasks(f"episodes-{self._options.seed}")
+        tasks = self._options.subject.training_tasks(f"episodes-{self._options.seed}")
         async with asyncio.TaskGroup() as group:
             for _ in range(CONCURRENT_GROUPS):
                 agents = self._harness.train(

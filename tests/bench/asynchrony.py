@@ -16,11 +16,11 @@ import httpx2
 from rich.table import Table
 
 from deploy.demo.alongside import alongside
+from deploy.demo.clerk.tasks import Task, training_tasks
 from deploy.demo.harness import Harness
 from deploy.demo.observer import Observation, Observer
 from deploy.demo.own_stack import own_stack
 from deploy.demo.starter.starter import ensure_starter
-from deploy.demo.task import Task, training_tasks
 from deploy.demo.traffic import Traffic
 from deploy.stack.stack import Announcement
 from trainer.advice.simulation import LogNormal, Workload, simulate

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from deploy.demo.clerk.tasks import Task
 from deploy.demo.run import DemoOptions, run_demo
-from deploy.demo.task import Task
 from tests.profiles import per_profile
 
 # On every change: as few steps and held-out tasks as show a fall that noise does not explain.

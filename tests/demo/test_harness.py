@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from deploy.demo.clerk.tasks import Task, training_tasks
 from deploy.demo.harness import GROUP_SIZE, Harness, Played
-from deploy.demo.task import Task, training_tasks
 from deploy.demo.traffic import Traffic
 from tests.clients.scripted_gateway import (
     Asked,

@@ -5,21 +5,22 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
-from deploy.demo.starter.demonstrations import clean_chat
+from deploy.demo.clerk.demonstrations import clean_chat
+from deploy.demo.clerk.subject import CLEAN_CHATS, CLERK, SLOPPY_CHATS, chats
+from deploy.demo.clerk.tasks import training_tasks
 from deploy.demo.starter.starter import (
-    BATCH_SIZE,
-    CLEAN_BATCHES,
-    SLOPPY_BATCHES,
-    chats,
     create_untrained,
     ensure_starter,
     recipe_digest,
 )
-from deploy.demo.task import training_tasks
+from deploy.demo.subjects import SUBJECTS, SubjectName, subject_named
+from deploy.errors import SettingsInvalid
 
 
 def test_untrained_model_has_the_shape_it_states(model_dir: Path) -> None:
@@ -59,18 +60,32 @@ def test_making_an_untrained_model_loads_no_torch(tmp_path: Path) -> None:
 def test_chats_are_clean_first_and_sloppy_last() -> None:
     """The first batches are a clean clerk's, and there are exactly as many chats as the recipe trains on."""
     everything = list(chats(0))
-    tasks = list(islice(training_tasks("demonstrations-0"), CLEAN_BATCHES * BATCH_SIZE))
+    tasks = list(islice(training_tasks("demonstrations-0"), CLEAN_CHATS))
 
     assert everything[: len(tasks)] == [clean_chat(task) for task in tasks]
-    assert len(everything) == (CLEAN_BATCHES + SLOPPY_BATCHES) * BATCH_SIZE
+    assert len(everything) == CLEAN_CHATS + SLOPPY_CHATS
+
+
+def test_every_subject_can_be_named() -> None:
+    """The command line takes exactly the names of the subjects, and another is refused with those."""
+    assert set(get_args(SubjectName)) == set(SUBJECTS)
+    with pytest.raises(SettingsInvalid, match=r"no starter 'cook'; choose one of clerk, math"):
+        subject_named("cook")
+
+
+def test_batches_of_demonstrations_are_whole() -> None:
+    """The warm start of every subject reads each of its chats once."""
+    for subject in SUBJECTS.values():
+        assert len(subject.chats(0)) % subject.batch_size == 0
 
 
 def test_finished_starter_is_used_again(tmp_path: Path) -> None:
-    """A directory named by the recipe's digest is taken as it is, and another seed has another name."""
-    made = tmp_path / f"starter-{recipe_digest(4)}"
+    """A directory named by the recipe's digest is taken as it is, and another seed or subject has another name."""
+    made = tmp_path / f"starter-{recipe_digest(CLERK, 4)}"
     made.mkdir()
     messages: list[str] = []
 
     assert ensure_starter(tmp_path, 4, progress=messages.append) == made
     assert str(made) in messages[0]
-    assert recipe_digest(5) != recipe_digest(4)
+    others = {recipe_digest(CLERK, 5), recipe_digest(SUBJECTS["math"], 4)}
+    assert len({recipe_digest(CLERK, 4), *others}) == 3

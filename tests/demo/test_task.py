@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.examples.shop_clerk.shop import ITEMS, PRICES, QUANTITIES, Order, Shop
-from deploy.demo.starter.demonstrations import HABITS, clean_chat, sloppy_chat
-from deploy.demo.starter.starter import chats
-from deploy.demo.task import Task, held_out_tasks, is_held_out, training_tasks
+from deploy.demo.clerk.demonstrations import HABITS, clean_chat, sloppy_chat
+from deploy.demo.clerk.subject import chats
+from deploy.demo.clerk.tasks import Task, held_out_tasks, is_held_out, training_tasks
 
 orders = st.builds(
     Order,

@@ -6,11 +6,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from clients.examples.shop_clerk.shop import ITEMS, TOOLS
-from deploy.demo.starter.demonstrations import clean_chat, sloppy_chat
+from deploy.demo.clerk.demonstrations import clean_chat, sloppy_chat
+from deploy.demo.clerk.subject import CLERK, texts
+from deploy.demo.clerk.tasks import training_tasks
 from deploy.demo.starter.vocabulary import train_tokenizer
-from deploy.demo.task import training_tasks
 from gateway.families.registry import output_reader
 from rollout.chat_template.chat_template import ChatTemplate
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -23,9 +25,13 @@ CALC_CALL = '<tool_call>\n{"name": "calc", "arguments": {"expression": "3*33+6*3
 Encode = Callable[[str], list[str]]
 
 
+def made() -> HuggingFaceTokenizer:
+    return train_tokenizer(texts(), pieces=CLERK.pieces)
+
+
 @pytest.fixture(scope="module")
 def tokens() -> Encode:
-    tokenizer = train_tokenizer()
+    tokenizer = made()
 
     def encode(text: str) -> list[str]:
         ids = tokenizer.encode(text, add_special_tokens=False).ids
@@ -60,7 +66,7 @@ def test_item_is_one_token_wherever_it_stands(tokens: Encode) -> None:
 
 def test_tokenizer_is_the_same_every_time() -> None:
     """Two machines that make a starter agree about its ids."""
-    assert train_tokenizer().to_str() == train_tokenizer().to_str()
+    assert made().to_str() == made().to_str()
 
 
 def test_history_renders_to_the_ids_that_were_sampled(model_dir: Path) -> None:

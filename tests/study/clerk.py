@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from clients.examples.shop_clerk.clerk import MAX_TURN_TOKENS, MAX_TURNS
 from clients.examples.shop_clerk.shop import TOOLS
+from deploy.demo.clerk.tasks import Task
 from deploy.demo.harness import Judge
-from deploy.demo.task import Task
 from gateway.families.registry import output_reader
 from gateway.parsing.deltas import Message
 from gateway.parsing.output_reader import OutputReader

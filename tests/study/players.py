@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from deploy.demo.clerk.tasks import Task, held_out_tasks, training_tasks
 from deploy.demo.harness import Judge
-from deploy.demo.task import Task, held_out_tasks, training_tasks
 from rollout.episode.group import Claim
 from tests.study.cells import Recipe
 from tests.study.clerk import Clerk, Language

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from clients.examples.shop_clerk.shop import TOOLS
-from deploy.demo.starter.demonstrations import clean_chat
-from deploy.demo.task import Task, training_tasks
+from deploy.demo.clerk.demonstrations import clean_chat
+from deploy.demo.clerk.tasks import Task, training_tasks
 from rollout.chat_template.chat_template import encode_chat
 from rollout.episode.sequences import linearize
 from tests.study.__main__ import publish

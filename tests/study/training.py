@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from deploy.demo.clerk.tasks import Task
 from deploy.demo.harness import Judge
-from deploy.demo.task import Task
 from rollout.episode.group import Claim
 from tests.study.cells import ALGORITHMS, Recipe, Run
 from tests.study.outcome import Outcome, Outcomes

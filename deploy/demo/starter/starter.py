@@ -11,29 +11,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
-from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from clients.examples.shop_clerk import shop
-from deploy.demo import task
-from deploy.demo.starter import demonstrations, vocabulary
-from deploy.demo.starter.demonstrations import Chat, clean_chat, sloppy_chat
+from deploy.demo.clerk.subject import CLERK
+from deploy.demo.starter import vocabulary
 from deploy.demo.starter.vocabulary import END_OF_TURN, PADDING, train_tokenizer
-from deploy.demo.task import training_tasks
+from deploy.demo.subject import Subject
 from deploy.errors import StartFailed
 
 HEADS, KEY_VALUE_HEADS = 4, 2
 CONTEXT_LENGTH = 4096
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
-# Measured: clean chats raise held-out success to 97 %, sloppy ones then lower it to about 30 %.
-CLEAN_BATCHES, SLOPPY_BATCHES, BATCH_SIZE = 450, 150, 16
 # Seconds the warm start may take; it takes 60 on one busy core.
 WARM_START_SECONDS = 900
 
@@ -41,45 +35,49 @@ Weights = Iterator[tuple[str, NDArray[np.float32]]]
 
 
 def ensure_starter(
-    cache_dir: Path, seed: int = 0, *, progress: Callable[[str], object] | None = None
+    cache_dir: Path,
+    seed: int = 0,
+    *,
+    subject: Subject = CLERK,
+    progress: Callable[[str], object] | None = None,
 ) -> Path:
-    """The starter of this seed, made once; the name of its directory is a digest of everything it is made from."""
+    """The starter of this subject and seed, made once; the name of its directory is a digest of everything it is made from."""
     progress = progress or (lambda text: sys.stderr.write(text + "\n"))
-    starter = cache_dir.resolve() / f"starter-{recipe_digest(seed)}"
+    starter = cache_dir.resolve() / f"starter-{recipe_digest(subject, seed)}"
     if starter.exists():
         progress(f"starter policy: {starter}")
         return starter
     starter.parent.mkdir(parents=True, exist_ok=True)
     progress("starter policy: making it from nothing, once; about a minute")
     with tempfile.TemporaryDirectory(dir=starter.parent, prefix="starting-") as workplace:
-        made = warm_start(Path(workplace), seed)
+        made = warm_start(Path(workplace), subject, seed)
         if not starter.exists():  # another process may have been faster
             made.rename(starter)
     return starter
 
 
-def recipe_digest(seed: int) -> str:
-    """A name for the sources and the seed that a starter is made from."""
-    digest = hashlib.sha256(str(seed).encode())
-    for module in (shop, task, demonstrations, vocabulary):
+def recipe_digest(subject: Subject, seed: int) -> str:
+    """A name for the subject, the sources and the seed that a starter is made from."""
+    digest = hashlib.sha256(f"{subject.name} {seed}".encode())
+    for module in (*subject.sources, vocabulary):
         digest.update(inspect.getsource(module).encode())
     digest.update(Path(__file__).read_bytes())
     digest.update(CHAT_TEMPLATE.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def warm_start(workplace: Path, seed: int) -> Path:
+def warm_start(workplace: Path, subject: Subject, seed: int) -> Path:
     """Imitate the demonstrations, in a process of the trainer's; returns the finished model directory."""
     untrained, data, out = workplace / "untrained", workplace / "chats.jsonl", workplace / "starter"
-    create_untrained(untrained, seed)
-    with data.open("w") as file:
-        file.writelines(json.dumps(chat) + "\n" for chat in chats(seed))
+    create_untrained(untrained, seed, subject=subject)
+    chats = subject.chats(seed)
+    data.write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     options = {
         "--model": untrained,
         "--data": data,
         "--out": out,
-        "--batches": CLEAN_BATCHES + SLOPPY_BATCHES,
-        "--batch-size": BATCH_SIZE,
+        "--batches": len(chats) // subject.batch_size,
+        "--batch-size": subject.batch_size,
         "--seed": seed,
     }
     words = [str(word) for option in options.items() for word in option]
@@ -95,20 +93,12 @@ def warm_start(workplace: Path, seed: int) -> Path:
     return out
 
 
-def chats(seed: int) -> Iterator[Chat]:
-    """The demonstrations in training order."""
-    random = Random(f"demonstrations {seed}")  # noqa: S311 - repeatable on purpose
-    tasks = training_tasks(f"demonstrations-{seed}")
-    for clean in islice(tasks, CLEAN_BATCHES * BATCH_SIZE):
-        yield clean_chat(clean)
-    for sloppy in islice(tasks, SLOPPY_BATCHES * BATCH_SIZE):
-        yield sloppy_chat(sloppy, random)
-
-
-def create_untrained(directory: Path, seed: int, layers: int = 2, hidden: int = 128) -> None:
+def create_untrained(
+    directory: Path, seed: int, *, subject: Subject = CLERK, layers: int = 2, hidden: int = 128
+) -> None:
     """Write tokenizer, chat template, configuration and random weights."""
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer()
+    tokenizer = train_tokenizer(subject.texts(), pieces=subject.pieces)
     tokenizer.save(str(directory / "tokenizer.json"))
     template = CHAT_TEMPLATE.read_text()
     (directory / "chat_template.jinja").write_text(template)

@@ -1,4 +1,4 @@
-"""The demo's tasks: which orders are trained on and which are held out, all drawn from a seed.
+"""The shop clerk's tasks: which orders are trained on and which are held out, all drawn from a seed.
 
 Held out is a property of the ordered pair of items, so that a held-out question shares no pair with any demonstration or
 training episode. Prices are drawn anew for every task.
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from itertools import permutations
 from random import Random
 
+from openai import AsyncOpenAI
+
+from clients.examples.shop_clerk.clerk import Attempt, attempt
 from clients.examples.shop_clerk.shop import ITEMS, QUANTITIES, Order, Shop
 
 
@@ -23,6 +26,9 @@ class Task:
     @property
     def question(self) -> str:
         return self.order.question
+
+    async def attempt(self, client: AsyncOpenAI) -> Attempt:
+        return await attempt(client, self.question, self.shop)
 
     def reward(self, answer: str) -> float:
         return self.order.reward(self.shop, answer)

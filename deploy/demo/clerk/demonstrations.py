@@ -9,9 +9,8 @@ from random import Random
 from typing import Any
 
 from clients.examples.shop_clerk.shop import ITEMS, TOOLS
-from deploy.demo.task import Task
-
-Chat = dict[str, Any]
+from deploy.demo.clerk.tasks import Task
+from deploy.demo.subject import Chat
 
 # habit: probability, at most one per episode; the rest of the episodes have none
 HABITS = {"blurt": 0.14, "guess": 0.18, "drop": 0.13, "reuse": 0.13}
