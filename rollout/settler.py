@@ -13,11 +13,13 @@ from rollout.episode.episode_records import SettledEpisode
 from rollout.errors import DamagedEpisode, LedgerUnavailable, ValueRefused
 from rollout.ledger.ledger import Ledger
 from rollout.policies import Publication
+from rollout.store.repair_transitions import WholePass
 from rollout.store.store import Store
 
 log = logging.getLogger(__name__)
 
 PAGE = 100  # episodes per transaction of the ledger
+REPAIR_SECONDS = 1.0  # at a time
 RETRY_SECONDS = 2.0  # before another try, when the database is down
 
 
@@ -85,15 +87,25 @@ class Settler:
         """
         self._is_caught_up = False
         async with self._store.signals() as signals:
-            is_repair_due = True
+            repair: WholePass | None = WholePass()
             while True:
                 try:
                     wait_seconds = await self._round()
                 finally:  # what stops the round may be what the repair mends
-                    if is_repair_due:
-                        await self._store.repair()
+                    if repair is not None:
+                        is_over = await self._go_on_with(repair)
+                        repair = None if is_over else repair
                         wait_seconds = 0.0  # what it found may be due
-                is_repair_due = await signals.wait(wait_seconds) == "damage"
+                if await signals.wait(wait_seconds) == "damage":
+                    repair = WholePass()
+
+    async def _go_on_with(self, repair: WholePass) -> bool:
+        """Check records for a second, so that deadlines do not wait for the end. Returns whether all were checked."""
+        until = time.monotonic() + REPAIR_SECONDS
+        while time.monotonic() < until:
+            if repair.is_over(await self._store.repair_slice()):
+                return True
+        return False
 
     async def _round(self) -> float | None:
         """Do what is due. Returns the seconds until the next deadline, None if there is none."""

@@ -22,6 +22,7 @@ SINGLE_KEYS = frozenset(
         *GROUP_INDEXES,
         *("turns", "published", "totals", "holders", "training", "policy", "pinned", "version"),
         *("reward_weights", "history", "alarm", "ready_signal", "layout", "probe"),
+        *("repair", "recount", "recount_holders"),
         *("forgotten", "damage", "damage_count", "damage_index", "damage_seen"),
         *(f"copy.{name}" for name in COPIED),
     }

@@ -1,13 +1,14 @@
 """The store's Lua: each file under `lua/` is one atomic transition; `lua/functions/` holds what they share.
 
 A transition names the functions it needs in a line `-- needs: keys, group`. Redis loses its scripts when it restarts.
-A script that it does not know is sent again, once for all calls that wait for it, and then they are made again, which is
-safe because they have not started.
+A script that it does not know is sent again with one call, and the others that wait for it are made again, which is safe
+because they have not started.
 """
 
 import asyncio
 import hashlib
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from rollout.store.refusals import why_unavailable
 FOLDER = Path(__file__).parent / "lua"
 BASIS = ("keys", "damage")  # of every transition
 REBUILD = "rebuild"  # most calls meet no damaged record, so the others load it when they do
+REBUILD_PARTS = ("indexes", "counting", REBUILD)
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -35,31 +37,30 @@ class LuaScripts:
 
     def __init__(self, batcher: CommandBatcher) -> None:
         self._batcher = batcher
-        self._loading: dict[str, asyncio.Future[object]] = {}  # by digest
+        self._sending: dict[str, asyncio.Future[object]] = {}  # by digest
 
     async def run(self, name: str, prefix: str, *arguments: Argument) -> object:
         """One transition, one round trip. `prefix` is its only key: all others are derived from it."""
         script = read_script(name)
-        command = ("EVALSHA", script.sha, 1, prefix, *arguments)
+        arguments = (1, prefix, *arguments)
         try:
             try:
-                return await self._batcher.submit(*command)
+                return await self._batcher.submit("EVALSHA", script.sha, *arguments)
             except NoScriptError:
-                await self._load(script)
-                return await self._batcher.submit(*command)
+                return await self._run_unknown(script, arguments)
         except RedisError as error:
             raise translate(error) from None
 
-    async def _load(self, script: Script) -> None:
-        """Send a script; of many calls that need it, one sends it."""
-        loading = self._loading.get(script.sha)
-        if loading is None:
-            loading = self._batcher.submit("SCRIPT", "LOAD", script.text)
-            self._loading[script.sha] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(script.sha, None))
-        await asyncio.wait([loading])
-        if (error := loading.exception()) is not None:
-            raise error
+    async def _run_unknown(self, script: Script, arguments: tuple[Argument, ...]) -> object:
+        """The first of the calls that need it sends the script; the others wait until it was sent."""
+        if (sending := self._sending.get(script.sha)) is not None:
+            await asyncio.wait([sending])
+            with suppress(NoScriptError):
+                return await self._batcher.submit("EVALSHA", script.sha, *arguments)
+        sending = self._batcher.submit("EVAL", script.text, *arguments)
+        self._sending[script.sha] = sending
+        sending.add_done_callback(lambda _: self._sending.pop(script.sha, None))
+        return await sending
 
 
 @cache
@@ -69,7 +70,7 @@ def read_script(name: str) -> Script:
     needs = re.search(r"^-- needs: (.+)$", body, re.MULTILINE)
     assert needs, f"{name}.lua has no line that names the functions it needs"
     named = [part.strip() for part in needs[1].split(",")]
-    rebuild = function_text(REBUILD)
+    rebuild = "".join(map(function_text, REBUILD_PARTS))
     if REBUILD in named:
         mend = f"{rebuild}mend = mend_record\n"
     else:

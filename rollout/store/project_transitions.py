@@ -144,18 +144,6 @@ class ProjectTransitions(Transitions):
 
         return await self._reading(read)
 
-    async def repair(self) -> int:
-        """Check every record, and derive indexes and counts again; returns how many were damaged since the last time.
-
-        Each of these is logged. What is right stays as it is.
-        """
-        damaged = cast("list[list[bytes]]", await self._run("repair"))
-        for row in damaged:
-            name, kept, why = (part.decode(errors="backslashreplace") for part in row)
-            fields = {"record": name, "kept_as": kept, "why": why, "project": self.project}
-            log.error("damaged record moved aside", extra=fields)
-        return len(damaged)
-
     async def sweep(self) -> float | None:
         """Handle what is due: idle episodes, group deadlines, leases, expired data. Returns when it is due next."""
         deadline = cast("bytes | None", await self._run("sweep", SWEEP_LIMIT, MAX_DELIVERIES))

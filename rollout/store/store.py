@@ -60,6 +60,8 @@ limit.open:<key>       set     open episodes of a key that may have so many only
 limit.running:<key>    zset    running call -> lease expiry, by Redis's clock         limit_end, its expiry
 session:<id>           string  the episode that a session's key stands for now          its expiry
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
+repair                 hash    progress of the pass over all records: phase, cursor     the next pass
+recount, recount_holders hash totals and holders, as far as that pass has counted      the pass
 forgotten              hash    what the totals have of episodes whose headers are gone never
 copy.policy, copy.pinned hash second record of what nothing else tells                their original
 copy.training, copy.reward_weights hash the same                                      their original
@@ -92,6 +94,7 @@ from rollout.store.key_changes import KeyChanges
 from rollout.store.limit_transitions import LimitTransitions
 from rollout.store.lua_scripts import LuaScripts
 from rollout.store.project_transitions import ProjectTransitions
+from rollout.store.repair_transitions import RepairTransitions
 from rollout.store.signals import Signals, Subscription
 from rollout.store.transitions import Timings, milliseconds
 
@@ -107,6 +110,7 @@ class Store(
     ClaimTransitions,
     LimitTransitions,
     ProjectTransitions,
+    RepairTransitions,
     InspectionReads,
 ):
     """The episodes of one project. Raises StoreUnavailable when Redis does not answer."""

@@ -38,11 +38,11 @@ for _, id in ipairs(args) do
       count_tokens(id, 'trained', 1)
     end
     unplace(id)
-    for _, index in ipairs({'episodes', 'idle', 'expiring', 'settled'}) do
+    for _, index in ipairs({'idle', 'expiring', 'settled'}) do
       call('ZREM', key(index), id)
     end
     if status == 'open' then unlist_open(id) end
-    remember_counts(id)
+    leave_list(id)
     drop_data(id)
     call('DEL', episode_key(id))
     leave(group, id, status)

@@ -24,10 +24,9 @@ local function forget(id)
   local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
   if is_in_vain('expiring', id, status) then return end
   if is_needed(id, group) then return call('ZADD', key('expiring'), now + retention_ms, id) end
-  remember_counts(id)
+  leave_list(id)
   drop_data(id)
   call('DEL', episode_key(id))
-  call('ZREM', key('episodes'), id)
   call('ZREM', key('expiring'), id)
   if not group or group == '' then return end
   call('ZREM', group_key(group, '.members'), id)

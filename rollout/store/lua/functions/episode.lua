@@ -8,8 +8,8 @@ end
 local function move(id, from, to)
   if from == 'open' then unlist_open(id) end
   call('HSET', episode_key(id), 'status', to)
-  count(from, -1)
-  count(to, 1)
+  count(from, -1, id)
+  count(to, 1, id)
 end
 
 local function expire_later(id)
@@ -20,8 +20,8 @@ end
 -- Counts an episode's sampled tokens, and those that reached a gradient; by = -1 takes them back.
 local function count_tokens(id, disposition, by)
   local sampled, delivered = unpack(call('HMGET', episode_key(id), 'output_tokens', 'delivered_tokens'))
-  count('tokens ' .. disposition, by * number(sampled) + 0)  -- Redis takes no -0
-  count('delivered_tokens', by * number(delivered) + 0)
+  count('tokens ' .. disposition, by * number(sampled) + 0, id)  -- Redis takes no -0
+  count('delivered_tokens', by * number(delivered) + 0, id)
 end
 
 -- A group's status and counts; one in which they are no numbers is written anew.
@@ -43,8 +43,8 @@ local function discard(id, reason)
   if group ~= '' then read_group(group) end  -- mended, if it is damaged, before anything changes
   call('HSET', episode_key(id), 'status', 'discarded', 'reason', reason, 'settled', now)
   if was == 'open' then unlist_open(id) end
-  if LIVE[was] then count(was, -1) end
-  count(reason, 1)
+  if LIVE[was] then count(was, -1, id) end
+  count(reason, 1, id)
   count_tokens(id, reason, 1)
   call('ZREM', key('idle'), id)
   unplace(id)

@@ -37,4 +37,18 @@ end
 
 local function number(value) return tonumber(value) or 0 end
 
-local function count(field, by) call('HINCRBY', key('totals'), field, by) end
+-- Whether an episode was counted by the recount that is under way (repair.lua): those up to a place in the list were.
+local recounted_rank  -- of that place; nothing if it has to be read, -1 if there is none
+local function is_recounted(id)
+  if not recounted_rank then
+    local phase, cursor = unpack(call('HMGET', key('repair'), 'phase', 'cursor'))
+    recounted_rank = phase == 'counts' and cursor ~= '' and call('ZRANK', key('episodes'), cursor) or -1
+  end
+  return recounted_rank >= 0 and (call('ZRANK', key('episodes'), id) or math.huge) <= recounted_rank
+end
+
+-- Changes a count that an episode is a part of.
+local function count(field, by, id)
+  call('HINCRBY', key('totals'), field, by)
+  if is_recounted(id) then call('HINCRBY', key('recount'), field, by) end
+end

@@ -83,12 +83,13 @@ local function open_episode()
   call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
     'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
     'turns', 0, 'trainable_turns', 0, 'rewards', 0, 'group_size', size)
+  call('ZADD', key('episodes'), now, id)
+  recounted_rank = nil
   if most_open > 0 then list_open(id, owner_key) end
   if not is_trained then call('HSET', episode_key(id), 'untrained', 1) end
   if group ~= '' and is_named then find_place(id, group) end
-  call('ZADD', key('episodes'), now, id)
   call('ZADD', key('idle'), now + idle_ms, id)
   arm(now + idle_ms)
-  count('opened', 1)
-  count('open', 1)
+  count('opened', 1, id)
+  count('open', 1, id)
 end

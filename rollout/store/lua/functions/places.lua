@@ -1,7 +1,8 @@
 -- Admission counts places. An episode has one while it shows life, and an open group keeps some for members that have
 -- not opened. The hash `holders` says who has how many: a key those of its episodes, the trainer those that it claimed.
-local function hold(holder, by)
-  count('reserved', by)
+local function hold(holder, by, id)
+  if id then count('reserved', by, id) else call('HINCRBY', key('totals'), 'reserved', by) end
+  if id and is_recounted(id) then call('HINCRBY', key('recount_holders'), holder, by) end
   if call('HINCRBY', key('holders'), holder, by) == 0 then call('HDEL', key('holders'), holder) end
 end
 
@@ -54,7 +55,7 @@ local function place(id)
   local group, owner = unpack(call('HMGET', episode_key(id), 'group', 'key'))
   call('HSET', episode_key(id), 'place', owner)
   call('HINCRBY', group_key(group), 'placed', 1)
-  hold(owner, 1)
+  hold(owner, 1, id)
 end
 
 -- Once no member has a place, the group keeps none for others.
@@ -63,15 +64,15 @@ local function unplace(id)
   if not holder then return end
   call('HDEL', episode_key(id), 'place')
   call('ZREM', key('quiet'), id)
-  hold(holder, -1)
+  hold(holder, -1, id)
   if call('HINCRBY', group_key(group), 'placed', -1) == 0 then unreserve(group) end
 end
 
 local function pass_place(id, holder)
   local from = call('HGET', episode_key(id), 'place')
   if not from then return end
-  hold(from, -1)
-  hold(holder, 1)
+  hold(from, -1, id)
+  hold(holder, 1, id)
   call('HSET', episode_key(id), 'place', holder)
 end
 

@@ -15,9 +15,9 @@ end
 local function add_to_totals(reward, before, is_first)
   local weight = tonumber(call('HGET', key('reward_weights'), reward.name)) or 1
   local gained = weight * (tonumber(reward.value) - number(before))
-  call('HINCRBYFLOAT', key('totals'), 'reward_sum', string.format('%.17g', gained))
-  call('HINCRBYFLOAT', episode_key(reward.id), 'reward_sum', string.format('%.17g', gained))
-  if is_first then count('reward_count', 1) end
+  local names = {key('totals'), episode_key(reward.id), is_recounted(reward.id) and key('recount') or nil}
+  for _, name in ipairs(names) do call('HINCRBYFLOAT', name, 'reward_sum', string.format('%.17g', gained)) end
+  if is_first then count('reward_count', 1, reward.id) end
 end
 
 local function record(reward)

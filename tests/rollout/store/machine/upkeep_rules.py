@@ -32,10 +32,15 @@ class UpkeepRules(Caller):
         assert told == expected
         self.change(lambda store: store.settle_done(settled))
 
-    @rule()
-    def repair(self) -> None:
+    @rule(entries=st.sampled_from([1, 5, 200]))
+    def repair(self, entries: int) -> None:
         """Deriving everything again changes nothing that is right."""
-        assert self.change(Store.repair) == 0
+        assert self.change(lambda store: store.repair(slice_entries=entries)) == 0
+
+    @rule(entries=st.integers(1, 8))
+    def repair_a_slice(self, entries: int) -> None:
+        """Every other rule may come between two slices."""
+        self.change(lambda store: store.repair_slice(entries))
 
     @rule(name=st.sampled_from(["totals", "forgotten", "holders", "turns", "episodes", "policy"]))
     def damage(self, name: str) -> None:
