@@ -90,6 +90,7 @@ class TrainingObject(BaseModel):
     object: Literal["training"] = "training"
     step: int | None
     policy_version: int | None
+    pinned: bool  # the policy is served until it is released, whatever is trained
     paused: bool
     backlog: dict[str, int]
     admission: AdmissionObject

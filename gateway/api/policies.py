@@ -121,6 +121,7 @@ async def _training(store: Store) -> TrainingObject:
     return TrainingObject(
         step=None if step is None else int(step),
         policy_version=policy.version if policy else None,
+        pinned=await store.pinned(),
         paused=state.get("paused") == "1",
         backlog=dict(totals.groups),
         admission=AdmissionObject(

@@ -19,6 +19,8 @@ from turngate.records.episode import (
     Group,
     History,
     NewReward,
+    Opened,
+    Outcome,
     RewardAnswer,
     Status,
     TokenSequence,
@@ -95,6 +97,14 @@ class ClientOperations:
         """The rows that a trainer receives of an episode."""
         call = Call("GET", _episode(episode_id), query={"view": "sequences"})
         return decode_list(TokenSequence, await self._exchange.ask(call))
+
+    @operation
+    async def complete_episode(
+        self, episode_id: str, status: Outcome = "succeeded"
+    ) -> EpisodeSummary:
+        """Seal an episode that another program opened."""
+        call = Call("POST", f"{_episode(episode_id)}/complete", body={"status": status})
+        return decode(EpisodeSummary, await self._exchange.ask(call))
 
     @operation
     async def delete_episode(self, episode_id: str) -> None:
@@ -204,7 +214,11 @@ class Turngate(ClientOperations, Blocking):
 
     def episode(self, **options: Unpack[EpisodeOptions]) -> Episode:
         """An episode, which a `with` block opens and completes."""
-        return Episode(self._exchange, self._sdks, EpisodeSpec(**options), owner=self)
+        return self.episode_of(EpisodeSpec(**options))
+
+    def episode_of(self, spec: EpisodeSpec, opened: Opened | None = None) -> Episode:
+        """The same from a record, of an episode that may be open already."""
+        return Episode(self._exchange, self._sdks, spec, opened, owner=self)
 
     def close(self) -> None:
         """Close the connections; the end of the object does so too."""
@@ -238,7 +252,11 @@ class AsyncTurngate(ClientOperations, Awaiting):
 
     def episode(self, **options: Unpack[EpisodeOptions]) -> AsyncEpisode:
         """An episode, which an `async with` block opens and completes."""
-        return AsyncEpisode(self._exchange, self._sdks, EpisodeSpec(**options))
+        return self.episode_of(EpisodeSpec(**options))
+
+    def episode_of(self, spec: EpisodeSpec, opened: Opened | None = None) -> AsyncEpisode:
+        """The same from a record, of an episode that may be open already."""
+        return AsyncEpisode(self._exchange, self._sdks, spec, opened)
 
     async def close(self) -> None:
         await self._sdks.close()

@@ -83,17 +83,24 @@ class EpisodeOperations:
         self._is_complete = False
 
     @property
+    def opened(self) -> Opened:
+        """What the gateway gave when it was opened."""
+        if self._opened is None:
+            raise NotOpen("the episode is not open; use it in a `with` block, or call open() first")
+        return self._opened
+
+    @property
     def id(self) -> str:
-        return self._open_one.id
+        return self.opened.id
 
     @property
     def group_id(self) -> str:
-        return self._open_one.group_id
+        return self.opened.group_id
 
     @property
     def api_key(self) -> str:
         """Opens this episode and nothing else, and cannot reward it."""
-        return self._open_one.api_key
+        return self.opened.api_key
 
     @property
     def root(self) -> str:
@@ -174,12 +181,6 @@ class EpisodeOperations:
         """Discard it and, if it was not trained, its data."""
         await self._exchange.ask(Call("DELETE", self._path))
         self._is_complete = True
-
-    @property
-    def _open_one(self) -> Opened:
-        if self._opened is None:
-            raise NotOpen("the episode is not open; use it in a `with` block, or call open() first")
-        return self._opened
 
     @property
     def _path(self) -> str:

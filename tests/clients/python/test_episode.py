@@ -4,30 +4,19 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from rollout.tokenizer.tokenizer import Tokenizer
 from tests.clients.python.kinds import KINDS, Kind, done, inside, opened
-from tests.gateway.conftest import end_of_turn, spell
-from tests.gateways import ADMIN_KEY, Gateway, StartGateway
-from tests.scripted_engine import running_engine
+from tests.gateways import ADMIN_KEY, Gateway
 from turngate import ApiError, NewReward
 from turngate.errors import Conflict, NotOpen, PermissionDenied
 
 ASK: dict[str, Any] = {"model": "policy", "messages": [{"role": "user", "content": "Hi"}]}
 Scenario = Callable[[Any], Awaitable[object]]
-
-
-@pytest.fixture
-async def served(start_gateway: StartGateway, tokenizer: Tokenizer) -> AsyncIterator[Gateway]:
-    async with running_engine() as engine:
-        engine.default = (*spell(tokenizer, "Hello there."), end_of_turn(tokenizer))
-        async with start_gateway(engine) as gateway:
-            yield gateway
 
 
 async def rewarded(client: Any) -> object:

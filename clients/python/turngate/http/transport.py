@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -51,6 +52,7 @@ class BlockingTransport:
         self.http = httpx.Client(
             base_url=root, headers=headers, timeout=timeout, trust_env=uses_proxy(root)
         )
+        weakref.finalize(self, self.http.close)
 
     async def send(self, call: Call) -> Answer:
         try:

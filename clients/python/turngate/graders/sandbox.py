@@ -1,0 +1,110 @@
+"""Runs code that a model wrote, in a process with limits.
+
+What holds everywhere: a fresh directory, an empty environment, and limits on wall time, CPU time, memory, the size and number of
+files. Where Linux lets us, as `isolation()` tells: no network, no other process in sight, every child killed at the end, and no
+rights but those of `nobody` when we run as root.
+
+What it is not: a wall against an attacker. The code reads every file that its user may read, shares the kernel with everything
+else, and can find out how its own tests are counted. It keeps accidents in. For code that may be hostile, run the program that
+grades inside a container or a virtual machine that holds nothing of value.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+CHILD = Path(__file__).with_name("sandbox_child.py")
+MIB = 2**20
+OUTPUT_SHOWN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    seconds: float = 10.0  # of wall time
+    cpu_seconds: int = 10
+    memory_mib: int = 1024  # address space, of each process
+    file_mib: int = 16  # of each file
+    open_files: int = 64
+    processes: int = 128  # of the user that runs the code, beyond those it has
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    passed: int
+    timed_out: bool
+    output: str
+    """The end of what the code printed."""
+
+
+def run_tests(code: str, tests: Sequence[str], *, limits: Limits) -> Outcome:
+    """Run the code, then each test after it, and count those that raise nothing."""
+    word = secrets.token_hex(8)  # code that writes to the pipe by guessing passes no test
+    task = {"code": code, "tests": list(tests), "word": word, "limits": asdict(limits)}
+    with tempfile.TemporaryDirectory(prefix="tg-sandbox-") as name:
+        directory = Path(name)
+        directory.chmod(0o777)
+        timed_out, told = _run(json.dumps(task).encode(), directory, limits.seconds)
+        printed = directory / "output"
+        output = printed.read_bytes()[-OUTPUT_SHOWN:] if printed.exists() else b""
+    passed = told.split().count(word)
+    return Outcome(min(passed, len(tests)), timed_out, output.decode(errors="replace"))
+
+
+def _run(task: bytes, directory: Path, seconds: float) -> tuple[bool, str]:
+    """Whether time ran out, and what the child wrote to its pipe."""
+    reading, writing = os.pipe()
+    command = [*isolation(), sys.executable, "-I", str(CHILD), str(writing)]
+    with os.fdopen(reading, "rb") as pipe, (directory / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={"PATH": os.defpath, "HOME": str(directory), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writing],
+            start_new_session=True,
+        )
+        os.close(writing)
+        timed_out = False
+        try:
+            process.communicate(task, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            _kill(process)
+        os.set_blocking(reading, False)  # a process that got away may hold the other end
+        return timed_out, (pipe.read() or b"").decode(errors="replace")
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """The whole process group; with namespaces, also whatever left it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, 9)
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+@cache
+def isolation() -> tuple[str, ...]:
+    """The command that puts a process into namespaces of its own, as far as this machine allows; empty if it does not."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return ()
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    apart = ("--net", "--pid", "--fork", "--kill-child")
+    for flags in ((*apart, "--mount-proc"), apart, ("--net",)):
+        command = (unshare, *user, *flags, "--")
+        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+            return command
+    return ()
