@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from rollout import errors as rollout_errors
 from rollout.chat_template.rendering import TemplateError
 from rollout.engine import errors as engine_errors
-from rollout.engine.grammar import Ebnf, JsonSchema, Regex, ToolCalls
+from rollout.engine.grammar import AfterThought, Ebnf, JsonSchema, Regex, ToolCalls
 
 # An engine or a store that does not answer is back within seconds, or a person has to repair it.
 RETRY_AFTER_SECONDS = 2.0
@@ -186,7 +186,8 @@ _FIELDS = {Regex: "regex", Ebnf: "ebnf", JsonSchema: "response_format", ToolCall
 def _field(error: Exception) -> str | None:
     """The field of the request that a refused grammar came from."""
     if isinstance(error, engine_errors.GrammarRefused):
-        return _FIELDS[type(error.grammar)]
+        grammar = error.grammar
+        return _FIELDS[type(grammar.grammar if isinstance(grammar, AfterThought) else grammar)]
     return None
 
 

@@ -150,7 +150,7 @@ def _turns(
         planner=Planner(
             tokenizer,
             pool.capabilities,
-            call_format=reader.call_format,
+            reader=reader,
             max_output_tokens=settings.max_output_tokens,
             max_call_tokens=settings.max_call_tokens,
             flagged_tokens=settings.flagged_tokens,

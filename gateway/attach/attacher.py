@@ -25,8 +25,9 @@ from gateway.request.conversation_hash import Chain, seed
 from gateway.request.messages import Messages, Unread
 from gateway.request.request import ChatMessage, Request, Tool
 from rollout.chat_template.chat_template import ChatTemplate, MessageOpening
+from rollout.chat_template.turn_boundary import TurnBoundary
 from rollout.episode.episode_records import HistoryPolicy
-from rollout.episode.turn import TOKEN, Anchor, Ids, Media
+from rollout.episode.turn import TOKEN, Anchor, Ids, Media, OutputFlags
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage, Vision, collapse
 
@@ -52,6 +53,14 @@ class _JoinPoint(NamedTuple):
     break_class: Break | None = None
     forced: int = 0
     media: Sequence[Media] = ()
+    notes: tuple[str, ...] = ()
+
+
+class _Bridge(NamedTuple):
+    """The ids to add after a recorded output."""
+
+    ids: list[int]
+    notes: tuple[str, ...]
 
 
 class Attacher:
@@ -98,6 +107,7 @@ class Attacher:
             how=place.how,
             continues=_known(conversation, history),
             break_class=place.break_class,
+            notes=place.notes,
         )
 
     async def _attach_raw(
@@ -126,7 +136,8 @@ class Attacher:
     async def num_tokens(self, request: Request, images: Sequence[SizedImage] = ()) -> int:
         """How many tokens the prompt of a request has that continues no record."""
         conversation = self._conversation(request, images)
-        prompt = await self._encoder.encode(self._render(conversation))
+        rendered, _ = self._render(conversation)
+        prompt = await self._encoder.encode(rendered)
         ids, _ = self._expand(prompt, images)
         forced = await self._encoder.encode_whole(conversation.opening.text)
         return len(ids) + len(forced)
@@ -162,12 +173,13 @@ class Attacher:
                 continue
             how: How = "branched" if breaks else "bridged"
             unknown = conversation.images[len(history.trie.media(anchor)) :]
-            context, media = self._expand(np.array(bridge, TOKEN), unknown)
+            context, media = self._expand(np.array(bridge.ids, TOKEN), unknown)
             # Another call may have added the same tokens, as when one prompt is sampled several times.
             end, num_shared = history.trie.longest_prefix(context, media, after=anchor)
             why = breaks[0] if breaks else None
-            return _JoinPoint(end, context[num_shared:], how, why, media=_from(num_shared, media))
-        rendered = self._render(conversation)
+            new = _from(num_shared, media)
+            return _JoinPoint(end, context[num_shared:], how, why, media=new, notes=bridge.notes)
+        rendered, notes = self._render(conversation)
         prompt, media = self._expand(await self._encoder.encode(rendered), conversation.images)
         branch, num_shared = history.trie.longest_prefix(prompt, media)
         new = _from(num_shared, media)
@@ -177,7 +189,7 @@ class Attacher:
             breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
         how = "branched" if num_shared else "root"
         why = breaks[0] if breaks else None
-        return _JoinPoint(branch, prompt[num_shared:], how, why, media=new)
+        return _JoinPoint(branch, prompt[num_shared:], how, why, media=new, notes=notes)
 
     def _expand(self, ids: Ids, images: Sequence[SizedImage]) -> tuple[Ids, Sequence[Media]]:
         """Expand each image placeholder to the image's number of tokens."""
@@ -208,7 +220,7 @@ class Attacher:
 
     async def _bridge(
         self, conversation: _Conversation, num_known: int, anchor: Anchor, history: EpisodeHistory
-    ) -> list[int] | Break:
+    ) -> _Bridge | Break:
         r"""Ids to add after a recorded output, or why the template does not show that output as sampled.
 
         recorded  ...assistant\n Hi<end>
@@ -221,11 +233,19 @@ class Attacher:
         ids = history.output_ids(anchor)
         if boundary is None or not ids:
             return Break.TEMPLATE
-        if not self._recorded_text.matches(boundary.output, anchor, history):
+        if self._is_readable(boundary, anchor, history) and not self._recorded_text.matches(
+            boundary.output, anchor, history
+        ):
             return Break.READING
         suffix = conversation.opening.after(boundary.suffix)
         new = await self._encoder.encode_whole(suffix)
-        return self._template.joined(boundary, ids[-1], new)
+        return _Bridge(self._template.joined(boundary, ids[-1], new), boundary.notes)
+
+    @staticmethod
+    def _is_readable(boundary: TurnBoundary, anchor: Anchor, history: EpisodeHistory) -> bool:
+        """Whether the rendered output says something about the recorded one: not if it was cut, or written in no format."""
+        flags = OutputFlags(history.output(anchor).flags)
+        return boundary.is_exact and not flags & (OutputFlags.MALFORMED | OutputFlags.TRUNCATED)
 
     def _with_reasoning(
         self, conversation: _Conversation, num_known: int, history: EpisodeHistory
@@ -270,10 +290,10 @@ class Attacher:
         )
         return _Conversation(request, messages, Chain(start, prints), prefill, opening, images)
 
-    def _render(self, conversation: _Conversation) -> str:
+    def _render(self, conversation: _Conversation) -> tuple[str, tuple[str, ...]]:
         tools, extra = _template_arguments(conversation.request)
-        prompt = self._template.render(conversation.messages, tools, extra=extra)
-        return conversation.opening.after(prompt)
+        prompt = self._template.prompt(conversation.messages, tools, extra=extra)
+        return conversation.opening.after(prompt.text), prompt.notes
 
 
 def _from(num_shared: int, media: Sequence[Media]) -> list[Media]:

@@ -31,3 +31,4 @@ class Attachment:
         str, int
     ]  # the turn whose reply ends the known messages, or "", and their number
     break_class: Break | None  # why a call on an episode with turns is not bridged
+    notes: tuple[str, ...] = ()  # what the template cannot show as it was sent

@@ -109,6 +109,14 @@ GPT_OSS = ModelFamily(
     recognized_by=SHOWN,
     call_formats=(CALLS,),
     reasoning_formats=(
-        ReasoningFormat(name="harmony", shown_by=SHOWN, parser=HarmonyReasoning, markers=MARKERS),
+        ReasoningFormat(
+            name="harmony",
+            shown_by=SHOWN,
+            parser=HarmonyReasoning,
+            markers=MARKERS,
+            begin="<|channel|>analysis<|message|>",
+            end="<|end|><|start|>assistant",
+            answer="<|channel|>final<|message|>",
+        ),
     ),
 )

@@ -18,6 +18,17 @@ class ReasoningFormat(msgspec.Struct, frozen=True, kw_only=True):
     shown_by: TemplateTexts
     parser: Callable[[str], ReasoningParser]
     markers: tuple[str, ...]  # its tags, which may be special tokens
+    begin: str  # of a thought, as a grammar writes it
+    end: str
+    answer: str = ""  # what begins an answer that is no call
+
+    def is_open(self, prompt_tail: str) -> bool:
+        """Whether the prompt has begun the thought."""
+        return prompt_tail.rstrip().endswith(self.begin)
+
+    def is_over(self, prompt_tail: str) -> bool:
+        """Whether the prompt has ended the thought."""
+        return prompt_tail.rstrip().endswith(self.end)
 
 
 def tagged(name: str, opening: str, closing: str, *, shown_by: str) -> ReasoningFormat:
@@ -27,6 +38,8 @@ def tagged(name: str, opening: str, closing: str, *, shown_by: str) -> Reasoning
         shown_by=all_of(shown_by),
         parser=partial(TaggedReasoning, opening, closing),
         markers=(opening, closing),
+        begin=opening,
+        end=closing,
     )
 
 

@@ -9,16 +9,22 @@ import orjson
 
 from gateway.errors import BadRequest
 from gateway.parsing.call_format import CallFormat, ForcedCall
+from gateway.parsing.reasoning_format import ReasoningFormat
 from gateway.request.request import Request, Tool
 from gateway.turn.grammar_limits import MAX_EBNF, MAX_REGEX, SchemaLimits, check_pattern
 from rollout.engine.grammar import (
+    AfterThought,
+    Answer,
     CallShape,
     Ebnf,
     Grammar,
     JsonSchema,
     Regex,
+    Thought,
     ToolCalls,
 )
+
+MAX_ANSWER = 4096  # tokens of max_tokens that a thought leaves free; of a smaller one half
 
 
 def given_grammar(regex: str | None, ebnf: str | None, json_schema: str | None) -> Grammar | None:
@@ -37,9 +43,10 @@ def given_grammar(regex: str | None, ebnf: str | None, json_schema: str | None) 
     return next(iter(given.values()), None)
 
 
-def grammar(request: Request, call_format: CallFormat | None) -> Grammar | None:
+def grammar(request: Request, call_format: CallFormat | None) -> Answer | None:
     """The request's grammar, if it asks for one."""
     given = request.sampling.grammar
+    assert not isinstance(given, AfterThought), "a caller gives the grammar of the answer"
     if request.tool_choice.is_forced:
         if given is not None:
             raise BadRequest(
@@ -51,6 +58,27 @@ def grammar(request: Request, call_format: CallFormat | None) -> Grammar | None:
     if isinstance(given, JsonSchema) and request.offered_tools and call_format is not None:
         return _calls(request, call_format, answer_schema=given.schema)
     return given
+
+
+def after_thought(
+    answer: Answer,
+    reasoning: ReasoningFormat | None,
+    *,
+    prompt_tail: str,
+    max_tokens: int,
+) -> Grammar:
+    """The grammar for a model that thinks first: it begins where the thought ends, unless the prompt has ended it."""
+    if reasoning is None or reasoning.is_over(prompt_tail):
+        return answer
+    begin = "" if reasoning.is_open(prompt_tail) else reasoning.begin
+    room = max_tokens - min(max_tokens // 2, MAX_ANSWER)
+    thought = Thought(
+        begin=begin,
+        end=reasoning.end,
+        answer=reasoning.answer,
+        max_tokens=1 << (room.bit_length() - 1),  # few different ones, as each is compiled
+    )
+    return AfterThought(thought, answer)
 
 
 def _calls(

@@ -6,16 +6,16 @@ import numpy as np
 
 from gateway.attach.attachment import Attachment
 from gateway.errors import BadRequest, ContextOverflow
-from gateway.parsing.call_format import CallFormat
+from gateway.parsing.output_reader import OutputReader
 from gateway.request.minted_ids import new_turn_id
 from gateway.request.request import Request
-from gateway.turn.grammar import grammar
+from gateway.turn.grammar import after_thought, grammar
 from gateway.turn.running_turn import Call
 from gateway.turn.sampler import Job
 from gateway.turn.sampling_parameters import engine_parameters, request_flags
 from rollout.engine.engine import Capabilities
 from rollout.engine.generation import SamplingParameters
-from rollout.engine.grammar import Grammar
+from rollout.engine.grammar import AfterThought, Grammar
 from rollout.episode.turn import FLAGGED
 from rollout.settings import FlaggedTokens
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -27,13 +27,13 @@ class Planner:
         tokenizer: Tokenizer,
         capabilities: Capabilities,
         *,
-        call_format: CallFormat | None,
+        reader: OutputReader,
         max_output_tokens: int,
         max_call_tokens: int,
         flagged_tokens: FlaggedTokens,
     ) -> None:
         self._tokenizer = tokenizer
-        self._call_format = call_format
+        self._reader = reader
         self._capabilities = capabilities
         self._max_output_tokens = max_output_tokens
         self._max_call_tokens = max_call_tokens
@@ -44,7 +44,7 @@ class Planner:
         request = call.request
         self._check_ids(request.sampling, attachment)
         max_tokens = self._max_tokens(request, attachment.prompt.num_tokens)
-        rules = self._grammar(request)
+        rules = self._grammar(request, attachment, max_tokens)
         return Job(
             turn_id=new_turn_id(),
             model=call.model,
@@ -65,6 +65,7 @@ class Planner:
             sampling_logprobs=request.sampling.is_truncated,
             flags=request_flags(request, rules, num_forced=attachment.forced),
             stop_ids=self._stop_ids(request.sampling),
+            notes=_notes(request.sampling, max_tokens),
         )
 
     def check_trainable(self, job: Job) -> None:
@@ -77,14 +78,21 @@ class Planner:
                 code="sampling_not_trainable",
             )
 
-    def _grammar(self, request: Request) -> Grammar | None:
-        rules = grammar(request, self._call_format)
+    def _grammar(self, request: Request, attachment: Attachment, max_tokens: int) -> Grammar | None:
+        rules = grammar(request, self._reader.call_format)
         if rules is not None and type(rules) not in self._capabilities.grammars:
             raise BadRequest(
                 f"the engines here enforce no {type(rules).__name__} grammar; leave it out",
                 code="unsupported_value",
             )
-        return rules
+        if rules is None or attachment.prefill or AfterThought not in self._capabilities.grammars:
+            return rules
+        return after_thought(
+            rules,
+            self._reader.reasoning_format,
+            prompt_tail=attachment.tail,
+            max_tokens=max_tokens,
+        )
 
     def _stop_ids(self, asked: SamplingParameters) -> frozenset[int]:
         ends = frozenset() if asked.ignore_eos else self._tokenizer.eos_ids
@@ -109,21 +117,28 @@ class Planner:
                 )
 
     def _max_tokens(self, request: Request, num_prompt_tokens: int) -> int:
-        context, wanted = self._tokenizer.context_length, request.sampling.max_tokens or 0
+        """As many as are asked for and as the context has room for."""
+        context = self._tokenizer.context_length
         room = context - num_prompt_tokens
+        if room < 1:
+            raise ContextOverflow(
+                f"this model's context length is {context} tokens; the messages hold {num_prompt_tokens}, which leaves "
+                "no room for an answer: shorten them",
+                param="messages",
+            )
         share = self._max_call_tokens // request.num_outputs
-        if room >= max(1, wanted):
-            if wanted > share:
-                raise BadRequest(
-                    f"n * max_tokens is {request.num_outputs * wanted}, more than the {self._max_call_tokens} tokens "
-                    "that one call may sample here; lower one of the two",
-                    param="n",
-                    code="value_too_large",
-                )
-            return wanted or max(1, min(room, self._max_output_tokens, share))
-        completion = f" and {wanted} for the completion" if wanted else ""
-        raise ContextOverflow(
-            f"this model's context length is {context} tokens; the call needs {num_prompt_tokens} "
-            f"in the messages{completion}: shorten the messages or lower max_tokens",
-            param="messages",
-        )
+        wanted = min(request.sampling.max_tokens or 0, room)
+        if wanted > share:
+            raise BadRequest(
+                f"n * max_tokens is {request.num_outputs * wanted}, more than the {self._max_call_tokens} tokens "
+                "that one call may sample here; lower one of the two",
+                param="n",
+                code="value_too_large",
+            )
+        return wanted or max(1, min(room, self._max_output_tokens, share))
+
+
+def _notes(asked: SamplingParameters, max_tokens: int) -> tuple[str, ...]:
+    if asked.max_tokens is None or asked.max_tokens <= max_tokens:
+        return ()
+    return (f"max_tokens {asked.max_tokens} was lowered to {max_tokens}: the context ends there",)

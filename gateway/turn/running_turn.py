@@ -180,8 +180,13 @@ class RunningTurn:
             found_by=call.address.found_by,
             thread=call.address.thread,
             client=call.client,
-            notes=(*call.address.notes, *call.request.notes),
+            notes=self._notes,
         )
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        call, attachment = self.call, self.attachment
+        return (*call.address.notes, *call.request.notes, *attachment.notes, *self.job.notes)
 
     def said(self) -> tuple[str, ...]:
         """A key and digests by which later calls of the conversation find the episode."""

@@ -51,6 +51,7 @@ class Job:
     sampling_logprobs: bool  # of the truncated distribution that the engine samples from
     flags: OutputFlags
     stop_ids: frozenset[int]
+    notes: tuple[str, ...] = ()  # what was asked otherwise
 
     @property
     def is_continuable(self) -> bool:

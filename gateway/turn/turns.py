@@ -12,7 +12,7 @@ import anyio
 
 from gateway.attach.attacher import Attacher
 from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
-from gateway.errors import ApiError
+from gateway.errors import ApiError, ContextOverflow
 from gateway.metrics import Metrics
 from gateway.parsing.output_parser import OutputParser
 from gateway.parsing.output_reader import OutputReader
@@ -126,7 +126,7 @@ class Turns:
         if call.use is not None:
             call.use.tokens = None
         turn: RunningTurn | None = None
-        is_whole = False
+        is_whole = is_full = False
         try:
             images = await self._images.sized(
                 call.request.images, model=call.model, affinity=call.address.episode_id
@@ -138,17 +138,20 @@ class Turns:
                 await call.use.count_grammar()
             await self._sample(turn, history, is_streamed=sink is not None)
             is_whole = True
+        except ContextOverflow:
+            is_full = call.address.kind == "train"
+            raise
         finally:
             if not is_whole and (turn is None or not turn.has_tokens):
-                await self._withdraw(call)
+                await self._withdraw(call, is_full=is_full)
         return turn
 
-    async def _withdraw(self, call: Call) -> None:
+    async def _withdraw(self, call: Call, *, is_full: bool) -> None:
         """Take the turn back, or an episode that is being sealed would wait for it until its grace time is over."""
         if call.use is not None:
             call.use.tokens = 0
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
-            await call.store.withdraw(call.address.episode_id, call.attempt)
+            await call.store.withdraw(call.address.episode_id, call.attempt, is_full=is_full)
 
     async def _plan(
         self, call: Call, history: EpisodeHistory, images: list[SizedImage], sink: Sink | None

@@ -64,19 +64,18 @@ class BoundaryFinder:
     ) -> TurnBoundary | None:
         shown = _shown(window, messages, start)
         if shown is not None:
-            normal = self._renderer.normalized(shown)
-            cut = start + len(shown) - len(messages)
+            adapted = self._renderer.adapted(shown, start + len(shown) - len(messages))
             try:
                 # The tools are listed in the head, and the boundary does not hold the head.
-                boundary = self._cutter.cut(normal, ONE_TOOL if tools else None, cut, extra)
+                boundary = self._cutter.cut(adapted, ONE_TOOL if tools else None, extra)
                 if tools and boundary is not None and STAND_IN in boundary.suffix:
                     # This template repeats the tools after a question.
-                    return self._cutter.cut(normal, tools, cut, extra)
+                    return self._cutter.cut(adapted, tools, extra)
             except TemplateError:
                 pass  # the window may break a rule of the template that the whole conversation keeps
             else:
                 return boundary
-        return self._cutter.cut(self._renderer.normalized(messages), tools, start, extra)
+        return self._cutter.cut(self._renderer.adapted(messages, start), tools, extra)
 
     def _narrowest_safe(self, *, with_user: bool) -> tuple[Window, str]:
         """The window, and whether outputs that the template shows unchanged are "bridged" or it "branches"."""
@@ -88,7 +87,8 @@ class BoundaryFinder:
             return Window.UNKNOWN, "branches"
         outcome = "bridged" if any(boundary for _, boundary in samples) else "branches"
         for window in (Window.LAST_OUTPUT, Window.SINCE_USER):
-            if all(self._through(window, *sample) == boundary for sample, boundary in samples):
+            found = ((self._through(window, *sample), whole) for sample, whole in samples)
+            if all(_pieces(boundary) == _pieces(whole) for boundary, whole in found):
                 return window, outcome
         return Window.WHOLE, outcome
 
@@ -132,6 +132,10 @@ def _is_question(message: Message) -> bool:
     return message.get("role") == "user" and not str(message.get("content")).startswith(
         "<tool_response>"
     )
+
+
+def _pieces(boundary: TurnBoundary | None) -> tuple[str, str, str] | None:
+    return boundary.pieces if boundary is not None else None
 
 
 def _includes_next(boundary: TurnBoundary | None, sample: Sample) -> bool:

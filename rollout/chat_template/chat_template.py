@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rollout.chat_template.adapter import Adapted
 from rollout.chat_template.boundary_finder import BoundaryFinder
 from rollout.chat_template.message_form import probe
 from rollout.chat_template.openai_messages import Message, Tool
@@ -34,6 +35,13 @@ class MessageOpening(msgspec.Struct, frozen=True):
     def after(self, prompt: str) -> str:
         """The prompt without the end that is replaced."""
         return prompt.removesuffix(self.replaced)
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """A prompt, and what the template cannot show as it was sent."""
+
+    text: str
+    notes: tuple[str, ...]
 
 
 class ChatTemplate:
@@ -70,10 +78,24 @@ class ChatTemplate:
         """The same text as transformers' `apply_chat_template`; `extra` holds the template's own variables."""
         if continue_final_message:
             return self._renderer.unfinished(messages, tools, extra)
-        normal = self._renderer.normalized(messages)
         if add_generation_prompt:
-            return self._renderer.prompt(normal, tools, extra)
-        return self._renderer.conversation(normal, tools, extra)
+            return self.prompt(messages, tools, extra=extra).text
+        return self._renderer.conversation(self._renderer.normalized(messages), tools, extra)
+
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None = None,
+        *,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Rendered:
+        """The messages and the opening of the assistant's next one."""
+        adapted = self.adapted(messages)
+        return Rendered(self._renderer.prompt(adapted.messages, tools, extra), adapted.notes)
+
+    def adapted(self, messages: Sequence[Message]) -> Adapted:
+        """The messages as the template reads them, and what it cannot show as it was sent."""
+        return self._renderer.adapted(messages)
 
     def suffix(
         self,

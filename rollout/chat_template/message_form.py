@@ -13,7 +13,7 @@ from rollout.chat_template.openai_messages import Message, Tool, parsed_argument
 from rollout.chat_template.rendering import TemplateError, to_json
 
 CHOICES = ("joins_arguments", "wants_no_content", "names_results")
-SHOWN_ARGUMENT, SHOWN_REASON = "melon-7", "because-8"
+SHOWN_ARGUMENT, SHOWN_REASON, SHOWN_RULE = "melon-7", "because-8", "rule-5"
 BARE_TOOL: Tool = {
     "type": "function",
     "function": {"name": "price", "parameters": {"type": "object", "properties": {}}},
@@ -52,7 +52,10 @@ class MessageForm(msgspec.Struct, frozen=True):
             except TemplateError:
                 return None
 
-        plain = cls(knows_developer="developer" in source, shows_images="image" in source)
+        plain = cls(
+            knows_developer="developer" in source and _shows_developer(render),
+            shows_images="image" in source,
+        )
         forms = [
             structs.replace(plain, **dict.fromkeys(changed, True))
             for number in range(len(CHOICES) + 1)
@@ -74,7 +77,8 @@ class MessageForm(msgspec.Struct, frozen=True):
         if not self.describes_tools:
             return tools or None
         return [
-            {**tool, "function": {"description": "", **tool["function"]}} for tool in tools or ()
+            {**tool, "function": {**function, "description": function.get("description") or ""}}
+            for tool, function in ((tool, tool["function"]) for tool in tools or ())
         ] or None
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -119,6 +123,14 @@ class MessageForm(msgspec.Struct, frozen=True):
         arguments = function.get("arguments")
         formed = _as_text(arguments) if self.joins_arguments else _as_mapping(arguments)
         return {**call, "function": {**function, "arguments": formed}}
+
+
+def _shows_developer(render: Render) -> bool:
+    rule = {"role": "developer", "content": SHOWN_RULE}
+    try:
+        return SHOWN_RULE in render([rule, {"role": "user", "content": "Hello"}], None)
+    except TemplateError:
+        return False
 
 
 def _shows_reason(text: str) -> bool:

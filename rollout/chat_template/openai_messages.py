@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from rollout.chat_template.rendering import TemplateError
+from rollout.json_escapes import whole_characters
 
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
@@ -69,13 +70,18 @@ def parsed_arguments(arguments: object) -> object:
     if not isinstance(arguments, str):
         return arguments
     try:
-        parsed = orjson.loads(arguments)
-        if LONG_NUMBER.search(arguments):
-            parsed = json.loads(arguments)  # orjson rounds what is longer than 64 bits
+        parsed = _parsed(arguments)
     except (ValueError, RecursionError):
         return arguments
     is_short = arguments.count("{") + arguments.count("[") <= MAX_NESTING
     return parsed if is_short or _depth(parsed) <= MAX_NESTING else arguments
+
+
+def _parsed(text: str) -> object:
+    whole = whole_characters(text) if "\\u" in text else text
+    if LONG_NUMBER.search(whole):
+        return json.loads(whole)  # orjson rounds what is longer than 64 bits
+    return orjson.loads(whole)
 
 
 def _depth(value: object) -> int:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rollout.chat_template.adapter import Adapted, Adapter, Normalized
 from rollout.chat_template.message_form import MessageForm
 from rollout.chat_template.openai_messages import Message, Tool, text_of
 from rollout.chat_template.rendering import (
@@ -18,7 +19,6 @@ from rollout.chat_template.sample_chats import CONVERSATIONS
 
 log = logging.getLogger(__name__)
 
-Normalized = Sequence[dict[str, Any]]
 PYTHON_SPACES = "\x1c\x1d\x1e\x1f"  # Python's strip() removes them, minijinja's does not
 CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG "  # its space shows whether the template trims contents
 
@@ -31,9 +31,14 @@ class PromptRenderer:
         self._reference = Jinja2Renderer(source)
         self.form = MessageForm.fitting(source, self._reference_prompt)
         self._renderer = self._fastest_exact(source)
+        self._adapter = Adapter(self.form, self.prompt)
 
     def normalized(self, messages: Sequence[Message]) -> Normalized:
-        return self.form.messages(messages)
+        return self._adapter.adapt(messages).messages
+
+    def adapted(self, messages: Sequence[Message], start: int = 0) -> Adapted:
+        """The same with the place of a stored output, and with what was changed."""
+        return self._adapter.adapt(messages, start)
 
     def conversation(
         self,
@@ -114,7 +119,7 @@ class PromptRenderer:
     def _sample_contexts(self) -> Iterator[dict[str, Any]]:
         for messages, tools in CONVERSATIONS:
             for end in range(1, len(messages) + 1):
-                normal = self.normalized(messages[:end])
+                normal = self.form.messages(messages[:end])
                 yield self._context(normal, tools, None, prompt=True)
                 yield self._context(normal, tools, {"enable_thinking": False}, prompt=False)
 

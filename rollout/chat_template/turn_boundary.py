@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from rollout.chat_template.adapter import Adapted, Normalized
 from rollout.chat_template.openai_messages import Tool, reasoning_of
-from rollout.chat_template.prompt_renderer import Normalized, PromptRenderer
+from rollout.chat_template.prompt_renderer import PromptRenderer
 from rollout.chat_template.rendering import TemplateError
 
 
@@ -26,6 +27,14 @@ class TurnBoundary(msgspec.Struct, frozen=True):
     output: str
     end_of_turn: str
     suffix: str
+    is_exact: bool = (
+        True  # False: the template cannot show this output, and `output` has other words
+    )
+    notes: tuple[str, ...] = ()  # what was brought to another form in the part that was rendered
+
+    @property
+    def pieces(self) -> tuple[str, str, str]:
+        return self.output, self.end_of_turn, self.suffix
 
 
 class BoundaryCutter:
@@ -40,19 +49,19 @@ class BoundaryCutter:
 
     def cut(
         self,
-        messages: Normalized,
+        adapted: Adapted,
         tools: Sequence[Tool] | None,
-        start: int,
         extra: Mapping[str, Any] | None = None,
     ) -> TurnBoundary | None:
-        """The boundary after `messages[start - 1]`; None if that message is not rendered as it was sampled."""
-        text = self._renderer.prompt(messages, tools, extra)
-        output = self._find(text, messages[:start], tools, extra)
+        """The boundary after the stored output; None if its message is not rendered as it was sampled."""
+        text = self._renderer.prompt(adapted.messages, tools, extra)
+        output = self._find(text, adapted.messages[: adapted.start], tools, extra)
         if output is None:
             return None
         begin, end = output
         end_of_turn = next((mark for mark in self._ends if text.startswith(mark, end)), "")
-        return TurnBoundary(text[begin:end], end_of_turn, text[end + len(end_of_turn) :])
+        suffix = text[end + len(end_of_turn) :]
+        return TurnBoundary(text[begin:end], end_of_turn, suffix, adapted.is_exact, adapted.notes)
 
     def outputs(
         self, text: str, messages: Normalized, tools: Sequence[Tool] | None

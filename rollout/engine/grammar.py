@@ -43,4 +43,23 @@ class ToolCalls(msgspec.Struct, frozen=True, kw_only=True):
     answer_schema: str | None = None
 
 
-Grammar: TypeAlias = Regex | Ebnf | JsonSchema | ToolCalls
+class Thought(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model writes a thought before its answer."""
+
+    begin: str  # "" if the prompt ends in an open one
+    end: str
+    answer: str = ""  # what begins an answer that is no call
+    max_tokens: int  # then it is closed, so that there is room for the answer
+
+
+Answer: TypeAlias = Regex | Ebnf | JsonSchema | ToolCalls
+
+
+class AfterThought(msgspec.Struct, frozen=True):
+    """The output has a thought, of free text, and then what the grammar allows; a thought that the output begins may be left out."""
+
+    thought: Thought
+    grammar: Answer
+
+
+Grammar: TypeAlias = Answer | AfterThought

@@ -96,9 +96,9 @@ class EpisodeTransitions(Transitions):
         reply = await self._run("renew_attempt", episode_id, attempt.id, attempt.retry_key)
         return reply == 1
 
-    async def withdraw(self, episode_id: str, attempt: Attempt) -> None:
-        """Take back a turn that was begun and failed without a commit."""
-        await self._run("withdraw", episode_id, attempt.id, attempt.retry_key)
+    async def withdraw(self, episode_id: str, attempt: Attempt, *, is_full: bool = False) -> None:
+        """Take back a turn that was begun and failed without a commit; a full context truncates the episode."""
+        await self._run("withdraw", episode_id, attempt.id, attempt.retry_key, int(is_full))
 
     async def commit(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.dialects.responses.body import ResponsesBody, Text
+from gateway.dialects.responses.tools import shown_choice
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,7 @@ def shown_fields(
         "store": asked.store,
         "temperature": asked.temperature,
         "text": _shown_text(asked.text),
-        "tool_choice": asked.tool_choice,
+        "tool_choice": shown_choice(asked.tool_choice),
         "top_logprobs": asked.top_logprobs,
         "top_p": asked.top_p,
         "user": asked.user,

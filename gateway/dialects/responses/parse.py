@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
-from gateway.dialects.bodies.fields import NULL, read_body, read_object
+from gateway.dialects.bodies.fields import read_body, read_object
 from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_TEMPLATE_BYTES
 from gateway.dialects.bodies.names import names_in
 from gateway.dialects.bodies.tools import read_tools as read_objects
@@ -96,8 +96,8 @@ def _refuse_what_is_not_served(asked: ResponsesBody) -> None:
     }
     given = {
         "background": bool(asked.background),
-        "conversation": asked.conversation is not NULL,
-        "prompt": asked.prompt is not NULL,
+        "conversation": bytes(asked.conversation) != b"null",
+        "prompt": bytes(asked.prompt) != b"null",
     }
     for name, is_given in given.items():
         if is_given:

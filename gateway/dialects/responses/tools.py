@@ -12,6 +12,8 @@ from gateway.request.json_text import json_text
 from gateway.request.request import Tool, ToolChoice
 
 INPUT = "input"  # the argument of a custom tool
+NO_PARAMETERS: Mapping[str, object] = {"type": "object", "properties": {}}
+_CHOICES = ("function", "custom", "allowed_tools")
 
 
 class ReadTools(NamedTuple):
@@ -59,10 +61,16 @@ def read_choice(
         case {"type": "allowed_tools", "tools": list(allowed)}:
             left = _allowed(tools, allowed)
             return _choice_of_word(choice.get("mode"), left), left
-        case {"type": str(kind)} if kind not in ("function", "custom", "allowed_tools"):
+        case {"type": str(kind)} if kind not in _CHOICES:
             note = f"tool_choice of type {kind[:64]} is read as auto"
             return ToolChoice(), tools._replace(notes=(*tools.notes, note))
     raise wrong_choice()
+
+
+def shown_choice(choice: str | dict[str, Any] | None) -> object:
+    """The choice that is in effect, None for the default."""
+    is_served = not isinstance(choice, dict) or choice.get("type") in _CHOICES
+    return choice if is_served else "auto"
 
 
 def _choice_of_word(word: object, tools: ReadTools) -> ToolChoice:
@@ -98,10 +106,11 @@ def _name(tool: Mapping[str, Any], where: str) -> str:
 
 
 def _function(name: str, tool: Mapping[str, Any]) -> Tool:
-    function = {"name": name}
-    for field in ("description", "parameters"):
-        if tool.get(field) is not None:
-            function[field] = tool[field]
+    function: dict[str, object] = {"name": name}
+    if tool.get("description") is not None:
+        function["description"] = tool["description"]
+    parameters = tool.get("parameters")
+    function["parameters"] = NO_PARAMETERS if parameters is None else parameters
     return {"type": "function", "function": function}
 
 

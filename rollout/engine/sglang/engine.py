@@ -1,14 +1,14 @@
 """One SGLang server as an Engine: its data path and its control path."""
 
 from rollout.engine.engine import Capabilities, EngineOptions
-from rollout.engine.grammar import Ebnf, JsonSchema, Regex, ToolCalls
+from rollout.engine.grammar import AfterThought, Ebnf, JsonSchema, Regex, ToolCalls
 from rollout.engine.sglang.control_path import ControlPath
 from rollout.engine.sglang.data_path import DataPath
 
 
 class SglangEngine(DataPath, ControlPath):
     capabilities = Capabilities(
-        grammars=frozenset({Regex, Ebnf, JsonSchema, ToolCalls}),
+        grammars=frozenset({Regex, Ebnf, JsonSchema, ToolCalls, AfterThought}),
         # `--sampling-mask-max-tokens` is 4,096 and counts ties; tokens after the first 1,024 are not worth more.
         max_top_k=1024,
     )

@@ -13,7 +13,7 @@ import msgspec
 from yarl import URL
 
 from rollout.engine.errors import EngineBusy, EngineUnreachable, GrammarRefused
-from rollout.engine.grammar import Grammar
+from rollout.engine.grammar import AfterThought, Grammar
 from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY
 from rollout.engine.sglang.error_text import error_text
 from rollout.engine.sglang.sampling import named_grammar
@@ -35,6 +35,8 @@ class GrammarCheck:
 
     async def check(self, grammar: Grammar, session: aiohttp.ClientSession) -> None:
         """Raise GrammarRefused if the engine cannot sample under it."""
+        if isinstance(grammar, AfterThought):  # a trial of the whole may not get beyond the thought
+            await self.check(grammar.grammar, session)
         kind, text = _only(named_grammar(grammar))
         if len(text) > MAX_CHARACTERS:
             why = f"it has more than {MAX_CHARACTERS} characters"

@@ -3,7 +3,18 @@
 import msgspec
 
 from rollout.engine.generation import SamplingParameters
-from rollout.engine.grammar import CallShape, Ebnf, Grammar, JsonSchema, Regex, ToolCalls
+from rollout.engine.grammar import (
+    AfterThought,
+    Answer,
+    CallShape,
+    Ebnf,
+    Grammar,
+    JsonSchema,
+    Regex,
+    Thought,
+    ToolCalls,
+)
+from rollout.engine.sglang.server.grammars.limits import MAX_WHITESPACE
 
 _NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens", "seed": "sampling_seed"}
 
@@ -27,13 +38,52 @@ def named_grammar(grammar: Grammar) -> dict[str, str]:
             return {"ebnf": rules}
         case JsonSchema(schema):
             return {"json_schema": schema}
-        case ToolCalls():
+        case ToolCalls() | AfterThought():
             tag = {"type": "structural_tag", "format": _format(grammar)}
             return {"structural_tag": msgspec.json.encode(tag).decode()}
 
 
-def _format(grammar: ToolCalls) -> dict[str, object]:
+def _format(grammar: Grammar) -> dict[str, object]:
     """The words here are those of xgrammar, which compiles the tag."""
+    match grammar:
+        case Regex(pattern):
+            return {"type": "regex", "pattern": pattern}
+        case Ebnf(rules):
+            return {"type": "grammar", "grammar": rules}
+        case JsonSchema(schema):
+            return _json(msgspec.json.decode(schema))
+        case ToolCalls():
+            return _calls(grammar)
+        case AfterThought(thought, answer):
+            return _after(thought, answer)
+
+
+def _after(thought: Thought, answer: Answer) -> dict[str, object]:
+    text = {"type": "any_text", "max_tokens": thought.max_tokens}
+    written = _sequence(
+        {"type": "tag", "begin": thought.begin, "content": text, "end": thought.end},
+        {"type": "regex", "pattern": r"\n{0,2}"},
+    )
+    first = written if not thought.begin else {"type": "optional", "content": written}
+    opening = [] if isinstance(answer, ToolCalls) or not thought.answer else [thought.answer]
+    return _sequence(
+        first, *({"type": "const_string", "value": text} for text in opening), _format(answer)
+    )
+
+
+def _sequence(*elements: object) -> dict[str, object]:
+    return {"type": "sequence", "elements": elements}
+
+
+def _json(schema: object) -> dict[str, object]:
+    return {
+        "type": "json_schema",
+        "json_schema": schema,
+        "max_whitespace_cnt": MAX_WHITESPACE,
+    }
+
+
+def _calls(grammar: ToolCalls) -> dict[str, object]:
     calls = {
         "type": "triggered_tags",
         "triggers": [grammar.trigger],
@@ -43,10 +93,9 @@ def _format(grammar: ToolCalls) -> dict[str, object]:
     }
     if grammar.answer_schema is None:
         return calls
-    schema = msgspec.json.decode(grammar.answer_schema)
-    return {"type": "or", "elements": [{"type": "json_schema", "json_schema": schema}, calls]}
+    return {"type": "or", "elements": [_json(msgspec.json.decode(grammar.answer_schema)), calls]}
 
 
 def _tag(call: CallShape) -> dict[str, object]:
-    content = {"type": "json_schema", "json_schema": call.arguments, "style": call.style}
+    content = {**_json(call.arguments), "style": call.style}
     return {"type": "tag", "begin": call.begin, "content": content, "end": call.end}

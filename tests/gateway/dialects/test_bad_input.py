@@ -126,7 +126,6 @@ MALFORMED = (
     b"[1]",
     b"\xff\xfe",
     b'{"messages": NaN}',
-    b'{"messages": "\\ud800"}',
     b'{"messages": [{"x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}]}",
 )
 
@@ -177,13 +176,44 @@ async def test_a_client_that_leaves_in_mid_body_is_no_error(served: Gateway) -> 
 async def test_a_prompt_over_the_context(
     served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
-    """A prompt that does not fit, alone or with its max_tokens, is context_length_exceeded."""
+    """A prompt that does not fit is context_length_exceeded, and its episode is truncated from then on."""
     long: Any = [{"role": "user", "content": "word " * tokenizer.context_length}]
-    for body in (BODY | {"messages": long}, BODY | {"max_tokens": tokenizer.context_length}):
-        answer = await served.admin.post(CHAT, json=body)
-        assert str(tokenizer.context_length) in assert_error(answer, 400)
-        assert answer.json()["error"]["code"] == "context_length_exceeded"
-    assert scripted.requests == []
+    fits = {"x-turngate-episode": "ep_1"}
+    assert (await served.admin.post(CHAT, json=BODY, headers=fits)).status_code == 200
+    assert not (await served.admin.get("/v1/episodes/ep_1")).json()["truncated"]
+    answer = await served.admin.post(CHAT, json=BODY | {"messages": long}, headers=fits)
+    assert str(tokenizer.context_length) in assert_error(answer, 400)
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert len(scripted.requests) == 1
+    sealed = await served.admin.post("/v1/episodes/ep_1/complete", json={"truncated": False})
+    assert sealed.json()["truncated"]
+
+
+async def test_a_side_call_over_the_context(served: Gateway, tokenizer: Tokenizer) -> None:
+    """It says nothing about the episode, whose own conversation goes on."""
+    long: Any = [{"role": "user", "content": "word " * tokenizer.context_length}]
+    named = {"x-turngate-episode": "ep_1"}
+    assert (await served.admin.post(CHAT, json=BODY, headers=named)).status_code == 200
+    side = named | {"x-turngate-turn-kind": "side"}
+    answer = await served.admin.post(CHAT, json=BODY | {"messages": long}, headers=side)
+    assert_error(answer, 400)
+    assert not (await served.admin.get("/v1/episodes/ep_1")).json()["truncated"]
+
+
+async def test_more_tokens_than_the_context_has_left(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """max_tokens is lowered to what is left, and the turn says so."""
+    named = {"x-turngate-episode": "ep_1"}
+    wanted = BODY | {"max_tokens": 10 * tokenizer.context_length}
+    assert (await served.admin.post(CHAT, json=wanted, headers=named)).status_code == 200
+    (asked,) = scripted.requests
+    room = tokenizer.context_length - len(asked["input_ids"])
+    assert asked["sampling_params"]["max_new_tokens"] == room
+    (turn,) = (await served.admin.get("/v1/episodes/ep_1")).json()["turns"]
+    assert turn["notes"] == [
+        f"max_tokens {10 * tokenizer.context_length} was lowered to {room}: the context ends there"
+    ]
 
 
 NOT_THERE = (

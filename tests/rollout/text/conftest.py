@@ -8,7 +8,7 @@ from tests.rollout import shipped_templates
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> shipped_templates.ShippedTemplates:
     return shipped_templates.ShippedTemplates(tmp_path_factory.mktemp("families"))
 

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from rollout.engine.sglang.server.grammars.limits import MAX_WHITESPACE
+
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; a wrong one ends the process with code 2, as argparse does."""
@@ -37,6 +39,7 @@ def sglang_arguments(
         *("--model-path", str(arguments.model), "--host", arguments.host, "--port", str(port)),
         *("--weight-version", str(arguments.weight_version)),
         *("--max-running-requests", str(arguments.max_running_requests)),
+        *("--constrained-json-max-whitespace-cnt", str(MAX_WHITESPACE)),
         *("--load-format", "safetensors"),  # the others can be pickles, which run code
         *("--incremental-streaming-output", "--enable-metrics", "--log-level-http", "warning"),
         *device,

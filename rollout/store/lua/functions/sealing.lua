@@ -48,6 +48,7 @@ local function await_turns(id)
 end
 
 local function seal(id, outcome, truncated)
+  if call('HGET', episode_key(id), 'truncated') == '1' then truncated = 1 end  -- its context was full
   call('HSET', episode_key(id), 'sealed', now, 'outcome', outcome, 'truncated', truncated)
   if outcome == 'aborted' then
     discard(id, 'aborted')

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+# Characters between two words of JSON: a model that is forced to write JSON may fill its whole output with spaces.
+MAX_WHITESPACE = 8
 TOO_SLOW = (
     "sampling a token under it takes too long; "
     "nest fewer repetitions and alternatives that match the same text"
