@@ -25,9 +25,14 @@ _decoder = msgspec.json.Decoder(_Reference)
 
 
 def referred_turns(items: Sequence[msgspec.Raw]) -> tuple[str, ...]:
-    """The turns of whose replies items are named."""
-    turns = (turn_of(id_) for id_ in references(items).values())
-    return tuple(dict.fromkeys(turn for turn in turns if turn))
+    """The turns of whose replies items are named. Raises BadRequest for a name that is none of ours."""
+    turns: dict[str, None] = {}
+    for place, id_ in references(items).items():
+        turn = turn_of(id_)
+        if turn is None:
+            raise _unknown(id_, place)
+        turns[turn] = None
+    return tuple(turns)
 
 
 def references(items: Sequence[msgspec.Raw]) -> dict[int, str]:
@@ -57,13 +62,17 @@ def filled_in(
     filled = list(items)
     for place, id_ in references(items).items():
         if id_ not in known:
-            raise BadRequest(
-                f"no item {id_[:64]!r} is kept for this API key; send the item itself, or with store false all of them",
-                param=f"input[{place}].id",
-                code="item_not_found",
-            )
+            raise _unknown(id_, place)
         filled[place] = msgspec.Raw(orjson.dumps(known[id_]))
     return filled
+
+
+def _unknown(id_: str, place: int) -> BadRequest:
+    return BadRequest(
+        f"no item {id_[:64]!r} is kept for this API key; send the item itself, or with store false all of them",
+        param=f"input[{place}].id",
+        code="item_not_found",
+    )
 
 
 def _items(
