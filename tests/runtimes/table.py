@@ -35,7 +35,6 @@ class Runtime:
     side_calls: int = 0
     forks: int = 0
     environment: tuple[tuple[str, str], ...] = ()  # <v1>, <root> and <key> are filled in
-    retries: bool = True  # it repeats a call whose reply was lost
 
     @property
     def num_turns(self) -> int:
@@ -69,6 +68,7 @@ FULL = (
         script("smolagents_agent.py"),
         calls=(*SUMS, ("final_answer", {"answer": "The total is 10."})),
         answers=False,
+        forks=3,  # its history tells in words what it called, so that no prompt extends an output
     ),
     Runtime(
         "litellm",

@@ -8,9 +8,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from deploy.gateway_api.episode import Episode, Turn, branches
+from deploy.gateway_api.episode import Episode, Turn
 
-ABANDONED, PASSED_OVER = "abandoned", "passed_over"  # why a sampled span never trains
+ABANDONED, LOST = "abandoned", "lost"  # why a sampled span never trains
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Report:
 
     @property
     def num_forks(self) -> int:
-        """Places at which a conversation does not go on from its end, within one episode."""
+        """Places at which work on the task does not go on from its end, within one episode."""
         return sum(forks_of(episode) for episode in self.episodes)
 
     def num_orphans(self, reason: str) -> int:
@@ -50,7 +50,7 @@ class Report:
             "side_calls": [{"turn": turn.id, "notes": turn.notes} for turn in self.side_calls],
             "forks": self.num_forks,
             "abandoned": self.num_orphans(ABANDONED),
-            "repeated": self.num_orphans(PASSED_OVER),
+            "repeated": self.num_orphans(LOST),
             "advice": [*self.advice()],
         }
 
@@ -64,7 +64,7 @@ class Report:
             "side calls": str(len(self.side_calls)),
             "forks": str(self.num_forks),
             "given up": str(self.num_orphans(ABANDONED)),
-            "repeated": str(self.num_orphans(PASSED_OVER)),
+            "repeated": str(self.num_orphans(LOST)),
             "notes": "; ".join(sorted({note for turn in self.turns for note in turn.notes})),
         }
         for name, value in rows.items():
@@ -97,7 +97,7 @@ class Report:
             )
         if self.num_orphans(ABANDONED):
             yield "The command gave up replies before they ended. Raise its timeout, or lower max_tokens."
-        if self.num_orphans(PASSED_OVER):
+        if self.num_orphans(LOST):
             yield (
                 "Calls were repeated without a header that says so; what nobody continued does not train. "
                 "An Idempotency-Key header on each call avoids sampling twice."
@@ -109,11 +109,6 @@ class Report:
 
 
 def forks_of(episode: Episode) -> int:
-    """Branches of work on the task beyond the first; those of side calls and of repeated calls are none."""
-    kinds = {turn.id: turn.kind for turn in episode.turns}
-    waiting, found = [*branches(episode.tokens)], 0
-    for branch in waiting:
-        waiting += [child for leaving in branch.leaving.values() for child in leaving]
-        sampled = [span for span in branch.spans if span.kind == "sampled" and not span.orphaned]
-        found += any(kinds.get(span.turn_id) == "train" for span in sampled)
-    return max(0, found - 1)
+    """Sequences that train, beyond the first."""
+    rows = {row for span in episode.tokens for row, _, _ in span.rows}
+    return max(0, len(rows) - 1)
