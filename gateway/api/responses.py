@@ -100,7 +100,9 @@ class SpanObject(BaseModel):
     versions: list[tuple[int, int, int]]
     flags: list[str]
     trains: bool
-    orphaned: Literal["abandoned", "side", "passed_over"] | None  # why a sampled span never trains
+    orphaned: (
+        Literal["abandoned", "side", "passed_over", "lost"] | None
+    )  # why a sampled span never trains
     action_mask: list[bool]
     rows: list[tuple[int, int, int]]  # tokens [start, end) train in that row of `?view=sequences`
     media: list[MediaObject]

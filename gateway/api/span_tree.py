@@ -10,14 +10,14 @@ from typing import Literal, NamedTuple
 from gateway.api.responses import MediaObject, SpanObject, TokensView
 from gateway.api.token_text import LONGEST_CHARACTER, TokenText
 from rollout.episode.episode_records import EpisodeView
-from rollout.episode.sequences import is_trainable, leaves, linearize
+from rollout.episode.sequences import is_passed_over, is_trainable, leaves, linearize
 from rollout.episode.span import Place, Span, path
 from rollout.episode.trie import Trie
 from rollout.episode.turn import OutputFlags
 from rollout.tokenizer.tokenizer import Tokenizer
 
 Kind = Literal["context", "sampled", "forced"]
-Orphaned = Literal["abandoned", "side", "passed_over"]
+Orphaned = Literal["abandoned", "side", "passed_over", "lost"]
 TrainedRun = tuple[int, int, int]  # row, start, end
 
 
@@ -141,7 +141,9 @@ def orphaned_as(trie: Trie, span: Span) -> Orphaned | None:
         return None
     if trie.turn_at(span.turn).kind != "train":
         return "side"
-    return "abandoned" if trie.sampled(span).is_abandoned else "passed_over"
+    if trie.sampled(span).is_abandoned:
+        return "abandoned"
+    return "passed_over" if is_passed_over(trie, span) else "lost"
 
 
 def flag_names(flags: int) -> list[str]:

@@ -23,7 +23,7 @@ from gateway.request.model_name import asked_model
 from gateway.request.request import Request
 from gateway.services import Services
 from gateway.turn.event_stream import EventStream, send_whole
-from gateway.turn.idempotency import read_attempt
+from gateway.turn.idempotency import read_attempt, read_joined_attempt
 from gateway.turn.large_calls import LARGE_BYTES
 from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
@@ -101,7 +101,11 @@ class ModelEndpoint:
         served_project = self._services.settings.project
         model = asked_model(request.model, self._services.pool.snapshot, project=served_project)
         runtime = self._fingerprints.runtime_of(headers, request)
-        attempt = read_attempt(headers, body)
+        attempt = (
+            read_joined_attempt(headers, body, is_stream=request.stream)
+            if runtime.repeats_unstreamed
+            else read_attempt(headers, body)
+        )
         path_episode = scope.get(PATH_EPISODE)
         arrival = Arrival(request, headers, caller, runtime, attempt, path_episode)
         store = self._services.stores.of(caller.project)

@@ -9,17 +9,21 @@ while a repeat waits for it; if its gateway dies, the lease expires and a repeat
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from hashlib import blake2b, sha256
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from gateway.request.request import Reply
 from rollout.episode.attempt import Attempt
 from rollout.errors import StoreUnavailable
 
 MAX_KEY_BYTES = 255
+_STREAMING = re.compile(rb',?"(?:stream|max_tokens)": ?(?:true|false|[0-9]+)')
 RENEW_SECONDS = 4.0  # the lease lasts 15 s, so that it survives a restart of Redis
 WANTED_SECONDS = 1.0  # how often a turn without a client asks whether a repeat waits for it
 
@@ -40,6 +44,18 @@ def read_attempt(headers: Mapping[bytes, bytes], body: bytes) -> Attempt:
         is_repeat = count.strip() not in (b"", b"0")
         return Attempt(_new_id(), f"body:{digest}", digest, is_repeat=is_repeat)
     return Attempt(_new_id(), "", digest)
+
+
+def read_joined_attempt(headers: Mapping[bytes, bytes], body: bytes, *, is_stream: bool) -> Attempt:
+    """Of a client that asks for the reply of a broken stream once more, in one piece: the two are tries of one call.
+
+    Its second body has no `stream`, and may have another limit.
+    """
+    attempt = read_attempt(headers, _STREAMING.sub(b"", body))
+    if attempt.retry_key.startswith("key:"):
+        return attempt
+    is_repeat = attempt.is_repeat or not is_stream
+    return replace(attempt, retry_key=f"body:{attempt.body_digest}", is_repeat=is_repeat)
 
 
 def chosen_key(header: bytes) -> str:

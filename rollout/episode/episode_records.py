@@ -80,8 +80,9 @@ class EpisodeView(msgspec.Struct, frozen=True, gc=False):
     advantages: bytes | None = None  # of its trained tokens (`advantages.py`), once it is trained
 
     def trie(self) -> Trie:
-        """Its turns as a trie that knows which outputs the rewards name."""
-        return Trie(self.turns, rewarded=self.rewards.choices)
+        """Its turns as a trie that knows what the rewards name."""
+        rewards = self.rewards
+        return Trie(self.turns, rewarded=rewards.choices, rewarded_turns=rewards.named_turns)
 
 
 class ListedEpisode(msgspec.Struct, frozen=True, gc=False):

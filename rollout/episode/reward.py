@@ -107,6 +107,11 @@ class Rewards(msgspec.Struct, frozen=True, gc=False):
         )
 
     @property
+    def named_turns(self) -> frozenset[str]:
+        """The turns that a reward names, or one of whose choices it names."""
+        return frozenset(place.turn_id for place in self.values if place.turn_id is not None)
+
+    @property
     def episode(self) -> float:
         """Weighted reward given to the episode as a whole."""
         return math.fsum(

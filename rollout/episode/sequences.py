@@ -6,6 +6,9 @@ context in the others, so that every sampled, trainable token trains exactly onc
 A turn may have several outputs (`n` > 1), but the agent continues with one, and the episode's reward is for that one. An
 output is TAKEN if the prompt of a later turn that trains holds all of it, or if a reward names it. If some outputs of a
 turn are taken, the others do not train. If none is, the agent may have used all (a vote, for example): they all train.
+
+Some clients repeat a call without saying so when a reply does not arrive. Turns with equal bodies are then one call of the
+agent: those of which it took an output train, or that a reward names. If there is none, the last one trains.
 """
 
 import msgspec
@@ -58,10 +61,12 @@ def leaves(trie: Trie) -> list[Span]:
 
 
 def is_trainable(trie: Trie, span: Span) -> bool:
-    """Sampled, not empty, not abandoned, in a turn that trains, and not passed over for another output."""
+    """Sampled, not empty, not abandoned, in a turn that trains, and neither passed over nor lost."""
     if span.is_context or not len(span) or trie.turn_at(span.turn).kind != "train":
         return False
-    return not trie.sampled(span).is_abandoned and not is_passed_over(trie, span)
+    if trie.sampled(span).is_abandoned:
+        return False
+    return not is_passed_over(trie, span) and not is_lost(trie, span.turn)
 
 
 def is_passed_over(trie: Trie, span: Span) -> bool:
@@ -69,10 +74,29 @@ def is_passed_over(trie: Trie, span: Span) -> bool:
 
     Turns (P1, O1 | O2), (P1 O2 P2, O3)  ->  O1 is; with a reward for O1 it is not.
     """
-    siblings = trie.siblings(span)
+    siblings = trie.outputs(span.turn)
     if len(siblings) == 1 or is_taken(trie, span):
         return False
     return any(is_taken(trie, sibling) for sibling in siblings)
+
+
+def is_lost(trie: Trie, ordinal: int) -> bool:
+    """Whether the agent went on with another turn whose call had the same body.
+
+    Turns (P1, O1), (P1, O2), (P1 O1 P2, O3)  ->  the second is; without the third turn the first is.
+    """
+    equal = trie.equal_turns(ordinal)
+    if len(equal) < 2 or is_used(trie, ordinal):
+        return False
+    last = max(equal, key=lambda each: (trie.turn_at(each).created_ms, trie.turn_at(each).id))
+    return ordinal != last or any(is_used(trie, other) for other in equal)
+
+
+def is_used(trie: Trie, ordinal: int) -> bool:
+    """Whether a reward names this turn, or one of its outputs was taken."""
+    if trie.turn_at(ordinal).id in trie.rewarded_turns:
+        return True
+    return any(is_taken(trie, span) for span in trie.outputs(ordinal))
 
 
 def is_taken(trie: Trie, span: Span) -> bool:

@@ -18,15 +18,21 @@ class Trie:
     """All tokens that an episode's turns read and sampled, each distinct one once."""
 
     def __init__(
-        self, turns: Iterable[Turn] = (), *, rewarded: Collection[tuple[str, int]] = ()
+        self,
+        turns: Iterable[Turn] = (),
+        *,
+        rewarded: Collection[tuple[str, int]] = (),
+        rewarded_turns: Collection[str] = (),
     ) -> None:
         self.rewarded = rewarded  # outputs that a reward names, as turn id and index
+        self.rewarded_turns = rewarded_turns
         self._turns: list[Turn] = []
         self._ordinals: dict[str, int] = {}
         self._contexts: list[Place] = []  # where each turn's context ends
         self._outputs: list[list[Span]] = []
         self._roots: list[Span] = []
         self._chains: dict[str, list[Anchor]] = {}
+        self._by_body: dict[str, list[int]] = {}  # of turns that train
         self._images: dict[
             str, int
         ] = {}  # a key per image, made negative so that it equals no token
@@ -129,9 +135,13 @@ class Trie:
             yield span
             stack.extend(reversed(span.children))
 
-    def siblings(self, span: Span) -> list[Span]:
-        """All outputs of the turn that sampled this one."""
-        return self._outputs[span.turn]
+    def outputs(self, ordinal: int) -> list[Span]:
+        """What a turn sampled."""
+        return self._outputs[ordinal]
+
+    def equal_turns(self, ordinal: int) -> list[int]:
+        """The turns that may train and whose calls had the body of this one's, itself among them."""
+        return self._by_body.get(self._turns[ordinal].body_digest, [])
 
     def sampled(self, span: Span) -> Output:
         """The output of a span that is not context."""
@@ -141,6 +151,8 @@ class Trie:
         for index, chain in enumerate(turn.output_chains):
             end = Anchor(turn.id, index, turn.outputs[index].num_tokens)
             self._chains.setdefault(chain, []).append(end)
+        if turn.body_digest and turn.trainable_outputs:
+            self._by_body.setdefault(turn.body_digest, []).append(self._ordinals[turn.id])
 
     def _place(self, anchor: Anchor | None) -> Place:
         """The place of an anchor, counted back from the end of the turn's context or output."""

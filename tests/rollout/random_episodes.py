@@ -32,7 +32,9 @@ def episodes(draw: st.DrawFn, max_turns: int = 10) -> list[Turn]:
         ]
         kind = draw(st.sampled_from(["train", "train", "train", "side"]))
         anchor = draw(anchors(turns))
-        turns.append(turn(f"t{ordinal}", draw(few_tokens), *outputs, anchor=anchor, kind=kind))
+        body = draw(st.sampled_from(["", "", "x", "y"]))
+        made = turn(f"t{ordinal}", draw(few_tokens), *outputs, anchor=anchor, kind=kind, body=body)
+        turns.append(made)
     return turns
 
 

@@ -19,19 +19,21 @@ def turn(
     anchor: Anchor | None = None,
     kind: str = "train",
     retry_key: str = "",
+    body: str = "",
+    created_ms: int = 0,
     media: Sequence[Media] = (),
 ) -> Turn:
     """A turn with one small output unless others are given."""
     return Turn(
         id=turn_id,
         kind=kind,
-        created_ms=0,
+        created_ms=created_ms,
         anchor=anchor,
         context=pack_tokens(context),
         outputs=outputs or (output([7, 8]),),
         output_chains=tuple(f"after {turn_id} {index}" for index in range(len(outputs or (0,)))),
         prompt_chain=f"prompt {turn_id}",
         retry_key=retry_key,
-        body_digest=f"digest of {retry_key}",
+        body_digest=f"digest of {retry_key or body}" if retry_key or body else "",
         media=tuple(media),
     )

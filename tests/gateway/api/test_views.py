@@ -111,8 +111,9 @@ async def test_a_trained_episode_shows_the_credit_its_tokens_got(served: Gateway
     """After the ack every row has the advantages that the batch used, before it none has any."""
     group = {"X-Turngate-Group": "grp_t", "X-Turngate-Group-Size": "2"}
     for name, value in (("ep_a", 1.0), ("ep_b", 0.0)):
-        for _ in range(2):  # the second call starts anew, so that the episode has two rows
-            await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": name, **group})
+        for seed in range(2):  # the second call starts anew, so that the episode has two rows
+            body = BODY | {"seed": seed}
+            await served.admin.post(CHAT, json=body, headers={"X-Turngate-Episode": name, **group})
         reward = {"value": value, "complete": True}
         await served.admin.post(f"/v1/episodes/{name}/rewards", json=reward)
     claims = await served.store.claim(

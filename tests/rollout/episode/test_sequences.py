@@ -16,14 +16,40 @@ from tests.rollout.turns import output, turn
 def test_every_sampled_token_trains_exactly_once(data: st.DataObject) -> None:
     """The trainable tokens over all rows are the sampled ones, with their prefix, logprob and version.
 
-    Only of several choices those are missing that were passed over for one that was continued or rewarded.
+    Only of several choices those are missing that were passed over for one that was continued or rewarded, and of several
+    turns with equal bodies those that are neither while another is, or that are not the last.
     """
     turns = data.draw(episodes())
     named = data.draw(rewarded(turns))
+    judged = data.draw(st.sets(st.sampled_from([t.id for t in turns]), max_size=2))
+    taken = named | continued(turns)
 
-    rows = linearize(Trie(turns, rewarded=named))
+    rows = linearize(Trie(turns, rewarded=named, rewarded_turns=judged))
 
-    assert trained(rows, turns) == sampled(turns, taken=named | continued(turns))
+    kept = [t for t in turns if t.id not in lost(turns, used=judged | {id_ for id_, _ in taken})]
+    assert trained(rows, turns) == sampled(turns, of=kept, taken=taken)
+
+
+def test_of_two_equal_calls_the_one_that_is_continued_trains() -> None:
+    """If a reply got lost and the call was made again, the first one trains only if the agent had it after all or a reward names it."""
+    first, second = turn("a", [1], output([10]), body="x"), turn("b", [1], output([20]), body="x")
+    answered = turn("c", [2], output([12]), anchor=Anchor("b", 0, 1))
+    again = turn("d", [2, 3], output([13]), anchor=Anchor("a", 0, 1))
+
+    assert rows_of([first, second]) == [[1, 20]]
+    assert rows_of([first, second, answered]) == [[1, 20, 2, 12]]
+    assert rows_of([first, second, answered], ("a", 0)) == [[1, 20, 2, 12], [1, 10]]
+    assert len(rows_of([first, second, answered, again])) == 2
+
+
+def test_equal_calls_are_no_matter_of_choices_and_branches() -> None:
+    """Choices of one turn, the same prompt in another body, side calls and calls whose client left are not taken for repeats."""
+    choices = turn("a", [1], output([10]), output([20]), body="x")
+    left = turn("b", [1], output([30], flags=OutputFlags.ABANDONED), body="x")
+    side = turn("c", [1], output([40]), body="x", kind="side")
+    other = turn("d", [1], output([50]), body="y")
+
+    assert rows_of([choices, left, side, other]) == [[1, 10], [1, 20], [1, 50]]
 
 
 def test_a_choice_that_was_passed_over_trains_only_if_rewarded() -> None:
@@ -197,11 +223,23 @@ def trained(rows: list[TokenSequence], turns: list[Turn]) -> Counter[tuple[objec
     )
 
 
-def sampled(turns: list[Turn], *, taken: set[tuple[str, int]]) -> Counter[tuple[object, ...]]:
+def lost(turns: list[Turn], *, used: set[str]) -> set[str]:
+    """By plain Python, the turns that were repeated by one with an equal body."""
+    found: set[str] = set()
+    for body in {t.body_digest for t in turns if t.body_digest}:
+        equal = [t.id for t in turns if t.body_digest == body and t.trainable_outputs]
+        kept = used & set(equal) or set(sorted(equal)[-1:])
+        found |= set(equal) - kept
+    return found
+
+
+def sampled(
+    turns: list[Turn], *, of: list[Turn], taken: set[tuple[str, int]]
+) -> Counter[tuple[object, ...]]:
     """The same from the log alone, by plain Python."""
     found: Counter[tuple[object, ...]] = Counter()
     ways = paths(turns)
-    for t in turns:
+    for t in of:
         choices = {(t.id, index): out for index, out in enumerate(t.outputs)}
         for choice, out in choices.items():
             if out not in t.trainable_outputs or (taken & set(choices) and choice not in taken):
