@@ -21,19 +21,12 @@ def named_episode(
 ) -> NamedEpisode | None:
     """Raises BadRequest if two carriers disagree, or for what is no id."""
     header = headers.get(b"x-turngate-episode", b"").decode("latin-1").strip()
-    named = [
-        NamedEpisode(id_, carrier)
-        for carrier, id_ in (
-            ("the episode key", key_episode),
-            ("the path", path_episode),
-            ("X-Turngate-Episode", header),
-            *(("metadata.episode_id", episode) for episode in body_episodes),
-        )
-        if id_
-    ]
-    if not named:
-        return None
-    if len({each.id for each in named}) > 1:
-        listed = ", ".join(f"{each.carrier} names {each.id}" for each in named)
+    given = {"the episode key": key_episode, "the path": path_episode, "X-Turngate-Episode": header}
+    given["metadata.episode_id"] = next(iter(body_episodes), None)
+    named = {carrier: id_ for carrier, id_ in given.items() if id_}
+    if len(set(named.values())) > 1:
+        listed = ", ".join(f"{carrier} names {id_}" for carrier, id_ in named.items())
         raise BadRequest(f"the call names more than one episode: {listed}", code="episode_conflict")
-    return NamedEpisode(checked_id(named[0].id, "episode"), named[0].carrier)
+    for carrier, id_ in named.items():
+        return NamedEpisode(checked_id(id_, "episode"), carrier)
+    return None

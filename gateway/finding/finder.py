@@ -28,7 +28,7 @@ from rollout.episode.attempt import Attempt
 from rollout.store.finding_transitions import Clues
 from rollout.store.store import Store
 
-MOST_TURNS = 8  # of those that a call names, the latest are looked up
+LATEST_IDS, MOST_TURNS = 64, 8  # of those that a call sends back; only the latest are looked up
 FOUND_BY = {
     "turn": "an id of an earlier reply",
     "session": "the runtime's session",
@@ -88,9 +88,9 @@ async def find_episode(arrival: Arrival, store: Store, *, max_group_size: int) -
 def _clues(arrival: Arrival, ids: NativeIds) -> Clues:
     """Words are compared only if nothing surer is there."""
     request, runtime = arrival.request, arrival.runtime
-    ids_in_text = _ids_in_text(request) if runtime.writes_ids else ()
-    returned = (request.previous_reply or "", *reversed(request.returned_ids), *ids_in_text)
-    named = map(turn_of, returned)
+    in_text = _ids_in_text(request) if runtime.writes_ids else ()
+    latest = request.returned_ids[: -LATEST_IDS - 1 : -1]
+    named = map(turn_of, (request.previous_reply or "", *latest, *in_text))
     turns = tuple(dict.fromkeys(turn for turn in named if turn))[:MOST_TURNS]
     is_sure = bool(turns or ids.session)
     cache_key = request.cache_key if runtime.counts_cache_key else None

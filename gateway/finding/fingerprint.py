@@ -52,7 +52,9 @@ def _by_agent(agent: bytes) -> Runtime | None:
 
 
 def _by_header(headers: Mapping[bytes, bytes]) -> Runtime | None:
-    return next((runtime for name, runtime in OWN_HEADERS.items() if name in headers), None)
+    if OWN_HEADERS.keys().isdisjoint(headers):
+        return None
+    return next(runtime for name, runtime in OWN_HEADERS.items() if name in headers)
 
 
 def _by_words(request: Request) -> Runtime | None:

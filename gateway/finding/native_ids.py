@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
-from gateway.finding.runtimes import OTHER, Runtime
+from gateway.finding.runtimes import OTHER, RUNTIMES, Runtime
 
 _SHOWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,63}")
 
@@ -23,9 +23,15 @@ class NativeIds(NamedTuple):
         return id_ if _SHOWN.fullmatch(id_) else id_ and f"id_{digest(id_)[:16]}"
 
 
+_NONE = NativeIds("", "")
+_HEADERS = frozenset(h for each in (*RUNTIMES, OTHER) for h in (*each.sessions, *each.threads))
+
+
 def native_ids(
     headers: Mapping[bytes, bytes], runtime: Runtime, *, in_body: str | None
 ) -> NativeIds:
+    if _HEADERS.isdisjoint(headers):
+        return NativeIds(in_body, "") if in_body else _NONE
     session = _first(headers, (*runtime.sessions, *OTHER.sessions)) or in_body or ""
     return NativeIds(session, _first(headers, (*runtime.threads, *OTHER.threads)))
 

@@ -9,7 +9,9 @@ REMINDER_END = "</system-reminder>"  # Claude Code puts such texts before what i
 
 def side_call(runtime: Runtime, request: Request) -> SideCall | None:
     """The rule that a call matches; None for work on the task. Texts are read only if a rule asks for them."""
-    rules = [rule for rule in runtime.side_calls if rule.has_tools or not request.tools]
+    rules = runtime.side_calls
+    if rules and request.tools:
+        rules = tuple(rule for rule in rules if rule.has_tools)
     if not rules:
         return None
     head = instructions_of(request) if any(rule.instructions for rule in rules) else ""

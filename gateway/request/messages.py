@@ -65,13 +65,25 @@ class Unread(Mapping[str, object]):
 class Messages(Sequence[ChatMessage]):
     """A list of messages, each made when it is first indexed."""
 
-    def __init__(self, num_messages: int, make: Callable[[int], ChatMessage]) -> None:
+    def __init__(
+        self,
+        num_messages: int,
+        make: Callable[[int], ChatMessage],
+        role: Callable[[int], str] | None = None,
+    ) -> None:
         self._num_messages = num_messages
         self._make = make
+        self._role = role
         self._made: dict[int, ChatMessage] = {}
 
     def __len__(self) -> int:
         return self._num_messages
+
+    def roles(self) -> list[str]:
+        """Of all messages; where they are known no message is made."""
+        if self._role is None:
+            return [str(message["role"]) for message in self]
+        return list(map(self._role, range(self._num_messages)))
 
     @overload
     def __getitem__(self, place: int) -> ChatMessage: ...
@@ -80,7 +92,9 @@ class Messages(Sequence[ChatMessage]):
     def __getitem__(self, place: int | slice) -> "ChatMessage | Messages":
         found = range(self._num_messages)[place]
         if isinstance(found, range):
-            return Messages(len(found), lambda index: self[found[index]])
+            known = self._role
+            role = known and (lambda index: known(found[index]))
+            return Messages(len(found), lambda index: self[found[index]], role)
         if found not in self._made:
             self._made[found] = self._make(found)
         return self._made[found]
@@ -118,14 +132,18 @@ class MessageReader:
             (place, part) for place, item in enumerate(known) for part in range(len(item.messages))
         ]
 
+        def role(index: int) -> str:
+            place, part = sources[index]
+            return known[place].messages[part][0]
+
         def unread(index: int) -> ChatMessage:
             place, part = sources[index]
             return Unread(
-                known[place].messages[part][0],
+                role(index),
                 lambda: self._read(raws[place], where(place)).messages[part],
             )
 
-        messages = Messages(len(sources), unread)
+        messages = Messages(len(sources), unread, role)
         seeing = [
             index for index, (place, part) in enumerate(sources) if known[place].messages[part][2]
         ]

@@ -3,10 +3,12 @@
 Each is made twice, with the instructions and without, because some runtimes write the time of day into theirs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
-from gateway.request.conversation_hash import Chain, print_of
+from gateway.request.conversation_hash import print_of
+from gateway.request.messages import Messages
 from gateway.request.request import ChatMessage
 
 NEWEST, OLDEST = 40, 8  # answers of a long conversation after which a call may go on in another way
@@ -19,29 +21,49 @@ class Said(NamedTuple):
 
 def said_before(messages: Sequence[ChatMessage], prints: Sequence[bytes]) -> list[Said]:
     """What a call has in common with a record that it continues, the longest first."""
-    whole, spoken, lengths = Chain("", prints), *_spoken(messages, prints)
-    places = [end for end, each in enumerate(messages, 1) if each["role"] == "assistant"][::-1]
-    if len(places) > NEWEST + OLDEST:
-        places = [*places[:NEWEST], *places[-OLDEST:]]
-    after, after_spoken = whole.cached_after(), spoken.cached_after()
-    return [Said(after(end), after_spoken(lengths[end])) for end in places]
+    roles = _roles(messages)
+    ends = [end for end, role in enumerate(roles, 1) if role == "assistant"]
+    if len(ends) > OLDEST + NEWEST:
+        ends = [*ends[:OLDEST], *ends[-NEWEST:]]
+    return _said(roles, prints, ends)[::-1]
 
 
 def said_after(
     messages: Sequence[ChatMessage], prints: Sequence[bytes], answer: ChatMessage
 ) -> Said:
     """What is recorded with an answer."""
-    spoken, _ = _spoken(messages, prints)
-    last = print_of(answer)
-    return Said(Chain("", [*prints, last]).end, Chain("", [*spoken.prints, last]).end)
+    roles, prints = [*_roles(messages), "assistant"], [*prints, print_of(answer)]
+    (said,) = _said(roles, prints, [len(prints)])
+    return said
 
 
-def _spoken(messages: Sequence[ChatMessage], prints: Sequence[bytes]) -> tuple[Chain, list[int]]:
-    """The conversation without instructions, and its length after each message."""
-    kept: list[bytes] = []
-    lengths = [0]
-    for message, print_ in zip(messages, prints, strict=True):
-        if message["role"] != "system":
-            kept.append(print_)
-        lengths.append(len(kept))
-    return Chain("", kept), lengths
+def _roles(messages: Sequence[ChatMessage]) -> list[str]:
+    if isinstance(messages, Messages):
+        return messages.roles()
+    return [str(message["role"]) for message in messages]
+
+
+def _said(roles: Sequence[str], prints: Sequence[bytes], ends: Iterable[int]) -> list[Said]:
+    """At these places, which rise."""
+    whole, spoken = _Digest(), _Digest()
+    found, done = [], 0
+    for end in ends:
+        added = prints[done:end]
+        whole.add(added)
+        spoken.add(p for p, role in zip(added, roles[done:end], strict=True) if role != "system")
+        found.append(Said(whole.text(), spoken.text()))
+        done = end
+    return found
+
+
+class _Digest:
+    """Of messages that are added part by part."""
+
+    def __init__(self) -> None:
+        self._digest = blake2b(digest_size=12)
+
+    def add(self, prints: Iterable[bytes]) -> None:
+        self._digest.update(b"".join(prints))
+
+    def text(self) -> str:
+        return self._digest.copy().hexdigest()
