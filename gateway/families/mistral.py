@@ -1,19 +1,11 @@
 """Mistral and Ministral: calls after a [TOOL_CALLS] token, as one JSON array or each with its name in front."""
 
-import secrets
-
 import regex
 
 from gateway.families.model_family import ModelFamily
 from gateway.parsing.call_format import JSON_HEADER, CallFormat, ForcedCall, opening
 from gateway.parsing.reasoning_format import tagged
 from gateway.parsing.template_texts import TemplateTexts, all_of
-
-
-def _short_id() -> str:
-    """Mistral's templates refuse ids of any other length."""
-    return secrets.token_hex(5)[:9]
-
 
 # an array of calls: [TOOL_CALLS] [{"name": "f", "arguments": {...}}, ...]
 ARRAY = CallFormat(
@@ -24,7 +16,6 @@ ARRAY = CallFormat(
     between=regex.compile(r"\s*(?:(?P<next>,)|\])"),
     is_object=True,
     markers=("[TOOL_CALLS]",),
-    new_id=_short_id,
     forced=ForcedCall("[TOOL_CALLS]", '[TOOL_CALLS] [{"name": "NAME", "arguments": ', "}]"),
 )
 
@@ -37,7 +28,6 @@ NAMED = CallFormat(
         r"\s*(?P<name>[\w.\-]+)\s*(?:\[CALL_ID\](?P<id>[\w\-]*))?\[ARGS\]\s*(?=\{)"
     ),
     markers=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
-    new_id=_short_id,
     forced=ForcedCall("[TOOL_CALLS]", "[TOOL_CALLS]NAME[ARGS]", ""),
 )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 import regex
 
@@ -48,5 +46,4 @@ class CallFormat(msgspec.Struct, frozen=True, kw_only=True):
     is_object: bool = False  # name and arguments are members of a JSON object
     may_be_bare: bool = False  # an output may begin with a header
     markers: tuple[str, ...]  # its tags that may be special tokens
-    new_id: Callable[[], str] | None = None  # for templates that take no other ids
     forced: ForcedCall

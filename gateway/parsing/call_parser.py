@@ -55,7 +55,7 @@ class CallParser:
     ) -> None:
         self._format = call_format
         self._tools = tools
-        self._new_id = call_format.new_id or new_id
+        self._new_id = new_id
         self._read = self._read_header if call_format.may_be_bare else self._read_text
         self._is_last = False
         self._held = ""
