@@ -191,6 +191,22 @@ def _field(error: Exception) -> str | None:
     return None
 
 
+def _message(error: Exception) -> str:
+    """What the caller may know: neither the addresses of engines nor what went wrong inside of them."""
+    match error:
+        case engine_errors.GrammarRefused():
+            return str(error)
+        case engine_errors.EngineRejected():
+            return f"the engine refuses the call: {error.why}"
+        case engine_errors.EngineTimeout():
+            return "the engine did not answer in time; retry"
+        case engine_errors.NoEngine():
+            return "no engine can serve now; retry"
+        case engine_errors.EngineError():
+            return "the engine failed in the middle of the call; retry"
+    return str(error)
+
+
 def translate(error: Exception) -> ApiError:
     """Give an error its status and code."""
     if isinstance(error, ApiError):
@@ -199,7 +215,7 @@ def translate(error: Exception) -> ApiError:
         if kind in _OURS:
             shape, code = _OURS[kind]
             return shape(
-                str(error),
+                _message(error),
                 code=code,
                 param=_field(error),
                 retry_after=getattr(error, "retry_after", None),

@@ -19,6 +19,7 @@ from gateway.edge.spelling import canonical
 from gateway.endpoint.model_endpoint import PATH_EPISODE, REQUEST_ID, ROUTE
 from gateway.errors import EXPECTED, TooLarge, translate
 from gateway.metrics import Metrics
+from rollout.engine.errors import EngineError
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class Edge:
                     scope["path"], translate(error), scope[REQUEST_ID]
                 )
                 await answer(scope, receive, send_with_id)
+            if isinstance(error, EngineError):  # the caller is not told which engine it was
+                log.warning("call failed", extra={"route": _route(scope), "reason": str(error)})
             if not isinstance(error, EXPECTED):
                 log.error("request failed", extra={"route": _route(scope)}, exc_info=error)
                 if not is_answered:

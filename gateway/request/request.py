@@ -45,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     num_outputs: int = 1
     stream: bool = False
     include_usage: bool = False
+    counts_always: bool = False  # the usage so far in every chunk of a stream
     logprobs: bool = False
     top_logprobs: int = 0
     return_token_ids: bool = False

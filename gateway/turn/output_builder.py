@@ -24,6 +24,7 @@ class Piece:
     deltas: Sequence[Delta]
     logprobs: list[TokenLogprob] | None
     token_ids: list[int] | None
+    num_tokens: int = 0
 
 
 class OutputBuilder:
@@ -68,7 +69,7 @@ class OutputBuilder:
         shown = token_logprobs(chunk, self._tokenizer) if self._request.logprobs else None
         self._shown_logprobs += shown or ()
         ids = chunk.ids if self._request.return_token_ids else None
-        return Piece(self.index, deltas, shown, ids)
+        return Piece(self.index, deltas, shown, ids, len(chunk.ids))
 
     def missing(self, partial: Chunk) -> Chunk:
         """The part of an engine's partial answer that did not arrive as a chunk."""

@@ -58,6 +58,16 @@ class Dialogue:
         self._answer(request, attachment, self._sampled(text, ends_in_call=bool(calls)))
         return attachment
 
+    def cut_turn(self, content: str, calls: Sequence[Call], share: float) -> Attachment:
+        """The same, but only the first tokens of the answer are sampled."""
+        request = self._request(self.messages)
+        attachment = self._attached(request)
+        text = self._written("", content, calls, attachment.tail)
+        ids = self._tokenizer.encode(text)
+        cut = ids[: max(1, int(share * len(ids)))]
+        self._answer(request, attachment, cut, Finish("length"))
+        return attachment
+
     def begin(self, words: str) -> str:
         """The model continues a message that the agent began; returns the prompt."""
         begun = {"role": "assistant", "content": words}
@@ -73,7 +83,13 @@ class Dialogue:
         body = {"messages": messages, "tools": self._tools, "chat_template_kwargs": self._kwargs}
         return ChatDialect().parse(orjson.dumps(body | options), path="")
 
-    def _answer(self, request: Request, attachment: Attachment, ids: list[int]) -> None:
+    def _answer(
+        self,
+        request: Request,
+        attachment: Attachment,
+        ids: list[int],
+        finish: Finish | None = None,
+    ) -> None:
         builder = OutputBuilder(
             0,
             request=request,
@@ -86,8 +102,13 @@ class Dialogue:
             flags=OutputFlags.NONE,
         )
         covered = (VersionInterval(1, 0, len(ids)),)
-        finish = Finish("stop", ids[-1])
-        builder.add(Chunk(ids=ids, logprobs=[-1.0] * len(ids), finish=finish, versions=covered))
+        chunk = Chunk(
+            ids=ids,
+            logprobs=[-1.0] * len(ids),
+            finish=finish or Finish("stop", ids[-1]),
+            versions=covered,
+        )
+        builder.add(chunk)
         self.messages.append(builder.message(attachment.prefill))
         self._commit(attachment, builder)
 

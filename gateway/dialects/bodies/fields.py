@@ -63,7 +63,12 @@ def refusing(where: str = "") -> Iterator[None]:
         yield
     except msgspec.ValidationError as error:
         raise invalid_body(error, where) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            f"the body is not UTF-8: byte {error.start} is no part of a character",
+            code="invalid_json",
+        ) from None
+    except msgspec.DecodeError as error:
         raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None

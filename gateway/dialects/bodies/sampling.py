@@ -32,6 +32,7 @@ from rollout.engine.generation import SamplingParameters
 
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class SamplingBody(msgspec.Struct, kw_only=True):
@@ -62,6 +63,12 @@ class SamplingBody(msgspec.Struct, kw_only=True):
     @property
     def asks_for_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def asks_for_all_usage(self) -> bool:
+        """Usage in every chunk of a stream."""
+        options = self.stream_options
+        return bool(options and options.include_usage and options.continuous_usage_stats)
 
 
 def sampling_of(

@@ -16,12 +16,12 @@ _tools_decoder = msgspec.json.Decoder(
 )
 
 
-def read_tools(raw: msgspec.Raw) -> list[dict[str, Any]]:
-    """The objects in the field `tools`. Raises BadRequest."""
+def read_tools(raw: msgspec.Raw, field: str = "tools") -> list[dict[str, Any]]:
+    """The objects in the field. Raises BadRequest."""
     if raw is NULL:
         return []
-    check_bytes(raw, MAX_TOOL_BYTES, "tools")
-    with refusing("tools"):
+    check_bytes(raw, MAX_TOOL_BYTES, field)
+    with refusing(field):
         return _tools_decoder.decode(raw) or []
 
 

@@ -1,10 +1,9 @@
 """The usage object of OpenAI's older dialects, chat and completions."""
 
-from gateway.request.request import Reply
+from gateway.request.request import Usage
 
 
-def usage_object(reply: Reply) -> dict[str, object]:
-    usage = reply.usage
+def usage_object(usage: Usage) -> dict[str, object]:
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.output_tokens,

@@ -27,6 +27,8 @@ class ChatBody(SamplingBody, kw_only=True):
     max_completion_tokens: AtLeastOne | None = None
     tools: JsonObjects = msgspec.field(default_factory=no_field)
     tool_choice: str | dict[str, Any] | None = None
+    functions: JsonObjects = msgspec.field(default_factory=no_field)
+    function_call: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: Name | None = None

@@ -1,6 +1,7 @@
 """OpenAI chat completions, each direction in a module of its own."""
 
 from gateway.dialects.bodies.openai_errors import error_body
+from gateway.dialects.chat.echo import echo_of
 from gateway.dialects.chat.messages import read_chat_message
 from gateway.dialects.chat.parse import parse_chat
 from gateway.dialects.chat.reply import ID_PREFIX, render_chat
@@ -24,7 +25,7 @@ class ChatDialect:
         return parse_chat(body, self._reader)
 
     def render(self, request: Request, reply: Reply) -> bytes:
-        return render_chat(reply)
+        return render_chat(reply, echo_of(request))
 
     def stream(self, request: Request, events: EventStream) -> ChatStream:
         return ChatStream(request, events)

@@ -54,6 +54,9 @@ def _add_assistant_fields(message: dict[str, object], raw: dict[str, Any], where
     if isinstance(reasoning, str):
         message["reasoning_content"] = reasoning
     calls = raw.get("tool_calls")
+    if not calls and raw.get("function_call"):
+        older = {"function": raw["function_call"]}
+        message["tool_calls"] = [_tool_call(older, f"{where}.function_call")]
     if calls:
         if not isinstance(calls, list):
             raise _wrong_call(f"{where}.tool_calls")

@@ -15,6 +15,8 @@ from gateway.dialects.bodies.names import names_in
 from gateway.dialects.bodies.sampling import sampling_of
 from gateway.dialects.bodies.tools import forced_choice, read_tools, wrong_choice
 from gateway.dialects.chat.body import ChatBody, JsonSchema, ResponseFormat
+from gateway.dialects.chat.echo import ChatEcho
+from gateway.dialects.chat.functions import calls_functions, choice_of, read_functions
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader
@@ -29,7 +31,11 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
     read = reader.read(chat.messages)
     metadata = read_object(chat.metadata, MAX_METADATA_BYTES, "metadata")
     names = names_in(metadata, chat.session_id)
-    tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(read_tools(chat.tools)))
+    is_older = calls_functions(chat)
+    field = "functions" if is_older else "tools"
+    given = read_functions(chat) if is_older else read_tools(chat.tools)
+    tools = tuple(_tool(tool, f"{field}[{i}]") for i, tool in enumerate(given))
+    choice = choice_of(chat.function_call) if is_older else chat.tool_choice
     return Request(
         model=chat.model,
         messages=read.messages,
@@ -40,11 +46,12 @@ def parse_chat(body: bytes, reader: MessageReader) -> Request:
             schema=_schema_text(chat.response_format),
         ),
         tools=tools,
-        tool_choice=_tool_choice(chat.tool_choice, tools),
-        parallel_tool_calls=chat.parallel_tool_calls is not False,
+        tool_choice=_tool_choice(choice, tools),
+        parallel_tool_calls=not is_older and chat.parallel_tool_calls is not False,
         num_outputs=chat.n or 1,
         stream=bool(chat.stream),
         include_usage=chat.asks_for_usage,
+        echo=ChatEcho(is_older, chat.asks_for_all_usage),
         logprobs=bool(chat.logprobs),
         top_logprobs=(chat.top_logprobs or 0) if chat.logprobs else 0,
         return_token_ids=bool(chat.return_token_ids),

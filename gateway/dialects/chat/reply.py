@@ -4,17 +4,18 @@ import msgspec
 import orjson
 
 from gateway.dialects.bodies.usage import usage_object
+from gateway.dialects.chat.echo import ChatEcho, finish_reason
 from gateway.request.model_name import pinned
 from gateway.request.request import Reply, ReplyChoice, ReplyHead, TokenLogprob
 
 ID_PREFIX = "chatcmpl-"
 
 
-def render_chat(reply: Reply) -> bytes:
+def render_chat(reply: Reply, echo: ChatEcho) -> bytes:
     """Give the body of an unstreamed reply."""
     completion = head_fields(reply, "chat.completion")
-    completion["choices"] = [_choice(choice) for choice in reply.choices]
-    completion["usage"] = usage_object(reply)
+    completion["choices"] = [_choice(choice, echo) for choice in reply.choices]
+    completion["usage"] = usage_object(reply.usage)
     if reply.prompt_token_ids is not None:
         completion["prompt_token_ids"] = reply.prompt_token_ids
     return orjson.dumps(completion)
@@ -30,7 +31,7 @@ def head_fields(head: ReplyHead, kind: str) -> dict[str, object]:
     }
 
 
-def _choice(choice: ReplyChoice) -> dict[str, object]:
+def _choice(choice: ReplyChoice, echo: ChatEcho) -> dict[str, object]:
     message: dict[str, object] = {
         "role": "assistant",
         "content": choice.content,
@@ -38,7 +39,10 @@ def _choice(choice: ReplyChoice) -> dict[str, object]:
     }
     if choice.reasoning is not None:
         message["reasoning"] = message["reasoning_content"] = choice.reasoning
-    if choice.tool_calls:
+    if choice.tool_calls and echo.calls_functions:
+        call = choice.tool_calls[0]
+        message["function_call"] = {"name": call.name, "arguments": call.arguments}
+    elif choice.tool_calls:
         message["tool_calls"] = [
             {
                 "id": call.id,
@@ -51,7 +55,7 @@ def _choice(choice: ReplyChoice) -> dict[str, object]:
         "index": choice.index,
         "message": message,
         "logprobs": logprobs_object(choice.logprobs),
-        "finish_reason": choice.finish_reason,
+        "finish_reason": finish_reason(choice.finish_reason, echo),
     }
     if choice.token_ids is not None:
         body["token_ids"] = choice.token_ids

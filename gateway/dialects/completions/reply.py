@@ -16,7 +16,7 @@ def render_completion(request: Request, reply: Reply) -> bytes:
     completion = head_fields(reply)
     echo = str(request.echo)
     completion["choices"] = [_choice(choice, echo) for choice in reply.choices]
-    completion["usage"] = usage_object(reply)
+    completion["usage"] = usage_object(reply.usage)
     if reply.prompt_token_ids is not None:
         completion["prompt_token_ids"] = reply.prompt_token_ids
     return orjson.dumps(completion)

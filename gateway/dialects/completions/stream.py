@@ -56,7 +56,7 @@ class CompletionStream:
         """Send each choice's finish reason and, if asked for, the usage; then the terminator."""
         ends = [self._chunk([self._choice(c.index, "", c.finish_reason)]) for c in reply.choices]
         if self._request.include_usage:
-            ends.append(self._chunk([], usage=usage_object(reply)))
+            ends.append(self._chunk([], usage=usage_object(reply.usage)))
         await self._events.end(b"".join(ends) + _DONE)
 
     async def fail(self, error: ApiError) -> None:

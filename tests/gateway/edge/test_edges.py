@@ -3,14 +3,16 @@
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 
 import httpx
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.registry import DIALECTS
-from gateway.edge.content_encoding import decompressed
+from gateway.edge.content_encoding import inflated, unzstd
 from gateway.edge.spelling import canonical
 from gateway.errors import BadRequest, TooLarge
 from gateway.request.request import Reply, Request
@@ -40,6 +42,10 @@ COMPRESSED = (
     ("gzip", PLAIN, 400),
     ("gzip", gzip.compress(PLAIN)[:-9], 400),
     ("gzip", gzip.compress(b" " * 50_000_000), 413),
+    ("zstd", zstandard.compress(PLAIN), 200),
+    ("zstd", PLAIN, 400),
+    ("zstd", zstandard.compress(PLAIN)[:-9], 400),
+    ("zstd", zstandard.compress(b" " * 50_000_000), 413),
     ("br", b"\x0b\x02\x80hello\x03", 415),
     ("gzip, gzip", gzip.compress(gzip.compress(PLAIN)), 415),
 )
@@ -65,7 +71,7 @@ async def test_base_urls_of_many_spellings(served: Gateway) -> None:
 
 @pytest.mark.parametrize(("encoding", "data", "status"), COMPRESSED)
 async def test_a_compressed_body(served: Gateway, encoding: str, data: bytes, status: int) -> None:
-    """gzip and deflate are read as what they hold; damage, a bomb and other encodings are refused as such."""
+    """gzip, deflate and zstd are read as what they hold; damage, a bomb and other encodings are refused as such."""
     headers = JSON | {"content-encoding": encoding}
     answer = await served.admin.post(CHAT, content=data, headers=headers)
     assert answer.status_code == status, answer.text
@@ -144,13 +150,21 @@ def test_a_canonical_path_is_stable(path: str) -> None:
     assert canonical(once) == once
 
 
-@given(st.binary(max_size=200), st.integers(0, 100))
-def test_any_bytes_are_decompressed_or_refused(data: bytes, limit: int) -> None:
+@pytest.mark.parametrize(
+    ("compress", "decompressed"), [(gzip.compress, inflated), (zstandard.compress, unzstd)]
+)
+@given(data=st.binary(max_size=200), limit=st.integers(0, 100))
+def test_any_bytes_are_decompressed_or_refused(
+    compress: Callable[[bytes], bytes],
+    decompressed: Callable[[bytes, int], bytes],
+    data: bytes,
+    limit: int,
+) -> None:
     """What was compressed comes back up to the limit, and other bytes are an error that says so."""
     if len(data) <= limit:
-        assert decompressed(gzip.compress(data), limit=limit) == data
+        assert decompressed(compress(data), limit) == data
     else:
         with pytest.raises(TooLarge):
-            decompressed(gzip.compress(data), limit=limit)
+            decompressed(compress(data), limit)
     with pytest.raises((BadRequest, TooLarge)):
-        decompressed(b"\xff" + data, limit=limit)
+        decompressed(b"\xff" * 8 + data, limit)

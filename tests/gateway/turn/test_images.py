@@ -39,7 +39,8 @@ async def test_a_turn_that_was_sampled_after_another_prompt_fails(
     second = await served.admin.post("/v1/chat/completions", json=BODY, headers=EPISODE)
     turns = await served.store.turns("ep_1")
     assert (first.status_code, second.status_code) == (200, 503)
-    assert "another prompt of the images" in second.json()["error"]["message"]
+    assert second.json()["error"]["code"] == "engine_unavailable"
+    assert scripted.url not in second.text
     assert [turn.media[0].length for turn in turns] == [2]
 
 

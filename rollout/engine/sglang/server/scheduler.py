@@ -6,13 +6,15 @@ from sglang.srt.managers.scheduler import run_scheduler_process
 from sglang.srt.runtime_context import get_context, get_serving
 from sglang.srt.server_args import ServerArgs
 
+from rollout.engine.sglang.server import seeds
 from rollout.engine.sglang.server.grammars.guarded_backend import GuardedBackend
 
 
 def run_scheduler(server_args: ServerArgs, *args: object, **options: object) -> None:
-    """SGLang wraps its own backend, and none of ours, if it parses thoughts itself."""
+    """With seeds, and with limits on grammars. SGLang wraps its own backend, and none of ours, if it parses thoughts itself."""
     if server_args.tp_size == server_args.pp_size == 1 and server_args.reasoning_parser is None:
         register_grammar_backend("xgrammar", _create)
+    seeds.install()
     run_scheduler_process(server_args, *args, **options)
 
 
