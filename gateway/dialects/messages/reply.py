@@ -42,6 +42,8 @@ def message_object(
         "content": content,
         "stop_reason": stop_reason,
         "stop_sequence": stop_sequence,
+        "stop_details": None,
+        "container": None,
         "usage": usage,
     }
 
@@ -56,6 +58,11 @@ def ending(choice: ReplyChoice) -> dict[str, str | None]:
 
 
 def usage_object(usage: Usage) -> dict[str, object]:
+    """With the fields of Anthropic's servers that mean nothing here."""
+    return counts(usage) | {"cache_creation": None, "inference_geo": None, "service_tier": None}
+
+
+def counts(usage: Usage) -> dict[str, object]:
     """Anthropic counts the cached part of a prompt apart from the rest."""
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
@@ -63,6 +70,7 @@ def usage_object(usage: Usage) -> dict[str, object]:
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+        "server_tool_use": None,
     }
 
 
@@ -71,11 +79,17 @@ def thinking_block(thinking: str, turn_id: str) -> Block:
 
 
 def text_block(text: str) -> Block:
-    return {"type": "text", "text": text}
+    return {"type": "text", "text": text, "citations": None}
 
 
 def tool_use_block(id_: str, name: str, tool_input: object) -> Block:
-    return {"type": "tool_use", "id": tool_use_id(id_), "name": name, "input": tool_input}
+    return {
+        "type": "tool_use",
+        "id": tool_use_id(id_),
+        "name": name,
+        "input": tool_input,
+        "caller": {"type": "direct"},
+    }
 
 
 def _content(choice: ReplyChoice, turn_id: str, *, shows_thinking: bool) -> Iterator[Block]:

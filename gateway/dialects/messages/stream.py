@@ -11,6 +11,7 @@ from gateway.dialects.messages.errors import error_object
 from gateway.dialects.messages.ids import signature
 from gateway.dialects.messages.reply import (
     Block,
+    counts,
     ending,
     message_object,
     text_block,
@@ -65,7 +66,8 @@ class MessageStream:
     async def finish(self, reply: Reply) -> None:
         """Close the last block; say why the reply ended and how many tokens it has."""
         (choice,) = reply.choices
-        end = _event("message_delta", delta=ending(choice), usage=usage_object(reply.usage))
+        delta = ending(choice) | {"stop_details": None, "container": None}
+        end = _event("message_delta", delta=delta, usage=counts(reply.usage))
         await self._events.end(b"".join([*self._close(), end, _event("message_stop")]))
 
     async def fail(self, error: ApiError) -> None:

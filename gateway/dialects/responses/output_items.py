@@ -161,7 +161,9 @@ class FunctionCall(_Item):
         yield self._event("response.function_call_arguments.delta", delta=text)
 
     def closed(self, status: str) -> Iterator[Event]:
-        yield self._event("response.function_call_arguments.done", arguments=self.text)
+        yield self._event(
+            "response.function_call_arguments.done", name=self._name, arguments=self.text
+        )
         yield self._done(self.item(status))
 
     def item(self, status: str) -> dict[str, object]:
