@@ -6,10 +6,9 @@ from gateway.request.request import Request
 
 
 class ChatEcho(msgspec.Struct, frozen=True):
-    calls_functions: bool = (
-        False  # the older form: `functions` and `function_call`, one call per message
-    )
-    counts_always: bool = False  # usage so far in every chunk of a stream
+    """`calls_functions`: in the older form, with `function_call`, of which a message has one."""
+
+    calls_functions: bool = False
 
 
 PLAIN = ChatEcho()

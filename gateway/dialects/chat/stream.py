@@ -51,7 +51,7 @@ class ChatStream:
 
     async def piece(self, piece: Piece) -> None:
         """Send what one engine event gave; logprobs and token ids go with its first chunk."""
-        if self._echo.counts_always:
+        if self._request.counts_always:
             num_tokens = self._counted.output_tokens + piece.num_tokens
             self._count(replace(self._counted, output_tokens=num_tokens))
         delta_of = _older_delta if self._echo.calls_functions else _delta
@@ -83,7 +83,7 @@ class ChatStream:
 
     def _count(self, usage: Usage) -> None:
         """Tell the usage so far in the next chunks, if the caller wants it in every one."""
-        if self._echo.counts_always:
+        if self._request.counts_always:
             self._counted = usage
             self._usage = b',"usage":' + orjson.dumps(usage_object(usage))
 

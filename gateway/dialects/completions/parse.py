@@ -39,6 +39,7 @@ def parse_completion(body: bytes) -> Request:
         num_outputs=given.n or 1,
         stream=bool(given.stream),
         include_usage=given.asks_for_usage,
+        counts_always=given.asks_for_all_usage,
         logprobs=given.logprobs is not None,
         top_logprobs=given.logprobs or 0,
         return_token_ids=bool(given.return_token_ids),
