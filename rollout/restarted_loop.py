@@ -10,7 +10,7 @@ from tenacity import RetryCallState, retry, retry_if_exception_type, wait_random
 log = logging.getLogger(__name__)
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 10.0
-HEALTHY_SECONDS = 60.0  # a loop that ran this long begins again with the shortest wait
+HEALTHY_SECONDS = 20.0  # a loop that ran this long begins again with the shortest wait
 
 OnFailure = Callable[[str], object]
 

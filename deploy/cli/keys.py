@@ -11,6 +11,7 @@ from deploy.terminal import Output
 
 app = typer.Typer(help="Create, list and delete API keys.", no_args_is_help=True)
 
+Limit = Annotated[int | None, typer.Option(min=1, help="default: no limit")]
 COLUMNS = ("id", "name", "project", "scopes")
 
 
@@ -29,17 +30,30 @@ def create(
     expires_in_seconds: Annotated[
         int | None, typer.Option(min=1, help="default: until it is deleted")
     ] = None,
+    requests_per_minute: Limit = None,
+    tokens_per_minute: Limit = None,
+    max_concurrent: Limit = None,
+    max_open_episodes: Limit = None,
+    grammars_per_minute: Limit = None,
     data_dir: DataDir = None,
     gateway: Gateway = None,
     admin_key: AdminKey = None,
 ) -> None:
     """Make a key. It is shown once and stored hashed."""
+    bounds = {
+        "expires_in_seconds": expires_in_seconds,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "max_concurrent": max_concurrent,
+        "max_open_episodes": max_open_episodes,
+        "grammars_per_minute": grammars_per_minute,
+    }
     created = ask(
         lambda http: http.create_key(
             project,
             name=name,
             scopes=tuple(scope or AGENT_SCOPES),
-            expires_in_seconds=expires_in_seconds,
+            bounds=bounds,
         ),
         data_dir=data_dir,
         gateway=gateway,

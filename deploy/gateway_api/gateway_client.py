@@ -1,5 +1,6 @@
 """The control routes of the gateway that the command line uses."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -106,14 +107,12 @@ class GatewayClient:
         *,
         name: str,
         scopes: tuple[str, ...] = AGENT_SCOPES,
-        expires_in_seconds: int | None = None,
+        bounds: Mapping[str, int | None] | None = None,
     ) -> dict[str, Any]:
-        """Make a key for a project, or for that of this client's key."""
+        """Make a key for a project, or for that of this client's key; `bounds` are its expiry and limits by their fields."""
+        given = {"project": project, **(bounds or {})}
         body: dict[str, object] = {"name": name, "scopes": list(scopes)}
-        if project is not None:
-            body["project"] = project
-        if expires_in_seconds is not None:
-            body["expires_in_seconds"] = expires_in_seconds
+        body |= {field: value for field, value in given.items() if value is not None}
         return await self._json("POST", "/v1/keys", body)
 
     async def delete_key(self, key_id: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from rollout.errors import LedgerAddressWrong, LedgerUnavailable, ValueRefused
 
 CALL_SECONDS = 10  # for a lock or an answer; a caller waits for it
+# PostgreSQL ends the transaction of a process that stalls in it for 30 s, so that it holds no locks. SQLite cannot.
+SERVER_SETTINGS = {"idle_in_transaction_session_timeout": "30000"}
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_361_746  # any number that all our processes share
 # Classes of PostgreSQL's SQLSTATE: a broken connection, a read-only server, a rollback of its own, no resources, a shutdown,
@@ -47,9 +49,9 @@ class Database:
     def _connect(cls, parsed: URL) -> "Database":
         driver = DRIVERS.get(parsed.drivername, parsed.drivername)
         is_sqlite = driver.startswith("sqlite")
-        limits = {"timeout": CALL_SECONDS} | (
-            {} if is_sqlite else {"command_timeout": CALL_SECONDS}
-        )
+        limits: dict[str, object] = {"timeout": CALL_SECONDS}
+        if not is_sqlite:
+            limits |= {"command_timeout": CALL_SECONDS, "server_settings": SERVER_SETTINGS}
         engine = create_async_engine(
             parsed.set(drivername=driver), connect_args=limits, pool_pre_ping=not is_sqlite
         )

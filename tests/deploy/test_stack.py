@@ -216,7 +216,8 @@ def test_no_secret_is_where_others_can_read_it(stack: RunningStack) -> None:
 def test_keys_are_made_listed_and_deleted(stack: RunningStack) -> None:
     """A key of `turngate keys create` opens the endpoint until it is deleted."""
     where = ("--data-dir", stack.data_dir, "--output", "json")
-    created = json.loads(turngate("keys", "create", "--name", "tester", *where).stdout)
+    bounds = ("--expires-in-seconds", "600", "--max-open-episodes", "5")
+    created = json.loads(turngate("keys", "create", "--name", "tester", *bounds, *where).stdout)
     headers = {"Authorization": f"Bearer {created['key']}"}
     opened = httpx.get(f"{stack.ready['base_url']}/models", headers=headers, timeout=30)
     listed = json.loads(turngate("keys", "list", *where).stdout)["data"]
@@ -225,6 +226,8 @@ def test_keys_are_made_listed_and_deleted(stack: RunningStack) -> None:
 
     assert (opened.status_code, refused.status_code) == (200, 401)
     assert "tester" in [key["name"] for key in listed]
+    assert created["max_open_episodes"] == 5
+    assert created["expires"] > created["created"]
     assert created["key"] not in json.dumps(listed)
 
 

@@ -1,6 +1,7 @@
 -- limit_start: count a call against its key's limits, or refuse it and count nothing. A limit of 0 is none.
 -- Returns what refuses it (requests, tokens, concurrent or ''), ms until it may be tried, the rest of the requests, ms until
 -- they are all free, the same two of the tokens, the tokens that are counted until the call ends, and the slot.
+-- Before a call of the key has ended, nothing is known of its calls: eight at a time pass, each for an eighth of the limit.
 -- args: key, call or '', lease in ms, window in ms, limits of requests, tokens (0 for a call that samples none) and calls
 -- needs: keys, window
 local id, call_id = args[1], args[2]
@@ -27,7 +28,7 @@ if max_requests > 0 then
 end
 if max_tokens > 0 then
   num_tokens, token_slots = used(tokens, slot)
-  expected = math.floor(tonumber(call('HGET', tokens, 'mean') or 0) or 0)
+  expected = math.floor(tonumber(call('HGET', tokens, 'mean') or '') or math.ceil(max_tokens / 8))
   if refused == '' and num_tokens > 0 and num_tokens + expected > max_tokens then
     refused = 'tokens'
     wait = until_free(at, slot_ms, token_slots, num_tokens + expected - max_tokens)

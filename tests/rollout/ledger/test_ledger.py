@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from rollout.audit.audit import Audit
 from rollout.episode.advantages import Credit
@@ -209,6 +209,23 @@ async def audit_postgresql(store: Store, ledger: Ledger) -> None:
     assert [(o.kind, o.id) for o in (await Audit(store, ledger).run()).offenders] == [
         ("episode", "ep_1")
     ]
+
+
+async def test_postgresql_ends_the_transaction_of_a_stalled_process(postgres_url: str) -> None:
+    """Its locks would keep out all others; it learns that it has to begin again."""
+    database = Database.connect(postgres_url)
+    shown = text("SHOW idle_in_transaction_session_timeout")
+    with pytest.raises(LedgerUnavailable):
+        async with database.transaction() as connection:
+            by_default = (await connection.execute(shown)).scalar_one()
+            await connection.execute(text("SET idle_in_transaction_session_timeout = '50ms'"))
+            await asyncio.sleep(0.5)
+            await connection.execute(shown)
+    async with database.transaction() as connection:
+        again = (await connection.execute(shown)).scalar_one()
+    await database.close()
+
+    assert (by_default, again) == ("30s", "30s")
 
 
 async def test_postgresql_that_takes_no_writes_moves_nothing_aside(

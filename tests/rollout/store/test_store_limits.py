@@ -71,11 +71,24 @@ async def test_tokens_are_settled_when_a_call_ends(stores: tuple[Store, Store]) 
     third = await start(here, limits, "c3")
     await there.end_call(limits, "c2", started=second, tokens=100)
     fourth = await start(there, limits, "c4")
-    assert (first.expected_tokens, second.expected_tokens) == (0, 400)
+    assert (first.expected_tokens, second.expected_tokens) == (125, 400)
     assert (second.tokens_left, third.refused_by) == (200, "tokens")
     assert 0 < third.retry_seconds <= 61.1
     assert fourth.refused_by == ""
     assert fourth.tokens_left == 1000 - 400 - 100 - fourth.expected_tokens
+
+
+async def test_the_first_calls_of_a_key_do_not_all_pass_at_once(
+    stores: tuple[Store, Store],
+) -> None:
+    """Nothing is known of their size, so eight run, and the ninth waits until one has shown what a call uses."""
+    here, there = stores
+    limits = CallLimits("key_1", tokens=1000)
+    burst = [await start(here, limits, f"c{n}") for n in range(20)]
+    await there.end_call(limits, "c0", started=burst[0], tokens=10)
+    after = await start(here, limits, "after")
+    assert [started.refused_by for started in burst] == [""] * 8 + ["tokens"] * 12
+    assert (after.refused_by, after.expected_tokens) == ("", 10)
 
 
 async def test_a_killed_gateways_calls_are_freed(stores: tuple[Store, Store]) -> None:
