@@ -113,13 +113,17 @@ async def test_a_failure_in_mid_stream_is_the_dialects(
 
 
 async def test_a_silence_is_filled_as_the_dialect_says(
-    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+    start_gateway: StartGateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
     """While a started stream is silent the toy's keep-alives are sent, and the reply goes on after them."""
     rest = asyncio.Event()
     scripted.script(Tokens(tokenizer.encode("begun")), Wait(rest), end_of_turn(tokenizer))
     lines = []
-    async with served.admin.stream("POST", FOLLOW, content="Hi") as answer:
+    starting = start_gateway(scripted, dialects=(*DIALECTS, ToyDialect), keep_alive_seconds=0.05)
+    async with (
+        starting as served,
+        served.admin.stream("POST", FOLLOW, content="Hi") as answer,
+    ):
         async for line in answer.aiter_lines():
             lines.append(line)
             if lines.count("{}") == 2:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError
 
+from rollout.episode.turn import Anchor
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateways import Gateway
@@ -120,6 +121,24 @@ async def test_ids_attach_by_ids(
     assert turns[1].anchor is not None
     assert (turns[1].anchor.turn_id, turns[1].anchor.output) == (turns[0].id, 0)
     assert turns[1].context_ids.tolist() == first
+
+
+async def test_the_ids_of_a_rendered_prompt_are_the_turn_that_chat_takes(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """The same ids as a chat and as a completion, streamed or not, are recorded alike, and are one place of an episode."""
+    body: Any = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}
+    for stream in (False, True):
+        asked = body | {"stream": stream}
+        await served.admin.post(f"/e/ep_{stream}/v1/chat/completions", json=asked)
+        ids = scripted.requests[-1]["input_ids"]
+        asked = {"prompt": ids, "max_tokens": 9, "stream": stream}
+        await served.admin.post(f"/e/ep_{stream}{PATH}", json=asked)
+        chat, completion = await served.store.turns(f"ep_{stream}")
+        assert completion.outputs == chat.outputs
+        assert completion.sampling == chat.sampling
+        assert completion.anchor == Anchor(chat.id, -1, len(chat.context_ids))
+        assert completion.context_ids.tolist() == []
 
 
 WRONG: Any = (

@@ -133,6 +133,38 @@ async def test_no_header_before_the_first_token(
     assert "the engine says no" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", {"messages": USER}),
+        ("/v1/completions", {"prompt": "Hi"}),
+        ("/v1/responses", {"input": "Hi"}),
+    ],
+)
+async def test_comments_fill_a_silence(
+    start_gateway: StartGateway,
+    scripted: ScriptedEngine,
+    tokenizer: Tokenizer,
+    path: str,
+    asked: dict[str, Any],
+) -> None:
+    """After the configured silence headers and comments go out; the reply, or an error, follows as events."""
+    async with start_gateway(scripted, keep_alive_seconds=0.05) as served:
+        for then in ((*spell(tokenizer, "Late."), end_of_turn(tokenizer)), (Refuse(400, "no"),)):
+            rest = asyncio.Event()
+            scripted.script(Wait(rest), *then)
+            lines: list[str] = []
+            async with served.admin.stream("POST", path, json=asked | {"stream": True}) as answer:
+                assert answer.status_code == 200
+                async for line in answer.aiter_lines():
+                    lines.append(line)
+                    if lines.count(": ping") == 2:
+                        rest.set()
+            said = [line for line in lines if line and line != ": ping"]
+            assert said[0].startswith(("data: ", "event: "))
+            assert ('"error":{' in said[-1]) is (len(then) == 1)
+
+
 async def test_usage_comes_last_and_only_when_asked(served: Gateway) -> None:
     """The usage chunk has no choices and ends the stream; without include_usage there is none."""
     plain = await chunks_of(served)
