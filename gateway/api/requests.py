@@ -1,11 +1,14 @@
 """Bodies of control-plane calls. Unknown fields are refused; an error names the wrong one."""
 
+import json
+from contextlib import suppress
 from typing import Annotated, Literal
 
 import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -18,6 +21,7 @@ from pydantic import (
 from gateway.access.caller import KeyLimits
 from gateway.request.identifiers import Identifier, TaskId
 from rollout.episode.episode_records import HistoryPolicy
+from rollout.json_escapes import whole_characters
 
 # Strict: "1.0" and true are not rewards. Finite: NaN in one reward would spread to the whole batch.
 # Bounded: beyond 1e15 the variance of a group no longer fits the trainer's float32.
@@ -30,12 +34,20 @@ Scope = Literal["infer", "reward", "read", "observe", "admin"]
 
 
 def writable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Refuse what JSON can be read to but not written from: huge integers, half of a surrogate pair."""
-    try:
+    """Replace halves of characters, and refuse integers that JSON can be read to but not written from."""
+    with suppress(TypeError):
         orjson.dumps(value)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-    return value
+        return value
+    with suppress(TypeError, RecursionError):
+        whole: dict[str, JsonValue] = json.loads(whole_characters(json.dumps(value)))
+        orjson.dumps(whole)
+        return whole
+    raise ValueError("it has an integer of more than 64 bits, or is nested too deeply")
+
+
+def whole_number(value: object) -> object:
+    """8.0 is 8."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Body(BaseModel):
@@ -56,7 +68,9 @@ class RewardBody(Body):
     name: RewardName = "reward"
     turn_id: Identifier | None = None
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
-    choice_index: Annotated[int, Field(strict=True, ge=0, lt=128)] | None = None  # of n > 1 choices
+    choice_index: (
+        Annotated[int, BeforeValidator(whole_number), Field(strict=True, ge=0, lt=128)] | None
+    ) = None  # of n > 1 choices
     complete: bool = False  # seal the episode in the same call
 
 

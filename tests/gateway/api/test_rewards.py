@@ -31,6 +31,22 @@ async def test_rewards_amend_and_repeat(served: Gateway) -> None:
     assert shown["reward"] == 2.25
 
 
+async def test_plain_meaning_in_bodies_of_ours(served: Gateway) -> None:
+    """A byte-order mark and 0.0 for an index are read; half of an emoji in metadata is U+FFFD."""
+    completion = await play(served, "ep_1")
+    served.admin.headers["content-type"] = "application/json"
+    body = f'{{"completion_id": "{completion}", "choice_index": 0.0, "value": 1}}'
+    given = await served.admin.post("/v1/rewards", content=b"\xef\xbb\xbf" + body.encode())
+    assert given.status_code == 200, given.text
+    assert given.json()["choice_index"] == 0
+    for wrong in ("0.5", "true", '"0"'):
+        refused = await served.admin.post("/v1/rewards", content=body.replace("0.0", wrong))
+        assert (refused.status_code, refused.json()["error"]["param"]) == (422, "choice_index")
+    opened = await served.admin.post("/v1/episodes", content=rb'{"metadata": {"a": "\ud83d x"}}')
+    shown = await served.admin.get(f"/v1/episodes/{opened.json()['id']}")
+    assert shown.json()["metadata"] == {"a": "� x"}
+
+
 async def test_a_reward_by_completion_id(served: Gateway) -> None:
     """The id the SDK got back addresses its turn, one at a time or in a list."""
     first, second = await play(served, "ep_1"), await play(served, "ep_2")
