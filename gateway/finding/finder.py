@@ -6,6 +6,7 @@ word: two runtimes that disagree with a caller's carrier are no conflict, becaus
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.access.caller import Caller
 from gateway.finding.carriers import named_episode
@@ -52,37 +53,48 @@ class Arrival:
 
 async def find_episode(arrival: Arrival, store: Store, *, max_group_size: int) -> EpisodeAddress:
     """Raises BadRequest for headers that are wrong or disagree."""
-    request, headers, runtime = arrival.request, arrival.headers, arrival.runtime
-    named = named_episode(
-        headers,
-        key_episode=arrival.caller.episode_id,
-        path_episode=arrival.path_episode,
-        body_episodes=request.named_episodes,
-    )
-    ids = native_ids(headers, runtime, in_body=request.session)
-    clues = None
-    if named is None:
-        clues = _clues(arrival, ids)
-        episode_id, found_by = await _find(arrival, clues, store)
-    else:
-        episode_id, found_by = named.id, named.carrier
+    headers, runtime = arrival.headers, arrival.runtime
+    ids = native_ids(headers, runtime, in_body=arrival.request.session)
+    place = await _place(arrival, ids, store)
     given, group_id = turn_kind(headers), group_of(headers)
     kind = given or "train" if arrival.caller.trains else "side"
-    aside = side_call(runtime, request) if given is None else None
+    aside = side_call(runtime, arrival.request) if given is None else None
     return EpisodeAddress(
-        episode_id=episode_id,
+        episode_id=place.episode_id,
         group_id=group_id,
         group_size=group_size_of(headers, max_group_size),
         kind=kind,
         turn_kind=kind if aside is None else "side",
         history=history_of(headers),
         max_group_size=max_group_size,
-        is_named=named is not None or group_id is not None,
-        found_by=found_by,
-        thread=ids.thread_label if ids.thread_label != episode_id else "",
+        is_named=place.is_named or group_id is not None,
+        found_by=place.found_by,
+        thread=ids.thread_label if ids.thread_label != place.episode_id else "",
         notes=() if aside is None else (f"side call of {runtime.name}: {aside.what}",),
-        is_found_by_words=clues is not None and not (clues.turns or clues.session),
+        is_found_by_words=place.leaves_words,
     )
+
+
+class _Place(NamedTuple):
+    episode_id: str
+    found_by: str
+    is_named: bool
+    leaves_words: bool  # nothing surer than words may find the episode for the next call
+
+
+async def _place(arrival: Arrival, ids: NativeIds, store: Store) -> _Place:
+    named = named_episode(
+        arrival.headers,
+        key_episode=arrival.caller.episode_id,
+        path_episode=arrival.path_episode,
+        body_episodes=arrival.request.named_episodes,
+    )
+    if named is not None:
+        return _Place(named.id, named.carrier, is_named=True, leaves_words=False)
+    clues = _clues(arrival, ids)
+    episode_id, found_by = await _find(arrival, clues, store)
+    leaves_words = not (clues.turns or clues.session)
+    return _Place(episode_id, found_by, is_named=False, leaves_words=leaves_words)
 
 
 def _clues(arrival: Arrival, ids: NativeIds) -> Clues:
