@@ -1,6 +1,6 @@
 """Answers how many tokens a prompt has. It samples and records nothing, so it needs no episode."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -11,6 +11,7 @@ from gateway.endpoint.model_endpoint import ROUTE
 from gateway.endpoint.reading import read_request
 from gateway.request.model_name import asked_model
 from gateway.services import Services
+from gateway.turn.large_calls import LARGE_BYTES
 
 
 class CountEndpoint:
@@ -40,4 +41,6 @@ class CountEndpoint:
         model = asked_model(
             request.model, services.pool.snapshot, project=services.settings.project
         )
-        return await services.turns.num_prompt_tokens(request, model)
+        is_large = len(body) >= LARGE_BYTES
+        async with services.large_calls.turn(key_id) if is_large else nullcontext():
+            return await services.turns.num_prompt_tokens(request, model)
