@@ -116,7 +116,7 @@ def openapi() -> Json:
     for operation in operations(found):
         operation[2]["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name)
+        schemas.pop(name, None)
     return found
 
 
