@@ -11,6 +11,7 @@ DeployError
 ├── PolicyUnavailable
 ├── CommandMissing
 ├── RewardMissing
+├── EvaluationFailed
 └── GatewayRefused
     └── GatewayBusy
 """
@@ -70,3 +71,7 @@ class GatewayBusy(GatewayRefused):
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class EvaluationFailed(DeployError):
+    """The client could not play the data set; the message is its own."""

@@ -34,7 +34,17 @@ GENERATED = {
     "model-families.md",
     "runtimes.md",
 }
-COMMANDS = ("up", "down", "status", "demo", "gateway", "engine", "trainer explain", "keys create")
+COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "demo",
+    "gateway",
+    "engine",
+    "trainer explain",
+    "keys create",
+    "eval",
+)
 # Attributes of elements that a browser fetches when it shows a page.
 FETCHED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}
 

@@ -10,6 +10,7 @@ from deploy.cli import audit, demo, down, episode, keys, policy, processes, stat
 from deploy.cli.connect.arguments import WithCommand
 from deploy.cli.connect.connect import connect
 from deploy.cli.connect.wrap import wrap
+from deploy.cli.evaluation.evaluation import evaluate
 from deploy.errors import DeployError
 from deploy.terminal import Format, Output
 
@@ -28,6 +29,7 @@ app.command("audit")(audit.audit)
 app.command("demo", **demo.CONTEXT)(demo.demo)
 app.command("connect", cls=WithCommand)(connect)
 app.command("wrap", cls=WithCommand)(wrap)
+app.command("eval", cls=WithCommand)(evaluate)
 app.command("gateway")(processes.gateway)
 app.command("engine")(processes.engine)
 app.add_typer(trainer.app, name="trainer")

@@ -117,6 +117,7 @@ def test_the_metadata_says_what_it_is_and_where(wheel: Path) -> None:
         (["up", "--model", "."], "trainer"),
         (["demo", "--steps", "1"], "trainer,demo"),
         (["trainer", "explain"], "trainer"),
+        (["eval", "test.jsonl"], "client"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )

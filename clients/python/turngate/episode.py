@@ -8,7 +8,7 @@ The block opens the episode and seals it: as `succeeded`, as `failed` if an exce
 an interruption, which says nothing about the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -125,6 +125,18 @@ class EpisodeOperations:
     async def open(self) -> Opened:
         """Open it unless it is open; waits while the gateway has no room."""
         return await self._start()
+
+    @operation
+    async def chat(self, /, messages: Sequence[Mapping[str, object]], **fields: object) -> str:
+        """One turn without any SDK: the text of the reply to these messages. `fields` go into the body."""
+        path = f"/e/{quote(self.id, safe='')}/v1/chat/completions"
+        body = {"model": self.model, "messages": list(messages), **fields}
+        kind = HELD_OUT if self.spec.held_out else {}
+        call = Call("POST", path, body=body, headers={"Idempotency-Key": uuid4().hex, **kind})
+        match await self._exchange.ask(call):
+            case {"choices": [{"message": {"content": str(text)}}, *_]}:
+                return text
+        return ""  # the model only called tools
 
     @operation
     async def reward(

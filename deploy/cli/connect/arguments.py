@@ -21,7 +21,13 @@ class WithCommand(TyperCommand):
 
 def command_of(context: typer.Context, example: str) -> list[str]:
     """The user's command. Raises SettingsInvalid if there is none."""
-    command: list[str] = context.meta[_COMMAND]
+    command = optional_command_of(context)
     if not command:
         raise SettingsInvalid(f"name the command to run after --, as in `{example}`")
+    return command
+
+
+def optional_command_of(context: typer.Context) -> list[str]:
+    """The user's command; empty if there is none."""
+    command: list[str] = context.meta[_COMMAND]
     return command

@@ -57,6 +57,13 @@ async def interrupted(client: Any) -> object:
     return shown.status, shown.disposition
 
 
+async def chatted(client: Any) -> object:
+    """One turn without an SDK."""
+    async with inside(client.episode()) as episode:
+        said = await done(episode.chat, ASK["messages"], max_tokens=20)
+    return said, len((await done(episode.show)).turns)
+
+
 async def by_turn(client: Any) -> object:
     """Rewards by completion id, by turn id and by name, and a second value for the same place."""
     async with inside(client.episode()) as episode:
@@ -152,6 +159,7 @@ async def scopes(client: Any) -> object:
 SCENARIOS: dict[Scenario, object] = {
     rewarded: ("Hello there.", "rewarded", "succeeded", "17", "g", 1.0, 1, {0}),
     failed: "failed",
+    chatted: ("Hello there.", 1),
     interrupted: ("discarded", "aborted"),
     by_turn: (True, [("reward", 0.25, True), ("reward", 0.75, False), ("style", 0.5, True)]),
     held_out: ("side", "evaluated", 1.0, "side"),
