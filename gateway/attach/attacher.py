@@ -6,7 +6,6 @@ and branches off at the first id that differs from everything recorded.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import orjson
 
 from gateway.attach.attachment import Attachment, How
 from gateway.attach.breaks import Break, break_of
+from gateway.attach.conversation import Conversation
 from gateway.attach.episode_history import EpisodeHistory
 from gateway.attach.prompt import Prompt
 from gateway.attach.prompt_encoder import PromptEncoder
@@ -23,25 +23,13 @@ from gateway.errors import BadRequest
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.conversation_hash import Chain, seed
 from gateway.request.messages import Messages, Unread
-from gateway.request.request import ChatMessage, Request, Tool
-from rollout.chat_template.chat_template import ChatTemplate, MessageOpening
+from gateway.request.request import ChatMessage, Request
+from rollout.chat_template.chat_template import ChatTemplate
 from rollout.chat_template.turn_boundary import TurnBoundary
 from rollout.episode.episode_records import HistoryPolicy
 from rollout.episode.turn import TOKEN, Anchor, Ids, Media, OutputFlags
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage, Vision, collapse
-
-
-@dataclass(frozen=True, slots=True)
-class _Conversation:
-    """A request's messages without a prefill, and what they hash to."""
-
-    request: Request
-    messages: Sequence[ChatMessage]
-    chain: Chain
-    prefill: str
-    opening: MessageOpening  # how this template begins a message with the prefill
-    images: Sequence[SizedImage]
 
 
 class _JoinPoint(NamedTuple):
@@ -88,7 +76,7 @@ class Attacher:
         """
         if request.prompt is not None:
             return await self._attach_raw(request, request.prompt, history)
-        conversation = self._conversation(request, images)
+        conversation = Conversation.of(request, self._template, images)
         place = self._cut_output(conversation, history) or await self._place(conversation, history)
         anchor, context = place.anchor, place.context
         prompt = Prompt(history.trie, anchor, context, place.media)
@@ -135,16 +123,13 @@ class Attacher:
 
     async def num_tokens(self, request: Request, images: Sequence[SizedImage] = ()) -> int:
         """How many tokens the prompt of a request has that continues no record."""
-        conversation = self._conversation(request, images)
-        rendered, _ = self._render(conversation)
-        prompt = await self._encoder.encode(rendered)
+        conversation = Conversation.of(request, self._template, images)
+        prompt = await self._encoder.encode(conversation.rendered(self._template).text)
         ids, _ = self._expand(prompt, images)
         forced = await self._encoder.encode_whole(conversation.opening.text)
         return len(ids) + len(forced)
 
-    def _cut_output(
-        self, conversation: _Conversation, history: EpisodeHistory
-    ) -> _JoinPoint | None:
+    def _cut_output(self, conversation: Conversation, history: EpisodeHistory) -> _JoinPoint | None:
         """If a prefill repeats an output that was cut by length, that output is continued and nothing is forced."""
         if not conversation.prefill:
             return None
@@ -156,7 +141,7 @@ class Attacher:
                 return _JoinPoint(anchor, np.empty(0, TOKEN), "bridged")
         return None
 
-    async def _place(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
+    async def _place(self, conversation: Conversation, history: EpisodeHistory) -> _JoinPoint:
         place = await self._context(conversation, history)
         if not conversation.prefill:
             return place
@@ -164,7 +149,7 @@ class Attacher:
         context = np.concatenate([place.context, forced])
         return place._replace(context=context, forced=len(forced))
 
-    async def _context(self, conversation: _Conversation, history: EpisodeHistory) -> _JoinPoint:
+    async def _context(self, conversation: Conversation, history: EpisodeHistory) -> _JoinPoint:
         breaks: list[Break] = []
         for num_known, anchor in _candidates(conversation, history):
             bridge = await self._bridge(conversation, num_known, anchor, history)
@@ -179,17 +164,18 @@ class Attacher:
             why = breaks[0] if breaks else None
             new = _from(num_shared, media)
             return _JoinPoint(end, context[num_shared:], how, why, media=new, notes=bridge.notes)
-        rendered, notes = self._render(conversation)
-        prompt, media = self._expand(await self._encoder.encode(rendered), conversation.images)
+        rendered = conversation.rendered(self._template)
+        encoded = await self._encoder.encode(rendered.text)
+        prompt, media = self._expand(encoded, conversation.images)
         branch, num_shared = history.trie.longest_prefix(prompt, media)
         new = _from(num_shared, media)
         if history.trie.num_turns and not breaks:
             shared = collapse(prompt[:num_shared], media[: len(media) - len(new)])
             known = self._tokenizer.decode(shared.tolist())
-            breaks.append(break_of(conversation.messages, rendered=rendered, known=known))
+            breaks.append(break_of(conversation.messages, rendered=rendered.text, known=known))
         how = "branched" if num_shared else "root"
         why = breaks[0] if breaks else None
-        return _JoinPoint(branch, prompt[num_shared:], how, why, media=new, notes=notes)
+        return _JoinPoint(branch, prompt[num_shared:], how, why, media=new, notes=rendered.notes)
 
     def _expand(self, ids: Ids, images: Sequence[SizedImage]) -> tuple[Ids, Sequence[Media]]:
         """Expand each image placeholder to the image's number of tokens."""
@@ -219,7 +205,7 @@ class Attacher:
         )
 
     async def _bridge(
-        self, conversation: _Conversation, num_known: int, anchor: Anchor, history: EpisodeHistory
+        self, conversation: Conversation, num_known: int, anchor: Anchor, history: EpisodeHistory
     ) -> _Bridge | Break:
         r"""Ids to add after a recorded output, or why the template does not show that output as sampled.
 
@@ -228,8 +214,9 @@ class Attacher:
         added                           \n<start>user\n Bye<end>\n<start>assistant\n
         """
         messages = self._with_reasoning(conversation, num_known, history)
-        tools, extra = _template_arguments(conversation.request)
-        boundary = self._template.suffix(messages, tools, num_known, extra=extra)
+        boundary = self._template.suffix(
+            messages, conversation.tools, num_known, extra=conversation.extra
+        )
         ids = history.output_ids(anchor)
         if boundary is None or not ids:
             return Break.TEMPLATE
@@ -248,7 +235,7 @@ class Attacher:
         return boundary.is_exact and not flags & (OutputFlags.MALFORMED | OutputFlags.TRUNCATED)
 
     def _with_reasoning(
-        self, conversation: _Conversation, num_known: int, history: EpisodeHistory
+        self, conversation: Conversation, num_known: int, history: EpisodeHistory
     ) -> Sequence[ChatMessage]:
         """Put recorded reasoning back into messages whose client dropped it; the template decides whether it shows."""
         messages, chain = conversation.messages, conversation.chain
@@ -276,36 +263,13 @@ class Attacher:
             return ""
         return self._recorded_text.reasoning(anchors[-1], history)
 
-    def _conversation(self, request: Request, images: Sequence[SizedImage]) -> _Conversation:
-        messages, prints, prefill = request.messages, request.prints, ""
-        opening = MessageOpening("", "")
-        if request.continues_last_message and messages[-1]["role"] == "assistant":
-            prefill = str(messages[-1]["content"])
-            messages, prints = messages[:-1], prints[:-1]
-            opening = self._template.opening(prefill, extra=request.template_kwargs)
-        start = seed(
-            self._template.digest.encode(),
-            orjson.dumps(request.offered_tools),
-            orjson.dumps(request.template_kwargs, option=orjson.OPT_SORT_KEYS),
-        )
-        return _Conversation(request, messages, Chain(start, prints), prefill, opening, images)
-
-    def _render(self, conversation: _Conversation) -> tuple[str, tuple[str, ...]]:
-        tools, extra = _template_arguments(conversation.request)
-        prompt = self._template.prompt(conversation.messages, tools, extra=extra)
-        return conversation.opening.after(prompt.text), prompt.notes
-
 
 def _from(num_shared: int, media: Sequence[Media]) -> list[Media]:
     """The images after the first `num_shared` tokens, with positions counted from there."""
     return [image.moved(-num_shared) for image in media if image.start >= num_shared]
 
 
-def _template_arguments(request: Request) -> tuple[list[Tool] | None, dict[str, object]]:
-    return list(request.offered_tools) or None, request.template_kwargs
-
-
-def _known(conversation: _Conversation, history: EpisodeHistory) -> tuple[str, int]:
+def _known(conversation: Conversation, history: EpisodeHistory) -> tuple[str, int]:
     """The latest turn whose messages are kept and with whose reply the conversation begins, and how many messages it ends."""
     if not conversation.request.keeps_messages:
         return "", 0
@@ -316,7 +280,7 @@ def _known(conversation: _Conversation, history: EpisodeHistory) -> tuple[str, i
 
 
 def _candidates(
-    conversation: _Conversation, history: EpisodeHistory
+    conversation: Conversation, history: EpisodeHistory
 ) -> Iterator[tuple[int, Anchor]]:
     """Recorded outputs that the conversation continues: the longest first, of equal ones the newest."""
     if not history.trie.num_turns:

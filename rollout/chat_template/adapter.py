@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
+from rollout.chat_template.entries import Entry
 from rollout.chat_template.known_repairs import REPAIRS
 from rollout.chat_template.message_form import MessageForm
 from rollout.chat_template.openai_messages import Message, Tool
 from rollout.chat_template.rendering import TemplateError
-from rollout.chat_template.repairs import Entry, Repair
+from rollout.chat_template.repair import Repair
 
 Normalized = Sequence[dict[str, Any]]
 Render = Callable[[Normalized, Sequence[Tool] | None], str]

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from rollout.chat_template.entries import HEAD_ROLES
 from rollout.chat_template.openai_messages import Message, Tool
 from rollout.chat_template.prompt_renderer import PromptRenderer
 from rollout.chat_template.rendering import TemplateError
 from rollout.chat_template.sample_chats import CONVERSATIONS, ONE_TOOL, STAND_IN
 from rollout.chat_template.turn_boundary import BoundaryCutter, TurnBoundary
 
-HEAD_ROLES = ("system", "developer")
 Sample = tuple[Sequence[Message], Sequence[Tool] | None, int]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from rollout.chat_template import repairs
+from rollout.chat_template import call_repairs, role_repairs
 from rollout.chat_template.openai_messages import Message
-from rollout.chat_template.repairs import Repair
+from rollout.chat_template.repair import Repair
 from rollout.chat_template.sample_chats import ONE_TOOL
 
 _LONG_ID = "call_0123456789abcdef01234567"
@@ -42,20 +42,20 @@ _TWO_CALLS = (_call({"item": "melon-7"}), _call({"item": "lemon-8"}, "c00000001"
 REPAIRS: Final = (
     Repair(
         note="results of tools are shown as the user's messages",
-        apply=repairs.text_results,
+        apply=call_repairs.text_results,
         samples=((_QUESTION, _CALL, _result("result-4")),),
         shows=("result-4",),
     ),
     Repair(
         note="calls are shown as JSON in the text",
-        apply=repairs.text_calls,
+        apply=call_repairs.text_calls,
         samples=((_QUESTION, _CALL, _result("result-4")),),
         shows=("melon-7",),
         changes_outputs=True,
     ),
     Repair(
         note="calls or results without an id got one",
-        apply=repairs.named_calls,
+        apply=call_repairs.named_calls,
         samples=(
             (
                 _QUESTION,
@@ -67,7 +67,7 @@ REPAIRS: Final = (
     ),
     Repair(
         note="a result that answers no call is shown as the user's message",
-        apply=repairs.answered_results,
+        apply=call_repairs.answered_results,
         samples=(
             (_QUESTION, _result("result-4")),
             (_QUESTION, _ANSWER, _result("result-4"), _NEXT),
@@ -76,19 +76,19 @@ REPAIRS: Final = (
     ),
     Repair(
         note="system messages at the beginning are joined",
-        apply=repairs.one_head,
+        apply=role_repairs.one_head,
         samples=((_system("rule-5"), _system("rule-6"), _QUESTION),),
         shows=("rule-5", "rule-6"),
     ),
     Repair(
         note="system messages are shown as the user's",
-        apply=repairs.no_head,
+        apply=role_repairs.no_head,
         samples=((_system("rule-5"), _QUESTION),),
         shows=("rule-5", "question-1"),
     ),
     Repair(
         note="system messages after the beginning are shown as the user's",
-        apply=repairs.early_head,
+        apply=role_repairs.early_head,
         samples=(
             (_system("rule-5"), _QUESTION, _ANSWER, _system("rule-6")),
             (_QUESTION, _ANSWER, _system("rule-5"), _system("rule-6")),
@@ -98,7 +98,7 @@ REPAIRS: Final = (
     ),
     Repair(
         note="several calls of one message are shown one after the other",
-        apply=repairs.single_calls,
+        apply=call_repairs.single_calls,
         samples=(
             (
                 _QUESTION,
@@ -112,7 +112,7 @@ REPAIRS: Final = (
     ),
     Repair(
         note="arguments that are no JSON object are shown in one",
-        apply=repairs.object_arguments,
+        apply=call_repairs.object_arguments,
         samples=tuple(
             (_QUESTION, _assistant("", _call(arguments)), _result("result-4"))
             for arguments in ('{"item": "melon-7', json.dumps(["melon-7"]), '"melon-7"')
@@ -122,7 +122,7 @@ REPAIRS: Final = (
     ),
     Repair(
         note="ids of calls are shown in nine characters",
-        apply=repairs.short_ids,
+        apply=call_repairs.short_ids,
         samples=(
             (
                 _QUESTION,
@@ -134,20 +134,20 @@ REPAIRS: Final = (
     ),
     Repair(
         note="an assistant's message that says nothing is shown as a space",
-        apply=repairs.said_something,
+        apply=role_repairs.said_something,
         samples=((_QUESTION, _assistant(""), _NEXT),),
         shows=("question-1", "question-3"),
     ),
     Repair(
         note="a user's message was added to a conversation without one",
-        apply=repairs.with_question,
+        apply=role_repairs.with_question,
         samples=((_system("rule-5"),), (_system("rule-5"), _ANSWER)),
         shows=("rule-5",),
         tools=ONE_TOOL,
     ),
     Repair(
         note="messages of one role in a row are joined or separated",
-        apply=repairs.alternating,
+        apply=role_repairs.alternating,
         samples=(
             (_QUESTION, _NEXT),
             (_QUESTION, _ANSWER, _assistant("answer-4"), _NEXT),
