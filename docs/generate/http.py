@@ -87,6 +87,7 @@ MODEL_CALLS: Mapping[str, ModelCall] = {
     ),
 }
 COMMENT = re.compile(r"^    (\w+):.*?  # (.*)$", re.MULTILINE)
+ERROR: Json = {"$ref": "#/components/schemas/ErrorBody"}
 INTRO = """\
 # HTTP calls
 
@@ -113,10 +114,6 @@ def openapi() -> Json:
             "responses": {"200": {"description": call.answer}},
         }
         found["paths"] = {path: {"post": operation}} | found["paths"]
-    for operation in operations(found):
-        operation[2]["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
     return found
 
 
@@ -188,7 +185,11 @@ def calls() -> Iterator[str]:
         if "requestBody" in operation:
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
             yield f"Body: {kind(schema)}\n"
-        yield from map(answer, operation["responses"].items())
+        answers = operation["responses"].items()
+        errors = sorted(status for status, content in answers if schema_of(content) == ERROR)
+        yield from (answer(each) for each in answers if each[0] not in errors)
+        if errors:
+            yield f"Errors: {', '.join(errors)}, each with an {kind(ERROR)}\n"
 
 
 def parameter(given: Json) -> tuple[str, str, str, str]:
@@ -198,8 +199,13 @@ def parameter(given: Json) -> tuple[str, str, str, str]:
 
 def answer(response: tuple[str, Json]) -> str:
     status, content = response
-    schema = content.get("content", {}).get("application/json", {}).get("schema")
+    schema = schema_of(content)
     return f"Answers {status}: {kind(schema) if schema else content['description']}\n"
+
+
+def schema_of(content: Json) -> Json | None:
+    found: Json | None = content.get("content", {}).get("application/json", {}).get("schema")
+    return found
 
 
 def records() -> Iterator[str]:

@@ -54,7 +54,7 @@ class EndedSession(Done):
     interaction_count: int
 
 
-class Health(BaseModel):
+class Workers(BaseModel):
     status: Literal["ok"] = "ok"
     workers: int  # engines that answer
 
@@ -72,9 +72,9 @@ SessionCaller = Annotated[Caller, Depends(_session_caller)]
 
 
 @router.get("/health")
-async def health(services: ServicesDep) -> Health:
+async def health(services: ServicesDep) -> Workers:
     """Say that the process lives, and how many engines answer."""
-    return Health(workers=sum(engine.is_up for engine in services.pool.snapshot()))
+    return Workers(workers=sum(engine.is_up for engine in services.pool.snapshot()))
 
 
 @router.post("/rl/start_session", responses=OF_CALLS_WITH_A_KEY | IN_CONFLICT | HAS_ENDED)

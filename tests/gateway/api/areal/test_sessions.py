@@ -79,6 +79,24 @@ async def test_a_reward_is_of_the_last_reply_or_of_the_one_that_is_named(
     assert rewards == {turns[0]: 0.5, turns[1]: 1.0}
 
 
+async def test_every_dialect_is_there_without_a_prefix(served: Gateway, script: Script) -> None:
+    """A session's key opens chat, Responses and Messages, and each reply's id takes a reward."""
+    episode_id, key = await script.started()
+    asked = [{"role": "user", "content": "Hi"}]
+    bodies: dict[str, Any] = {
+        "/chat/completions": {"messages": asked},
+        "/responses": {"input": asked},
+        "/messages": {"messages": asked, "max_tokens": 64},
+        "/v1/messages": {"messages": asked, "max_tokens": 64},
+    }
+    for path, body in bodies.items():
+        reply = await script.post(path, key, {"model": "default", **body})
+        assert reply.headers["x-turngate-episode"] == episode_id, path
+        rewarded = await script.reward(key, 1.0, interaction_id=reply.json()["id"])
+        assert rewarded.status_code == 200, path
+    assert len((await shown(served, episode_id))["rewards"]) == len(bodies)
+
+
 async def test_the_last_reply_is_none_of_a_side_call(served: Gateway, script: Script) -> None:
     """A call that must not train, such as one for a title, does not take the reward of the reply before it."""
     episode_id, key = await script.started()
