@@ -35,6 +35,8 @@ MEANINGS: Mapping[str, str] = SAMPLING | {
     "max_completion_tokens": "the same; it wins over `max_tokens`",
     "tools": "functions that the model may call",
     "tool_choice": "`none`, `auto`, `required`, or one of the functions",
+    "functions": "an older form of `tools`",
+    "function_call": "an older form of `tool_choice`",
     "parallel_tool_calls": "`false`: at most one call in a turn",
     "response_format": "`text`, `json_object` or `json_schema`; the last two are grammars",
     "reasoning_effort": "given to the chat template",
