@@ -15,7 +15,7 @@ MEANINGS: Mapping[str, str] = {
     "parallel_tool_calls": "`false`: at most one call in a turn",
     "max_tool_calls": "shown again; it limits tools that run on a server, and here are none",
     "text": "`format` is `text`, `json_object` or `json_schema`, the last two are grammars; `verbosity` is shown again",
-    "reasoning": "`effort` is given to the chat template; with `summary` reasoning is shown as its own summary",
+    "reasoning": "`effort` is given to the chat template, and `none` turns thinking off; with `summary` reasoning is shown as its own summary",
     "max_output_tokens": "most tokens to sample, reasoning included",
     "temperature": "of the sampler",
     "top_p": "of the sampler; flags the output as narrowed",

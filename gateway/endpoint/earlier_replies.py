@@ -63,8 +63,8 @@ def _images(messages: Sequence[ChatMessage]) -> list[Image]:
 
 def _unknown(reply_id: str) -> BadRequest:
     return BadRequest(
-        f"no reply {reply_id[:64]!r} is kept for this API key: it was made with store false, or its episode is gone; "
-        "send the whole conversation instead",
+        f"no reply {reply_id[:64]!r} is kept for this API key: it was made with store false, its episode is gone, or has "
+        "no room for more messages; send the whole conversation instead",
         param="previous_response_id",
         code="previous_response_not_found",
     )

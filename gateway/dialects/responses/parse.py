@@ -181,6 +181,8 @@ def _template_kwargs(asked: ResponsesBody) -> dict[str, object]:
     )
     if asked.reasoning and asked.reasoning.effort is not None:
         kwargs.setdefault("reasoning_effort", asked.reasoning.effort)
+        if asked.reasoning.effort == "none":
+            kwargs = {"enable_thinking": False, "thinking": False} | kwargs
     json_text(kwargs, "chat_template_kwargs")
     return kwargs
 

@@ -130,6 +130,20 @@ async def test_a_response_that_is_not_kept_is_refused(served: Gateway) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "item_not_found")
 
 
+async def test_a_conversation_outlives_its_episode(
+    served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """A previous response of an episode that has ended is continued in a new one, with the whole conversation."""
+    first = await whole(served, BODY | {"input": "A melon?"}, f"/e/ep_1{PATH}")
+    await served.admin.post("/v1/episodes/ep_1/complete", json={})
+    answer = await served.admin.post(
+        PATH, json=BODY | {"input": "More?", "previous_response_id": first["id"]}
+    )
+    prompt = tokenizer.decode(scripted.requests[1]["input_ids"])
+    assert answer.headers["x-turngate-episode"] != "ep_1"
+    assert all(text in prompt for text in ("A melon?", "Hello there.", "More?"))
+
+
 async def test_a_deleted_episode_keeps_no_messages(served: Gateway) -> None:
     """What is kept of a conversation goes with its episode."""
     response = await whole(served, BODY, f"/e/ep_1{PATH}")

@@ -65,6 +65,14 @@ async def test_what_has_no_effect_is_shown_again(served: Gateway) -> None:
     assert view["turns"][0]["notes"] == ["truncation auto is read as disabled"]
 
 
+async def test_effort_none_turns_thinking_off(
+    thinking: Gateway, scripted: ScriptedEngine, qwen3: Tokenizer
+) -> None:
+    """The prompt of a thinking model then ends after an empty thought."""
+    await whole(thinking, BODY | {"reasoning": {"effort": "none"}})
+    assert qwen3.decode(scripted.requests[0]["input_ids"]).endswith("<think>\n\n</think>\n\n")
+
+
 async def test_a_schema_is_a_grammar(served: Gateway, scripted: ScriptedEngine) -> None:
     """`text.format` reaches the engine as a JSON schema and is shown again with all its fields."""
     format_ = {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}
