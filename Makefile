@@ -49,7 +49,7 @@ test: checked ## lint, then every test
 test-nightly: checked ## the same with many examples, and the tests that find bugs only in long runs
 	@$(PYTEST) --hypothesis-profile=nightly
 
-test-runtimes: product ## real agent runtimes against a gateway, installed into .runtimes first: 1.4 GB
+test-runtimes: product ## real agent runtimes against a gateway, installed into .runtimes first: 1.8 GB
 	@tests/runtimes/install.sh
 	@$(PYTEST) --dist=load --runtimes tests/runtimes
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the agent runtimes of `make test-runtimes` into .runtimes, unless they are there already: 1.4 GB, 1 to 3 minutes.
+# Installs the agent runtimes of `make test-runtimes` into .runtimes, unless they are there already: 1.8 GB, 1 to 3 minutes.
 # Needs Python 3.11 with venv, Node 20 with npm, and the package indexes of pip and npm; no root.
 set -euo pipefail
 

@@ -52,6 +52,14 @@ FAST = (
     Runtime("openai, responses", script("openai_responses.py", python=sys.executable)),
     Runtime("anthropic", script("anthropic_messages.py", python=sys.executable)),
 )
+_AI_SDK = ("node", "--preserve-symlinks", "--preserve-symlinks-main", str(NODE / "ai_sdk.mjs"))
+_CODEX = (
+    "model_provider=turngate",
+    'model_providers.turngate.name="turngate"',
+    'model_providers.turngate.base_url="<v1>"',
+    'model_providers.turngate.env_key="AGENT_API_KEY"',
+    'model_providers.turngate.wire_api="responses"',
+)
 _OPENCODE = """{
   "model": "turngate/policy", "small_model": "turngate/policy", "autoupdate": false, "share": "disabled",
   "provider": {"turngate": {"npm": "@ai-sdk/openai-compatible", "models": {"policy": {}},
@@ -88,9 +96,17 @@ FULL = (
             ("MSWEA_SILENT_STARTUP", "1"),
         ),
     ),
+    Runtime("ai-sdk, chat", _AI_SDK),
+    Runtime("ai-sdk, responses", (*_AI_SDK, "responses")),
     Runtime(
-        "ai-sdk",
-        ("node", "--preserve-symlinks", "--preserve-symlinks-main", str(NODE / "ai_sdk.mjs")),
+        "codex",
+        (
+            *(str(NODE / "node_modules/.bin/codex"), "exec", "--skip-git-repo-check"),
+            *("--dangerously-bypass-approvals-and-sandbox", "--model", "policy"),
+            *(part for setting in _CODEX for part in ("-c", setting)),
+            TASK,
+        ),
+        calls=tuple(("exec_command", {"cmd": line}) for line in SHELL_SUMS),
     ),
     Runtime(
         "claude-code",

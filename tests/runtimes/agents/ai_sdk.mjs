@@ -1,13 +1,16 @@
-// The AI SDK with an OpenAI-compatible provider, streamed.
+// The AI SDK, streamed: with an OpenAI-compatible provider, or with OpenAI's own, which speaks Responses.
+import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
-const turngate = createOpenAICompatible({
+const settings = {
   name: "turngate",
   baseURL: process.env.AGENT_BASE_URL,
   apiKey: process.env.AGENT_API_KEY,
-});
+};
+const turngate =
+  process.argv[2] === "responses" ? createOpenAI(settings) : createOpenAICompatible(settings);
 const add = tool({
   description: "Add two numbers.",
   inputSchema: z.object({ a: z.number(), b: z.number() }),
