@@ -85,11 +85,10 @@ class Backlogged(StoreError):
 
     def __init__(self, retry_after: str | float, used_up: str = "project") -> None:
         self.retry_after = float(retry_after)
-        why = (
-            "this key has its share of the episodes that may wait to be trained"
-            if used_up == "key"
-            else "enough episodes are waiting to be trained"
-        )
+        why = {
+            "key": "this key has its share of the episodes that may wait to be trained",
+            "policy": "training is synchronous and makes the next policy now",
+        }.get(used_up, "enough episodes are waiting to be trained")
         super().__init__(f"{why}; retry in {self.retry_after:g} seconds")
 
 

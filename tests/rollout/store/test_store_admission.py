@@ -39,6 +39,16 @@ async def test_a_refused_caller_does_not_sleep_through_the_next_step(
     assert refusal.value.retry_after == wait
 
 
+async def test_a_caller_that_waits_for_the_next_policy_is_told_so(store: Store) -> None:
+    """Synchronous training admits nothing while it makes a policy, which takes seconds, however long a step is."""
+    await store.set_training({"max_live_episodes": 9, "closed": 1, "step_seconds": 90})
+
+    with pytest.raises(Backlogged, match="makes the next policy now; retry in 1 seconds"):
+        await store.open(EpisodeSpec("ep_1"))
+    await store.set_training({"closed": 0})
+    assert (await store.open(EpisodeSpec("ep_1"))).status is EpisodeStatus.OPEN
+
+
 async def test_a_full_group_is_closed(store: Store) -> None:
     """The first size that is stated is the group's size."""
     await store.open(EpisodeSpec("ep_1", "g"))

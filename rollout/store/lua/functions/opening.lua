@@ -27,10 +27,13 @@ local function add_group(group, size, deadline)
     'deadline', deadline == '' and reward_deadline_ms or deadline)
 end
 
+-- While synchronous training makes the next policy, places become free within seconds.
+local SWAP_WAIT = '1.000'
+
 -- A new group has places for its members, at most the share of its key, or is refused.
 local function admit(group, size, deadline, owner_key)
   local granted, used_up = grant(owner_key, math.max(size, 1))
-  if call('HGET', key('training'), 'closed') == '1' then granted = 0 end
+  if call('HGET', key('training'), 'closed') == '1' then return refuse('Backlogged', SWAP_WAIT, 'policy') end
   if granted == 0 then return refuse('Backlogged', backlog_wait(), used_up or 'project') end
   add_group(group, size, deadline)
   reserve(group, owner_key, granted)
