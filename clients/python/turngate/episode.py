@@ -250,9 +250,7 @@ class Episode(EpisodeOperations, Blocking):
 
     def anthropic(self, **options: Any) -> "Anthropic":
         """A client of the stock Anthropic SDK; `options` are those of its `with_options`."""
-        return self._sdks.anthropic.with_options(
-            base_url=self.root, auth_token=self.api_key, **self._sdk_options(options)
-        )
+        return self._sdks.anthropic.with_options(base_url=self.root, **self._sdk_options(options))
 
     def __enter__(self) -> Self:
         finish(self._start())
@@ -286,9 +284,7 @@ class AsyncEpisode(EpisodeOperations, Awaiting):
 
     def anthropic(self, **options: Any) -> "AsyncAnthropic":
         """A client of the stock Anthropic SDK; `options` are those of its `with_options`."""
-        return self._sdks.anthropic.with_options(
-            base_url=self.root, auth_token=self.api_key, **self._sdk_options(options)
-        )
+        return self._sdks.anthropic.with_options(base_url=self.root, **self._sdk_options(options))
 
     async def __aenter__(self) -> Self:
         await self._start()

@@ -30,7 +30,7 @@ class BlockingSdks:
     def anthropic(self) -> "Anthropic":
         with needed("anthropic", "episode.anthropic()"):
             from anthropic import Anthropic  # noqa: PLC0415
-        return Anthropic(base_url=self._root, api_key=self._api_key, auth_token=self._api_key)
+        return Anthropic(base_url=self._root, api_key=self._api_key)
 
     def close(self) -> None:
         for made in ("openai", "anthropic"):
@@ -53,7 +53,7 @@ class AwaitingSdks:
     def anthropic(self) -> "AsyncAnthropic":
         with needed("anthropic", "episode.anthropic()"):
             from anthropic import AsyncAnthropic  # noqa: PLC0415
-        return AsyncAnthropic(base_url=self._root, api_key=self._api_key, auth_token=self._api_key)
+        return AsyncAnthropic(base_url=self._root, api_key=self._api_key)
 
     async def close(self) -> None:
         for made in ("openai", "anthropic"):

@@ -57,6 +57,14 @@ async def interrupted(client: Any) -> object:
     return shown.status, shown.disposition
 
 
+async def through_anthropic(client: Any) -> object:
+    """One turn through Anthropic's SDK."""
+    async with inside(client.episode()) as episode:
+        create = episode.anthropic().messages.create
+        reply = await done(create, model=episode.model, max_tokens=20, messages=ASK["messages"])
+    return reply.content[0].text, len((await done(episode.show)).turns)
+
+
 async def chatted(client: Any) -> object:
     """One turn without an SDK."""
     async with inside(client.episode()) as episode:
@@ -159,6 +167,7 @@ async def scopes(client: Any) -> object:
 SCENARIOS: dict[Scenario, object] = {
     rewarded: ("Hello there.", "rewarded", "succeeded", "17", "g", 1.0, 1, {0}),
     failed: "failed",
+    through_anthropic: ("Hello there.", 1),
     chatted: ("Hello there.", 1),
     interrupted: ("discarded", "aborted"),
     by_turn: (True, [("reward", 0.25, True), ("reward", 0.75, False), ("style", 0.5, True)]),
