@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from inspect import getsource
 from itertools import islice
 from pathlib import Path
 from typing import get_args
@@ -64,6 +65,14 @@ def test_chats_are_clean_first_and_sloppy_last() -> None:
 
     assert everything[: len(tasks)] == [clean_chat(task) for task in tasks]
     assert len(everything) == CLEAN_CHATS + SLOPPY_CHATS
+
+
+def test_a_subjects_own_text_names_its_starter() -> None:
+    """How many chats there are is in the text of the subject, so that another number gives another starter."""
+    for subject in SUBJECTS.values():
+        assert any(
+            "CLEAN_CHATS, SLOPPY_CHATS = " in getsource(module) for module in subject.sources
+        )
 
 
 def test_every_subject_can_be_named() -> None:

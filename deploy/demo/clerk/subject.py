@@ -1,5 +1,6 @@
 """The shop clerk as a subject of the demo: tools, several turns, and a total to find."""
 
+import sys
 from collections.abc import Iterable
 from itertools import islice
 from random import Random
@@ -44,5 +45,5 @@ CLERK = Subject(
     texts=texts,
     pieces=r"\d|[A-Za-z]+",
     batch_size=16,
-    sources=(shop, tasks, demonstrations),
+    sources=(sys.modules[__name__], shop, tasks, demonstrations),
 )
