@@ -184,8 +184,8 @@ async def test_a_side_call_never_trains(served: Gateway) -> None:
 async def test_a_failed_call_holds_up_no_end(served: Gateway, scripted: ScriptedEngine) -> None:
     """Sealed after or during calls that leave nothing to record, an episode ends with the last of them, not with the grace."""
     named = {"X-Turngate-Episode": "ep_1"}
-    too_long = BODY | {"max_tokens": 10**6}
-    assert (await served.admin.post(CHAT, json=too_long, headers=named)).status_code == 400
+    refused = BODY | {"stop_token_ids": [10**6]}
+    assert (await served.admin.post(CHAT, json=refused, headers=named)).status_code == 400
     waiting, refusal = Wait(asyncio.Event()), Refuse(400, "no")
     scripted.script(waiting, refusal)
     running = asyncio.create_task(served.admin.post(CHAT, json=BODY, headers=named))
