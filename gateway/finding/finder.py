@@ -121,7 +121,7 @@ def _ids_in_text(request: Request) -> list[str]:
     for message in reversed(request.messages):
         content = message.get("content")
         if message["role"] == "assistant" and isinstance(content, str):
-            return written_ids(content)
+            return written_ids(content)[:LATEST_IDS]
     return []
 
 

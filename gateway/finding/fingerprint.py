@@ -10,6 +10,8 @@ from gateway.request.request import Request
 
 MAX_REMEMBERED = 4096  # user agents, and beginnings of conversations
 HEAD = 800  # characters of the instructions in which a runtime says what it is
+LONGEST_AGENT = 64  # bytes of a user agent that are read; it is recognized by its beginning
+KNOWN_TOOLS = frozenset[str]().union(*(each.tools for each in RUNTIMES))
 OWN_HEADERS = {header: runtime for runtime in RUNTIMES for header in runtime.own_headers}
 
 K = TypeVar("K")
@@ -21,20 +23,21 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._by_agent: dict[bytes, Runtime | None] = {}
-        self._by_words: dict[tuple[bytes, bytes, bool], Runtime] = {}
+        self._by_words: dict[tuple[bytes, bytes, frozenset[str]], Runtime] = {}
 
     def runtime_of(self, headers: Mapping[bytes, bytes], request: Request) -> Runtime:
-        agent = headers.get(b"user-agent", b"")
+        agent = headers.get(b"user-agent", b"")[:LONGEST_AGENT]
         if agent not in self._by_agent:
             _remember(self._by_agent, agent, _by_agent(agent))
         found = self._by_agent[agent] or _by_header(headers)
         return found or self._by_what_it_says(agent, request)
 
     def _by_what_it_says(self, agent: bytes, request: Request) -> Runtime:
-        key = (agent, request.prints[0], bool(request.tools))
+        tools = _known_tools(request)
+        key = (agent, request.prints[0], tools)
         found = self._by_words.get(key)
         if found is None:
-            found = _by_words(request) or _by_tools(request) or _library(agent)
+            found = _guessed(_by_words(request) or _by_tools(tools) or _library(agent))
             _remember(self._by_words, key, found)
         return found
 
@@ -63,9 +66,19 @@ def _by_words(request: Request) -> Runtime | None:
     return next((each for each, words in marks if words in head), None) if head else None
 
 
-def _by_tools(request: Request) -> Runtime | None:
-    names = {str(function["name"]) for tool in request.tools if (function := _function(tool))}
-    return next((each for each in RUNTIMES if each.tools and each.tools <= names), None)
+def _by_tools(offered: frozenset[str]) -> Runtime | None:
+    return next((each for each in RUNTIMES if each.tools and each.tools <= offered), None)
+
+
+def _known_tools(request: Request) -> frozenset[str]:
+    """The names of the tools by which a runtime may be recognized."""
+    functions = map(_function, request.tools)
+    return KNOWN_TOOLS.intersection(str(each["name"]) for each in functions if each)
+
+
+def _guessed(runtime: Runtime) -> Runtime:
+    """What another client may look like too must not join its calls: each is a sample."""
+    return replace(runtime, repeats_unstreamed=False)
 
 
 def _function(tool: Mapping[str, object]) -> Mapping[str, object] | None:

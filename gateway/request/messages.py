@@ -12,9 +12,12 @@ from typing import NamedTuple, overload
 import msgspec
 
 from gateway.request.conversation_hash import print_of
+from gateway.request.minted_ids import own_part, turn_of
 from gateway.request.request import ChatMessage, Image
 
-MAX_REMEMBERED = 131_072  # messages, about 250 bytes each
+MAX_REMEMBERED = 131_072  # items, about 250 bytes each
+MOST_IDS = 64  # of one item
+MOST_MESSAGES = 64  # of one item; one that makes more is read anew each time
 
 
 class Item(NamedTuple):
@@ -29,10 +32,10 @@ Read = Callable[[msgspec.Raw, str], Item]
 
 
 class _Known(NamedTuple):
-    """What is remembered of an item."""
+    """What is remembered of an item: little, whatever a client puts into it."""
 
     messages: Sequence[tuple[str, bytes, bool]]  # role, print, whether it holds an image
-    returned_ids: Sequence[str]
+    returned_ids: Sequence[str]  # those that name a turn
     notes: Sequence[str]
 
 
@@ -164,18 +167,28 @@ class MessageReader:
                 (str(each["role"]), print_of(each), any(_images(each.get("content"))))
                 for each in item.messages
             )
-            call_ids = [id_ for each in item.messages for id_ in _call_ids(each)]
-            found = _Known(messages, (*item.returned_ids, *call_ids), tuple(item.notes))
-            with self._changing:
-                self._known[digest] = found
-                if len(self._known) > self._capacity:
-                    del self._known[next(iter(self._known))]
+            found = _Known(messages, _returned_ids(item), tuple(dict.fromkeys(item.notes)))
+            if len(messages) <= MOST_MESSAGES:
+                self._remember(digest, found)
         return found
+
+    def _remember(self, digest: bytes, item: _Known) -> None:
+        with self._changing:
+            self._known[digest] = item
+            if len(self._known) > self._capacity:
+                del self._known[next(iter(self._known))]
 
 
 def _images(content: object) -> list[Image]:
     parts = content if isinstance(content, list) else ()
     return [part["image"] for part in parts if part["type"] == "image"]
+
+
+def _returned_ids(item: Item) -> tuple[str, ...]:
+    """Those that a reply of ours may have minted."""
+    call_ids = [id_ for each in item.messages for id_ in _call_ids(each)]
+    every = (*item.returned_ids, *call_ids)
+    return tuple(own_part(id_) for id_ in every if turn_of(id_) is not None)[-MOST_IDS:]
 
 
 def _call_ids(message: ChatMessage) -> Iterator[str]:

@@ -13,6 +13,8 @@ from itertools import count
 
 TURN = "turn_"
 _NUM_DIGITS = 24
+_LONGEST = 128  # characters of an id, far more than one of ours; in a long text the search takes quadratic time
+_READ = 65_536  # characters of a text, from its end
 # Some clients take the underscores out, so a place may follow the digits directly.
 _WRITTEN = re.compile(rf"\bcall_[0-9a-f]{{{_NUM_DIGITS}}}[0-9_]*")
 _MINTED = re.compile(rf"(?<![0-9a-f])([0-9a-f]{{{_NUM_DIGITS}}})[0-9_]*\Z")
@@ -40,10 +42,16 @@ def call_ids(turn_id: str, output: int) -> Callable[[], str]:
 
 def turn_of(id_: str) -> str | None:
     """The turn that an id names, if we may have minted it; what follows a dot is the dialect's own."""
-    found = _MINTED.search(id_.partition(".")[0])
+    own = own_part(id_)
+    found = _MINTED.search(own) if len(own) <= _LONGEST else None
     return f"{TURN}{found[1]}" if found else None
 
 
+def own_part(id_: str) -> str:
+    """An id without what a dialect added to it, which may be long."""
+    return id_.partition(".")[0]
+
+
 def written_ids(text: str) -> list[str]:
-    """The ids of tool calls in a text, the last one first."""
-    return _WRITTEN.findall(text)[::-1]
+    """The ids of tool calls at the end of a text, the last one first."""
+    return _WRITTEN.findall(text[-_READ:])[::-1]

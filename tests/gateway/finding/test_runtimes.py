@@ -55,6 +55,28 @@ def test_a_runtime_is_recognized(name: str, headers: dict[bytes, bytes], asked: 
     assert [fingerprints.runtime_of(headers, asked).name for _ in "ab"] == [name, name]
 
 
+def test_a_call_is_recognized_by_nothing_but_itself() -> None:
+    """Calls with the same first message and other tools, or another agent with the same beginning, change nothing."""
+    fingerprints = Fingerprints()
+    agent = b"mine/1 " + b"x" * 10_000
+    for tools in ((), ("search",), ("Bash", "Read", "Edit", "Write"), ("shell", "update_plan")):
+        asked, headers = request(tools=tools), {b"user-agent": agent}
+        assert fingerprints.runtime_of(headers, asked) == Fingerprints().runtime_of(headers, asked)
+
+
+def test_a_guess_joins_no_calls() -> None:
+    """Only a user agent or an own header says that a client repeats calls in one piece; its tools and words do not."""
+    guessed = [
+        request(tools=("Bash", "Edit", "Read", "Write")),
+        request(system="You are Claude Code, Anthropic's official CLI."),
+    ]
+    for asked in guessed:
+        found = Fingerprints().runtime_of({}, asked)
+        assert (found.name, found.repeats_unstreamed) == ("claude-code", False)
+    for headers in ({b"user-agent": b"claude-cli/2.1"}, {b"x-claude-code-session-id": b"1"}):
+        assert Fingerprints().runtime_of(headers, guessed[0]).repeats_unstreamed
+
+
 def test_the_names_are_few() -> None:
     """Each name is a time series, so there is a fixed set of them; a runtime can be recognized in some way."""
     names = {each.name for each in RUNTIMES} | set(LIBRARIES.values()) | {OTHER.name}

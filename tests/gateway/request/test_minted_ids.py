@@ -1,10 +1,19 @@
 """Ids that come back name the turn that they were minted in, whatever clients make of them."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.request.minted_ids import call_ids, minted_id, new_turn_id, renamed, turn_of
+from gateway.request.minted_ids import (
+    call_ids,
+    minted_id,
+    new_turn_id,
+    renamed,
+    turn_of,
+    written_ids,
+)
 
 KINDS = ("call", "toolu", "fc", "rs", "msg", "resp", "sig", "enc")
 PLACES = st.lists(st.integers(0, 999), max_size=3)
@@ -49,3 +58,28 @@ def test_ids_of_others_name_no_turn(id_: str) -> None:
     """Ids that other servers or the model made up are left alone."""
     assert turn_of(id_) is None
     assert renamed(id_, "toolu") == id_
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ("0" * 24 + "_") * 8000 + "x",
+        "0" * 200_000 + "x",
+        ("call_" + "0" * 24) * 7000,
+        ("call_" + "0" * 24 + " ") * 7000,
+        "call_" * 40_000,
+    ],
+)
+def test_no_text_of_a_client_takes_long(text: str) -> None:
+    """200 KB that nearly is an id, or holds thousands, are read within a second; what is that long names no turn."""
+    began = time.process_time()
+    assert turn_of(text) is None
+    found = written_ids(text)
+    assert time.process_time() - began < 1
+    assert len(found) < 3000
+
+
+def test_what_a_dialect_adds_to_an_id_may_be_long() -> None:
+    """An id names its turn with any text after its dot."""
+    turn = new_turn_id()
+    assert turn_of(f"{minted_id('enc', turn, 0)}.{'a' * 10_000}") == turn
