@@ -4,7 +4,7 @@ A turn exists once it is committed. Before that a crash or an error leaves nothi
 engine can finish the turn, what was sampled is kept as an `abandoned` record.
 """
 
-from asyncio import CancelledError, Semaphore, TaskGroup
+from asyncio import Semaphore, TaskGroup
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 
@@ -12,7 +12,7 @@ import anyio
 
 from gateway.attach.attacher import Attacher
 from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
-from gateway.errors import ApiError, ContextOverflow
+from gateway.errors import ContextOverflow
 from gateway.metrics import Metrics
 from gateway.parsing.output_parser import OutputParser
 from gateway.parsing.output_reader import OutputReader
@@ -28,7 +28,6 @@ from gateway.turn.planner import Planner
 from gateway.turn.recorded_reply import decode_reply, encode_reply
 from gateway.turn.running_turn import Call, RunningTurn
 from gateway.turn.sampler import Sampler
-from rollout.engine.errors import EngineError
 from rollout.episode.episode_records import BegunTurn, EpisodeSpec
 from rollout.episode.turn import Anchor, Turn
 from rollout.errors import DamagedEpisode, StoreError
@@ -202,7 +201,7 @@ class Turns:
         except ExceptionGroup as failures:
             await self._record_abandoned(turn, history)
             raise failures.exceptions[0] from None
-        except (CancelledError, EngineError, ApiError):
+        except BaseException:  # the sink's too: sealing waits for a turn that nobody ends
             await self._record_abandoned(turn, history)
             raise
 

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from gateway.dialects.registry import DIALECTS
+from gateway.request.request import ReplyHead, Request
+from gateway.turn.event_stream import EventStream
 from rollout.episode.turn import Turn
 from rollout.tokenizer.tokenizer import Tokenizer
-from tests.extending.toy_dialect import ASK, FOLLOW, ToyDialect
+from tests.extending.toy_dialect import ASK, FOLLOW, ToyDialect, ToyStream
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateways import Gateway, StartGateway
 from tests.scripted_engine import Garbage, ScriptedEngine, Tokens, Wait, running_engine
@@ -153,3 +155,27 @@ async def record(served: Gateway, episode_id: str) -> Turn:
     """An episode's only turn, without what differs between two equal calls."""
     (turn,) = await served.store.turns(episode_id)
     return msgspec.structs.replace(turn, id="", created_ms=0, body_digest="")
+
+
+class _FaultyStream(ToyStream):
+    async def start(self, head: ReplyHead) -> None:
+        raise TypeError("a fault of the dialect")
+
+
+class _FaultyDialect(ToyDialect):
+    def stream(self, request: Request, events: EventStream) -> ToyStream:
+        return _FaultyStream(events)
+
+
+async def test_a_dialect_that_fails_leaves_no_turn_open(
+    start_gateway: StartGateway, scripted: ScriptedEngine
+) -> None:
+    """A turn whose stream raises any error is abandoned, so sealing its episode does not wait for it."""
+    async with start_gateway(scripted, dialects=(*DIALECTS, _FaultyDialect)) as served:
+        answer = await served.admin.post(f"/e/ep_1{FOLLOW}", content="Hi")
+        (turn,) = await served.store.turns("ep_1")
+        await served.admin.post("/v1/episodes/ep_1/complete", json={})
+        shown = (await served.admin.get("/v1/episodes/ep_1")).json()
+    assert answer.status_code == 500
+    assert turn.outputs[0].is_abandoned
+    assert shown["status"] == "discarded"

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.dialects.responses.body import ResponsesBody, Text
 from gateway.dialects.responses.tools import shown_choice
+from gateway.request.json_text import json_text
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,12 +48,16 @@ DEFAULTS: Mapping[str, object] = {
 def shown_fields(
     asked: ResponsesBody, tools: Sequence[Mapping[str, object]], metadata: Mapping[str, Any]
 ) -> Mapping[str, object]:
-    """The fields of a Response that follow from the call; what it does not say has its default."""
+    """The fields of a Response that follow from the call; what it does not say has its default.
+
+    Raises BadRequest for one that a reply could not show, because by then its turn would be recorded.
+    """
     given = {
         "frequency_penalty": asked.frequency_penalty,
         "instructions": asked.instructions,
         "max_output_tokens": asked.max_output_tokens,
         "max_tool_calls": asked.max_tool_calls,
+        "metadata": metadata,
         "parallel_tool_calls": asked.parallel_tool_calls,
         "presence_penalty": asked.presence_penalty,
         "previous_response_id": asked.previous_response_id,
@@ -69,7 +74,10 @@ def shown_fields(
         "user": asked.user,
     }
     effective = {name: value for name, value in given.items() if value is not None}
-    return {**DEFAULTS, **effective, "tools": tools, "metadata": metadata}
+    for name, value in effective.items():
+        if not isinstance(value, str):
+            json_text([[value]], name)  # as deep as in an event: {"response": {name: value}}
+    return {**DEFAULTS, **effective, "tools": tools}
 
 
 def _shown_reasoning(asked: ResponsesBody) -> dict[str, object] | None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import orjson
 
 from gateway.dialects.bodies.content import read_content
 from gateway.dialects.bodies.fields import read_value
@@ -99,7 +98,8 @@ class _AssistantMessage:
             case "function_call":
                 self._add_call(item, item.get("arguments"), where)
             case "custom_tool_call":
-                self._add_call(item, orjson.dumps({INPUT: item.get("input") or ""}).decode(), where)
+                given = json_text({INPUT: item.get("input") or ""}, f"{where}.input")
+                self._add_call(item, given.decode(), where)
             case kind if kind in _ACTIONS:
                 action = json_text(item.get(_ACTIONS[kind]), where).decode()
                 self._add_call({"name": kind.removesuffix("_call")} | dict(item), action, where)

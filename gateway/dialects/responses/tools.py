@@ -36,7 +36,7 @@ def read_tools(given: Sequence[dict[str, Any]]) -> ReadTools:
             notes.append(f"a tool of type {str(kind)[:64]} is left out")
             continue
         name = _name(tool, where)
-        json_text(tool, where)
+        json_text([[[tool]]], where)  # as deep as in an event: {"response": {"tools": [tool]}}
         if kind == "custom":
             custom.add(name)
             shown.append({"type": "custom", "name": name} | tool)
@@ -86,7 +86,13 @@ def _choice_of_word(word: object, tools: ReadTools) -> ToolChoice:
 
 def _allowed(tools: ReadTools, allowed: Sequence[object]) -> ReadTools:
     """The tools whose names are listed; the prompt does not show the others."""
-    names = {each.get("name") for each in allowed if isinstance(each, dict)}
+    names = [each.get("name", "") for each in allowed if isinstance(each, dict)]
+    if not all(isinstance(name, str) for name in names):
+        raise BadRequest(
+            "tool_choice.tools: the name of each tool must be a text",
+            param="tool_choice",
+            code="invalid_value",
+        )
     note = "tools that allowed_tools does not list are not shown"
     return tools._replace(
         functions=tuple(

@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.responses.asked import Asked
 from gateway.dialects.responses.dialect import ResponsesDialect
 from gateway.errors import BadRequest
 from gateway.request.request import ReplyChoice, Request, ToolCall
@@ -39,6 +42,7 @@ ITEMS = st.lists(
     | VALUES,
     max_size=5,
 )
+SHOWN = st.sampled_from(["type", "name", "tools", "mode", "format", "schema", "x"])
 REPLY = ReplyChoice(
     index=0,
     content="So.",
@@ -46,6 +50,27 @@ REPLY = ReplyChoice(
     tool_calls=(ToolCall(f"call_{TURN}_0_0", "price", "{}", 3),),
     finish_reason="tool_calls",
 )
+
+
+def deep(num_levels: int) -> Any:
+    value: Any = {}
+    for _ in range(num_levels):
+        value = {"x": value}
+    return value
+
+
+HUGE = 10**30
+UNSHOWABLE: list[tuple[str, Any]] = [
+    ("metadata", {"x": HUGE}),
+    ("metadata", deep(300)),
+    ("metadata", deep(253)),
+    ("max_output_tokens", HUGE),
+    ("max_tool_calls", HUGE),
+    ("tool_choice", {"type": "allowed_tools", "tools": [], "mode": HUGE}),
+    ("tool_choice", {"type": "function", "name": "f", "x": HUGE}),
+    ("text", {"format": {"type": "json_schema", "schema": {}, "name": HUGE}}),
+    ("tools", [{"type": "custom", "name": "g", "x": deep(252)}]),
+]
 
 
 def read(body: dict[str, Any]) -> Request | None:
@@ -76,10 +101,42 @@ def test_any_values_are_read_or_refused(data: st.DataObject) -> None:
     """Any value in any field of what a runtime sends gives a request, or BadRequest."""
     body = dict(data.draw(st.sampled_from([codex([]), ai_sdk([])])))
     names = [*body, "previous_response_id", "top_logprobs", "max_output_tokens", "background"]
+    names += ["metadata", "max_tool_calls", "text"]
     for name in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3)):
-        body[name] = data.draw(VALUES)
+        body[name] = data.draw(VALUES | st.dictionaries(SHOWN, VALUES, max_size=3))
     request = read(body)
-    assert request is None or request.prints or request.previous_reply
+    if request is not None:
+        assert request.prints or request.previous_reply
+        assert isinstance(request.echo, Asked)
+        assert orjson.dumps({"response": request.echo.shown})
+
+
+@pytest.mark.parametrize(("name", "value"), UNSHOWABLE)
+def test_what_no_reply_can_show_is_refused(name: str, value: Any) -> None:
+    """A field that would be shown again and cannot be written is refused by name, before anything is sampled."""
+    body = {"input": "Hi", "tools": [{"type": "function", "name": "f"}], name: value}
+    with pytest.raises(BadRequest) as refused:
+        DIALECT.parse(json.dumps(body).encode(), path="/")
+    assert str(refused.value.param).startswith(name)
+
+
+@pytest.mark.parametrize("value", [HUGE, deep(300)], ids=["huge", "deep"])
+def test_an_input_that_cannot_be_written_is_refused(value: Any) -> None:
+    """The plain text of a custom tool's call may be any value that can be written again."""
+    call = {"type": "custom_tool_call", "name": "f", "call_id": "c", "input": value}
+    with pytest.raises(BadRequest) as refused:
+        DIALECT.parse(json.dumps({"input": [call]}).encode(), path="/")
+    assert refused.value.param == "input[0].input"
+
+
+@pytest.mark.parametrize("name", [["f"], {}, 1])
+def test_allowed_tools_are_named_by_texts(name: Any) -> None:
+    """Any other name of an allowed tool is refused."""
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"name": name}]}
+    body = {"input": "Hi", "tools": [{"type": "function", "name": "f"}], "tool_choice": choice}
+    with pytest.raises(BadRequest) as refused:
+        DIALECT.parse(json.dumps(body).encode(), path="/")
+    assert refused.value.param == "tool_choice"
 
 
 @examples(2)
