@@ -77,7 +77,7 @@ def is_genuine(claim: Claim, secret: str) -> bool:
 
 
 def _sign(prefix: str, content: bytes, secret: str) -> bytes:
-    """The signature of an episode key is of its claim alone, as in earlier releases, whose keys stay valid."""
+    """The signature of an episode key is of its claim alone; that of any other kind is of its prefix, too."""
     kind = b"" if prefix == EPISODE_PREFIX else prefix.encode()
     return hmac.digest(secret.encode(), kind + content, "sha256")[:_SIGNATURE_BYTES]
 

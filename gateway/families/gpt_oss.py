@@ -116,6 +116,7 @@ GPT_OSS = ModelFamily(
             markers=MARKERS,
             begin="<|channel|>analysis<|message|>",
             end="<|end|><|start|>assistant",
+            closed=None,  # every prompt ends as a thought does: with the message before the model's
             answer="<|channel|>final<|message|>",
         ),
     ),

@@ -20,6 +20,7 @@ class ReasoningFormat(msgspec.Struct, frozen=True, kw_only=True):
     markers: tuple[str, ...]  # its tags, which may be special tokens
     begin: str  # of a thought, as a grammar writes it
     end: str
+    closed: str | None  # ends a prompt that leaves no thought to the model; None if no prompt does
     answer: str = ""  # what begins an answer that is no call
 
     def is_open(self, prompt_tail: str) -> bool:
@@ -27,8 +28,8 @@ class ReasoningFormat(msgspec.Struct, frozen=True, kw_only=True):
         return prompt_tail.rstrip().endswith(self.begin)
 
     def is_over(self, prompt_tail: str) -> bool:
-        """Whether the prompt has ended the thought."""
-        return prompt_tail.rstrip().endswith(self.end)
+        """Whether the prompt leaves no thought to the model."""
+        return self.closed is not None and prompt_tail.rstrip().endswith(self.closed)
 
 
 def tagged(name: str, opening: str, closing: str, *, shown_by: str) -> ReasoningFormat:
@@ -40,6 +41,7 @@ def tagged(name: str, opening: str, closing: str, *, shown_by: str) -> Reasoning
         markers=(opening, closing),
         begin=opening,
         end=closing,
+        closed=closing,
     )
 
 

@@ -138,7 +138,7 @@ class Turns:
             await self._sample(turn, history, is_streamed=sink is not None)
             is_whole = True
         except ContextOverflow:
-            is_full = call.address.kind == "train"
+            is_full = call.address.turn_kind == "train"
             raise
         finally:
             if not is_whole and (turn is None or not turn.has_tokens):

@@ -189,13 +189,20 @@ async def test_a_prompt_over_the_context(
     assert sealed.json()["truncated"]
 
 
-async def test_a_side_call_over_the_context(served: Gateway, tokenizer: Tokenizer) -> None:
-    """It says nothing about the episode, whose own conversation goes on."""
-    long: Any = [{"role": "user", "content": "word " * tokenizer.context_length}]
+TITLE = {"role": "system", "content": "You are a title generator."}
+
+
+@pytest.mark.parametrize(
+    "marks", [{"x-turngate-turn-kind": "side"}, {"user-agent": "opencode/1.1"}]
+)
+async def test_a_side_call_over_the_context(
+    served: Gateway, tokenizer: Tokenizer, marks: dict[str, str]
+) -> None:
+    """Marked or known by a rule, it says nothing about the episode, whose own conversation goes on."""
+    long: Any = [TITLE, {"role": "user", "content": "word " * tokenizer.context_length}]
     named = {"x-turngate-episode": "ep_1"}
     assert (await served.admin.post(CHAT, json=BODY, headers=named)).status_code == 200
-    side = named | {"x-turngate-turn-kind": "side"}
-    answer = await served.admin.post(CHAT, json=BODY | {"messages": long}, headers=side)
+    answer = await served.admin.post(CHAT, json=BODY | {"messages": long}, headers=named | marks)
     assert_error(answer, 400)
     assert not (await served.admin.get("/v1/episodes/ep_1")).json()["truncated"]
 

@@ -1,6 +1,7 @@
 """On a thinking model a grammar begins where the thought ends, and leaves room for the answer."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from gateway.parsing.reasoning_format import THINK, ReasoningFormat
 from gateway.turn.grammar import after_thought
 from rollout.engine.grammar import AfterThought, Regex
 from rollout.engine.sglang.sampling import named_grammar
+from tests.family_table import PRICE, dialogue
 from tests.gateways import Gateway
+from tests.rollout.shipped_templates import ShippedTemplates
 from tests.scripted_engine import ScriptedEngine
 
 CHAT = "/v1/chat/completions"
@@ -34,7 +37,7 @@ def tag_of(sampling: dict[str, str]) -> Any:
         (THINK, "<|im_start|>assistant\n<think>\n", ""),
         (THINK, "<|im_start|>assistant\n<think>\n\n</think>\n\n", None),
         (None, "<|im_start|>assistant\n", None),
-        (HARMONY, "<|start|>assistant", "<|channel|>analysis<|message|>"),
+        (HARMONY, "Pick one.<|end|><|start|>assistant", "<|channel|>analysis<|message|>"),
     ],
 )
 def test_where_a_grammar_begins(
@@ -44,6 +47,22 @@ def test_where_a_grammar_begins(
     rules = after_thought(Regex("x"), reasoning, prompt_tail=tail, max_tokens=200)
     assert (rules.thought.begin if isinstance(rules, AfterThought) else None) == begin
     assert (rules if begin is None else rules.grammar) == Regex("x")  # type: ignore[union-attr]
+
+
+def test_every_prompt_of_gpt_oss_leaves_the_thought_to_the_model(tmp_path: Path) -> None:
+    """It ends as a thought does, with the end of a message and the start of the model's, and a grammar waits all the same."""
+    loop = dialogue(ShippedTemplates(tmp_path), "gptoss", with_tools=True)
+    loop.hear("What does it cost?")
+    tails = [loop.turn("I look it up.", "", [PRICE]).tail]
+    loop.return_results("4")
+    tails.append(loop.turn("Easy.", "It costs 4.").tail)
+    loop.hear("And two?")
+    tails.append(loop.turn("", "Eight.").tail)
+    assert all(tail.endswith("<|end|><|start|>assistant") for tail in (tails[0], tails[2]))
+    for tail in tails:
+        rules = after_thought(Regex("x"), HARMONY, prompt_tail=tail, max_tokens=200)
+        assert isinstance(rules, AfterThought)
+        assert rules.thought.begin == "<|channel|>analysis<|message|>"
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 3, 200, 4096, 100_000])
@@ -58,7 +77,8 @@ def test_a_thought_leaves_room_for_the_answer(max_tokens: int) -> None:
 
 def test_an_answer_of_gpt_oss_is_on_its_channel() -> None:
     """The channel of the answer is opened by the grammar, that of a call by the call itself."""
-    rules = after_thought(Regex("x"), HARMONY, prompt_tail="<|start|>assistant", max_tokens=200)
+    tail = "<|end|><|start|>assistant"
+    rules = after_thought(Regex("x"), HARMONY, prompt_tail=tail, max_tokens=200)
     _, opening, answer = tag_of(named_grammar(rules))["elements"]
     assert opening == {"type": "const_string", "value": "<|channel|>final<|message|>"}
     assert answer == {"type": "regex", "pattern": "x"}
