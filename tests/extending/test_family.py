@@ -77,7 +77,11 @@ async def test_a_family_is_one_record(start_gateway: StartGateway, toy_dir: Path
                 model="policy", messages=messages, tools=[PRICE]
             )
     assert card.model_dump()["rendering"]["family"] == "Toy"
-    assert _grammar(engine) == {"begin": "<|do|>price with ", "end": "<|done|>"}
+    assert _grammar(engine) == {
+        "thought": "<|muse|><|mused|>",
+        "begin": "<|do|>price with ",
+        "end": "<|done|>",
+    }
     assert called.model_dump()["reasoning"] == "I look it up."
     assert called.content == "Wait."
     assert json.loads(called.tool_calls[0].function.arguments) == {"item": "melon"}
@@ -92,7 +96,13 @@ def _result(called: Any) -> Any:
 
 
 def _grammar(engine: ScriptedEngine) -> dict[str, str]:
-    """What stands around the arguments in the grammar of the first request."""
+    """What stands around the thought and the arguments in the grammar of the first request."""
     tag = json.loads(engine.requests[0]["sampling_params"]["structural_tag"])
-    (call,) = tag["format"]["tags"]
-    return {"begin": call["begin"], "end": call["end"]}
+    thought, calls = tag["format"]["elements"]
+    written = thought["content"]["elements"][0]
+    (call,) = calls["tags"]
+    return {
+        "thought": written["begin"] + written["end"],
+        "begin": call["begin"],
+        "end": call["end"],
+    }
