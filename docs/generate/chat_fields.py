@@ -6,9 +6,9 @@ from collections.abc import Mapping
 SAMPLING: Mapping[str, str] = {
     "model": "`policy`, any other name (read as `policy`), or `policy@<version>`, which must be served",
     "stream": "send the reply as server-sent events",
-    "stream_options": "with `include_usage` the last chunk has the usage",
+    "stream_options": "with `include_usage` the last chunk has the usage, with `continuous_usage_stats` every chunk has it so far",
     "n": "outputs of this turn; each is recorded",
-    "seed": "passed to the engine",
+    "seed": "engines of `rollout.engine_server` draw the same tokens for the same seed, prompt and policy; others get it as it is",
     "stop": "up to 64 texts at which the shown text ends; the recorded ids are whole",
     "max_tokens": "most tokens to sample; the older name",
     "temperature": "of the sampler",

@@ -11,7 +11,7 @@ PROMPT: Mapping[str, str] = {
     "thinking": "`enabled` and `disabled` are given to the chat template, `adaptive` leaves it to the model; `display: omitted` hides the text",
     "output_config": "`format` with a JSON schema is a grammar; `effort` is given to the chat template",
     "output_format": "the older place of `output_config.format`",
-    "metadata": "`episode_id` or `session_id` in it name the episode",
+    "metadata": "`episode_id` in it names the episode; `session_id` is the runtime's own id of a session",
 }
 MEANINGS: Mapping[str, str] = PROMPT | {
     "max_tokens": "most tokens to sample",

@@ -24,7 +24,7 @@ MEANINGS: Mapping[str, str] = {
     "frequency_penalty": "flags the output as penalized",
     "truncation": "read as `disabled`: a prompt that is too long is a 400",
     "service_tier": "read as `default`",
-    "metadata": "`episode_id` or `session_id` in it name the episode; shown again",
+    "metadata": "`episode_id` in it names the episode; `session_id` is the runtime's own id of a session; shown again",
     "user": "shown again",
     "safety_identifier": "shown again",
     "prompt_cache_key": "marks the calls of one conversation for clients that are known to use it so; shown again",

@@ -78,11 +78,24 @@ class ModelEndpoint:
                 key_id=caller.key_id,
                 turns=self._services.large_calls,
             )
+            num_bytes = len(body)
             if request.previous_reply is not None or request.refers_to:
-                store = self._services.stores.of(caller.project)
-                request = await with_earlier_replies(request, caller, store)
+                request, num_bytes = await with_earlier_replies(
+                    request,
+                    caller,
+                    self._services.stores.of(caller.project),
+                    self._services.large_calls,
+                    num_bytes=num_bytes,
+                )
             answer = self._answer_request(
-                request, caller, use, headers=headers, body=body, scope=scope, send=send
+                request,
+                caller,
+                use,
+                headers=headers,
+                body=body,
+                is_large=num_bytes >= LARGE_BYTES,
+                scope=scope,
+                send=send,
             )
             await while_connected(receive, answer)
 
@@ -94,6 +107,7 @@ class ModelEndpoint:
         *,
         headers: Mapping[bytes, bytes],
         body: bytes,
+        is_large: bool,
         scope: Scope,
         send: Send,
     ) -> None:
@@ -118,7 +132,7 @@ class ModelEndpoint:
             key_id=caller.key_id,
             address=await find_episode(arrival, store, max_group_size=most),
             attempt=attempt,
-            is_large=len(body) >= LARGE_BYTES,
+            is_large=is_large,
             client=runtime.name,
             cache_salt=caller.cache_salt,
             use=use,

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from gateway.errors import TooMany
 
-LARGE_BYTES = 262_144  # of a body; reading and attaching a smaller one takes a few milliseconds
+LARGE_BYTES = 262_144  # of a body and the earlier replies it names; reading and attaching a smaller one takes a few milliseconds
 MAX_WAITING = 64  # calls of one key, so that their bodies do not fill the memory
 
 

@@ -36,7 +36,7 @@ class Call:
     key_id: str
     address: EpisodeAddress
     attempt: Attempt
-    is_large: bool  # by its body, so that it waits for its turn with other large calls
+    is_large: bool  # by its body and what is kept of earlier replies, so that it waits for its turn with other large calls
     client: str  # the name of its runtime, a label of the metric for breaks
     cache_salt: str = ""  # keeps the project's prompts apart in the engines' prefix caches
     use: Use | None = None  # None if the key has no limits

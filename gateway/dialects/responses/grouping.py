@@ -5,7 +5,7 @@
 Items that name the turn of an earlier group join that group, because some clients put each result after its call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -38,29 +38,37 @@ class _Head(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Head)
 
 
-class _Group:
-    def __init__(self, place: int, head: _Head) -> None:
-        self.places = [place]
-        self.is_of_the_model = head.is_of_the_model
-        self.is_result = head.is_result
-        self.turn = head.turn
+class _Group(msgspec.Struct):
+    """The items of one message of the model."""
 
-    def add(self, place: int, head: _Head) -> None:
-        self.places.append(place)
-        self.turn = self.turn or head.turn
+    places: list[int]
+    turn: str | None
+
+    def takes(self, turn: str | None, *, is_adjacent: bool) -> bool:
+        """Whether an item that names this turn, or none, belongs to the group."""
+        if turn is not None and turn == self.turn:
+            return True
+        return is_adjacent and (turn is None or self.turn is None)
 
 
 def grouped(items: Sequence[msgspec.Raw]) -> list[list[int]]:
     """The places of the items of each message."""
-    groups: list[_Group] = []
+    groups: list[list[int]] = []
+    last: _Group | None = None  # of the model, if nothing but results comes after it
     for place, raw in enumerate(items):
         head = _head(raw)
-        group = _joined(groups, head) if head.is_of_the_model else None
-        if group is not None:
-            group.add(place, head)
+        if not head.is_of_the_model:
+            groups.append([place])
+            last = last if head.is_result else None
+            continue
+        turn = head.turn
+        if last is not None and last.takes(turn, is_adjacent=groups[-1] is last.places):
+            last.places.append(place)
+            last.turn = last.turn or turn
         else:
-            groups.append(_Group(place, head))
-    return [group.places for group in groups]
+            last = _Group([place], turn)
+            groups.append(last.places)
+    return groups
 
 
 def _head(raw: msgspec.Raw) -> _Head:
@@ -68,25 +76,3 @@ def _head(raw: msgspec.Raw) -> _Head:
         return _decoder.decode(raw)
     except msgspec.MsgspecError:
         return _Head()  # whoever reads the item says what is wrong
-
-
-def _joined(groups: Sequence[_Group], head: _Head) -> _Group | None:
-    """The group that the item belongs to, None if it begins a new one."""
-    for group in _last_of_the_model(groups):
-        turns = {group.turn, head.turn}
-        is_adjacent = group is groups[-1]
-        if turns == {head.turn} and head.turn is not None:
-            return group
-        if is_adjacent and None in turns:
-            return group
-    return None
-
-
-def _last_of_the_model(groups: Sequence[_Group]) -> Iterator[_Group]:
-    """The last group of the model, if nothing but results comes after it."""
-    for group in reversed(groups):
-        if group.is_of_the_model:
-            yield group
-            return
-        if not group.is_result:
-            return

@@ -14,6 +14,7 @@ from gateway.turn.recorded_reply import whole_piece
 
 TYPE = "item_reference"
 MARK = TYPE.encode()  # in every body that holds one
+MAX_TURNS = 512  # that one call may name; some clients name each item of a long conversation
 
 
 class _Reference(msgspec.Struct):
@@ -25,13 +26,19 @@ _decoder = msgspec.json.Decoder(_Reference)
 
 
 def referred_turns(items: Sequence[msgspec.Raw]) -> tuple[str, ...]:
-    """The turns of whose replies items are named. Raises BadRequest for a name that is none of ours."""
+    """The turns of whose replies items are named. Raises BadRequest for a name that is none of ours, and for too many."""
     turns: dict[str, None] = {}
     for place, id_ in references(items).items():
         turn = turn_of(id_)
         if turn is None:
             raise _unknown(id_, place)
         turns[turn] = None
+    if len(turns) > MAX_TURNS:
+        raise BadRequest(
+            f"input names items of {len(turns)} replies, more than the {MAX_TURNS} that are allowed; send the items themselves",
+            param="input",
+            code="value_too_large",
+        )
     return tuple(turns)
 
 

@@ -1,8 +1,10 @@
 """Bodies of any shape, read without a server: each is a request or its documented error."""
 
 import json
+import time
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.dialects.responses.asked import Asked
 from gateway.dialects.responses.dialect import ResponsesDialect
+from gateway.dialects.responses.grouping import grouped
+from gateway.dialects.responses.references import MAX_TURNS
 from gateway.errors import BadRequest
 from gateway.request.request import ReplyChoice, Request, ToolCall
 from tests.gateway.dialects.responses.runtime_bodies import ai_sdk, codex
@@ -161,3 +165,27 @@ def test_items_of_one_reply_are_one_message(kinds: list[str]) -> None:
     assert sum(len(each) for each in calls if isinstance(each, list)) == kinds.count("call")
     if not users:
         assert len(spoken) <= 1
+
+
+def test_many_results_are_passed_over_once() -> None:
+    """Calls of one turn after thousands of results are its message, in far less than a second."""
+    call = {"type": "function_call", "id": f"fc_{TURN}_0"}
+    result = {"type": "function_call_output"}
+    items = [call, *[result] * 4_095, *[call] * 4_096]
+    raws = [msgspec.Raw(msgspec.json.encode(item)) for item in items]
+    began = time.thread_time()
+    first, *_ = grouped(raws)
+    assert time.thread_time() - began < 0.5
+    assert first == [0, *range(4_096, 8_192)]
+
+
+def test_a_call_names_items_of_so_many_replies() -> None:
+    """Each reply that is named is read whole, so their number has a limit."""
+    names = [{"type": "item_reference", "id": f"msg_{n:024x}_0"} for n in range(MAX_TURNS + 1)]
+    with pytest.raises(BadRequest) as refused:
+        DIALECT.parse(json.dumps({"input": names}).encode(), path="/")
+    assert refused.value.code == "value_too_large"
+    assert (
+        len(DIALECT.parse(json.dumps({"input": names[1:]}).encode(), path="/").refers_to)
+        == MAX_TURNS
+    )

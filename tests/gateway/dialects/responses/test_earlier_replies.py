@@ -2,6 +2,16 @@
 
 from typing import Any
 
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from gateway.access.caller import Caller
+from gateway.dialects.responses.dialect import ResponsesDialect
+from gateway.endpoint.earlier_replies import with_earlier_replies
+from gateway.request.kept_reply import encode_kept
+from gateway.request.request import ReplyChoice
+from gateway.turn.large_calls import LARGE_BYTES, LargeCalls
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import end_of_turn, spell
 from tests.gateway.dialects.responses.response_events import (
@@ -150,3 +160,42 @@ async def test_a_deleted_episode_keeps_no_messages(served: Gateway) -> None:
     await served.admin.delete("/v1/episodes/ep_1")
     answer = await served.admin.post(PATH, json=BODY | {"previous_response_id": response["id"]})
     assert answer.json()["error"]["code"] == "previous_response_not_found"
+
+
+async def kept_as(value: bytes, served: Gateway, redis_url: str) -> dict[str, Any]:
+    """A response of whose conversation Redis keeps these bytes."""
+    response = await whole(served, BODY, f"/e/ep_1{PATH}")
+    async with Redis.from_url(redis_url) as client:
+        name = f"turngate:{{{served.project}}}:ep.messages:ep_1"
+        (turn_id,) = await client.hkeys(name)
+        await client.hset(name, turn_id, value)
+    return response
+
+
+@pytest.mark.parametrize("value", [b"\n\xc1", b"\n", b"none", b"\n\x94\x91\x01\xc0\xc0\x90"])
+async def test_damaged_messages_are_not_kept(value: bytes, served: Gateway, redis_url: str) -> None:
+    """A conversation that cannot be read is a 400 that says to send it whole, and its items are unknown."""
+    response = await kept_as(value, served, redis_url)
+    item = {"type": "item_reference", "id": response["output"][0]["id"]}
+    bodies = ({"previous_response_id": response["id"]}, {"input": [item]})
+    answers = [await served.admin.post(PATH, json=BODY | body) for body in bodies]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    codes = [answer.json()["error"]["code"] for answer in answers]
+    assert codes == ["previous_response_not_found", "item_not_found"]
+
+
+async def test_what_is_kept_counts_as_the_calls_own_bytes(served: Gateway, redis_url: str) -> None:
+    """A short body that continues a long conversation is a large call, and its messages are all there."""
+    reply = ReplyChoice(index=0, content="So.", reasoning=None, tool_calls=(), finish_reason="stop")
+    message = {"role": "user", "content": "x" * LARGE_BYTES}
+    response = await kept_as(b"\n" + encode_kept([message], reply), served, redis_url)
+    view = await served.store.episode("ep_1")
+    assert view is not None
+    caller = Caller(view.header.key_id, served.project, frozenset())
+    body = orjson.dumps(BODY | {"previous_response_id": response["id"]})
+    request = ResponsesDialect().parse(body, path=PATH)
+    request, num_bytes = await with_earlier_replies(
+        request, caller, served.store, LargeCalls(), num_bytes=len(body)
+    )
+    assert num_bytes > LARGE_BYTES
+    assert [each["content"] for each in request.messages] == ["x" * LARGE_BYTES, "So.", "Hi"]
