@@ -191,13 +191,31 @@ def _field(error: Exception) -> str | None:
     return None
 
 
+# Our words for what an engine says of a call, by a part of its own.
+_REFUSED = {
+    "no tokens": "the prompt has no tokens",
+    "vocabulary": "a token id is outside the model's vocabulary",
+    "context length": "the prompt and max_tokens are more than fit into the context; shorten one of them",
+    "maximum allowed length": "the prompt is longer than the engine takes; shorten it",
+    "memory budget": "the prompt is longer than fits into the engine's memory; shorten it",
+    "image": "it cannot read an image of the call",
+}
+
+
+def _refused(why: str) -> str:
+    known = (words for part, words in _REFUSED.items() if part in why)
+    return next(
+        known, "it does not take a setting or a part of the prompt; the gateway's log says which"
+    )
+
+
 def _message(error: Exception) -> str:
     """What the caller may know: neither the addresses of engines nor what went wrong inside of them."""
     match error:
         case engine_errors.GrammarRefused():
             return str(error)
         case engine_errors.EngineRejected():
-            return f"the engine refuses the call: {error.why}"
+            return f"the engine refuses the call: {_refused(error.why)}"
         case engine_errors.EngineTimeout():
             return "the engine did not answer in time; retry"
         case engine_errors.NoEngine():

@@ -52,7 +52,7 @@ def project_salt(secret: str) -> str:
     return hmac.digest(secret.encode(), b"prefix cache", "sha256").hex()[:32]
 
 
-def signed_key(prefix: str, project: str, subject: str, opener_id: str, *, secret: str) -> str:
+def signed_key(prefix: str, project: str, *, subject: str, opener_id: str, secret: str) -> str:
     """`tg-ep-<base64 of project, episode and opener>.<base64 of the signature>`."""
     claim = f"{project}/{subject}/{opener_id}".encode()
     return f"{prefix}{_encode(claim)}.{_encode(_sign(prefix, claim, secret))}"

@@ -84,7 +84,9 @@ class Authenticator:
     async def _signed_key(self, prefix: str, caller: Caller, subject: str) -> str:
         secret = await self._episode_secret(caller.project, caller.key_id)
         assert secret is not None, "the project of an authenticated caller exists"
-        return signed_key(prefix, caller.project, subject, caller.key_id, secret=secret)
+        return signed_key(
+            prefix, caller.project, subject=subject, opener_id=caller.key_id, secret=secret
+        )
 
     async def _by_key(self, key: str) -> Caller | None:
         hashed = key_digest(key)

@@ -102,7 +102,7 @@ class Attacher:
         self, request: Request, raw: str | Sequence[int], history: EpisodeHistory
     ) -> Attachment:
         """Continue what is recorded as far as the prompt begins with it; no template has a say."""
-        anchor, new = await self._raw_prompts.place(raw, history.trie)
+        anchor, new = await self._raw_prompts.place(raw, history)
         context, media = self._expand(new, ())
         how: How = "root" if anchor is None else "branched" if anchor.output < 0 else "bridged"
         return Attachment(

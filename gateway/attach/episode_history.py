@@ -24,6 +24,9 @@ class EpisodeHistory:
         self.policy = header.history
         self.trie = Trie()
         self.reasoning: dict[Anchor, str] = {}  # of outputs that this gateway sampled or read
+        # What text completions were compared with, by the span's identity; kept by SpanTexts.
+        self.texts: dict[tuple[int, int], str] = {}  # of its first tokens
+        self.shown_texts: dict[int, tuple[int, str]] = {}
 
     def read(self, encoded: Sequence[bytes], since: int) -> None:
         """Add the turns from ordinal `since` on; a concurrent call may have added some of them already."""

@@ -4,6 +4,7 @@ A plain ASGI callable and not a FastAPI route, because it has to notice when the
 its cost is paid on every turn of every agent.
 """
 
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
@@ -27,7 +28,9 @@ from gateway.turn.idempotency import read_attempt, read_joined_attempt
 from gateway.turn.large_calls import LARGE_BYTES
 from gateway.turn.recorded_reply import recorded_pieces
 from gateway.turn.running_turn import Call
+from rollout.engine.errors import EngineError
 
+log = logging.getLogger(__name__)
 REQUEST_ID = "turngate.request_id"  # scope key
 ROUTE = "turngate.route"  # scope key: the path as the router knows it
 PATH_EPISODE = "turngate.path_episode"  # scope key: the episode named by the path's prefix
@@ -155,6 +158,8 @@ class ModelEndpoint:
         except EXPECTED as error:
             if not events.has_headers:
                 raise
+            if isinstance(error, EngineError):  # the caller is not told which engine it was
+                log.warning("call failed", extra={"route": self._path, "reason": str(error)})
             failure = translate(error)
             failure.request_id = request_id
             await stream.fail(failure)

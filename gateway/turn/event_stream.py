@@ -61,6 +61,7 @@ class EventStream:
             yield
         finally:
             watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)  # as a client that left makes one
 
     async def start(
         self, head: ReplyHead, data: bytes, *, media_type: str = SERVER_SENT_EVENTS

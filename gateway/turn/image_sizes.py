@@ -4,18 +4,20 @@ Known before the prompt is attached, so that a prompt with images is compared, r
 length like any other. What the engine reports for the turn itself has to agree, or its answer is refused.
 """
 
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from gateway.errors import BadRequest
 from gateway.request.request import Image
-from rollout.engine.errors import EngineFailed
+from rollout.engine.errors import EngineError, EngineFailed, EngineRejected
 from rollout.engine.generation import GenerateRequest, SamplingParameters
 from rollout.engine.pool import Pool
 from rollout.served_model import AskedModel
 from rollout.tokenizer.vision import SizedImage, Vision
 
+log = logging.getLogger(__name__)
 MAX_REMEMBERED = 65_536  # about 150 bytes each
 
 
@@ -64,8 +66,13 @@ class Images:
             try:
                 return (await engine.generate(request)).prompt_tokens - 2
             except EngineFailed as error:  # as an engine does whose memory an image does not fit
-                raise BadRequest(
-                    f"{image.where}: {error}; is the image too large?",
-                    param=image.where,
-                    code="invalid_image",
-                ) from error
+                why = "the engine failed on it; is the image too large?"
+                raise _refused(image, why, error) from error
+            except EngineRejected as error:
+                raise _refused(image, "the engine cannot read it as an image", error) from error
+
+
+def _refused(image: Image, why: str, error: EngineError) -> BadRequest:
+    """The caller is told neither the engine's address nor its words; the log has both."""
+    log.warning("image refused", extra={"where": image.where, "reason": str(error)})
+    return BadRequest(f"{image.where}: {why}", param=image.where, code="invalid_image")

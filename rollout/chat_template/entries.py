@@ -61,11 +61,11 @@ def nothing_said() -> Entry:
 def joined(first: Entry, second: Entry) -> Entry:
     """Two messages of one role as one."""
     contents = [each.message.get("content") or "" for each in (first, second)]
-    if all(isinstance(content, str) for content in contents):
-        joined: object = "\n\n".join(filter(None, contents))
+    if all(isinstance(each, str) for each in contents):
+        content: object = "\n\n".join(filter(None, contents))
     else:
-        joined = [part for content in contents for part in _parts(content)]
-    return Entry({**first.message, "content": joined})
+        content = [part for each in contents for part in _parts(each)]
+    return Entry({**first.message, "content": content})
 
 
 def _parts(content: Any) -> Sequence[Any]:

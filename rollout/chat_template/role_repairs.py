@@ -40,8 +40,8 @@ def early_head(conversation: Conversation) -> Conversation:
     """System messages after the beginning as a user's."""
     num_heads = num_heads_of(conversation)
     rest = conversation[num_heads:]
-    changed = no_head(rest)
-    return conversation if changed is rest else [*conversation[:num_heads], *changed]
+    said = no_head(rest)
+    return conversation if said is rest else [*conversation[:num_heads], *said]
 
 
 def said_something(conversation: Conversation) -> Conversation:

@@ -123,7 +123,7 @@ async def test_an_edit_behind_an_image_shares_the_image(
         ("https://example.org/melon.png", "this gateway fetches nothing"),
         ("file:///etc/passwd", "this gateway fetches nothing"),
         ("data:image/png;base64,AAA?", "not valid base64"),
-        ("data:image/png;base64,AAAA", "Could not decode image"),
+        ("data:image/png;base64,AAAA", "cannot read it as an image"),
     ],
 )
 async def test_what_is_no_image_is_refused(

@@ -1,5 +1,6 @@
 """Reads a JSON body and the fields of it that may hold anything, whose size is checked before they are read."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -8,8 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from gateway.dialects.bodies.limits import check_bytes
+from gateway.dialects.bodies.wrong_values import wrong_json, wrong_value
 from gateway.errors import BadRequest
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NULL = msgspec.Raw(b"null")
@@ -69,14 +72,17 @@ def refusing(where: str = "") -> Iterator[None]:
             code="invalid_json",
         ) from None
     except msgspec.DecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+        log.debug("body refused", extra={"reason": str(error)})
+        raise BadRequest(wrong_json(str(error)), code="invalid_json") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply", code="invalid_json") from None
 
 
 def invalid_body(error: msgspec.ValidationError, where: str = "") -> BadRequest:
-    """Turn msgspec's message, which ends in the JSON path, into one with a `param`."""
-    text, _, path = str(error).partition(" - at `$")
+    """Turn msgspec's message, which ends in the JSON path, into one of ours with a `param`."""
+    log.debug("body refused", extra={"reason": str(error)})
+    verdict, _, path = str(error).partition(" - at `$")
+    text = wrong_value(verdict)
     param = where + path.rstrip("`").lstrip(".").removesuffix("[...]") or None
     return BadRequest(f"{param}: {text}" if param else text, param=param, code="invalid_value")
 

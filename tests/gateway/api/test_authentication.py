@@ -132,7 +132,9 @@ async def test_an_episode_key_acts_for_its_episode_only(
 
 def test_an_episode_key_cannot_be_altered() -> None:
     """A key signs its project, episode and opener: changing one, or signing with another secret, makes it worthless."""
-    genuine = read_signed_key(signed_key(EPISODE_PREFIX, "p", "ep_1", "key_1", secret="secret"))
+    genuine = read_signed_key(
+        signed_key(EPISODE_PREFIX, "p", subject="ep_1", opener_id="key_1", secret="secret")
+    )
     assert genuine is not None
     assert (genuine.project, genuine.subject, genuine.opener_id) == ("p", "ep_1", "key_1")
     assert is_genuine(genuine, "secret")

@@ -110,6 +110,8 @@ def test_any_text_is_an_episode_key_or_none(text: str) -> None:
     """A key that was not made here is None or a claim whose signature is checked later."""
     claim = read_signed_key(text)
     assert claim is None or isinstance(claim, Claim)
-    made = read_signed_key(signed_key(EPISODE_PREFIX, "p", "ep_1", "key_1", secret="s" * 32))
+    made = read_signed_key(
+        signed_key(EPISODE_PREFIX, "p", subject="ep_1", opener_id="key_1", secret="s" * 32)
+    )
     assert made is not None
     assert (made.project, made.subject) == ("p", "ep_1")

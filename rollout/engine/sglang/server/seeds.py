@@ -21,6 +21,7 @@ def install() -> None:
     """For this process, which must be a scheduler's."""
     for backend in ("pytorch", "flashinfer"):
         register_sampler_backend(backend, SeededSampler)
+    # SGLang's batches carry no seeds to a sampler of another's, and these are where it makes, thins, joins and copies them.
     batch: Any = SamplingBatchInfo
     batch.adjusted_from_schedule_batch = _read_seeds
     batch.adjusted_filter_batch = _keep_seeds

@@ -73,13 +73,14 @@ async def test_the_end_waits_for_the_commit(served: Gateway) -> None:
 async def test_an_error_before_the_first_token_has_its_status(
     served: Gateway, scripted: ScriptedEngine
 ) -> None:
-    """What an engine refuses is a 400 in OpenAI's shape, streamed or not."""
+    """What an engine refuses is a 400 in OpenAI's shape, streamed or not, in words that are not the engine's."""
     for body in (BODY, STREAM):
         scripted.script(Refuse(400, "the engine says no"))
         scripted.script(Refuse(400, "the engine says no"))
         answer = await served.admin.post(PATH, json=body)
         assert answer.status_code == 400
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        assert "says no" not in answer.text
 
 
 async def test_a_client_that_leaves_aborts_the_engine(
