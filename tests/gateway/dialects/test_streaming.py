@@ -130,7 +130,7 @@ async def test_no_header_before_the_first_token(
     wait.event.set()
     answer = await asked
     assert answer.status_code == 400
-    assert "the engine says no" in answer.json()["error"]["message"]
+    assert "the engine refuses the call" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
