@@ -88,6 +88,14 @@ def test_a_broken_line_and_a_missing_file_are_named(tmp_path: Path) -> None:
         load_rows(tmp_path / "nothing.jsonl")
 
 
+def test_a_line_ends_at_a_line_feed_only(tmp_path: Path) -> None:
+    """JSON may hold other line separators as they are."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "a\u2028b\x85c"}\r\n{"question": "d"}\n')
+
+    assert [row.question for row in load_rows(file)] == ["a\u2028b\x85c", "d"]
+
+
 def test_limits_and_missing_fields(tmp_path: Path) -> None:
     """The first rows are enough to try something out; a row tells which fields it has."""
     rows = load_rows(lines(tmp_path / "x.jsonl", list(GSM8K)), limit=1)

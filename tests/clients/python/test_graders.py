@@ -3,8 +3,14 @@
 import asyncio
 import json
 import os
+import random
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -73,12 +79,44 @@ def test_equal_mathematics_is_equal(math: Grader, answer: str, expected: str, wo
 
 def test_a_formula_that_never_ends_is_stopped() -> None:
     """It is worth nothing, and the next answer is graded by a new process."""
-    grade = graders.math(timeout=1.0)
+    grade = graders.math(timeout=5.0)
     began = time.monotonic()
 
     assert grade.grade(r"\boxed{9^{9^{9^{9^{9}}}}}", row("7")) == 0
-    assert grade.grade(r"\boxed{\frac{14}{2}}", row("7.0")) in (0, 1)
+    assert grade.grade(r"\boxed{\frac{14}{2}}", row("7.0")) == 1
     assert time.monotonic() - began < 60
+
+
+def test_a_right_answer_stays_right_when_the_process_is_killed() -> None:
+    """The pair is asked again: what killed the process may have nothing to do with it."""
+    grade, others = graders.math(), workers()
+    assert grade.grade(r"\boxed{\frac{14}{2}}", row("7.0")) == 1
+
+    (worker,) = workers() - others
+    os.kill(worker, signal.SIGKILL)
+
+    assert grade.grade(r"\boxed{\frac{14}{2}}", row("7.0")) == 1
+
+
+def workers() -> set[int]:
+    """Our processes that compare formulas."""
+    return {number for number in processes("math_worker.py") if parent(number) == os.getpid()}
+
+
+def processes(word: str) -> set[int]:
+    """Those with the word in their command."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if word.encode() in (place / "cmdline").read_bytes():
+                found.add(int(place.name))
+    return found
+
+
+def parent(number: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 @given(st.integers(-(10**12), 10**12), st.sampled_from(["{}", "It is {}.", "${}", "#### {:,}"]))
@@ -112,9 +150,10 @@ def test_code_is_worth_the_tests_that_it_passes() -> None:
         "x = bytearray(10**10)",
         "open('big', 'wb').write(b'0' * 10**9)",
         "import os, sys; os.write(int(sys.argv[1]), b'1 1 1 1')",
-        "import subprocess; subprocess.Popen(['sleep', '60']); raise SystemExit",
+        "import os; os.mkfifo('output'); raise SystemExit",
+        "import os; os.symlink('/dev/zero', 'output'); raise SystemExit",
     ],
-    ids=["exit", "leave", "spin", "sleep", "memory", "disk", "guess", "child"],
+    ids=["exit", "leave", "spin", "sleep", "memory", "disk", "guess", "pipe", "zeros"],
 )
 def test_code_that_misbehaves_passes_nothing_and_ends(code: str) -> None:
     """It is stopped within its limits, and no trick counts as a pass."""
@@ -126,12 +165,61 @@ def test_code_that_misbehaves_passes_nothing_and_ends(code: str) -> None:
     assert time.monotonic() - began < 30
 
 
+def test_code_cannot_have_another_file_shown_as_its_output(tmp_path: Path) -> None:
+    """What is shown is what the code printed, whatever it puts into its directory."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    code = f"import os; os.symlink({str(secret)!r}, 'output'); print('mine')"
+
+    assert run_tests(code, ["assert True"], limits=Limits()).output == "mine\n"
+
+
+CHILD = "import os, subprocess; {}subprocess.Popen(['sleep', '{}'], start_new_session={}); {}"
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit", "while True: pass"])
+@pytest.mark.parametrize("leave", ["", "os.setsid(); "])
+@pytest.mark.parametrize("new_session", [False, True])
+def test_no_process_outlives_the_run(leave: str, end: str, new_session: bool) -> None:
+    """Neither one that left the process group nor one that leads a session of its own; without namespaces, the group ends."""
+    if "--pid" not in isolation() and (leave or new_session):
+        pytest.skip("this machine has no namespaces for us")
+    seconds = f"{60 + random.random()}"
+
+    ran = run_tests(
+        CHILD.format(leave, seconds, new_session, end), ["assert True"], limits=Limits(seconds=1)
+    )
+
+    assert ran.passed == 0
+    assert processes(seconds) == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_as_root_a_warning_says_that_the_code_keeps_its_rights(tmp_path: Path) -> None:
+    """A Python in a directory of root's own cannot be run by `nobody`."""
+    tmp_path.chmod(0o700)
+    python = tmp_path / "python"
+    python.symlink_to(sys.executable)
+    run = "from turngate.graders.sandbox import *; print(run_tests('', ['pass'], limits=Limits()))"
+
+    ran = subprocess.run(
+        [python, "-c", run],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "passed=1" in ran.stdout
+    assert "the code of answers runs as root" in ran.stderr
+
+
 def test_the_sandbox_holds_no_secret_and_reaches_nobody() -> None:
     """Its environment is empty, its directory is fresh, and where namespaces are to be had there is no network."""
-    os.environ["TG_SECRET"] = "s"
+    names = {"HOME", "PATH", "OMP_NUM_THREADS", "LC_CTYPE"}  # the last is set by Python itself
     looks = [
-        "import os; assert 'TG_SECRET' not in os.environ",
-        "import os; assert os.listdir('.') == ['output']",
+        f"import os; assert set(os.environ) <= {names}",
+        "import os; assert os.listdir('.') == []",
         "import os; assert os.environ['HOME'] == os.getcwd()",
     ]
     if isolation():

@@ -140,7 +140,7 @@ def _records(file: Path) -> Iterable[Mapping[str, object]]:
         return listed
     return [
         _record(file, number, line)
-        for number, line in enumerate(text.splitlines(), 1)
+        for number, line in enumerate(text.split("\n"), 1)  # JSON may hold U+2028 as it is
         if line.strip()
     ]
 

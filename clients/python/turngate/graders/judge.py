@@ -42,11 +42,11 @@ def judge(
             {"role": "user", "content": question(answer, row)},
         ]
         body = {"model": model, "messages": messages, "temperature": 0}
-        said = reply_text(finish(exchange.ask(Call("POST", "/chat/completions", body=body))))
-        scores = SCORE.findall(said)
+        text = reply_text(finish(exchange.ask(Call("POST", "/chat/completions", body=body))))
+        scores = SCORE.findall(text)
         if not scores:
             raise GradingFailed(
-                f"the judge {model} named no `SCORE: x` for row {row.id}: {said[-200:]!r}"
+                f"the judge {model} named no `SCORE: x` for row {row.id}: {text[-200:]!r}"
             )
         return min(1.0, float(scores[-1]))
 

@@ -21,6 +21,7 @@ def of_reference(text: str) -> list[object]:
 
 
 def main() -> None:
+    is_equal("1", "1")  # the first comparison loads what the others find loaded
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:

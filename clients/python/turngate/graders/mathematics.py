@@ -46,16 +46,30 @@ class Worker:
         self._lines: SimpleQueue[str] = SimpleQueue()
 
     def is_equal(self, answer: str, reference: str) -> bool:
+        """False if it never simplifies, and if it kills two processes."""
+        line = json.dumps({"answer": answer, "reference": reference}) + "\n"
         with self._lock:
-            process = self._process or self._start()
-            assert process.stdin is not None, "the process has pipes"
-            try:
-                process.stdin.write(json.dumps({"answer": answer, "reference": reference}) + "\n")
-                process.stdin.flush()
-                return self._lines.get(timeout=self._timeout) == "1\n"
-            except (Empty, BrokenPipeError):  # it never simplifies, or the process was killed
-                self._stop(process)
-                return False
+            for _ in range(2):  # a process that dies may have been killed for other reasons
+                try:
+                    equal = self._ask(line)
+                except Empty:
+                    equal = "0\n"
+                    self._stop()
+                if equal:
+                    return equal == "1\n"
+                self._stop()
+        return False
+
+    def _ask(self, line: str) -> str:
+        """Its answer, empty if the process is dead. Raises Empty after the timeout."""
+        process = self._process or self._start()
+        assert process.stdin is not None, "the process has pipes"
+        try:
+            process.stdin.write(line)
+            process.stdin.flush()
+        except BrokenPipeError:
+            return ""
+        return self._lines.get(timeout=self._timeout)
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -78,9 +92,10 @@ class Worker:
         self._process = process
         return process
 
-    def _stop(self, process: subprocess.Popen[str]) -> None:
-        _end(process)
-        self._process = None
+    def _stop(self) -> None:
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
 
 
 def _forward(process: subprocess.Popen[str], lines: "SimpleQueue[str]") -> None:

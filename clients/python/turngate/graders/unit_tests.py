@@ -8,11 +8,11 @@ from turngate.errors import GradingFailed
 from turngate.graders.grader import Grader
 from turngate.graders.sandbox import Limits, run_tests
 
-NO_LIMITS_CHANGED = Limits()
+DEFAULT_LIMITS = Limits()
 
 
 def unit_tests(
-    *, field: str = "tests", partial: bool = False, limits: Limits = NO_LIMITS_CHANGED
+    *, field: str = "tests", partial: bool = False, limits: Limits = DEFAULT_LIMITS
 ) -> Grader:
     """1 if the answer's code passes all tests of the row; with `partial`, the share of those that it passes.
 
