@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,6 +25,7 @@ from turngate import (
 )
 from turngate.errors import AgentInvalid, JournalMismatch, TurngateError, Unreachable
 from turngate.rollouts import Progress
+from turngate.rollouts.journal import Journal
 
 ROWS = [{"question": f"{number}?", "answer": "Hello there."} for number in range(3)]
 ROOT = Path(__file__).resolve().parents[3]
@@ -204,6 +206,49 @@ async def test_a_killed_run_resumes(served: Gateway, tmp_path: Path) -> None:
     others = [e for id_, e in recorded.items() if id_ not in {a.episode for a in table}]
     assert {e["disposition"] for e in others} <= {"aborted"}
     assert len(others) <= 3
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+async def test_what_is_no_reward_stops_one_attempt_only(served: Gateway, reward: float) -> None:
+    """The episode is given up, the table names the value, and the others go on."""
+
+    def agent(episode: Episode, row: Row) -> float:
+        ask(episode, row)
+        return reward if row.question == "1?" else 1.0
+
+    table = await play(served, agent, group_size=1)
+
+    assert [a.reward for a in table] == [1.0, None, 1.0]
+    assert f"the agent returned {reward}" in str(table.errors[0].error)
+
+
+async def test_an_episode_that_is_gone_stops_one_attempt_only(served: Gateway) -> None:
+    """Its reward is refused, which the table shows."""
+
+    async def agent(episode: AsyncEpisode, row: Row) -> float:
+        await ask_awaited(episode, row)
+        if row.question == "1?":
+            body = {"status": "aborted"}
+            await served.admin.post(f"/v1/episodes/{episode.id}/complete", json=body)
+        return 1.0
+
+    table = await play(served, agent, group_size=1)
+
+    assert [a.error is None for a in table] == [True, False, True]
+
+
+def test_a_number_is_used_once(tmp_path: Path) -> None:
+    """After a number that was left out, a resumed run goes on above the highest."""
+    file, row = tmp_path / "run.jsonl", Row("1", "What?", "", {})
+    journal = Journal.open(file, [row], plan={})
+    journal.start(row, 0, "ep_1", number=1)
+    journal.close()
+
+    resumed = Journal.open(file, [row], plan={})
+    numbers = resumed.next_number("1", 0), resumed.next_number("1", 1)
+    resumed.close()
+
+    assert numbers == (2, 0)
 
 
 async def test_an_end_whose_line_was_lost_is_taken_over(served: Gateway, tmp_path: Path) -> None:

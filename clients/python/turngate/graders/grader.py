@@ -1,6 +1,7 @@
 """What a grader is: a function of an answer and its row, which may block, and may be a coroutine."""
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -47,7 +48,14 @@ class Grader:
             given = await in_thread(self.function, answer, row)
         if not isinstance(given, int | float):
             raise GradingFailed(f"grader {self.name} returned {given!r:.80}, which is no number")
-        return float(given)
+        return finite(float(given), f"grader {self.name}")
+
+
+def finite(value: float, source: str) -> float:
+    """Raises GradingFailed for what is no reward."""
+    if not math.isfinite(value):
+        raise GradingFailed(f"{source} returned {value}; a reward is a finite number")
+    return value
 
 
 def grader(function: Grade) -> Grader:

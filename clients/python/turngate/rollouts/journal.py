@@ -28,6 +28,7 @@ class Journal:
         self.finished: dict[tuple[str, int], Attempt] = {}
         self.started: dict[tuple[str, int], list[str]] = {}
         """The episodes that were opened for a member, of which the last may have no end."""
+        self._numbers: dict[tuple[str, int], int] = {}
         self._file = file
 
     @classmethod
@@ -73,9 +74,14 @@ class Journal:
             journal._remember(line)
         return journal
 
-    def start(self, row: Row, member: int, episode: str) -> None:
-        self._remember({"row": row.id, "member": member, "episode": episode, "started": True})
-        self._write({"row": row.id, "member": member, "episode": episode, "started": True})
+    def next_number(self, row: str, member: int) -> int:
+        """The first that no episode of this member was opened under; some are left out."""
+        return self._numbers.get((row, member), -1) + 1
+
+    def start(self, row: Row, member: int, episode: str, *, number: int) -> None:
+        line = {"row": row.id, "member": member, "episode": episode, "number": number}
+        self._remember({**line, "started": True})
+        self._write({**line, "started": True})
 
     def end(self, attempt: Attempt) -> None:
         """Record an end; it survives a crash from here on."""
@@ -92,6 +98,8 @@ class Journal:
         if values.pop("started", False):
             opened = self.started.setdefault(key, [])
             opened += [str(values["episode"])] if values["episode"] not in opened else []
+            number = int(str(values.get("number", self.next_number(*key))))
+            self._numbers[key] = max(number, self._numbers.get(key, 0))
             return
         values["versions"] = tuple(values.get("versions") or ())  # type: ignore[arg-type]
         self.finished[key] = Attempt(**values)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from turngate.client import AsyncTurngate, Turngate
 from turngate.datasets.row import Row
 from turngate.episode import AsyncEpisode, Episode, EpisodeSpec
 from turngate.errors import AgentInvalid, Conflict, NotFound, TurngateError, Unreachable
+from turngate.graders.grader import finite
 from turngate.rollouts.agent import Player, Returned
 from turngate.rollouts.attempt import Attempt
 from turngate.rollouts.journal import Journal
@@ -109,6 +110,13 @@ class Run:
         return replace(attempt, seconds=round(time.monotonic() - began, 3))
 
     async def _played(self, attempt: Attempt, episode: AsyncEpisode, row: Row) -> Attempt:
+        """An episode that has expired or moved on meanwhile is the error of its attempt."""
+        try:
+            return await self._graded(attempt, episode, row)
+        except (Conflict, NotFound) as error:
+            return replace(attempt, error=_shown(error))
+
+    async def _graded(self, attempt: Attempt, episode: AsyncEpisode, row: Row) -> Attempt:
         """Play, grade and complete one episode. An error of the agent's own is its result, and the other agents go on."""
         try:
             returned = await self._player.play(episode, lambda: self._same(episode), row)
@@ -134,7 +142,7 @@ class Run:
     async def _reward(self, episode: AsyncEpisode, row: Row, returned: Returned) -> float | None:
         """What the answer is worth; None if the agent posted that itself."""
         if isinstance(returned, int | float):
-            return float(returned)
+            return finite(float(returned), "the agent")
         if returned is None:
             return None
         if self._player.grader is not None:
@@ -163,16 +171,17 @@ class Run:
         return None
 
     async def _open(self, row: Row, member: int) -> AsyncEpisode:
-        number = len(self._journal.started.get((row.id, member), ()))
+        number = self._journal.next_number(row.id, member)
         episode = self._episode(row, member, number)
         try:
             await episode.open()
         except Conflict as error:
             if error.code != "group_closed":
                 raise
-            episode = self._episode(row, member, number + 1)  # the group's deadline has passed
+            number += 1  # the group's deadline has passed
+            episode = self._episode(row, member, number)
             await episode.open()
-        self._journal.start(row, member, episode.id)
+        self._journal.start(row, member, episode.id, number=number)
         return episode
 
     def _episode(self, row: Row, member: int, number: int) -> AsyncEpisode:
