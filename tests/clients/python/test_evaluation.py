@@ -16,8 +16,9 @@ from tests.gateway.api.test_evaluation import publish
 from tests.gateways import ADMIN_KEY, Gateway
 from tests.scripted_engine import ScriptedEngine
 from turngate import AsyncEpisode, AsyncTurngate, EvaluationResult, Row, evaluate_async
-from turngate.errors import PolicyMoves, TurngateError
+from turngate.errors import PermissionDenied, PolicyMoves, TurngateError
 from turngate.rollouts.estimates import pass_at_k, wilson
+from turngate.rollouts.holding import held_policy
 
 ROWS = [{"question": f"{number}?"} for number in range(4)]
 
@@ -100,6 +101,16 @@ async def test_without_the_scope_the_policy_may_move(served: Gateway) -> None:
     assert result.versions == (0,)
     with pytest.raises(TurngateError, match=r"pass@2 needs at least 2 samples.*samples=2"):
         result.pass_at(2)
+
+
+async def test_a_refusal_while_the_policy_is_held_is_shown_as_it_is(served: Gateway) -> None:
+    """Only what holds the policy needs the scope admin; training goes on afterwards."""
+    async with AsyncTurngate(served.url, ADMIN_KEY) as turngate:
+        with pytest.raises(PermissionDenied, match="another scope"):
+            async with held_policy(turngate):
+                raise PermissionDenied("another scope", status=403)
+
+    assert (await served.admin.get("/v1/training")).json()["paused"] is False
 
 
 async def test_an_evaluation_resumes(served: Gateway, tmp_path: Path) -> None:

@@ -29,11 +29,9 @@ async def held_policy(turngate: AsyncTurngate) -> AsyncIterator[Held]:
     try:
         training = await turngate.training()
         active = next((policy for policy in await turngate.policies() if policy.is_active), None)
-        if active is None:
-            async with _paused(turngate, was_paused=training.paused):
-                yield Held("policy", None)
-            return
-        if not training.pinned:
+        if active is None and not training.paused:
+            await turngate.pause_training()
+        if active is not None and not training.pinned:
             await turngate.activate(active.version)
     except PermissionDenied as error:
         raise PolicyMoves(
@@ -41,11 +39,15 @@ async def held_policy(turngate: AsyncTurngate) -> AsyncIterator[Held]:
             "use one, or pass hold=False and read in the result which versions played"
         ) from error
     try:
-        held = Held(f"policy@{active.version}", active.version)
-        await _until_served(turngate, held.model)
-        yield held
+        if active is None:
+            yield Held("policy", None)
+        else:
+            await _until_served(turngate, f"policy@{active.version}")
+            yield Held(f"policy@{active.version}", active.version)
     finally:
-        if not training.pinned:
+        if active is None and not training.paused:
+            await turngate.resume_training()
+        if active is not None and not training.pinned:
             await turngate.release()
 
 
@@ -58,18 +60,6 @@ async def _until_served(turngate: AsyncTurngate, model: str) -> None:
                 f"no engine serves {model} after {SWAP_SECONDS:.0f} seconds; `turngate status` shows the engines"
             )
         await asyncio.sleep(0.2)
-
-
-@asynccontextmanager
-async def _paused(turngate: AsyncTurngate, *, was_paused: bool) -> AsyncIterator[None]:
-    if was_paused:
-        yield
-        return
-    await turngate.pause_training()
-    try:
-        yield
-    finally:
-        await turngate.resume_training()
 
 
 @asynccontextmanager
