@@ -17,8 +17,9 @@ class Place(Protocol):
     def model(self) -> str: ...
 
 
-# Left out of a whole environment: another account's key, or a key that may reward.
-SECRETS = ("ANTHROPIC_API_KEY", "TURNGATE_API_KEY")
+# Left out of a whole environment.
+OURS = "TURNGATE_"  # keys that reward or administer, and addresses of stores with their passwords
+OTHER_ACCOUNT = "ANTHROPIC_API_KEY"
 
 
 def agent_environment(episode: Place, base: Mapping[str, str] | None) -> dict[str, str]:
@@ -27,7 +28,7 @@ def agent_environment(episode: Place, base: Mapping[str, str] | None) -> dict[st
     Claude Code and Anthropic's SDK send ANTHROPIC_AUTH_TOKEN as a bearer token; beside it, a key of the user's own account in
     ANTHROPIC_API_KEY would be sent too.
     """
-    inherited = {name: value for name, value in (base or {}).items() if name not in SECRETS}
+    inherited = {name: value for name, value in (base or {}).items() if is_passed_on(name)}
     return {
         **inherited,
         "OPENAI_BASE_URL": episode.base_url,
@@ -39,3 +40,7 @@ def agent_environment(episode: Place, base: Mapping[str, str] | None) -> dict[st
         "ANTHROPIC_MODEL": episode.model,
         "TURNGATE_EPISODE": episode.id,
     }
+
+
+def is_passed_on(name: str) -> bool:
+    return not name.startswith(OURS) and name != OTHER_ACCOUNT

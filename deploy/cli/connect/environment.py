@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from deploy.cli.connect.runtimes import MODEL, Place
 
-# Another account's key beside ours would be sent instead of it; the others may reward or administer.
-LEFT_OUT = ("ANTHROPIC_API_KEY", "TURNGATE_API_KEY", "TURNGATE_GATEWAY_ADMIN_KEY")
+OURS = "TURNGATE_"  # keys that reward or administer, and addresses of stores with their passwords
+OTHER_ACCOUNT = "ANTHROPIC_API_KEY"  # beside ANTHROPIC_AUTH_TOKEN it would be sent instead
 
 
 def agent_environment(place: Place, inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of an agent that is started here."""
     return {
-        **{name: value for name, value in inherited.items() if name not in LEFT_OUT},
+        **{name: value for name, value in inherited.items() if is_passed_on(name)},
         "OPENAI_BASE_URL": place.v1,
         "OPENAI_API_BASE": place.v1,  # litellm, older LangChain
         "OPENAI_API_KEY": place.key,
@@ -20,3 +20,7 @@ def agent_environment(place: Place, inherited: Mapping[str, str]) -> dict[str, s
         "ANTHROPIC_AUTH_TOKEN": place.key,
         "ANTHROPIC_MODEL": MODEL,
     }
+
+
+def is_passed_on(name: str) -> bool:
+    return not name.startswith(OURS) and name != OTHER_ACCOUNT

@@ -56,7 +56,7 @@ model_provider = "turngate"
 [model_providers.turngate]
 name = "Turngate"
 base_url = "<v1>"
-env_key = "TURNGATE_API_KEY"
+env_key = "OPENAI_API_KEY"
 wire_api = "responses"
 """
 _OPENCODE = """
@@ -154,7 +154,7 @@ _LISTED = (
     Runtime("claude-code", ((SHELL, _CLAUDE_CODE),)),
     Runtime(
         "codex",
-        (("~/.codex/config.toml", _CODEX), (SHELL, "export TURNGATE_API_KEY=<key>")),
+        (("~/.codex/config.toml", _CODEX), (SHELL, "export OPENAI_API_KEY=<key>")),
     ),
     Runtime("opencode", (("opencode.json", _OPENCODE),)),
     Runtime("openclaw", (("~/.openclaw/openclaw.json", _OPENCLAW),)),

@@ -6,18 +6,20 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import typer
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 
 from deploy.cli.connect.arguments import command_of
-from deploy.cli.connect.child import Ended, run_child
+from deploy.cli.connect.child import Ended, run_child, stops_raised
 from deploy.cli.connect.environment import agent_environment
 from deploy.cli.connect.runtimes import Place
 from deploy.cli.connection import DataDir, Gateway, address_of
-from deploy.errors import DeployError, GatewayBusy, RewardMissing
+from deploy.errors import GatewayBusy, GatewayRefused, RewardMissing
 from deploy.gateway_api.gateway_client import GatewayClient
 from deploy.stack.secrets import ADMIN_KEY
 from deploy.terminal import Output
@@ -71,23 +73,20 @@ def wrap(
     def ask(question: Ask, *, seconds: float = RETRY_SECONDS) -> dict[str, Any]:
         return asyncio.run(_patiently(question, root, own_key, seconds=seconds))
 
-    opened = ask(lambda http: http.open_episode(body, retry_key=retry_key), seconds=wait)
-    episode = opened["id"]
-    environment = agent_environment(Place(f"{root}/e/{episode}", opened["api_key"]), os.environ)
-    environment["TURNGATE_EPISODE"] = episode
-    try:
-        ended = run_child(command, environment)
-        reward = None if ended.was_stopped else _reward(reward_command, ended, environment)
-    except DeployError:
-        ask(lambda http: http.complete(episode, "aborted"))
-        raise
-    if reward is None:
-        ask(lambda http: http.complete(episode, "aborted"))
-    else:
-        rewarded = {"value": reward, "complete": True, "idempotency_key": retry_key}
-        ask(lambda http: http.reward(episode, rewarded))
-    shown = ask(lambda http: http.episode(episode))
-    _show(output, shown, ended)
+    with stops_raised():
+        opened = ask(lambda http: http.open_episode(body, retry_key=retry_key), seconds=wait)
+        episode = opened["id"]
+        place = Place(f"{root}/e/{episode}", opened["api_key"])
+        try:
+            environment = agent_environment(place, os.environ) | {"TURNGATE_EPISODE": episode}
+            ended = run_child(command, environment)
+            reward = _reward(reward_command, ended, episode)
+            sealed = ask(lambda http: _end(http, episode, reward, retry_key=retry_key))
+        except BaseException:  # a signal too
+            with suppress(GatewayRefused):  # the error that is on its way says more
+                ask(lambda http: http.complete(episode, "aborted"))
+            raise
+    _show(output, sealed, reward, code=ended.code)
     sys.exit(ended.code)
 
 
@@ -110,25 +109,43 @@ async def _patiently(question: Ask, root: str, key: str, *, seconds: float) -> d
     raise AssertionError("the last attempt returns or raises")
 
 
-def _reward(command: str, ended: Ended, environment: Mapping[str, str]) -> float:
-    """Raises RewardMissing if the reward command fails or prints no number."""
+async def _end(
+    http: GatewayClient, episode: str, reward: float | None, *, retry_key: str
+) -> dict[str, Any]:
+    """The episode as its sealing shows it, for which the key needs no scope to read."""
+    if reward is None:
+        return await http.complete(episode, "aborted")
+    rewarded = {"value": reward, "complete": True, "idempotency_key": retry_key}
+    await http.reward(episode, rewarded)
+    return await http.complete(episode, "succeeded")  # again: only this answer counts the turns
+
+
+def _reward(command: str, ended: Ended, episode: str) -> float | None:
+    """None if the command was stopped. Raises RewardMissing if the reward command fails or prints no number."""
+    if ended.was_stopped:
+        return None
     if not command:
         return 1.0 if ended.code == 0 else 0.0
-    given = {**environment, "TURNGATE_EXIT_CODE": str(ended.code)}
+    # Our own environment: the agent's leads to the policy that is judged.
+    known = {"TURNGATE_EPISODE": episode, "TURNGATE_EXIT_CODE": str(ended.code)}
     try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            env=given,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=REWARD_SECONDS,
-            check=True,
-        )
-        return finite(done.stdout.strip().rpartition("\n")[2])
+        return finite(_last_line(command, known))
     except (subprocess.SubprocessError, ValueError) as error:
         raise RewardMissing(
             f"the reward command gave no reward: {error}; its last line of output must be a number. The episode is aborted"
         ) from error
+
+
+def _last_line(command: str, known: dict[str, str]) -> str:
+    shell = ["/bin/sh", "-c", command]
+    with TemporaryFile() as output:
+        judged = run_child(shell, {**os.environ, **known}, output=output, seconds=REWARD_SECONDS)
+        if judged.was_stopped:
+            sys.exit(judged.code or 1)
+        if judged.code:
+            raise subprocess.CalledProcessError(judged.code, shell)
+        output.seek(0)
+        return output.read().decode(errors="replace").strip().rpartition("\n")[2]
 
 
 def finite(text: str) -> float:
@@ -138,9 +155,8 @@ def finite(text: str) -> float:
     return value
 
 
-def _show(output: Output, episode: dict[str, Any], ended: Ended) -> None:
-    reward = episode["reward"]
-    ending = "aborted" if ended.was_stopped else f"reward {reward:g}"
+def _show(output: Output, episode: dict[str, Any], reward: float | None, *, code: int) -> None:
+    ending = "aborted" if reward is None else f"reward {reward:g}"
     output.note(f"episode {episode['id']}: {episode['num_turns']} turns, {ending}")
     if not episode["num_turns"]:
         output.note(
@@ -151,7 +167,7 @@ def _show(output: Output, episode: dict[str, Any], ended: Ended) -> None:
         "episode": episode["id"],
         "turns": episode["num_turns"],
         "reward": reward,
-        "exit_code": ended.code,
+        "exit_code": code,
     }
     if output.format.value == "json":
         output.result(content, "")

@@ -194,7 +194,8 @@ async def test_both_kinds_of_clients_do_the_same(served: Gateway, kind: Kind) ->
 async def test_another_process_finds_its_episode_in_the_environment(served: Gateway) -> None:
     """An agent that reads only its environment plays the episode, and no key of the user's own reaches it."""
     agent = "import openai; print(openai.OpenAI().responses and openai.OpenAI().chat.completions.create(model='policy', messages=[{'role': 'user', 'content': 'Hi'}]).choices[0].message.content)"
-    base = {**os.environ, "ANTHROPIC_API_KEY": "sk-own", "TURNGATE_API_KEY": ADMIN_KEY}
+    secrets = ("TURNGATE_API_KEY", "TURNGATE_GATEWAY_ADMIN_KEY", "TURNGATE_REDIS_URL")
+    base = {**os.environ, "ANTHROPIC_API_KEY": "sk-own", **dict.fromkeys(secrets, ADMIN_KEY)}
     async with opened("awaiting", served.url, ADMIN_KEY) as client, client.episode() as episode:
         environment = episode.env(base)
         played = await asyncio.to_thread(
@@ -208,7 +209,8 @@ async def test_another_process_finds_its_episode_in_the_environment(served: Gate
 
     assert played.stdout == "Hello there.\n", played.stderr
     assert len((await served.admin.get(f"/v1/episodes/{episode.id}")).json()["turns"]) == 1
-    assert not {"ANTHROPIC_API_KEY", "TURNGATE_API_KEY"} & environment.keys()
+    assert "ANTHROPIC_API_KEY" not in environment
+    assert ADMIN_KEY not in environment.values()
     assert environment["ANTHROPIC_BASE_URL"] == f"{served.url}/e/{episode.id}"
     assert set(episode.env()) < set(environment)
 

@@ -29,6 +29,13 @@ def test_settings_name_the_base_url_the_key_and_the_model(name: str) -> None:
     assert "<" not in text
 
 
+def test_codex_reads_its_key_from_a_variable_that_agents_get() -> None:
+    """Under `turngate wrap` and `connect --check` no variable of Turngate's own is left."""
+    config = dict(RUNTIMES["codex"].settings(PLACE))["~/.codex/config.toml"]
+    variable = tomllib.loads(config)["model_providers"]["turngate"]["env_key"]
+    assert agent_environment(PLACE, {})[variable] == "tg-key"
+
+
 def test_configuration_files_can_be_read() -> None:
     """What goes into JSON or TOML files is valid there, and Python code compiles."""
     assert RUNTIMES.keys() == NAMED
@@ -100,7 +107,13 @@ def test_the_client_and_the_command_set_the_same_variables() -> None:
     class Episode:
         id, root, base_url, api_key, model = "ep_1", PLACE.root, PLACE.v1, PLACE.key, "policy"
 
-    wanted = client_environment(Episode(), {})
-    assert agent_environment(PLACE, {}) == {
-        name: value for name, value in wanted.items() if name != "TURNGATE_EPISODE"
+    inherited = {
+        **dict.fromkeys(("PATH", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "inherited"),
+        **dict.fromkeys(("TURNGATE_API_KEY", "TURNGATE_GATEWAY_ADMIN_KEY"), "inherited"),
+        **dict.fromkeys(("TURNGATE_ENGINE_ADMIN_KEY", "TURNGATE_REDIS_URL"), "inherited"),
     }
+    found = agent_environment(PLACE, inherited)
+    wanted = client_environment(Episode(), inherited)
+    assert wanted.pop("TURNGATE_EPISODE") == "ep_1"
+    assert found == wanted
+    assert {name for name, value in found.items() if value == "inherited"} == {"PATH"}
