@@ -112,7 +112,7 @@ def _clues(arrival: Arrival, ids: NativeIds) -> Clues:
         session=digest(ids.session) if ids.session else "",
         words=() if is_sure else tuple(said_before(request.messages, request.prints)),
         cache_key=f"cache:{digest(cache_key)}" if cache_key else "",
-        is_repeat=arrival.attempt.is_repeat and arrival.attempt.retry_key.startswith("body:"),
+        is_repeat=arrival.attempt.is_repeat and not arrival.attempt.retry_key.startswith("key:"),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from gateway.request.request import Reply
-from rollout.episode.attempt import Attempt
+from rollout.episode.attempt import JOINED, Attempt
 from rollout.errors import StoreUnavailable
 
 MAX_KEY_BYTES = 255
@@ -57,7 +57,7 @@ def read_joined_attempt(headers: Mapping[bytes, bytes], body: bytes, *, is_strea
     if attempt.retry_key.startswith("key:"):
         return attempt
     is_repeat = attempt.is_repeat or not is_stream
-    return replace(attempt, retry_key=f"body:{attempt.body_digest}", is_repeat=is_repeat)
+    return replace(attempt, retry_key=f"{JOINED}{attempt.body_digest}", is_repeat=is_repeat)
 
 
 def chosen_key(header: bytes) -> str:

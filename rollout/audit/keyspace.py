@@ -31,7 +31,8 @@ SINGLE_KEYS = frozenset(
 OWN_IDS = frozenset(
     {
         *("lock", "session", "limit.requests", "limit.tokens", "limit.grammars"),
-        *("limit.open", "limit.running", "damaged", "found.label", "found.words"),
+        *("limit.open", "limit.running", "damaged"),
+        *("found.label", "found.opening", "found.words"),
     }
 )
 

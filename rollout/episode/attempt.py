@@ -2,6 +2,8 @@
 
 import msgspec
 
+JOINED = "joined:"  # begins the retry key of a client that repeats calls without saying so
+
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """A try's own id, and what makes its repeats recognizable."""

@@ -8,7 +8,8 @@ output is TAKEN if the prompt of a later turn that trains holds all of it, or if
 turn are taken, the others do not train. If none is, the agent may have used all (a vote, for example): they all train.
 
 Some clients repeat a call without saying so when a reply does not arrive. Turns with equal bodies are then one call of the
-agent: those of which it took an output train, or that a reward names. If there is none, the last one trains.
+agent: those of which it took an output train, or that a reward names. If there is none, the last one trains. Calls with a
+count of tries or a key of their own are as many calls as they say, a vote for example: they all train.
 """
 
 import msgspec
@@ -81,7 +82,7 @@ def is_passed_over(trie: Trie, span: Span) -> bool:
 
 
 def is_lost(trie: Trie, ordinal: int) -> bool:
-    """Whether the agent went on with another turn whose call had the same body.
+    """Whether the agent went on with another turn whose call had the same body, and neither says whether it is a repeat.
 
     Turns (P1, O1), (P1, O2), (P1 O1 P2, O3)  ->  the second is; without the third turn the first is.
     """

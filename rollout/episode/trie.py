@@ -32,7 +32,9 @@ class Trie:
         self._outputs: list[list[Span]] = []
         self._roots: list[Span] = []
         self._chains: dict[str, list[Anchor]] = {}
-        self._by_body: dict[str, list[int]] = {}  # of turns that train
+        self._by_body: dict[
+            str, list[int]
+        ] = {}  # of turns that train and whose clients may repeat calls without a word
         self._images: dict[
             str, int
         ] = {}  # a key per image, made negative so that it equals no token
@@ -140,8 +142,9 @@ class Trie:
         return self._outputs[ordinal]
 
     def equal_turns(self, ordinal: int) -> list[int]:
-        """The turns that may train and whose calls had the body of this one's, itself among them."""
-        return self._by_body.get(self._turns[ordinal].body_digest, [])
+        """The turns that may train and be the same call as this one, itself among them."""
+        turn = self._turns[ordinal]
+        return self._by_body.get(turn.body_digest, []) if turn.may_be_unmarked_repeat else []
 
     def sampled(self, span: Span) -> Output:
         """The output of a span that is not context."""
@@ -151,7 +154,7 @@ class Trie:
         for index, chain in enumerate(turn.output_chains):
             end = Anchor(turn.id, index, turn.outputs[index].num_tokens)
             self._chains.setdefault(chain, []).append(end)
-        if turn.body_digest and turn.trainable_outputs:
+        if turn.body_digest and turn.may_be_unmarked_repeat and turn.trainable_outputs:
             self._by_body.setdefault(turn.body_digest, []).append(self._ordinals[turn.id])
 
     def _place(self, anchor: Anchor | None) -> Place:

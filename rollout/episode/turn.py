@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rollout.episode.attempt import JOINED
 from rollout.errors import RolloutError
 
 TOKEN = np.dtype("<i4")
@@ -190,6 +191,11 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def context_ids(self) -> Ids:
         return np.frombuffer(self.context, TOKEN)
+
+    @property
+    def may_be_unmarked_repeat(self) -> bool:
+        """Whether its call carried neither a key nor a count of tries, so that an equal one may be the same call again."""
+        return not self.retry_key or self.retry_key.startswith(JOINED)
 
     @property
     def num_output_tokens(self) -> int:

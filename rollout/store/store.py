@@ -51,6 +51,7 @@ alarm                  string  when the next sweep is due                       
 ready_signal           list    at most one token that wakes the trainer               wait_ready
 signal                 channel deadline, settled, policy: wakes gateways              -
 found.label:<key>:<id> string the episode of a runtime's own id, or of a cache key   its expiry
+found.opening:<id>     string there while a call that found no episode may open this  opening, its expiry
 found.words:<key>:<id> zset   episodes in which this was said -> when; negative once
                                a call has continued it there                          its expiry
 limit.requests:<key>   hash    slot of the last minute -> requests of an API key      its expiry

@@ -33,7 +33,16 @@ def episodes(draw: st.DrawFn, max_turns: int = 10) -> list[Turn]:
         kind = draw(st.sampled_from(["train", "train", "train", "side"]))
         anchor = draw(anchors(turns))
         body = draw(st.sampled_from(["", "", "x", "y"]))
-        made = turn(f"t{ordinal}", draw(few_tokens), *outputs, anchor=anchor, kind=kind, body=body)
+        retry_key = draw(st.sampled_from(["", "", f"joined:{body}", f"body:{body}", "key:own"]))
+        made = turn(
+            f"t{ordinal}",
+            draw(few_tokens),
+            *outputs,
+            anchor=anchor,
+            kind=kind,
+            body=body,
+            retry_key=retry_key if body else "",
+        )
         turns.append(made)
     return turns
 

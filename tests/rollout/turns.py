@@ -34,6 +34,6 @@ def turn(
         output_chains=tuple(f"after {turn_id} {index}" for index in range(len(outputs or (0,)))),
         prompt_chain=f"prompt {turn_id}",
         retry_key=retry_key,
-        body_digest=f"digest of {retry_key or body}" if retry_key or body else "",
+        body_digest=f"digest of {body or retry_key}" if retry_key or body else "",
         media=tuple(media),
     )

@@ -6,6 +6,7 @@
 -- needs: keys
 local otherwise, owner, session, cache, is_repeat, num_turns = unpack(args, 1, 6)
 local TRIES = 8
+local OPENING_MS = 30000  -- a call opens the episode that it got within this time
 
 local function is_open(id)
   local status, by = unpack(call('HMGET', episode_key(id), 'status', 'key'))
@@ -15,10 +16,10 @@ end
 local function label_key(label) return key('found.label:' .. owner .. ':' .. label) end
 local function words_key(digest) return key('found.words:' .. owner .. ':' .. digest) end
 
--- The episode of a label. One that does not exist yet is about to be opened by the call that took the label.
+-- The episode of a label. One that does not exist is about to be opened by the call that took the label, or is forgotten.
 local function labelled(label)
   local id = label ~= '' and call('GET', label_key(label))
-  if id and (is_open(id) or call('EXISTS', episode_key(id)) == 0) then return id end
+  if id and (is_open(id) or call('EXISTS', opening_key(id)) == 1) then return id end
 end
 
 local function by_turn()
@@ -69,6 +70,9 @@ end
 
 num_turns = tonumber(num_turns)
 local id, how = find()
+if how == 'new' and session .. cache ~= '' and call('EXISTS', episode_key(id)) == 0 then
+  call('SET', opening_key(id), '', 'PX', OPENING_MS)
+end
 for _, label in ipairs({session, cache}) do
   if label ~= '' and (how ~= 'turn' or not labelled(label)) then
     call('SET', label_key(label), id, 'PX', idle_ms)

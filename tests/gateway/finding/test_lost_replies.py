@@ -38,6 +38,19 @@ async def test_a_call_that_is_repeated_without_a_word_trains_once(
     assert [span["orphaned"] for span in tree if span["kind"] == "sampled"].count("lost") == 3
 
 
+async def test_calls_that_say_that_they_are_first_tries_all_train(served: Gateway) -> None:
+    """A vote of three equal calls by an SDK that counts its tries, or with keys of their own, trains all three; Claude Code's last one."""
+    for episode, headers, trained in (
+        ("ep_1", [{"x-stainless-retry-count": "0"}] * 3, [0, 1, 2]),
+        ("ep_2", [{"idempotency-key": f"vote {n}"} for n in range(3)], [0, 1, 2]),
+        ("ep_3", [CLAUDE_CODE | {"x-stainless-retry-count": "0"}] * 3, [2]),
+    ):
+        for each in headers:
+            body = {"messages": USER, "stream": True}
+            await served.admin.post(f"/e/{episode}{CHAT}", json=body, headers=each)
+        assert await trained_turns(served, episode) == trained
+
+
 async def test_a_reward_keeps_an_answer_that_nobody_continued(served: Gateway) -> None:
     """A reward by the id of the first of two equal calls trains that one; the other does not."""
     body = {"messages": USER}

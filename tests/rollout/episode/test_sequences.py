@@ -42,6 +42,22 @@ def test_of_two_equal_calls_the_one_that_is_continued_trains() -> None:
     assert len(rows_of([first, second, answered, again])) == 2
 
 
+def test_calls_that_say_that_they_are_no_repeats_all_train() -> None:
+    """A vote by calls with a count of tries or with keys of their own; of a client whose calls are joined only the last one trains."""
+    for keys, kept in (
+        (("body:x", "body:x"), [10, 20, 30]),
+        (("key:1", "key:2"), [10, 20, 30]),
+        (("", "joined:x"), [20, 30]),
+    ):
+        key, other = keys
+        votes = [
+            turn("a", [1], output([10]), body="x", retry_key=key),
+            turn("b", [1], output([20]), body="x", retry_key=other),
+            turn("c", [1], output([30]), body="z", retry_key=key),
+        ]
+        assert sorted(last for *_, last in rows_of(votes)) == kept
+
+
 def test_equal_calls_are_no_matter_of_choices_and_branches() -> None:
     """Choices of one turn, the same prompt in another body, side calls and calls whose client left are not taken for repeats."""
     choices = turn("a", [1], output([10]), output([20]), body="x")
@@ -224,8 +240,9 @@ def trained(rows: list[TokenSequence], turns: list[Turn]) -> Counter[tuple[objec
 
 
 def lost(turns: list[Turn], *, used: set[str]) -> set[str]:
-    """By plain Python, the turns that were repeated by one with an equal body."""
+    """By plain Python, the turns that were repeated by one with an equal body, of clients that do not say so."""
     found: set[str] = set()
+    turns = [t for t in turns if not t.retry_key.startswith(("body:", "key:"))]
     for body in {t.body_digest for t in turns if t.body_digest}:
         equal = [t.id for t in turns if t.body_digest == body and t.trainable_outputs]
         kept = used & set(equal) or set(sorted(equal)[-1:])

@@ -14,6 +14,7 @@ from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.turn import encode_turn
 from rollout.store.finding_transitions import Clues
 from rollout.store.store import Store
+from rollout.store.transitions import Timings
 from tests.redis_server import KillableRedis
 from tests.rollout.clock import Clock
 from tests.rollout.turns import turn
@@ -82,6 +83,21 @@ async def test_what_has_ended_is_not_found(store: Store, clock: Clock) -> None:
     clock.now += 1801
     await store.sweep()
     assert await store.find(Clues("k", words=WORDS), otherwise="new") == ("new", "new")
+
+
+async def test_a_forgotten_episode_is_not_opened_again(redis_url: str, clock: Clock) -> None:
+    """Its session, or cache key, leads to a new one as soon as it is forgotten, however early that is."""
+    timings = Timings(retention=1.0)
+    store = Store.connect(redis_url, project=uuid.uuid4().hex, timings=timings, clock=clock)
+    for number, clues in enumerate((Clues("k", session="s"), Clues("k", cache_key="c"))):
+        id_, _ = await store.find(clues, otherwise=f"ep_{number}")
+        await said(store, id_)
+        await store.delete(id_)
+        await store.settle_done(await store.settled())
+        clock.advance(2.0)
+        await store.sweep()
+        assert await store.find(clues, otherwise=f"next_{number}") == (f"next_{number}", "new")
+    await store.close()
 
 
 async def test_a_restart_of_redis_forgets_nothing(server: KillableRedis) -> None:

@@ -20,6 +20,7 @@ local call, mend  -- damage.lua, rebuild.lua
 -- The kind of a key comes before the first colon and the id after it, so whatever its characters, no id is part of another key.
 local function key(name) return prefix .. name end
 local function episode_key(id, part) return prefix .. 'ep' .. (part or '') .. ':' .. id end
+local function opening_key(id) return key('found.opening:' .. id) end
 local function group_key(id, part) return prefix .. 'grp' .. (part or '') .. ':' .. id end
 
 -- An error of errors.py and its arguments, separated by a control character, which is removed from the arguments.

@@ -87,6 +87,7 @@ local function open_episode()
     'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
     'turns', 0, 'trainable_turns', 0, 'rewards', 0, 'group_size', size)
   call('ZADD', key('episodes'), now, id)
+  call('DEL', opening_key(id))
   recounted_rank = nil
   if most_open > 0 then list_open(id, owner_key) end
   if not is_trained then call('HSET', episode_key(id), 'untrained', 1) end
