@@ -115,7 +115,7 @@ def evaluate(
         raise EvaluationFailed(str(error)) from error
     if out is not None:
         result.table.write(out)
-    output.result(content, str(result))
+    output.result(content, result.text(k) if k else str(result))
 
 
 def _content(result: "EvaluationResult", ks: list[int]) -> dict[str, object]:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.gateway.api.test_evaluation import publish
 from tests.gateways import ADMIN_KEY, Gateway
 from tests.scripted_engine import ScriptedEngine
-from turngate import AsyncEpisode, AsyncTurngate, EvaluationResult, Row, evaluate_async
+from turngate import AsyncEpisode, AsyncTurngate, EvaluationResult, Row, Table, evaluate_async
 from turngate.errors import PermissionDenied, PolicyMoves, TurngateError
+from turngate.rollouts.attempt import Attempt
 from turngate.rollouts.estimates import pass_at_k, wilson
 from turngate.rollouts.holding import held_policy
 
@@ -59,6 +60,15 @@ async def test_the_policy_is_held_still(
     assert {(e["kind"], e["disposition"]) for e in listed} == {("side", "evaluated")}
     assert (result.pass_at(1).value, result.pass_at(2).value) == (0.5, 0.5)
     assert "policy@1" in str(result)
+
+
+def test_the_text_has_the_chosen_k() -> None:
+    """Pass@k is printed for these k and no other."""
+    attempts = tuple(Attempt("1", member, "ep_1", reward=1.0) for member in range(4))
+
+    shown = EvaluationResult(Table(attempts), 1.0).text([3])
+
+    assert [line.split()[0] for line in shown.splitlines()[:2]] == ["pass@3", "mean"]
 
 
 async def test_a_policy_that_was_pinned_stays_pinned(

@@ -56,7 +56,11 @@ class EvaluationResult:
         return attempt.reward is not None and attempt.reward >= self.threshold
 
     def __str__(self) -> str:
-        ks = sorted({1, *(k for k in (2, 4, 8, 16, 32, 64, 128) if k < self.samples), self.samples})
+        ks = {1, *(k for k in (2, 4, 8, 16, 32, 64, 128) if k < self.samples), self.samples}
+        return self.text(sorted(ks))
+
+    def text(self, ks: Sequence[int]) -> str:
+        """As printed, with pass@k for these k."""
         lines = [f"pass@{k}  {self.pass_at(k)}" for k in ks]
         errors = len(self.table.errors)
         policy = ", ".join(f"policy@{version}" for version in self.versions) or "no turns"
