@@ -17,6 +17,8 @@ def main() -> None:
     parser.add_argument("--questions", help="JSON Lines of {question, answer}")
     parser.add_argument("--clues", type=int, default=10, help="of a hunt, without a corpus")
     options = parser.parse_args()
+    if bool(options.corpus) != bool(options.questions):
+        parser.error("--corpus and --questions go together")
     if options.corpus:
         corpus, dataset = Corpus.load(options.corpus), options.questions
     else:

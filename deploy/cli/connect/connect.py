@@ -13,7 +13,7 @@ from deploy.cli.connect.child import run_child
 from deploy.cli.connect.environment import agent_environment
 from deploy.cli.connect.report import Report
 from deploy.cli.connect.runtimes import MODEL, RUNTIMES, Place, Runtime
-from deploy.cli.connection import AdminKey, DataDir, address_of
+from deploy.cli.connection import AdminKey, DataDir, Gateway, address_of
 from deploy.errors import SettingsInvalid
 from deploy.gateway_api.episode import Episode
 from deploy.gateway_api.gateway_client import PAGE, GatewayClient
@@ -26,9 +26,7 @@ def connect(
     context: typer.Context,
     *,
     runtime: Annotated[str, typer.Argument(metavar="RUNTIME", help=", ".join(RUNTIMES))] = "",
-    base_url: Annotated[
-        str | None, typer.Option(help="of the gateway; default: that of the running stack")
-    ] = None,
+    gateway: Gateway = None,
     episode: Annotated[
         str, typer.Option(metavar="ID", help="lead all calls into this episode")
     ] = "",
@@ -46,7 +44,7 @@ def connect(
     output: Output = context.obj
     chosen = _chosen(runtime) if runtime or not check else None
     command = command_of(context, EXAMPLE) if check else []
-    root, admin = address_of(data_dir, base_url, admin_key)
+    root, admin = address_of(data_dir, gateway, admin_key)
     made = asyncio.run(_make_key(root, admin, runtime or "check", tuple(scope or ("infer",))))
     place = Place(f"{root}/e/{episode}" if episode else root, made["key"])
     if not check:
@@ -54,8 +52,11 @@ def connect(
         output.result(_content(chosen, place, made), _text(chosen, place))
         return
     started = int(time.time())
-    ended = run_child(command, agent_environment(place, os.environ))
-    report = asyncio.run(_report(root, admin, key_id=made["id"], started=started))
+    try:
+        ended = run_child(command, agent_environment(place, os.environ))
+        report = asyncio.run(_report(root, admin, key_id=made["id"], started=started))
+    finally:
+        asyncio.run(_delete_key(root, admin, made["id"]))
     output.result({**report.content(), "exit_code": ended.code}, report.table())
     if not report.turns or ended.code:
         raise typer.Exit(1)
@@ -71,6 +72,11 @@ def _chosen(name: str) -> Runtime:
 async def _make_key(root: str, admin: str, name: str, scopes: tuple[str, ...]) -> dict[str, Any]:
     async with GatewayClient(root, admin) as client:
         return await client.create_key(None, name=name, scopes=scopes)
+
+
+async def _delete_key(root: str, admin: str, key_id: str) -> None:
+    async with GatewayClient(root, admin) as client:
+        await client.delete_key(key_id)
 
 
 def _content(runtime: Runtime, place: Place, made: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +99,7 @@ async def _report(root: str, admin: str, *, key_id: str, started: int) -> Report
     async with GatewayClient(root, admin) as client:
         page = (await client.list_episodes(limit=PAGE))["data"]
         fresh = [each for each in page if each["created"] >= started]
-        own = [each["id"] for each in fresh if each["key_id"] == key_id]
+        own = [each["id"] for each in page if each["key_id"] == key_id]  # whatever the clocks say
         ids = own or [each["id"] for each in fresh]
         found = [await _read(client, each) for each in reversed(ids)]
     return Report(found, is_by_key=bool(own))

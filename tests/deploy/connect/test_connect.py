@@ -54,7 +54,7 @@ async def test_a_fresh_key_takes_turns_and_rewards_nothing(
     served: Gateway, cli: Cli, name: str
 ) -> None:
     """The printed key has the scope infer; the address is the gateway's."""
-    ran = await cli.run("--output", "json", "connect", name, "--base-url", f"{cli.root}/v1/")
+    ran = await cli.run("--output", "json", "connect", name, "--gateway", f"{cli.root}/v1/")
     assert ran.code == 0, ran.err
     assert ran.json["base_url"] == f"{cli.root}/v1"
     async with served.openai(ran.json["api_key"]) as client:
@@ -68,14 +68,14 @@ async def test_a_fresh_key_takes_turns_and_rewards_nothing(
 
 async def test_an_unknown_runtime_lists_those_that_are_known(cli: Cli) -> None:
     """A name that has no entry is refused, and no key is made."""
-    ran = await cli.run("connect", "klaude", "--base-url", cli.root)
+    ran = await cli.run("connect", "klaude", "--gateway", cli.root)
     assert ran.code == 1
     assert "claude-code" in ran.err
 
 
 async def checked(cli: Cli, plan: str) -> dict[str, Any]:
     ran = await cli.run(
-        *("--output", "json", "connect", "--check", "--base-url", cli.root),
+        *("--output", "json", "connect", "--check", "--gateway", cli.root),
         *("--episode", "ep_checked", "--", *AGENT, plan),
     )
     assert ran.code == 0, ran.err
@@ -94,9 +94,15 @@ async def test_a_check_shows_what_came_of_a_command(cli: Cli) -> None:
     assert any("Side calls" in advice for advice in report["advice"])
 
 
+async def test_a_check_leaves_no_key(served: Gateway, cli: Cli) -> None:
+    """The key that the command got ends with it."""
+    await checked(cli, "chat")
+    assert (await served.admin.get("/v1/keys")).json()["data"] == []
+
+
 async def test_a_check_of_a_command_that_calls_nobody_says_what_to_do(cli: Cli) -> None:
     """Without a call the command has its base URL from elsewhere."""
-    ran = await cli.run("connect", "--check", "--base-url", cli.root, "--", "true")
+    ran = await cli.run("connect", "--check", "--gateway", cli.root, "--", "true")
     assert ran.code == 1
     assert "No model call came" in ran.out
 
