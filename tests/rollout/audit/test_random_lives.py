@@ -17,8 +17,9 @@ from rollout.ledger.ledger import Ledger
 from rollout.policies import Policy
 from rollout.settler import settle
 from tests.profiles import examples
+from tests.rollout.store.machine.caller import owners
 from tests.rollout.store.model.records import TOKENS_A_TURN
-from tests.rollout.store.test_store_model import StoreMachine, owners
+from tests.rollout.store.test_store_model import StoreMachine
 
 ADVANTAGE = struct.pack("<f", 0.5)
 
@@ -34,7 +35,8 @@ class AuditedMachine(StoreMachine):
         self.record(0, None)
 
     def record(self, version: int, parent: int | None) -> None:
-        self.do(self.store.record_policy(Policy(version, "", parent, "digest", 7)))
+        policy = Policy(version, "", parent, "digest", 7)
+        self.do(lambda store: store.record_policy(policy))
 
     def teardown(self) -> None:
         try:
@@ -61,8 +63,8 @@ class AuditedMachine(StoreMachine):
         }
         policy = Policy(self.version, "", self.lineage[-1], "digest", 7)
         expected = self.model.ack(owner, ids, self.version, overlong=overlong)
-        acked = self.store.ack(owner, ids, policy, step=self.version, credit=credit)
-        self.agree(acked, expected)
+        step = self.version
+        self.agree(lambda store: store.ack(owner, ids, policy, step=step, credit=credit), expected)
         if expected is None:
             self.lineage.append(self.version)
 
@@ -72,8 +74,8 @@ class AuditedMachine(StoreMachine):
         at = max(len(self.lineage) - 1 - back, self.lineage.index(self.checkpoint))
         target, self.lineage = self.lineage[at], self.lineage[: at + 1]
         expected = self.model.restore(target)
-        assert set(self.do(self.store.restore(target))) == expected
-        assert self.do(self.store.restore(target)) == []
+        assert set(self.do(lambda store: store.restore(target))) == expected
+        assert self.do(lambda store: store.restore(target)) == []
         self.version += 1
         self.record(self.version, target)
         self.lineage.append(self.version)
@@ -84,16 +86,16 @@ class AuditedMachine(StoreMachine):
         at = max(len(self.lineage) - 1 - back, self.lineage.index(self.checkpoint))
         self.checkpoint = self.lineage[at]
         self.model.checkpointed(self.checkpoint)
-        self.do(self.store.checkpointed(self.checkpoint))
+        self.do(lambda store: store.checkpointed(self.checkpoint))
 
     @rule()
     def drain(self) -> None:
         self.model.drain()
-        self.do(settle(self.store, self.ledger))
+        self.do(lambda store: settle(store, self.ledger))
 
     @rule()
     def audit(self) -> None:
-        report = self.do(Audit(self.store, self.ledger).run())
+        report = self.do(lambda store: Audit(store, self.ledger).run())
         assert report.offenders == ()
         assert report.not_compared == ()
 
