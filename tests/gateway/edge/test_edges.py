@@ -35,19 +35,19 @@ SPELLINGS = (
 )
 RAW_DEFLATE = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 COMPRESSED = (
-    ("gzip", gzip.compress(PLAIN), 200),
+    ("gzip", gzip.compress(PLAIN, mtime=0), 200),
     ("deflate", zlib.compress(PLAIN), 200),
     ("deflate", RAW_DEFLATE.compress(PLAIN) + RAW_DEFLATE.flush(), 200),
     ("identity", PLAIN, 200),
     ("gzip", PLAIN, 400),
-    ("gzip", gzip.compress(PLAIN)[:-9], 400),
+    ("gzip", gzip.compress(PLAIN, mtime=0)[:-9], 400),
     ("gzip", gzip.compress(b" " * 50_000_000), 413),
     ("zstd", zstandard.compress(PLAIN), 200),
     ("zstd", PLAIN, 400),
     ("zstd", zstandard.compress(PLAIN)[:-9], 400),
     ("zstd", zstandard.compress(b" " * 50_000_000), 413),
     ("br", b"\x0b\x02\x80hello\x03", 415),
-    ("gzip, gzip", gzip.compress(gzip.compress(PLAIN)), 415),
+    ("gzip, gzip", gzip.compress(gzip.compress(PLAIN), mtime=0), 415),
 )
 NOT_UTF_8 = (
     PLAIN.replace(b"Hi", b"caf\xe9"),
