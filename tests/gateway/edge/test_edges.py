@@ -47,7 +47,7 @@ COMPRESSED = (
     ("zstd", zstandard.compress(PLAIN)[:-9], 400),
     ("zstd", zstandard.compress(b" " * 50_000_000), 413),
     ("br", b"\x0b\x02\x80hello\x03", 415),
-    ("gzip, gzip", gzip.compress(gzip.compress(PLAIN), mtime=0), 415),
+    ("gzip, gzip", gzip.compress(gzip.compress(PLAIN, mtime=0), mtime=0), 415),
 )
 NOT_UTF_8 = (
     PLAIN.replace(b"Hi", b"caf\xe9"),
