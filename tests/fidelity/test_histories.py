@@ -202,8 +202,8 @@ async def test_calls_at_the_same_time_attach_by_what_they_say(
 async def test_equal_calls_at_the_same_time_are_samples_of_one_prompt(
     served: Gateway, recorder: Recorder
 ) -> None:
-    """Case 26: eight equal first calls at once are eight outputs below one prompt, none taken for another."""
-    await asyncio.gather(*(ask(served, [USER]) for _ in range(8)))
+    """Case 26: eight agents that ask the same at once get eight outputs below one prompt, none taken for another."""
+    await asyncio.gather(*(ask(served, [USER], user=f"agent {number}") for number in range(8)))
     rows = await assert_exact(served, recorder.calls)
     view = await served.store.episode(EPISODE)
     assert view is not None
