@@ -34,7 +34,7 @@ def _with_integers(body: bytes) -> bytes:
     """Whole numbers as integers, in the fields of the body itself."""
     try:
         fields = _fields.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body
     whole = {name for name, value in fields.items() if _INTEGRAL.fullmatch(bytes(value))}
     if not whole:
