@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -28,6 +29,11 @@ class Ran(NamedTuple):
         return json.loads(self.out.rstrip().rpartition("\n")[2])
 
 
+def heed_interrupts() -> None:
+    """As a terminal starts it; a shell that starts tests in the background lets all of them ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Cli:
     def __init__(self, root: str) -> None:
         self.root = root
@@ -41,6 +47,7 @@ class Cli:
             env={**os.environ, **known},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=heed_interrupts,
         )
 
     async def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ran:

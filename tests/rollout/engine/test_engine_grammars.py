@@ -87,7 +87,7 @@ def trials(engine: str) -> list[psutil.Process]:
 
 async def until_idle(engine: str) -> None:
     """Until nothing is sampled, queued or tried: within 1 s on a machine of its own."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(15):
         while await num_calls(engine) or trials(engine):
             await asyncio.sleep(0.02)
 
@@ -115,7 +115,7 @@ async def test_a_grammar_that_costs_too_much_is_refused_and_others_go_on(
         answered.set()
     expected = {GrammarRefused, EngineBusy} | ({Chunk} if hostile is ambiguous_rule else set())
     assert {type(outcome) for outcome in outcomes} <= expected
-    assert statistics.median(other.result()) < 10  # 1 s at most on a machine of its own
+    assert statistics.median(other.result()) < 5  # 1 s at most on a machine of its own
     await until_idle(engine)
 
 
@@ -149,6 +149,7 @@ async def test_a_verdict_is_given_once(client: Engine, engine: str) -> None:
     grammar = nested_repetition(100)
     with pytest.raises(GrammarRefused):
         await sample(client, "first", grammar)
+    await until_idle(engine)
     tried: list[psutil.Process] = []
     async with connected(engine) as another:
         second = asyncio.create_task(sample(another, "second", grammar))

@@ -5,11 +5,8 @@ batch; a call whose mask is late ends, and its grammar is refused from then on.
 """
 
 import logging
-import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LateError
 
 import torch
 from sglang.srt.constrained.base_grammar_backend import (
@@ -32,11 +29,10 @@ from xgrammar import (
 )
 
 from rollout.engine.sglang.server.grammars.limits import TOO_SLOW
+from rollout.engine.sglang.server.grammars.mask_filling import MaskFilling
 
 CACHE_BYTES = 256 * 2**20
 CACHED = 1024
-MASK_SECONDS = 0.25  # for which the scheduler waits, and with it every running call
-LAST = 19  # the priority of what runs only if nothing else wants to
 
 log = logging.getLogger("rollout.engine_server")
 
@@ -97,7 +93,7 @@ class GuardedGrammar(XGrammarGrammar):  # type: ignore[misc]
     def fill_vocab_mask_batched(entries: Sequence[GrammarRow], vocab_mask: torch.Tensor) -> None:
         remaining = [entry.grammar for entry in entries if not entry.grammar.is_late]
         while remaining:
-            late = _Filling(remaining).late()
+            late = MaskFilling(remaining, remaining[0].backend.thread).late()
             if late is None:
                 break
             remaining[late].end()
@@ -123,36 +119,3 @@ class GuardedGrammar(XGrammarGrammar):  # type: ignore[misc]
 
     def is_terminated(self) -> bool:
         return not self.is_late and bool(super().is_terminated())
-
-
-class _Filling:
-    """The masks of these grammars, computed one after the other by one thread."""
-
-    def __init__(self, grammars: Sequence[GuardedGrammar]) -> None:
-        self._grammars = grammars
-        self._num_done = 0
-        self._thread_id: int | None = None
-        self._is_abandoned = False
-
-    def late(self) -> int | None:
-        """Wait for all; the place of the first that takes too long, after which no other is begun."""
-        running = self._grammars[0].backend.thread.submit(self._run)
-        while True:
-            before = self._num_done
-            try:
-                running.result(MASK_SECONDS)
-            except LateError:
-                if self._num_done == before:
-                    self._is_abandoned = True
-                    if self._thread_id is not None:
-                        os.setpriority(os.PRIO_PROCESS, self._thread_id, LAST)
-                    return before
-            else:
-                return None
-
-    def _run(self) -> None:
-        self._thread_id = threading.get_native_id()
-        for grammar in self._grammars:
-            if not self._is_abandoned:
-                grammar.fill_row()
-                self._num_done += 1
