@@ -73,6 +73,13 @@ async def test_whole_numbers_and_a_byte_order_mark(
 
 
 @examples(2)
+@given(before=st.binary())
+def test_what_is_no_text_is_not_mended(before: bytes) -> None:
+    """The name of a field may hold a byte that is part of no character; the refusal that follows says so."""
+    assert mended(b'{"%b\xff": 8.0}' % before) is None
+
+
+@examples(2)
 @given(body=st.dictionaries(st.text(), VALUES), spaced=st.booleans())
 def test_a_correct_body_is_not_mended(body: dict[str, Any], spaced: bool) -> None:
     """Only whole numbers of the body itself are written otherwise, and the value stays equal."""
