@@ -134,6 +134,52 @@ async def test_an_evaluation_resumes(served: Gateway, tmp_path: Path) -> None:
     assert await evaluated(served, never, resume=file) == first
 
 
+async def test_an_evaluation_resumes_with_the_policy_that_it_began_with(
+    served: Gateway, scripted: ScriptedEngine, tmp_path: Path, model_dir: Path
+) -> None:
+    """A newer one that was published in between plays nothing, and is served afterwards."""
+    file = tmp_path / "eval.jsonl"
+    await publish(served, tmp_path, model_dir, 1)
+
+    began = asyncio.Event()
+
+    async def endless(episode: AsyncEpisode, row: Row) -> float:
+        if row.id != "3":
+            return await ask(episode, row)
+        began.set()
+        return float(await asyncio.Event().wait())
+
+    evaluation = asyncio.create_task(evaluated(served, endless, resume=file, concurrency=1))
+    await began.wait()
+    evaluation.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await evaluation
+    await publish(served, tmp_path, model_dir, 2)
+    result = await evaluated(served, resume=file)
+
+    assert len(result.table) == len(ROWS)
+    assert result.versions == (1,)
+    assert (await served.admin.get("/v1/training")).json()["pinned"] is False
+    assert scripted.version == 2
+
+
+async def test_the_pin_of_a_killed_evaluation_ends_with_the_one_that_resumes(
+    served: Gateway, tmp_path: Path, model_dir: Path
+) -> None:
+    """The file says that it was its own; another's pin of another version is not touched."""
+    file = tmp_path / "eval.jsonl"
+    await publish(served, tmp_path, model_dir, 1)
+    first = await evaluated(served, resume=file)
+    await publish(served, tmp_path, model_dir, 2)
+    await served.admin.post("/v1/policies/2/activate")
+    with pytest.raises(PolicyMoves, match="policy 2 is pinned"):
+        await evaluated(served, resume=file)
+    await served.admin.post("/v1/policies/1/activate")  # as the killed one left it
+
+    assert await evaluated(served, resume=file) == first
+    assert (await served.admin.get("/v1/training")).json()["pinned"] is False
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=7), st.data())
 def test_pass_at_k_is_the_share_of_choices_with_a_pass(
     passes: list[bool], data: st.DataObject

@@ -278,9 +278,9 @@ async def test_a_file_belongs_to_one_run(served: Gateway, tmp_path: Path) -> Non
     await play(served, graded, resume=file)
     other.write_text('{"question": "a"}\n')
 
-    with pytest.raises(JournalMismatch, match="another rows"):
+    with pytest.raises(JournalMismatch, match="differs in rows"):
         await play(served, graded, resume=file, dataset=ROWS[:1])
-    with pytest.raises(JournalMismatch, match="another members"):
+    with pytest.raises(JournalMismatch, match="differs in members"):
         await play(served, graded, resume=file, group_size=3)
     with pytest.raises(JournalMismatch, match="no file of a run"):
         await play(served, graded, resume=other)

@@ -14,7 +14,7 @@ from turngate.rollouts.attempt import Attempt
 from turngate.rollouts.clients import both_clients
 from turngate.rollouts.estimates import Estimate, mean, pass_at_k
 from turngate.rollouts.holding import Held, held_policy, moving_policy
-from turngate.rollouts.journal import Journal
+from turngate.rollouts.journal import Journal, header_of
 from turngate.rollouts.progress import Show, show_progress
 from turngate.rollouts.rollouts import CONCURRENCY
 from turngate.rollouts.run import Plan, Run
@@ -121,12 +121,13 @@ async def evaluate_async(
 ) -> EvaluationResult:
     """The same, awaited."""
     player, rows = Player(agent, grader), load_rows(dataset)
+    earlier = Held.of_header(header_of(resume))
     async with (
         both_clients(turngate) as (awaiting, blocking),
-        held_policy(awaiting) if hold else moving_policy() as held,
+        held_policy(awaiting, earlier) if hold else moving_policy() as held,
     ):
         plan = Plan(samples, concurrency, held_out=True, model=held.model)
-        journal = Journal.open(resume, rows, plan=plan.identity)
+        journal = Journal.open(resume, rows, plan=plan.identity, note={"undo": held.undo})
         try:
             run = Run(player, plan, journal, awaiting=awaiting, blocking=blocking, show=progress)
             attempts = await run.play(rows)

@@ -2,14 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 from turngate.client import AsyncTurngate
 from turngate.errors import PermissionDenied, PolicyMoves
 
 SWAP_SECONDS = 120.0
+
+
+class Undo(StrEnum):
+    """What ends a hold; nothing if somebody else holds the policy too."""
+
+    NOTHING = ""
+    RELEASE = "release"
+    RESUME_TRAINING = "resume_training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,37 +27,60 @@ class Held:
 
     model: str
     version: int | None
+    undo: Undo = Undo.NOTHING
+
+    @classmethod
+    def of_header(cls, header: Mapping[str, object]) -> "Held | None":
+        """What an interrupted run held, which a kill may have left held."""
+        if not header:
+            return None
+        model = str(header.get("model", ""))
+        version = model.partition("@")[2]
+        return cls(model, int(version) if version else None, Undo(str(header.get("undo", ""))))
 
 
 @asynccontextmanager
-async def held_policy(turngate: AsyncTurngate) -> AsyncIterator[Held]:
-    """Pin the policy that is served, and release it. One that is pinned already stays so.
+async def held_policy(turngate: AsyncTurngate, earlier: Held | None = None) -> AsyncIterator[Held]:
+    """Pin the policy that is served, or the one that `earlier` names, and release it. One that somebody pinned stays so.
 
     Before the first policy is published there is none to pin: training is paused instead, so that none is published.
     """
     try:
-        training = await turngate.training()
-        active = next((policy for policy in await turngate.policies() if policy.is_active), None)
-        if active is None and not training.paused:
-            await turngate.pause_training()
-        if active is not None and not training.pinned:
-            await turngate.activate(active.version)
+        held = await _hold(turngate, earlier or Held("policy", None))
     except PermissionDenied as error:
         raise PolicyMoves(
             "evaluate() pins the policy, which needs a key with the scope admin; "
             "use one, or pass hold=False and read in the result which versions played"
         ) from error
     try:
-        if active is None:
-            yield Held("policy", None)
-        else:
-            await _until_served(turngate, f"policy@{active.version}")
-            yield Held(f"policy@{active.version}", active.version)
+        if held.version is not None:
+            await _until_served(turngate, held.model)
+        yield held
     finally:
-        if active is None and not training.paused:
-            await turngate.resume_training()
-        if active is not None and not training.pinned:
+        if held.undo is Undo.RELEASE:
             await turngate.release()
+        elif held.undo is Undo.RESUME_TRAINING:
+            await turngate.resume_training()
+
+
+async def _hold(turngate: AsyncTurngate, earlier: Held) -> Held:
+    training = await turngate.training()
+    active = next((policy for policy in await turngate.policies() if policy.is_active), None)
+    if active is None:
+        is_ours = not training.paused or earlier.undo is Undo.RESUME_TRAINING
+        if not training.paused:
+            await turngate.pause_training()
+        return Held("policy", None, Undo.RESUME_TRAINING if is_ours else Undo.NOTHING)
+    version = active.version if earlier.version is None else earlier.version
+    if training.pinned and active.version != version:
+        raise PolicyMoves(
+            f"policy {active.version} is pinned, and the evaluation that resumes is of policy {version}; "
+            "release() the pin, or name another file"
+        )
+    if not training.pinned:
+        await turngate.activate(version)
+    is_ours = not training.pinned or earlier.undo is Undo.RELEASE
+    return Held(f"policy@{version}", version, Undo.RELEASE if is_ours else Undo.NOTHING)
 
 
 async def _until_served(turngate: AsyncTurngate, model: str) -> None:

@@ -33,16 +33,24 @@ class Journal:
 
     @classmethod
     def open(
-        cls, path: str | Path | None, rows: Iterable[Row], *, plan: Mapping[str, object]
+        cls,
+        path: str | Path | None,
+        rows: Iterable[Row],
+        *,
+        plan: Mapping[str, object],
+        note: Mapping[str, object] | None = None,
     ) -> Self:
-        """Begin a run, or resume the one in the file. Raises JournalMismatch if that is a run of other rows or another plan."""
+        """Begin a run, or resume the one in the file. Raises JournalMismatch if that is a run of other rows or another plan.
+
+        A new run keeps the note beside its plan; it is not compared.
+        """
         header = {"kind": KIND, "rows": digest(rows), **plan}
         if path is None:
             return cls(uuid4().hex, None)
         file = Path(path).open("a+b")  # noqa: SIM115 - closed by `close`
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls._read(file, Path(path), header)
+            return cls._read(file, Path(path), header, note or {})
         except BlockingIOError:
             file.close()
             raise JournalMismatch(f"another process writes to {path}; name another file") from None
@@ -51,7 +59,9 @@ class Journal:
             raise
 
     @classmethod
-    def _read(cls, file: IO[bytes], path: Path, header: dict[str, object]) -> Self:
+    def _read(
+        cls, file: IO[bytes], path: Path, header: dict[str, object], note: Mapping[str, object]
+    ) -> Self:
         file.seek(0)
         content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
@@ -59,7 +69,7 @@ class Journal:
         lines = [json.loads(line) for line in whole.splitlines()]
         if not lines:
             journal = cls(uuid4().hex, file)
-            journal._write({**header, "run": journal.run})
+            journal._write({**header, **note, "run": journal.run})
             return journal
         first = lines[0]
         if first.get("kind") != KIND:
@@ -67,7 +77,7 @@ class Journal:
         changed = [name for name, value in header.items() if first.get(name) != value]
         if changed:
             raise JournalMismatch(
-                f"{path} belongs to a run with another {', '.join(changed)}; name another file, or delete it to begin anew"
+                f"{path} is the file of a run that differs in {', '.join(changed)}; name another file, or delete it to begin anew"
             )
         journal = cls(str(first["run"]), file)
         for line in lines[1:]:
@@ -109,6 +119,16 @@ class Journal:
             self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
+
+
+def header_of(path: str | Path | None) -> dict[str, object]:
+    """The first line of a run's file; empty if no run is in it yet."""
+    if path is None or not Path(path).exists():
+        return {}
+    with Path(path).open("rb") as file:
+        line = file.readline()
+    header: dict[str, object] = json.loads(line) if line.endswith(b"\n") else {}
+    return header
 
 
 def digest(rows: Iterable[Row]) -> str:

@@ -22,6 +22,7 @@ from turngate.rollouts.journal import Journal
 from turngate.rollouts.progress import Progress, Show
 
 ERROR_KEPT = 2000
+STOP_SECONDS = 2.0  # for the answer to a call that opens an episode; it may also wait for room
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,18 @@ class Run:
         return None
 
     async def _open(self, row: Row, member: int) -> AsyncEpisode:
+        """If the run stops meanwhile, the gateway may have opened it already: it is given up too."""
+        opening = asyncio.create_task(self._opened(row, member))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait([opening], timeout=STOP_SECONDS)
+            if opening.cancel() or opening.exception() is not None:
+                raise
+            await _give_up(opening.result())
+            raise
+
+    async def _opened(self, row: Row, member: int) -> AsyncEpisode:
         number = self._journal.next_number(row.id, member)
         episode = self._episode(row, member, number)
         try:
