@@ -8,13 +8,13 @@ import time
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Path
 
 from gateway.access.api_keys import new_project_key, repeatable_project_key
 from gateway.access.authentication import no_project
 from gateway.access.caller import Caller
 from gateway.api.admin_responses import KeyObject, NewKey, ProjectObject
-from gateway.api.dependencies import Admin, Observer, ServicesDep
+from gateway.api.dependencies import Admin, Observer, RetryKey, ServicesDep
 from gateway.api.documented_errors import IN_CONFLICT, NOT_FOUND, OF_CALLS_WITH_A_KEY
 from gateway.api.requests import Body, KeyBody, ProjectBody
 from gateway.api.responses import Deleted, ListObject
@@ -23,9 +23,6 @@ from gateway.services import Services
 from rollout.ledger.records import Key, Project
 
 router = APIRouter(prefix="/v1", tags=["administration"], responses=OF_CALLS_WITH_A_KEY)
-RetryKey = Annotated[
-    str | None, Header(alias="Idempotency-Key", max_length=255, description="for safe repeats")
-]
 
 
 @router.post("/keys", status_code=201, responses=NOT_FOUND | IN_CONFLICT)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Annotated
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator
 
@@ -22,6 +22,9 @@ def get_services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+RetryKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", max_length=255, description="for safe repeats")
+]
 EpisodeId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, what="episode"))]
 GroupId = Annotated[str, Path(alias="id"), AfterValidator(partial(checked_id, what="group"))]
 

@@ -124,7 +124,14 @@ class ModelEndpoint:
             else read_attempt(headers, body)
         )
         path_episode = scope.get(PATH_EPISODE)
-        arrival = Arrival(request, headers, caller, runtime, attempt, path_episode)
+        arrival = Arrival(
+            request=request,
+            headers=headers,
+            caller=caller,
+            runtime=runtime,
+            attempt=attempt,
+            path_episode=path_episode,
+        )
         store = self._services.stores.of(caller.project)
         most = self._services.settings.max_group_size
         call = Call(

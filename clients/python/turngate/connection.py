@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 
 from turngate.errors import SettingMissing
 
-DEFAULT_BASE_URL = (
-    "http://127.0.0.1:8000"  # where `turngate up` listens unless it is told otherwise
-)
+DEFAULT_BASE_URL = "http://127.0.0.1:8000"  # where `turngate up` listens by default
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Report:
         if not self.is_by_key:
             yield (
                 "The calls came with another key than the one in the environment, so the command has its own settings. "
-                "Shown is what the gateway got meanwhile, from whomever."
+                "Shown are all calls that the gateway got meanwhile, others' too."
             )
         if len(self.episodes) > 1:
             yield (

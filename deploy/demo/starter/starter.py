@@ -1,4 +1,4 @@
-"""The demo's starter policy: a Qwen3-shaped model small enough to be made from nothing in about a minute on one core.
+"""The demo's starter policy: a Qwen3-shaped model small enough to be made from nothing in a minute or two on one core.
 
 `create_untrained` writes a complete Hugging Face model directory with random weights and loads no torch; `ensure_starter`
 trains it on demonstrations in a process of the trainer's and keeps the result.
@@ -48,7 +48,7 @@ def ensure_starter(
         progress(f"starter policy: {starter}")
         return starter
     starter.parent.mkdir(parents=True, exist_ok=True)
-    progress("starter policy: making it from nothing, once; about a minute")
+    progress("starter policy: making it from nothing, once; a minute or two of one core")
     with tempfile.TemporaryDirectory(dir=starter.parent, prefix="starting-") as workplace:
         made = warm_start(Path(workplace), subject, seed)
         if not starter.exists():  # another process may have been faster

@@ -6,12 +6,12 @@ the agent that holds it is configured once. A session's id is the id of its epis
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from gateway.access.api_keys import MAX_KEY_CHARACTERS
 from gateway.access.caller import Caller
-from gateway.api.dependencies import Admin, Rewarder, ServicesDep
+from gateway.api.dependencies import Admin, RetryKey, Rewarder, ServicesDep
 from gateway.api.documented_errors import HAS_ENDED, IN_CONFLICT, OF_CALLS_WITH_A_KEY
 from gateway.api.requests import RewardValue
 from gateway.errors import BadRequest, Conflict, TooMany, Unauthenticated
@@ -59,9 +59,6 @@ class Workers(BaseModel):
     workers: int  # engines that answer
 
 
-RetryKey = Annotated[str, Header(alias="Idempotency-Key", description="for safe repeats")]
-
-
 def _session_caller(caller: Rewarder) -> Caller:
     if caller.session is None:
         raise Unauthenticated("this key belongs to no session; use one from /rl/start_session")
@@ -79,21 +76,20 @@ async def health(services: ServicesDep) -> Workers:
 
 @router.post("/rl/start_session", responses=OF_CALLS_WITH_A_KEY | IN_CONFLICT | HAS_ENDED)
 async def start_session(
-    body: SessionBody, services: ServicesDep, caller: Admin, retry_key: RetryKey = ""
+    body: SessionBody, services: ServicesDep, caller: Admin, retry_key: RetryKey = None
 ) -> Session:
     """Open an episode and get a key for it. With the key of a session, that session ends and its key has the new episode.
 
     If the session that ends has turns and no reward, it gets a reward of 0.
     """
-    opened = episode_of_key(
-        chosen_key(retry_key.encode("latin-1")), key_id=caller.key_id, purpose="session"
-    )
-    episode_id = opened if retry_key and opened else new_episode_id()
+    episode_id = _episode_of(retry_key, caller) or new_episode_id()
     known = await _known_session(body.api_key, services, caller)
     if known is None or known.session is None:
         name = episode_id.removeprefix("ep_")
         key = await services.authenticator.session_key(caller, name)
-        return await _opened(name, key, body, services, caller, episode_id=episode_id)
+        return await _opened(
+            episode_id, name=name, key=key, body=body, services=services, owner=caller
+        )
     assert body.api_key is not None, "it is the key of a known session"
     store = services.stores.of(caller.project)
     lock = store.lock(f"session {known.session}", lease_seconds=REFRESH_SECONDS)
@@ -104,7 +100,12 @@ async def start_session(
                 code="refresh_under_way",
             )
         return await _opened(
-            known.session, body.api_key, body, services, known, episode_id=episode_id
+            episode_id,
+            name=known.session,
+            key=body.api_key,
+            body=body,
+            services=services,
+            owner=known,
         )
 
 
@@ -113,7 +114,9 @@ async def set_reward(body: InteractionReward, services: ServicesDep, caller: Ses
     """Reward a reply of the session; a new value for the same reply amends the old one."""
     store, episode_id = services.stores.of(caller.project), caller.episode_id
     assert episode_id is not None, "the caller is in a session"
-    turn_id = await _turn_id(body.interaction_id, services, store, episode_id)
+    turn_id = await _turn_id(
+        body.interaction_id, services=services, store=store, episode_id=episode_id
+    )
     await store.rewards([EpisodeReward(episode_id, Reward(body.reward, turn_id=turn_id))])
     return Done()
 
@@ -143,14 +146,15 @@ async def _known_session(key: str | None, services: Services, caller: Caller) ->
     return known
 
 
+def _episode_of(retry_key: str | None, caller: Caller) -> str | None:
+    if not retry_key:
+        return None
+    chosen = chosen_key(retry_key.encode("latin-1"))
+    return episode_of_key(chosen, key_id=caller.key_id, purpose="session")
+
+
 async def _opened(
-    name: str,
-    key: str,
-    body: SessionBody,
-    services: Services,
-    owner: Caller,
-    *,
-    episode_id: str,
+    episode_id: str, *, name: str, key: str, body: SessionBody, services: Services, owner: Caller
 ) -> Session:
     spec = EpisodeSpec(
         id=episode_id,
@@ -166,7 +170,7 @@ async def _opened(
 
 
 async def _turn_id(
-    interaction_id: str | None, services: Services, store: Store, episode_id: str
+    interaction_id: str | None, *, services: Services, store: Store, episode_id: str
 ) -> str:
     """The turn that a reply's id names, or the last one that counts."""
     if interaction_id is None:
