@@ -13,10 +13,21 @@ COMMIT_SECONDS = 15.0  # longer than Redis takes to restart
 
 
 async def commit(
-    call: Call, record: Turn, reply: bytes, *, kept: tuple[str, bytes], said: Sequence[str]
+    call: Call,
+    record: Turn,
+    reply: bytes,
+    *,
+    since: int,
+    kept: tuple[str, bytes],
+    said: Sequence[str],
 ) -> int:
-    """Commit, and try again while Redis is away; the usual first try does without the cost of `retry`."""
-    attempt = partial(_commit, call, record, encode_turn(record), reply, kept=kept, said=said)
+    """Commit, and try again while Redis is away; the usual first try does without the cost of `retry`.
+
+    The turn began when its episode had `since` turns.
+    """
+    attempt = partial(
+        _commit, call, record, encode_turn(record), reply, since=since, kept=kept, said=said
+    )
     try:
         return await attempt()
     except StoreUnavailable:
@@ -40,6 +51,7 @@ async def _commit(
     encoded: bytes,
     reply: bytes,
     *,
+    since: int,
     kept: tuple[str, bytes],
     said: Sequence[str],
 ) -> int:
@@ -49,6 +61,7 @@ async def _commit(
         record,
         encoded=encoded,
         attempt=call.attempt,
+        since=since,
         reply=reply,
         continues=continues,
         messages=messages,

@@ -77,6 +77,11 @@ def episode_of_key(retry_key: str, *, key_id: str, purpose: str = "") -> str | N
     return f"ep_{digest.hexdigest()}"
 
 
+def repeated(attempt: Attempt) -> Attempt:
+    """Another try of the same call."""
+    return replace(attempt, id=_new_id(), is_repeat=True)
+
+
 class RunningTurns:
     """The turns of this gateway whose calls may be repeated."""
 

@@ -5,8 +5,9 @@ engine can finish the turn, what was sampled is kept as an `abandoned` record.
 """
 
 from asyncio import Semaphore, TaskGroup
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 import anyio
 
@@ -18,27 +19,25 @@ from gateway.parsing.output_parser import OutputParser
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.minted_ids import call_ids
 from gateway.request.request import Reply, Request
+from gateway.turn.begin import Begun, begin
 from gateway.turn.commit import commit
 from gateway.turn.event_stream import Sink
-from gateway.turn.idempotency import RunningTurns
+from gateway.turn.idempotency import RunningTurns, repeated
 from gateway.turn.image_sizes import Images
 from gateway.turn.large_calls import LargeCalls
 from gateway.turn.output_builder import OutputBuilder
 from gateway.turn.planner import Planner
-from gateway.turn.recorded_reply import decode_reply, encode_reply
+from gateway.turn.recorded_reply import encode_reply
 from gateway.turn.running_turn import Call, RunningTurn
 from gateway.turn.sampler import Sampler
-from rollout.episode.episode_records import BegunTurn, EpisodeSpec
 from rollout.episode.turn import Anchor, Turn
-from rollout.errors import DamagedEpisode, StoreError
+from rollout.errors import AttemptSuperseded, StoreError
 from rollout.served_model import AskedModel
-from rollout.store.redis_decoding import UNREADABLE
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage
 
 MAX_SAMPLED_AT_ONCE = 16  # outputs of one call; an engine shares its steps among all that run
 ABANDON_SECONDS = 5.0  # to record in the store that a turn failed
-JOIN_SECONDS, MAX_JOIN_SECONDS = 0.03, 0.5  # between two looks at a call that is being sampled
 
 
 class Turns:
@@ -87,38 +86,28 @@ class Turns:
         await self._running.close()
 
     async def _take(self, call: Call, sink: Sink | None) -> Reply:
-        history, recorded = await self._begin(call)
-        if recorded is not None:
-            return recorded
-        turn = await self._sampled(call, history, sink)
+        begun = await begin(call, self._histories)
+        if begun.recorded is not None:
+            return begun.recorded
+        turn = await self._sampled(call, begun.history, sink)
         reply = turn.reply()
-        await self._commit(turn, reply, history)
+        try:
+            await self._commit(turn, reply, begun)
+        except AttemptSuperseded:
+            recorded = await self._recorded_instead(call) if sink is None else None
+            if recorded is None:  # or the client has got other tokens
+                raise
+            return recorded
         self._count(turn, reply)
         return reply
 
-    async def _begin(self, call: Call) -> tuple[EpisodeHistory, Reply | None]:
-        """Open the episode if it is new, and read what other gateways added to it."""
-        episode_id, project = call.address.episode_id, call.project
-        since = self._histories.num_known_turns(project, episode_id)
-        waits = _waits()
-        while True:
-            began = await call.store.begin(
-                _episode_spec(call),
-                since=since,
-                attempt=call.attempt,
-            )
-            if began.is_being_sampled:
-                await anyio.sleep(next(waits))
-                continue
-            try:
-                history = self._histories.bring_up_to_date(
-                    project, began.header, since=since, turns=began.turns
-                )
-                if history is not None:
-                    return history, _recorded(began, call, history)
-            except DamagedEpisode as error:  # discarded, so the next try says that it is sealed
-                await call.store.set_aside(error)
-            since = 0  # this gateway no longer remembers the turns, or the episode was deleted and opened again
+    async def _recorded_instead(self, call: Call) -> Reply | None:
+        """The reply of the try of the call that was recorded in place of this one, unless it is kept no more."""
+        again = replace(call, attempt=repeated(call.attempt))
+        begun = await begin(again, self._histories)
+        if begun.recorded is None:
+            await self._withdraw(again, is_full=False)
+        return begun.recorded
 
     async def _sampled(self, call: Call, history: EpisodeHistory, sink: Sink | None) -> RunningTurn:
         """Sample the outputs of a turn; one that fails before its first token is withdrawn."""
@@ -205,11 +194,11 @@ class Turns:
             await self._record_abandoned(turn, history)
             raise
 
-    async def _commit(self, turn: RunningTurn, reply: Reply, history: EpisodeHistory) -> None:
+    async def _commit(self, turn: RunningTurn, reply: Reply, begun: Begun) -> None:
         """Commit the turn, and with it the reply for repeated calls."""
-        record = turn.record()
+        record, history = turn.record(), begun.history
         encoded = encode_reply(reply) if record.retry_key else b""
-        await self._store(turn, record, encoded, history)
+        await self._store(turn, record, encoded, history, since=begun.since)
         for choice, output in zip(reply.choices, record.outputs, strict=True):
             end = Anchor(record.id, choice.index, output.num_tokens)
             history.reasoning[end] = choice.reasoning or ""
@@ -220,15 +209,15 @@ class Turns:
             return
         record = turn.abandoned_record()
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
-            await self._store(turn, record, b"", history)
+            await self._store(turn, record, b"", history, since=0)
 
     async def _store(
-        self, turn: RunningTurn, record: Turn, reply: bytes, history: EpisodeHistory
+        self, turn: RunningTurn, record: Turn, reply: bytes, history: EpisodeHistory, *, since: int
     ) -> None:
         if turn.call.use is not None:
             turn.call.use.tokens = turn.num_tokens
         kept, said = turn.kept(record), turn.said()
-        ordinal = await commit(turn.call, record, reply, kept=kept, said=said)
+        ordinal = await commit(turn.call, record, reply, since=since, kept=kept, said=said)
         history.add(record, ordinal)
         self._metrics.observe_record(record)
 
@@ -237,37 +226,3 @@ class Turns:
         self._metrics.prompt_tokens.inc(reply.usage.prompt_tokens)
         self._metrics.cached_tokens.inc(reply.usage.cached_tokens)
         self._metrics.output_tokens.inc(reply.usage.output_tokens)
-
-
-def _waits() -> Iterator[float]:
-    """Seconds between two looks at a call that another attempt samples."""
-    wait = JOIN_SECONDS
-    while True:
-        yield wait
-        wait = min(1.5 * wait, MAX_JOIN_SECONDS)
-
-
-def _recorded(began: BegunTurn, call: Call, history: EpisodeHistory) -> Reply | None:
-    """The reply that the call got the first time, if it is a repeated one."""
-    if not began.reply:
-        return None
-    try:
-        return decode_reply(began.reply, history.trie, with_ids=call.request.return_token_ids)
-    except UNREADABLE as error:
-        raise DamagedEpisode(began.header.id, f"replies: {error!r}") from error
-
-
-def _episode_spec(call: Call) -> EpisodeSpec:
-    address = call.address
-    return EpisodeSpec(
-        id=address.episode_id,
-        group_id=address.group_id,
-        group_size=address.group_size,
-        kind=address.kind,
-        key_id=call.key_id,
-        history=address.history,
-        is_named=address.is_named,
-        max_group_size=address.max_group_size,
-        max_open_episodes=call.max_open_episodes,
-        is_trained=call.is_trained,
-    )

@@ -93,7 +93,7 @@ class EpisodeTransitions(Transitions):
 
     async def renew_attempt(self, episode_id: str, attempt: Attempt) -> bool:
         """Keep the lease of a call that is being sampled; returns whether a repeat waits for its reply."""
-        reply = await self._run("renew_attempt", episode_id, attempt.id, attempt.retry_key)
+        reply = await self._run("renew_attempt", episode_id, *attempt_arguments(attempt))
         return reply == 1
 
     async def withdraw(self, episode_id: str, attempt: Attempt, *, is_full: bool = False) -> None:
@@ -107,6 +107,7 @@ class EpisodeTransitions(Transitions):
         *,
         encoded: bytes,
         attempt: Attempt = UNKEYED,
+        since: int = 0,
         reply: bytes = b"",
         continues: str = "",
         messages: bytes = b"",
@@ -114,11 +115,12 @@ class EpisodeTransitions(Transitions):
     ) -> int:
         """Append a turn and return its ordinal; the same turn id again returns the same ordinal.
 
-        `messages` are those that the turn adds to the conversation of the turn that it `continues`; they are kept for
-        `conversation` while there is room. `said` are a key and digests by which `find` finds the episode for later calls.
+        `since` is how many turns the log had when the attempt began. `messages` are those that the turn adds to the
+        conversation of the turn that it `continues`; they are kept for `conversation` while there is room. `said` are a key
+        and digests by which `find` finds the episode for later calls.
 
-        Raises EpisodeSealed once the grace period after sealing is over, AttemptSuperseded if a repeat of the call was
-        sampled in its place.
+        Raises EpisodeSealed once the grace period after sealing is over, AttemptSuperseded if another try of the call was
+        recorded in its place: `begin` then returns the reply of that one.
         """
         outputs, versions = turn.trainable_outputs, turn.versions
         ordinal = await self._run(
@@ -126,7 +128,8 @@ class EpisodeTransitions(Transitions):
             *(episode_id, turn.id, encoded),
             *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
             *((versions[0], versions[-1]) if versions else ("", "")),
-            *(*attempt_arguments(attempt), reply, continues, messages),
+            *(*attempt_arguments(attempt), int(attempt.is_repeat), since),
+            *(reply, continues, messages),
             *said,
         )
         return cast("int", ordinal)

@@ -7,6 +7,11 @@ core of Redis handles about 15,000 turns a second, far more than a project's eng
 The part of a record comes before the id: everything after the first colon of `ep.turns:<id>` is the id. So an id may hold
 any character, and none is part of another record's key.
 
+`begin` of an open episode and `renew_attempt` change in memory only what a crash of Redis may forget, so that they do not wait
+for the disk: `begun` in the header and the entries of ep.leases (`lua/functions/memory.lua`). What may not be forgotten with
+them is on disk: ep.withdrawn and ep.superseded, which count an attempt once, and the deadlines in idle and quiet, which no
+write in memory moves. A commit writes `begun` whole and ends the lease, whoever has it.
+
 A record that is damaged, of another type or with content that cannot be read, is moved aside when it is met; what other
 records tell about it is derived again (`lua/functions/damage.lua`, `rebuild.lua`), an episode's own are discarded.
 

@@ -1,6 +1,6 @@
 -- rewards: record or amend rewards, all or none; then seal the episodes whose `complete` is 1. Returns {time, amended} of each.
 -- args: episode, field, turn or '', name, value, idempotency key or '', complete 0 or 1, then those of the next reward
--- needs: keys, open_episodes, alarm, places, episode, group, sealing, rewarding
+-- needs: keys, open_episodes, alarm, places, episode, group, running, sealing, rewarding
 local rewards = {}
 for index = 1, #args, 7 do
   local id, field, turn, name, value, retry_key, complete = unpack(args, index, index + 6)

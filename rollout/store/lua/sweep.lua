@@ -1,5 +1,5 @@
 -- sweep: handle what is due. args: limit of each kind, max deliveries. Returns when something is due next, or false.
--- needs: keys, rebuild, open_episodes, alarm, places, episode, group, sealing
+-- needs: keys, rebuild, open_episodes, alarm, places, episode, group, running, sealing
 local limit, max_deliveries = tonumber(args[1]), tonumber(args[2])
 local function due(name)
   return call('ZRANGEBYSCORE', key(name), '-inf', now, 'LIMIT', 0, limit)

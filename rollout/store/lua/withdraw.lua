@@ -1,20 +1,21 @@
 -- withdraw: a turn that was begun will not be committed, so sealing does not wait for it. Counts each attempt once.
 -- args: episode, attempt, retry key or '', 1 if the context was full and 0 otherwise
--- needs: keys, open_episodes, alarm, places, episode, group, sealing, lease
+-- needs: keys, memory, open_episodes, alarm, places, episode, group, running, sealing, lease
 local id, attempt, retry_key, is_full = unpack(args)
 local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
 if not status then return refuse('NoSuchEpisode', id) end
 end_lease(id, retry_key, attempt)
 if status ~= 'open' and status ~= 'sealed' then return 1 end
-if call('SADD', episode_key(id, '.withdrawn'), attempt) == 0 then return 1 end
-call('HINCRBY', episode_key(id), 'begun', -1)
+if not take_back(id, attempt) then return 1 end
 if is_full == '1' then call('HSET', episode_key(id), 'truncated', 1) end
 if status == 'sealed' and not has_signal(id) and not awaits_turns(id) then
   end_without_signal(id)
   member_ended(group)
 end
--- The caller may have given up: it has this long to call again before its place is given back.
+-- The caller may have given up: it has this long to call again before its place is given back. `committed` is reset, so that
+-- the next call writes the deadlines anew.
 local GIVE_UP_MS = 10000
+call('HSET', episode_key(id), 'committed', 0)
 call('ZADD', key('quiet'), 'XX', 'LT', now + GIVE_UP_MS, id)
 arm(now + GIVE_UP_MS)
 return 1

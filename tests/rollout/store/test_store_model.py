@@ -13,11 +13,12 @@ from tests.redis_server import KillableRedis
 from tests.rollout.store.machine.agent_rules import AgentRules
 from tests.rollout.store.machine.crashes import Crashes
 from tests.rollout.store.machine.invariants import Invariants
+from tests.rollout.store.machine.repeat_rules import RepeatRules
 from tests.rollout.store.machine.trainer_rules import TrainerRules
 from tests.rollout.store.machine.upkeep_rules import UpkeepRules
 
 
-class StoreMachine(AgentRules, TrainerRules, UpkeepRules, Invariants):
+class StoreMachine(AgentRules, RepeatRules, TrainerRules, UpkeepRules, Invariants):
     """Everybody's calls, in any order."""
 
 

@@ -36,11 +36,6 @@ local function end_without_signal(id)
   discard(id, is_evaluation and 'evaluated' or 'no_signal')
 end
 
-local function awaits_turns(id)
-  local begun, turns = unpack(call('HMGET', episode_key(id), 'begun', 'turns'))
-  return number(begun) > number(turns)
-end
-
 -- Without a trainable turn it waits until the end of the grace period for turns that were begun.
 local function await_turns(id)
   if not awaits_turns(id) then return end_without_signal(id) end

@@ -63,6 +63,10 @@ class Caller(RuleBasedStateMachine):
         """A call that is repeated if its answer is lost. Returns the answer to the last try."""
         return self.do(call)
 
+    def crash_in_next(self, seconds: float) -> bool:
+        """Whether Redis is killed so many seconds into the next change, and forgets what it keeps in memory only."""
+        return False
+
     def agree(self, call: Call[object], expected: type[StoreError] | None) -> None:
         answer = self.change(call)
         assert (answer if isinstance(answer, type) else None) is expected

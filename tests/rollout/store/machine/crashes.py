@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
+from redis.asyncio import Redis
 
 from rollout.errors import StoreError
 from tests.redis_server import KillableRedis
@@ -30,6 +31,7 @@ class Crashes(Caller):
         """Between two calls."""
         self.server.kill()
         self.start_again()
+        self.runner.run(self.remember())
 
     @rule(seconds=st.sampled_from([0.0, 0.0005, 0.002, 0.02]))
     def lose_the_next_answer(self, seconds: float) -> None:
@@ -42,7 +44,14 @@ class Crashes(Caller):
             self.runner.run(self.lose(call, self.kill_after))
             self.kill_after = None
             self.start_again()
+            answer = self.do(call)
+            self.runner.run(self.remember())
+            return answer
         return self.do(call)
+
+    def crash_in_next(self, seconds: float) -> bool:
+        self.kill_after = seconds
+        return True
 
     async def lose(self, call: Call[object], seconds: float) -> None:
         under_way = asyncio.ensure_future(call(self.store))
@@ -56,6 +65,15 @@ class Crashes(Caller):
         self.server.start()
         self.store = self.connect()
         self.claimed = {"ann": [], "bob": []}
+
+    async def remember(self) -> None:
+        """Which turns the model has in progress follows Redis, which may have forgotten some that were in memory only."""
+        async with Redis.from_url(self.redis_url) as client:
+            for episode in self.model.episodes.values():
+                name = f"turngate:{{{self.project}}}:ep:{episode.id}"
+                num_begun = int(await client.hget(name, "begun"))
+                assert episode.least_begun <= num_begun <= episode.num_begun
+                episode.num_begun = num_begun
 
     @invariant()
     def rewards_are_recorded_once(self) -> None:

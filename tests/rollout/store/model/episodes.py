@@ -61,12 +61,28 @@ class Episodes(Ends):
         episode = self.episodes[spec.id]
         if episode.status != "open":
             return errors.EpisodeSealed
+        episode.num_begun = max(episode.num_begun, episode.num_turns) + 1
+        if not is_new and self.may_forget_begin(spec):
+            return None
+        episode.least_begun = max(episode.least_begun, episode.num_turns) + 1
         episode.idle_at = self.now + self.timings.idle
         episode.began_at = self.now
-        episode.num_begun += 1
         if spec.is_named and not is_new:
             self._keep_place(episode)
         return None
+
+    def may_forget_begin(self, spec: EpisodeSpec) -> bool:
+        """Whether a crash of Redis forgets that a turn of this episode was begun now; its deadlines do not move."""
+        episode = self.episodes.get(spec.id)
+        if episode is None or not episode.has_signal:
+            return False
+        lacks_place = spec.is_named and episode.holder is None
+        lately = min(self.timings.idle, self.timings.silence) / 4
+        return not lacks_place and self.now - episode.committed_at < lately
+
+    def take_back(self, episode: Episode) -> None:
+        episode.num_begun = max(episode.num_begun - 1, episode.num_turns)
+        episode.least_begun = max(episode.least_begun - 1, episode.num_turns)
 
     def withdraw(self, name: str, attempt: str) -> Refusal:
         episode = self.episodes.get(name)
@@ -75,7 +91,8 @@ class Episodes(Ends):
         if episode.status not in ("open", "sealed") or attempt in episode.withdrawn:
             return None
         episode.withdrawn.add(attempt)
-        episode.num_begun -= 1
+        self.take_back(episode)
+        episode.committed_at = -1e9
         lacks_signal = episode.status == "sealed" and not episode.has_signal
         if lacks_signal and episode.num_begun <= episode.num_turns:
             self._end_without_signal(episode)
@@ -98,11 +115,13 @@ class Episodes(Ends):
         self.turns[turn] = name
         episode.turns.append(turn)
         episode.num_turns += 1
+        episode.num_begun = max(episode.num_begun, episode.num_turns)
+        episode.least_begun = max(episode.least_begun, episode.num_turns)
         if kind == "train" or episode.kind == "side":
             episode.versions.append(version)
         if episode.status == "open":
             episode.idle_at = self.now + self.timings.idle
-            episode.began_at = self.now
+            episode.began_at = episode.committed_at = self.now
             if episode.quiet_at is not None:
                 episode.quiet_at = self.now + self.timings.silence
         elif episode.has_signal:

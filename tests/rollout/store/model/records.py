@@ -35,6 +35,8 @@ class Episode:
     sealed_at: float = 0.0
     num_turns: int = 0  # ever committed; the data may be gone
     num_begun: int = 0
+    least_begun: int = 0  # if Redis forgets all that it keeps in memory only
+    committed_at: float = -1e9  # when a turn last wrote the deadlines
     withdrawn: set[str] = field(default_factory=set)
     turns: list[str] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
