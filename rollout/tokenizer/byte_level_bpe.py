@@ -1,4 +1,4 @@
-"""Byte-level BPE by tiktoken, built from a model's own files: 3 to 5 times as fast as `tokenizers` (tests/bench/encoding.py)."""
+"""Byte-level BPE by tiktoken, built from a model's own files: 3 to 5 times as fast as `tokenizers` (tests/bench/tokens/encoding.py)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ MAX_TOKENS = 300
 Message = dict[str, Any]
 
 
-def small(*, stream: bool) -> Iterator[bytes]:
+def small(*, stream: bool, max_tokens: int = MAX_TOKENS) -> Iterator[bytes]:
     """First turns of new episodes: a system prompt and a question, about 155 tokens."""
     text = inspect.getsource(tokenize)[2_000:2_480]
     place = 0
@@ -24,7 +24,7 @@ def small(*, stream: bool) -> Iterator[bytes]:
             {"role": "system", "content": "You are a careful assistant."},
             {"role": "user", "content": f"Question {place}: {text}"},
         ]
-        yield encoded(messages, stream=stream)
+        yield encoded(messages, stream=stream, max_tokens=max_tokens)
 
 
 def history() -> list[Message]:

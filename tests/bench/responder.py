@@ -1,7 +1,8 @@
-"""An engine that costs nothing: answers SGLang's `/generate` with a fixed reply as fast as Python can.
+"""An engine that costs nothing: a whole reply at once, a streamed one at an engine's pace, always the same tokens.
 
-Run as `python -m tests.bench.responder PORT OUTPUT_TOKENS VOCABULARY`; it serves one model's worth of routes that the
-gateway asks for. It is the other side of the bench, never of a test: nothing is sampled here.
+Run as `python -m tests.bench.responder PORT OUTPUT_TOKENS VOCABULARY TOKEN_SECONDS`. It answers SGLang's `/generate`, the
+routes that the gateway asks for, and the chat completions that a plain proxy passes on. It is the other side of the
+bench, never of a test: nothing is sampled here.
 """
 
 import asyncio
@@ -32,8 +33,12 @@ class Replies:
         events.append(
             b"data: " + orjson.dumps(event(ids[-1:], logprobs[-1:], finished=True, done=num_tokens))
         )
-        self.stream_head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        self.events = [chunk(line + b"\n\n") for line in [*events, b"data: [DONE]"]]
+        self.events = streamed(events)
+        word = " word"  # about a token
+        self.chat = reply(orjson.dumps(completion("message", word * num_tokens)))
+        self.chat_events = streamed(
+            [b"data: " + orjson.dumps(completion("delta", word)) for _ in range(num_tokens)]
+        )
         information = {"weight_version": "0", "model_path": "bench", "is_generation": True}
         self.information = reply(orjson.dumps(information))
 
@@ -56,6 +61,26 @@ def event(
     return {"text": "", "output_ids": ids, "meta_info": meta}
 
 
+def completion(part: str, text: str) -> dict[str, object]:
+    """A chat completion, or a chunk of one."""
+    kind = "chat.completion" if part == "message" else "chat.completion.chunk"
+    finished = "length" if part == "message" else None
+    choice = {"index": 0, part: {"role": "assistant", "content": text}, "finish_reason": finished}
+    usage = {"prompt_tokens": 155, "completion_tokens": 300, "total_tokens": 455}
+    whole = {"usage": usage} if part == "message" else {}
+    return {
+        "id": "bench",
+        "object": kind,
+        "created": 0,
+        "model": "policy",
+        "choices": [choice],
+    } | whole
+
+
+def streamed(events: list[bytes]) -> list[bytes]:
+    return [chunk(line + b"\n\n") for line in [*events, b"data: [DONE]"]]
+
+
 def reply(body: bytes) -> bytes:
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     return head % len(body) + body
@@ -65,11 +90,17 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+
+
 class Responder(asyncio.Protocol):
     """One keep-alive connection."""
 
-    def __init__(self, replies: Replies) -> None:
-        self.replies = replies
+    def __init__(self, replies: Replies, token_seconds: float) -> None:
+        self.replies, self.token_seconds = replies, token_seconds
+        self.loop = asyncio.get_running_loop()
         self.parser = httptools.HttpRequestParser(self)
         self.url = b""
         self.body = b""
@@ -87,33 +118,44 @@ class Responder(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        if self.url != b"/generate":
-            self.transport.write(self.replies.information)
-        elif b'"stream":true' in self.body:
-            self.transport.write(self.replies.stream_head)
-            self.write_events(0)
+        streams = b'"stream":true' in self.body
+        if self.url == b"/generate":
+            whole, events = self.replies.whole, self.replies.events
+        elif self.url == b"/v1/chat/completions":
+            whole, events = self.replies.chat, self.replies.chat_events
         else:
-            self.transport.write(self.replies.whole)
+            self.transport.write(self.replies.information)
+            return
+        if streams:
+            self.transport.write(STREAM_HEAD)
+            self.wait(events, 0, self.loop.time())
+        else:
+            self.transport.write(whole)
 
-    def write_events(self, place: int) -> None:
-        """One event per loop turn, so that the gateway sees them apart as it would from an engine."""
+    def wait(self, events: list[bytes], place: int, started: float) -> None:
+        """Each event has a time of its own, so that one that is late does not delay the next."""
+        due = started + (place + 1) * self.token_seconds
+        self.loop.call_at(due, self.write_event, events, place, started)
+
+    def write_event(self, events: list[bytes], place: int, started: float) -> None:
         if self.transport.is_closing():
             return
-        if place == len(self.replies.events):
+        self.transport.write(events[place])
+        if place + 1 == len(events):
             self.transport.write(b"0\r\n\r\n")
-            return
-        self.transport.write(self.replies.events[place])
-        asyncio.get_running_loop().call_later(0.001, self.write_events, place + 1)
+        else:
+            self.wait(events, place + 1, started)
 
 
-async def serve(port: int, num_tokens: int, vocabulary: int) -> None:
+async def serve(port: int, num_tokens: int, vocabulary: int, token_seconds: float) -> None:
     replies = Replies(num_tokens, vocabulary)
     server = await asyncio.get_running_loop().create_server(
-        lambda: Responder(replies), "127.0.0.1", port
+        lambda: Responder(replies, token_seconds), "127.0.0.1", port
     )
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(*(int(argument) for argument in sys.argv[1:4])))
+    *counts, pace = sys.argv[1:5]
+    uvloop.run(serve(*map(int, counts), token_seconds=float(pace)))

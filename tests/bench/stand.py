@@ -1,38 +1,51 @@
-"""The processes a gateway figure needs: the real gateway, an engine that costs nothing, nginx as the floor."""
+"""The real gateway with a Redis of its own, in front of an engine that costs nothing."""
 
 import contextlib
-import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import redis
 
 from tests.bench.gateway_model import VOCABULARY, write_gateway_model
+from tests.bench.processes import (
+    cpu_seconds,
+    free_port,
+    process,
+    resident_bytes,
+    wait_for_port,
+)
 from tests.redis_server import running_redis
 
+ROOT = Path(__file__).parents[2]
 ADMIN_KEY = "bench-admin-key"
-CPU_CLOCK = 2  # of a process, as clock_getcpuclockid(3) builds it
+TOKEN_SECONDS = 0.005  # between two tokens of a streamed reply
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is measured, and where it listens."""
+    """What is measured, and where it listens; `store` is the process of its Redis, if it has one."""
 
     name: str
     port: int
     pid: int
     headers: dict[str, str]
     path: str = "/v1/chat/completions"
+    store: int | None = None
 
     def cpu_seconds(self) -> float:
-        """CPU time of the whole process so far, in nanoseconds' resolution."""
-        return time.clock_gettime(~self.pid << 3 | CPU_CLOCK)
+        """CPU time so far of its process and of those below it."""
+        return cpu_seconds(self.pid)
+
+    def store_seconds(self) -> float:
+        """The same for its Redis."""
+        return cpu_seconds(self.store) if self.store else 0.0
+
+    def resident_bytes(self) -> int:
+        return resident_bytes(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,63 +64,36 @@ def stand(output_tokens: int) -> Iterator[Stand]:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tg-bench-")))
         write_gateway_model(directory)
-        engine_port = stack.enter_context(responder(directory, output_tokens))
+        engine = stack.enter_context(responder(directory, output_tokens))
         redis_url = stack.enter_context(running_redis(directory))
-        target = stack.enter_context(gateway(directory, redis_url, engine_port))
-        yield Stand(directory, engine_port, redis_url, target)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        target = stack.enter_context(gateway(directory, redis_url, engine.port))
+        yield Stand(directory, engine.port, redis_url, target)
 
 
 @contextlib.contextmanager
-def process(command: list[str], log: Path, **environment: str) -> Iterator[int]:
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=output,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        )
-    try:
-        yield child.pid
-    finally:
-        child.terminate()
-        child.wait(timeout=20)
-
-
-def wait_for_port(port: int, log: Path, timeout_seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def responder(directory: Path, output_tokens: int) -> Iterator[int]:
+def responder(directory: Path, output_tokens: int) -> Iterator[Target]:
+    """An engine that streams a token each TOKEN_SECONDS and gives whole replies at once."""
     port, log = free_port(), directory / "responder.log"
-    command = [
-        sys.executable,
-        "-m",
-        "tests.bench.responder",
-        str(port),
-        str(output_tokens),
-        str(VOCABULARY),
-    ]
-    with process(command, log):
+    numbers = (port, output_tokens, VOCABULARY, TOKEN_SECONDS)
+    command = [sys.executable, "-m", "tests.bench.responder", *map(str, numbers)]
+    with process(command, log, ROOT) as running:
         wait_for_port(port, log)
-        yield port
+        yield Target("engine", port, running, {}, path="/generate")
 
 
 @contextlib.contextmanager
-def gateway(directory: Path, redis_url: str, engine_port: int) -> Iterator[Target]:
-    port, log = free_port(), directory / "gateway.log"
-    environment = {
+def gateway(
+    directory: Path,
+    redis_url: str,
+    engine_port: int,
+    *,
+    name: str = "turngate",
+    code: Path = ROOT,
+    **environment: str,
+) -> Iterator[Target]:
+    """A gateway of the source tree `code`; the model's files, the ledger and the log are in `directory`."""
+    port, log = free_port(), directory / f"gateway-{name.replace(' ', '-')}.log"
+    settings = {
         "TURNGATE_REDIS_URL": redis_url,
         "TURNGATE_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/ledger.db",
         "TURNGATE_MODEL_DIR": str(directory),
@@ -116,37 +102,25 @@ def gateway(directory: Path, redis_url: str, engine_port: int) -> Iterator[Targe
         "TURNGATE_GATEWAY_PORT": str(port),
         "TURNGATE_GATEWAY_METRICS_PORT": "0",
         "TURNGATE_GATEWAY_ADMIN_KEY": ADMIN_KEY,
+        "PYTHONPATH": f"{code}:{code / 'clients' / 'python'}",
     }
-    with process([sys.executable, "-m", "gateway"], log, **environment) as running:
+    command = [sys.executable, "-m", "gateway"]
+    with process(command, log, code, **(settings | environment)) as running:
         wait_for_port(port, log)
-        admin = {"authorization": f"Bearer {ADMIN_KEY}"}
-        request = {"project": "default", "name": "bench", "scopes": ["infer"]}
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}/v1/keys", headers=admin, json=request, timeout=30
-        )
-        answer.raise_for_status()
-        key = answer.json()["key"]
-        yield Target("turngate", port, running, {"authorization": f"Bearer {key}"})
+        headers = {"authorization": f"Bearer {_new_key(port)}"}
+        yield Target(name, port, running, headers, store=_process_of(redis_url))
 
 
-@contextlib.contextmanager
-def nginx(directory: Path, engine_port: int) -> Iterator[Target]:
-    """nginx proxying straight to the engine: no rendering, no tokens, no record."""
-    port, log, configuration = free_port(), directory / "nginx.log", directory / "nginx.conf"
-    configuration.write_text(
-        f"""daemon off; master_process off; pid {directory}/nginx.pid; error_log {log};
-        events {{}}
-        http {{
-          access_log off; client_body_buffer_size 64k; client_body_temp_path {directory}; proxy_temp_path {directory};
-          upstream engine {{ server 127.0.0.1:{engine_port}; keepalive 64; }}
-          server {{
-            listen 127.0.0.1:{port};
-            location / {{
-              proxy_pass http://engine; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
-            }}
-          }}
-        }}"""
+def _new_key(port: int) -> str:
+    answer = httpx.post(
+        f"http://127.0.0.1:{port}/v1/keys",
+        headers={"authorization": f"Bearer {ADMIN_KEY}"},
+        json={"project": "default", "name": "bench", "scopes": ["infer"]},
+        timeout=30,
     )
-    with process(["nginx", "-c", str(configuration)], log) as running:
-        wait_for_port(port, log)
-        yield Target("nginx, plain proxy", port, running, {}, path="/generate")
+    return str(answer.raise_for_status().json()["key"])
+
+
+def _process_of(redis_url: str) -> int:
+    with redis.Redis.from_url(redis_url) as client:
+        return int(client.info("server")["process_id"])

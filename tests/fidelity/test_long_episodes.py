@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.episode import SHAPES, Figure, measure
+from tests.bench.episodes.episode import SHAPES, Figure, measure
 from tests.bench.gateway_model import TEMPLATE
 from tests.rollout.model_directory import byte_level_bpe, write_model_directory
 

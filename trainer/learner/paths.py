@@ -8,7 +8,7 @@ Path = list[tuple[int, int]]
 
 # A tree is used if its rows have at least this many times its tokens; a row joins a tree if the shared part saves that
 # much, so unrelated rows with a few common tokens stay apart. A tree costs nothing but its tokens: in
-# `tests/bench/trees.py` a step with 1.1 times fewer tokens is 1.1 times faster.
+# `tests/bench/training/trees.py` a step with 1.1 times fewer tokens is 1.1 times faster.
 MIN_SAVING = 1.1
 
 

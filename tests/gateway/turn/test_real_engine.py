@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.cache import measure
+from tests.bench.tokens.cache import measure
 from tests.gateway.dialects.test_chat import PRICE
 from tests.gateways import StartGateway
 

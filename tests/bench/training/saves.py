@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tests.bench.trainer import ROUNDS, Shape, write_model
+from tests.bench.training.trainer import ROUNDS, Shape, write_model
 
 SHAPES = (
     Shape("3 M parameters", 0, 0),

@@ -15,8 +15,8 @@ from typing import Any
 
 from rich.table import Table
 
-from tests.bench.trainer import ROUNDS, cpu_seconds, write_model
-from tests.bench.trainer import Shape as Model
+from tests.bench.training.trainer import ROUNDS, cpu_seconds, write_model
+from tests.bench.training.trainer import Shape as Model
 
 MODEL = Model("", 0, 0)
 

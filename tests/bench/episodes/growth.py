@@ -31,6 +31,7 @@ class Figure:
     prompt_tokens: int
     body_bytes: int
     cpu_us: float
+    bytes_per_token: float  # of the gateway's growth since the first turn, over all open episodes
 
 
 class Taken(NamedTuple):
@@ -70,6 +71,7 @@ async def measure(target: Target, tokenizer: Tokenizer) -> list[Figure]:
         [Talk(f"growth-{place}-{turn}", words(tokenizer, place)) for turn in SHOWN_TURNS]
         for place in range(NUM_EPISODES)
     ]
+    before = target.resident_bytes()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{target.port}", timeout=30) as client:
         for talks in rounds:
             for talk, turn in zip(talks, SHOWN_TURNS, strict=True):
@@ -77,7 +79,9 @@ async def measure(target: Target, tokenizer: Tokenizer) -> list[Figure]:
                     await take(target, talk, client)
         taken = [[await take(target, talk, client) for talk in talks] for talks in rounds]
     columns = zip(*taken, strict=True)
-    return [median(turn, column) for turn, column in zip(SHOWN_TURNS, columns, strict=True)]
+    tokens = sum(each.prompt_tokens + OUTPUT_TOKENS for row in taken for each in row)
+    kept = (target.resident_bytes() - before) / tokens
+    return [median(turn, column, kept) for turn, column in zip(SHOWN_TURNS, columns, strict=True)]
 
 
 async def take(target: Target, talk: Talk, client: httpx.AsyncClient) -> Taken:
@@ -92,9 +96,9 @@ async def take(target: Target, talk: Talk, client: httpx.AsyncClient) -> Taken:
     return Taken(cpu_us, completion["usage"]["prompt_tokens"], len(body))
 
 
-def median(turn: int, taken: Sequence[Taken]) -> Figure:
+def median(turn: int, taken: Sequence[Taken], kept: float) -> Figure:
     cpu_us, tokens, size = (statistics.median(column) for column in zip(*taken, strict=True))
-    return Figure(turn, round(tokens), round(size), cpu_us)
+    return Figure(turn, round(tokens), round(size), cpu_us, kept)
 
 
 def ratio(figures: list[Figure]) -> float:
@@ -111,7 +115,8 @@ def run() -> list[Figure]:
 
 def table(figures: list[Figure]) -> Table:
     title = f"Growth: CPU of a turn with equal suffixes; turn 100 is {ratio(figures):.2f} x turn 2"
-    rows = Table(title=title, caption=f"median of {NUM_EPISODES} episodes, one caller")
+    kept = f"{figures[0].bytes_per_token:.1f} bytes of memory per token of an open episode"
+    rows = Table(title=title, caption=f"median of {NUM_EPISODES} episodes, one caller; {kept}")
     for column in ("turn", "prompt tokens", "body bytes", "CPU us"):
         rows.add_column(column, justify="right")
     for figure in figures:
