@@ -89,7 +89,10 @@ async def open_services(
         )
         key_changes, stores = store.key_changes(), Stores(store)
         factory = EngineFactory.for_settings(
-            settings, vocab_size=tokenizer.vocab_size, kinds=engine_kinds
+            settings,
+            vocab_size=tokenizer.vocab_size,
+            stream_window_seconds=settings.stream_window_ms / 1000,
+            kinds=engine_kinds,
         )
         pool = await stack.enter_async_context(
             Pool(

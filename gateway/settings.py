@@ -63,6 +63,13 @@ class Settings(SharedSettings):
         description="after this silence a stream gets its headers, if it has none yet, and a keep-alive, and another after each "
         "such silence; an error after that is an event of the stream; 0 waits for the model however long it takes",
     )
+    stream_window_ms: int = Field(
+        default=10,
+        ge=0,
+        le=1000,
+        description="a stream sends its first tokens at once, then those that come within this time as one event; its end never "
+        "waits; 0 sends what the engine sends as it comes",
+    )
     max_output_tokens: int = Field(
         default=16_384, gt=0, description="limit for a call without max_tokens"
     )

@@ -1,7 +1,6 @@
 """Sends a reply to the client, in any dialect: as a whole body, or as events, each sent at once."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
@@ -10,6 +9,7 @@ from starlette.types import Send
 
 from gateway.request.request import ReplyHead
 from gateway.turn.output_builder import Piece
+from gateway.turn.silence import Silence
 
 SERVER_SENT_EVENTS = "text/event-stream; charset=utf-8"
 
@@ -36,7 +36,7 @@ class EventStream:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._sent_at = time.monotonic()
+        self._silence: Silence | None = None
         self._beginning = asyncio.Lock()
         self.has_headers = False
         self.has_started = False
@@ -47,21 +47,15 @@ class EventStream:
     ) -> AsyncIterator[None]:
         """While the block runs, fill each silence, the one before the first event too."""
 
-        async def watch() -> None:
-            while True:
-                silent_seconds = time.monotonic() - self._sent_at
-                if silent_seconds < after_seconds:
-                    await asyncio.sleep(after_seconds - silent_seconds)
-                    continue
-                await self._send_headers(keep_alive.media_type, _episode_header(episode_id))
-                await self.send(keep_alive.data)
+        async def fill() -> None:
+            await self._send_headers(keep_alive.media_type, _episode_header(episode_id))
+            await self.send(keep_alive.data)
 
-        watcher = asyncio.create_task(watch())
+        self._silence = Silence(after_seconds, fill)
         try:
             yield
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)  # as a client that left makes one
+            await self._silence.over()
 
     async def start(
         self, head: ReplyHead, data: bytes, *, media_type: str = SERVER_SENT_EVENTS
@@ -71,7 +65,8 @@ class EventStream:
         await self.send(data)
 
     async def send(self, data: bytes) -> None:
-        self._sent_at = time.monotonic()
+        if self._silence is not None:
+            self._silence.broken()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:

@@ -71,7 +71,7 @@ class RunningTurn:
         self._started = time.perf_counter()
         self._has_token = False
         self._num_cached = 0
-        self._lock = Lock()
+        self._one_at_a_time = Lock() if sink is not None and len(builders) > 1 else None
 
     @property
     def episode_id(self) -> str:
@@ -92,11 +92,17 @@ class RunningTurn:
         if self._sink is None:
             self._note_first_token()
             return
-        async with self._lock:
-            if not self._has_token:
-                await self._sink.start(self._head(chunk.versions))
-            self._note_first_token()
-            await self._sink.piece(piece)
+        if self._one_at_a_time is None:
+            await self._pass_on(piece, chunk, self._sink)
+            return
+        async with self._one_at_a_time:
+            await self._pass_on(piece, chunk, self._sink)
+
+    async def _pass_on(self, piece: Piece, chunk: Chunk, sink: Sink) -> None:
+        if not self._has_token:
+            await sink.start(self._head(chunk.versions))
+        self._note_first_token()
+        await sink.piece(piece)
 
     def _note_first_token(self) -> None:
         if not self._has_token:

@@ -37,6 +37,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     admin_key: str | None = None
     deadlines: Deadlines = Deadlines()
     vocab_size: int | None = None  # None: ids are not checked
+    stream_window_seconds: float = 0.0  # tokens that come within it, after the first, are one chunk
 
 
 class Engine(Protocol):

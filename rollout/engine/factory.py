@@ -35,6 +35,7 @@ class EngineFactory:
         settings: SharedSettings,
         *,
         vocab_size: int | None = None,
+        stream_window_seconds: float = 0.0,
         kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
     ) -> Self:
         key = settings.engine_admin_key
@@ -42,6 +43,7 @@ class EngineFactory:
             project=settings.project,
             admin_key=None if key is None else key.get_secret_value(),
             vocab_size=vocab_size,
+            stream_window_seconds=stream_window_seconds,
         )
         return cls(options, kinds=kinds)
 

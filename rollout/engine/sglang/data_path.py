@@ -32,6 +32,7 @@ from rollout.engine.sglang.error_text import error_text
 from rollout.engine.sglang.grammar_check import GrammarCheck
 from rollout.engine.sglang.sampling import sampling_params
 from rollout.engine.sglang.server.grammars.limits import TOO_SLOW
+from rollout.engine.sglang.stream_window import StreamWindow
 
 LARGE_BODY = 1_000_000  # bytes; aiohttp writes a larger one at once if it is given as bytes
 # SGLang closes a connection after a failure on it, which some images cause; the next call on it would be lost.
@@ -70,20 +71,23 @@ class DataPath:
         return answer.take()
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
-        """What arrives together is one chunk."""
+        """What arrives together, or within a window, is one chunk."""
         answer = self._answer(request)
         seconds, rest = self._deadlines.first_token, b""
+        window = StreamWindow(self._options.stream_window_seconds)
         async with self._call(request, answer, stream=True, seconds=seconds) as response:
+            response.content.on_eof(window.end)
             while not answer.is_finished:
-                async with asyncio.timeout(seconds):
-                    data = await response.content.readany()
+                data = response.content.read_nowait() or await _arriving(response, seconds)
                 if not data:
                     raise _ended_early(self.url, rest, answer)
                 *events, rest = (rest + data).split(b"\n\n")
                 if events:
                     _add_events(events, answer)
                     seconds = self._deadlines.next_token
+                    window.begin()
                     yield answer.take()
+                    await window.over()
 
     async def abort(self, call_id: str) -> None:
         body = msgspec.json.encode({"rid": call_id})
@@ -219,6 +223,11 @@ def _open_session(admin_key: str | None, connect_seconds: float) -> aiohttp.Clie
         auto_decompress=False,
         skip_auto_headers=("user-agent", "accept", "accept-encoding"),
     )
+
+
+async def _arriving(response: aiohttp.ClientResponse, seconds: float) -> bytes:
+    async with asyncio.timeout(seconds):
+        return await response.content.readany()
 
 
 def _add_events(events: list[bytes], answer: Answer) -> None:
