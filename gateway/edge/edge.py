@@ -15,7 +15,7 @@ from gateway.access.rate_limits import RATE_LIMITS
 from gateway.dialects.registry import Dialects
 from gateway.edge.body_limit import BodyLimit
 from gateway.edge.content_encoding import decoding
-from gateway.edge.spelling import canonical
+from gateway.edge.spelling import canonical, with_escaped_slashes
 from gateway.endpoint.model_endpoint import PATH_EPISODE, REQUEST_ID, ROUTE
 from gateway.errors import EXPECTED, TooLarge, translate
 from gateway.metrics import Metrics
@@ -113,7 +113,7 @@ class Edge:
 
 def routed(scope: Scope) -> Scope:
     """What the router is asked: the path as it knows it, and GET for HEAD, of whose answer the server sends the head."""
-    scope["path"] = canonical(scope["path"])
+    scope["path"] = canonical(with_escaped_slashes(scope["path"], scope["raw_path"]))
     take_episode_from_path(scope)
     scope["path"] = canonical(scope["path"])
     if scope["method"] == "HEAD" and scope["path"] != "/":

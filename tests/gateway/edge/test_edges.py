@@ -142,6 +142,23 @@ async def test_no_page_may_call_by_default(served: Gateway) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("name", ["%2Fvictim", "%2f%2Fvictim", "victim%2F", "%2F/victim"])
+async def test_an_escaped_slash_is_no_way_to_an_id(served: Gateway, name: str) -> None:
+    """It is part of an id that does not exist; a slash too many in a base URL still is none."""
+    call = f"/e/victim{CHAT}"
+    (await served.admin.post(call, json=SMALL)).raise_for_status()
+    answers = [
+        await served.admin.get(f"/v1/episodes/{name}"),
+        await served.admin.delete(f"/v1/episodes/{name}"),
+        await served.admin.post(f"/v1/episodes/{name}/complete", json={}),
+        await served.admin.post(f"/v1/episodes/{name}/rewards", json={"value": 1}),
+        await served.admin.post(f"/e/{name}{CHAT}", json=SMALL),
+    ]
+    assert {answer.status_code for answer in answers} <= {400, 404, 422}
+    shown = (await served.admin.get("/v1//episodes/victim")).json()
+    assert (shown["status"], len(shown["turns"]), shown["rewards"]) == ("open", 1, [])
+
+
 @given(st.text(alphabet="/v1eachomdls", max_size=30).map(lambda path: f"/{path}"))
 def test_a_canonical_path_is_stable(path: str) -> None:
     """Spelling a path twice changes nothing more."""
