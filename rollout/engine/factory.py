@@ -48,14 +48,17 @@ class EngineFactory:
         return cls(options, kinds=kinds)
 
     def open(self, url: str) -> Engine:
-        """Raises SettingsError for a URL of no known kind."""
+        """Raises SettingsError for what is no URL, or one of no known kind."""
         kind, address = _parsed(url)
         if kind not in self._kinds:
             raise SettingsError(
                 f"TURNGATE_ENGINES: {url}: {kind} is no known kind of engine; write http://host:port "
                 f"for {DEFAULT_KIND}, or kind+http://host:port with one of: {', '.join(self._kinds)}"
             )
-        return self._kinds[kind](address, self.options)
+        try:
+            return self._kinds[kind](address, self.options)
+        except ValueError as error:
+            raise SettingsError(f"TURNGATE_ENGINES: {error}") from error
 
 
 def _parsed(url: str) -> tuple[str, str]:

@@ -5,15 +5,12 @@ its stream, aborts it in the engine, which would otherwise go on sampling.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from functools import cached_property
-from io import BytesIO
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from http import HTTPStatus
 
-import aiohttp
 import anyio
 import msgspec
-from yarl import URL
 
 from rollout.engine.engine import EngineOptions
 from rollout.engine.errors import (
@@ -26,17 +23,14 @@ from rollout.engine.errors import (
     EngineUnreachable,
 )
 from rollout.engine.generation import Chunk, GenerateRequest
+from rollout.engine.http.client import HttpClient
+from rollout.engine.http.connection import Connection
 from rollout.engine.sglang.answer import Answer
 from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY, authorization
 from rollout.engine.sglang.error_text import error_text
 from rollout.engine.sglang.grammar_check import GrammarCheck
 from rollout.engine.sglang.sampling import sampling_params
 from rollout.engine.sglang.server.grammars.limits import TOO_SLOW
-from rollout.engine.sglang.stream_window import StreamWindow
-
-LARGE_BODY = 1_000_000  # bytes; aiohttp writes a larger one at once if it is given as bytes
-# SGLang closes a connection after a failure on it, which some images cause; the next call on it would be lost.
-ONE_CALL = {"connection": "close"}
 
 
 class DataPath:
@@ -44,62 +38,79 @@ class DataPath:
 
     def __init__(self, url: str, options: EngineOptions) -> None:
         self.url = url
-        self._options = options
         self._deadlines = options.deadlines
         self._vocab_size = options.vocab_size
-        self._generate_url = URL(url + "/generate")
-        self._abort_url = URL(url + "/abort_request")
-        self._grammar_check = GrammarCheck(url)
-
-    @cached_property
-    def _session(self) -> aiohttp.ClientSession:
-        """Opened by the first call, because aiohttp needs the event loop that will use it."""
-        return _open_session(self._options.admin_key, self._deadlines.connect)
+        self._window_seconds = options.stream_window_seconds
+        self._http = HttpClient(
+            url,
+            headers=authorization(options.admin_key),
+            connect_seconds=options.deadlines.connect,
+        )
+        self._grammar_check = GrammarCheck(url, self._http)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._http.close()
 
     async def generate(self, request: GenerateRequest) -> Chunk:
         answer = self._answer(request)
+        connection: Connection | None = None
         seconds = self._deadlines.whole_reply
-        async with self._call(request, answer, stream=False, seconds=seconds) as response:
-            async with asyncio.timeout(seconds):
-                body = await response.read()
+        try:
+            connection = await self._call(request, stream=False, seconds=seconds)
+            body = await connection.read_all(seconds)
+            self._check_status(connection.status, body)
             answer.add(body)
             if not answer.is_finished:
                 raise answer.garbled(f"no finish_reason in {body[:200]!r}")
-        return answer.take()
+            return answer.take()
+        except BaseException as error:
+            await self._leave(error, request, answer)
+            raise
+        finally:
+            if connection is not None:
+                connection.release()
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
         """What arrives together, or within a window, is one chunk."""
         answer = self._answer(request)
+        connection: Connection | None = None
         seconds, rest = self._deadlines.first_token, b""
-        window = StreamWindow(self._options.stream_window_seconds)
-        async with self._call(request, answer, stream=True, seconds=seconds) as response:
-            response.content.on_eof(window.end)
+        try:
+            connection = await self._call(request, stream=True, seconds=seconds)
             while not answer.is_finished:
-                data = response.content.read_nowait() or await _arriving(response, seconds)
+                data = await connection.read(seconds)
+                if connection.status != HTTPStatus.OK:
+                    data += await connection.read_all(seconds)
+                    self._check_status(connection.status, data)
                 if not data:
                     raise _ended_early(self.url, rest, answer)
                 *events, rest = (rest + data).split(b"\n\n")
                 if events:
                     _add_events(events, answer)
                     seconds = self._deadlines.next_token
-                    window.begin()
+                    connection.open_window(self._window_seconds)
                     yield answer.take()
-                    await window.over()
+        except BaseException as error:
+            await self._leave(error, request, answer)
+            raise
+        finally:
+            if connection is not None:
+                # The end of the stream comes after the last token, and leaves the connection to the next call.
+                drain_seconds = self._deadlines.next_token if answer.is_finished else 0
+                connection.release(drain_seconds=drain_seconds)
 
     async def abort(self, call_id: str) -> None:
         body = msgspec.json.encode({"rid": call_id})
         try:
             async with asyncio.timeout(self._deadlines.abort):
-                response = await self._session.post(self._abort_url, data=body)
-                async with response:
-                    await self._check_status(response)
+                status, answer = await self._http.ask(
+                    "/abort_request", body, seconds=self._deadlines.abort
+                )
         except TimeoutError as error:
             raise EngineTimeout(self.url, "did not answer an abort") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise EngineUnreachable(self.url, _why(error)) from error
+        self._check_status(status, answer)
 
     def _answer(self, request: GenerateRequest) -> Answer:
         return Answer(
@@ -109,43 +120,31 @@ class DataPath:
             expanded_ids=request.expanded_ids,
         )
 
-    @asynccontextmanager
-    async def _call(
-        self, request: GenerateRequest, answer: Answer, *, stream: bool, seconds: float
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send the request, translate every failure, and leave nothing running in the engine."""
+    async def _call(self, request: GenerateRequest, *, stream: bool, seconds: float) -> Connection:
+        """Send the request."""
         body = self._encode(request, stream=stream)
-        try:
-            async with asyncio.timeout(seconds):
-                if request.sampling.grammar is not None:
-                    await self._grammar_check.check(request.sampling.grammar, self._session)
-                response = await self._session.post(
-                    self._generate_url,
-                    data=_in_pieces(body),
-                    headers=ONE_CALL if request.images else None,
-                )
-            async with response:
-                await self._check_status(response)
-                yield response
-                # An answer read to its very end leaves the connection to the next call.
-                if not response.content.at_eof():
-                    async with asyncio.timeout(self._deadlines.next_token):
-                        await response.read()
-        except (EngineAborted, EngineFailed, EngineRejected) as error:
-            grammar = request.sampling.grammar
-            if grammar is None or TOO_SLOW not in error.why:
-                raise
-            raise self._grammar_check.refuse(grammar) from error
-        except TimeoutError as error:
-            await self._abandon(request.call_id, answer)
-            raise EngineTimeout(
-                self.url, "did not answer before the deadline", answer.partial
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise EngineUnreachable(self.url, _why(error), answer.partial) from error
-        except (asyncio.CancelledError, GeneratorExit, EngineGarbled):
-            await self._abandon(request.call_id, answer)
-            raise
+        if request.sampling.grammar is not None:
+            await self._grammar_check.check(request.sampling.grammar, seconds=seconds)
+        # SGLang closes a connection after a failure on it, which some images cause; the next call would be lost.
+        return await self._http.post(
+            "/generate", body, seconds=seconds, is_last_call=bool(request.images)
+        )
+
+    async def _leave(self, error: BaseException, request: GenerateRequest, answer: Answer) -> None:
+        """Translate a failure, and leave nothing running in the engine."""
+        match error:
+            case EngineAborted() | EngineFailed() | EngineRejected():
+                grammar = request.sampling.grammar
+                if grammar is not None and TOO_SLOW in error.why:
+                    raise self._grammar_check.refuse(grammar) from error
+            case TimeoutError():
+                await self._abandon(request.call_id, answer)
+                why = "did not answer before the deadline"
+                raise EngineTimeout(self.url, why, answer.partial) from error
+            case OSError():
+                raise EngineUnreachable(self.url, _why(error), answer.partial) from error
+            case asyncio.CancelledError() | GeneratorExit() | EngineGarbled():
+                await self._abandon(request.call_id, answer)
 
     def _encode(self, request: GenerateRequest, *, stream: bool) -> bytes:
         ids = request.prompt_ids
@@ -173,15 +172,15 @@ class DataPath:
         if limit is not None and not (min(ids) >= 0 and max(ids) < limit):
             raise EngineRejected(self.url, f"a token id is outside the vocabulary of {limit}")
 
-    async def _check_status(self, response: aiohttp.ClientResponse) -> None:
-        if response.status == 200:
+    def _check_status(self, status: int, body: bytes) -> None:
+        if status == HTTPStatus.OK:
             return
-        if response.status in KEY_REFUSED:
+        if status in KEY_REFUSED:
             raise EngineUnreachable(self.url, WRONG_KEY)
-        body = await response.read()
-        why = f"status {response.status}: {error_text(body)}"
-        if response.status >= 500:
-            raise (EngineFailed if response.status == 500 else EngineUnreachable)(self.url, why)
+        why = f"status {status}: {error_text(body)}"
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            failed = status == HTTPStatus.INTERNAL_SERVER_ERROR
+            raise (EngineFailed if failed else EngineUnreachable)(self.url, why)
         raise EngineRejected(self.url, why)
 
     async def _abandon(self, call_id: str, answer: Answer) -> None:
@@ -206,28 +205,6 @@ class _Body(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder()
-
-
-def _in_pieces(body: bytes) -> bytes | BytesIO:
-    """A large body is sent in pieces, between which other calls go on."""
-    return body if len(body) < LARGE_BODY else BytesIO(body)
-
-
-def _open_session(admin_key: str | None, connect_seconds: float) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        headers={"content-type": "application/json"} | authorization(admin_key),
-        # SGLang drops idle connections after 5 s, and a call sent into that moment would be lost.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=("user-agent", "accept", "accept-encoding"),
-    )
-
-
-async def _arriving(response: aiohttp.ClientResponse, seconds: float) -> bytes:
-    async with asyncio.timeout(seconds):
-        return await response.content.readany()
 
 
 def _add_events(events: list[bytes], answer: Answer) -> None:

@@ -8,12 +8,11 @@ from collections import OrderedDict
 from hashlib import blake2b
 from http import HTTPStatus
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from rollout.engine.errors import EngineBusy, EngineUnreachable, GrammarRefused
 from rollout.engine.grammar import AfterThought, Grammar
+from rollout.engine.http.client import HttpClient
 from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY
 from rollout.engine.sglang.error_text import error_text
 from rollout.engine.sglang.sampling import named_grammar
@@ -28,15 +27,15 @@ Verdict = str  # why the grammar is refused; empty if it is not
 class GrammarCheck:
     """The verdicts of one engine; each grammar is sent once."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, http: HttpClient) -> None:
         self._engine = url
-        self._url = URL(url + "/grammars")
+        self._http = http
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
 
-    async def check(self, grammar: Grammar, session: aiohttp.ClientSession) -> None:
+    async def check(self, grammar: Grammar, *, seconds: float) -> None:
         """Raise GrammarRefused if the engine cannot sample under it."""
         if isinstance(grammar, AfterThought):  # a trial of the whole may not get beyond the thought
-            await self.check(grammar.grammar, session)
+            await self.check(grammar.grammar, seconds=seconds)
         kind, text = _only(named_grammar(grammar))
         if len(text) > MAX_CHARACTERS:
             why = f"it has more than {MAX_CHARACTERS} characters"
@@ -44,8 +43,8 @@ class GrammarCheck:
         digest = _digest(kind, text)
         if digest not in self._known:
             body = msgspec.json.encode({"kind": kind, "text": text})
-            async with session.post(self._url, data=body) as response:
-                self._remember(digest, await self._verdict(response))
+            status, answer = await self._http.ask("/grammars", body, seconds=seconds)
+            self._remember(digest, self._verdict(status, answer))
         self._known.move_to_end(digest)
         if self._known[digest]:
             raise GrammarRefused(self._engine, self._known[digest], grammar=grammar)
@@ -60,13 +59,13 @@ class GrammarCheck:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    async def _verdict(self, response: aiohttp.ClientResponse) -> Verdict:
-        if response.status in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+    def _verdict(self, status: int, answer: bytes) -> Verdict:
+        if status in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             return ""
-        if response.status in KEY_REFUSED:
+        if status in KEY_REFUSED:
             raise EngineUnreachable(self._engine, WRONG_KEY)
-        why = error_text(await response.read())
-        if response.status == HTTPStatus.BAD_REQUEST:
+        why = error_text(answer)
+        if status == HTTPStatus.BAD_REQUEST:
             return why
         raise EngineBusy(self._engine, why)
 
