@@ -1,87 +1,61 @@
-"""Shares pipelines: commands that are issued while one is under way go into the next one, without a timer.
+"""Sends commands to Redis: those that are issued in one tick of the event loop share a write, and none costs a task or a timer.
 
-One caller pays one round trip; a thousand callers in one tick of the event loop share one round trip.
+Redis reads 16 KB of each connection, runs the commands that it has read of all, and then waits once for its disk. So large
+commands are spread over several connections, to share that wait, while small ones share one connection. Commands on
+different connections overtake each other: where the order matters, the caller awaits the first reply.
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from itertools import cycle
 from typing import TypeAlias
 
+import hiredis
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rollout.errors import StoreUnavailable
-from rollout.store.refusals import why_unavailable
+from rollout.store.pipeline.lasting_connection import LastingConnection
 
 Argument: TypeAlias = str | bytes | int | float
-Waiting: TypeAlias = tuple[tuple[Argument, ...], "asyncio.Future[object]"]
+
+CONNECTIONS = 8  # at most: each is opened when the one before has more than Redis reads at a time
+READ_BYTES = 1 << 14
+# Beyond this a command is refused at once: a caller that waited for room would hold its command in memory all the same.
+MAX_WAITING_BYTES = 1 << 25  # of one connection
 
 
 class CommandBatcher:
-    """Sends commands to Redis in shared pipelines, each under one deadline."""
+    """Sends each command under a deadline, and once more if its connection breaks before the reply."""
 
-    def __init__(self, redis: Redis, *, deadline_seconds: float) -> None:
-        self._redis = redis
-        self._deadline_seconds = deadline_seconds
-        self._waiting: list[Waiting] = []
-        self._task: asyncio.Task[None] | None = None
+    def __init__(
+        self, redis: Redis, *, deadline_seconds: float, max_waiting_bytes: int = MAX_WAITING_BYTES
+    ) -> None:
+        timeout = redis.connection_pool.connection_kwargs.get("socket_timeout")
+        deadline_seconds = min(deadline_seconds, timeout or deadline_seconds)
+        self._max_waiting_bytes = max_waiting_bytes
+        self._connections = [
+            LastingConnection(redis, deadline_seconds=deadline_seconds) for _ in range(CONNECTIONS)
+        ]
+        self._in_turn = cycle(self._connections)
+        self._connection = next(self._in_turn)
+        self._is_closed = False
 
     def submit(self, *command: Argument) -> asyncio.Future[object]:
         """Queue a command; the future gets its reply, or the error that Redis answered."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._waiting.append((command, future))
-        if self._task is None:
-            self._task = loop.create_task(self._drain())
-        return future
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # any length
+        connection = self._connection
+        num_waiting = connection.num_waiting_bytes
+        if num_waiting and num_waiting + len(packed) > READ_BYTES:
+            connection = self._connection = next(self._in_turn)
+            if connection.num_waiting_bytes > self._max_waiting_bytes:
+                raise StoreUnavailable(
+                    f"{connection.num_waiting_bytes:,} bytes wait to be sent to it"
+                )
+        if self._is_closed:
+            raise StoreUnavailable("the store was closed")
+        return connection.submit(packed)
 
     async def close(self) -> None:
-        """Fail the commands that are still waiting."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _drain(self) -> None:
-        batch: list[Waiting] = []
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                deliver(batch, await self._replies([command for command, _ in batch]))
-        finally:
-            self._task = None
-            lost = [*batch, *self._waiting]
-            deliver(lost, [StoreUnavailable("the store was closed")] * len(lost))
-
-    async def _replies(self, commands: list[tuple[Argument, ...]]) -> Sequence[object]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        try:
-            async with asyncio.timeout(self._deadline_seconds):
-                replies: list[object] = await pipeline.execute(raise_on_error=False)
-        except (TimeoutError, RedisTimeoutError):
-            why = f"no answer within {self._deadline_seconds:g} s"
-            return [StoreUnavailable(why)] * len(commands)
-        except (RedisConnectionError, OSError) as error:
-            return [StoreUnavailable(why_unavailable(error) or str(error))] * len(commands)
-        except RedisError as error:
-            return [error] * len(commands)
-        return [
-            StoreUnavailable(str(reply)) if isinstance(reply, RedisConnectionError) else reply
-            for reply in replies
-        ]
-
-
-def deliver(batch: Sequence[Waiting], replies: Sequence[object]) -> None:
-    """Give each reply to its caller, unless the caller was cancelled."""
-    for (_, future), reply in zip(batch, replies, strict=True):
-        if future.done():
-            continue
-        if isinstance(reply, Exception):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
+        """Fail the commands that are still waiting, and refuse later ones."""
+        self._is_closed = True
+        for connection in self._connections:
+            await connection.close(StoreUnavailable("the store was closed"))

@@ -1,15 +1,16 @@
-"""The Redis connections of the store: redis-py's, with commands packed in C.
+"""The way to the store's Redis: redis-py reads its URL and opens each connection, by TCP, TLS or a unix socket.
 
-redis-py's asynchronous connections pack each argument in Python, which is half of the gateway's cost of a call.
+It also sends the password, the database and the client's name. Whoever uses the stream finds it ready for commands.
 """
 
-from typing import Any
+import asyncio
 
-import hiredis
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 from rollout.errors import StoreUnavailable
 
@@ -19,23 +20,33 @@ def connect(url: str) -> Redis:
     retry = Retry(NoBackoff(), 1)
     try:
         pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, retry=retry)
-    except ValueError:
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, RedisError):
         # The library's words repeat a part of the URL, which may be a part of the password.
         raise StoreUnavailable(
             "TURNGATE_REDIS_URL is no URL of a Redis; write redis://:password@host:port/0, "
             "and %2F for a slash in the password"
         ) from None
-    pool.connection_class = with_packing(pool.connection_class)
     return Redis.from_pool(pool)
 
 
-def with_packing(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The same kind of connection (TCP, TLS or unix socket), packing with hiredis."""
+async def open_stream(redis: Redis) -> asyncio.StreamWriter:
+    """An open connection that answers as RESP 2, whatever the URL says, for a protocol of the caller's.
 
-    class PackingConnection(kind):  # type: ignore[valid-type, misc]
-        def pack_command(self, *args: Any) -> list[bytes]:
-            name, *arguments = args
-            # Some names of redis-py's own commands are two words.
-            return [hiredis.pack_command((*name.split(), *arguments))]
-
-    return PackingConnection
+    The caller keeps the writer as long as its transport, which the writer closes when it is deleted.
+    """
+    pool = redis.connection_pool
+    options = {**pool.connection_kwargs, "protocol": 2, "decode_responses": False}
+    connection: AbstractConnection = pool.connection_class(**options)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]
+        if await connection.can_read():
+            raise RedisConnectionError("it closed the connection, or sent what nobody asked for")
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    # redis-py has no public way to hand its stream over.
+    writer = connection._writer  # noqa: SLF001
+    connection._reader = connection._writer = None  # noqa: SLF001
+    assert writer is not None
+    return writer

@@ -7,6 +7,8 @@ import re
 
 from redis import exceptions
 
+from rollout.errors import StoreUnavailable
+
 # The first word of the error, also where a script passes it on. The script's first write was refused, so it changed nothing.
 WHY = {
     "BUSY": "another script keeps it busy",
@@ -48,3 +50,8 @@ def why_unavailable(error: Exception) -> str | None:
         return str(error) or "the connection is lost"
     found = WORDS.search(str(error))
     return WHY[found[1]] if found else None
+
+
+def as_unavailable(error: Exception) -> StoreUnavailable:
+    """The same error for a caller of the store."""
+    return StoreUnavailable(why_unavailable(error) or str(error))
