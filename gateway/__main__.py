@@ -1,33 +1,30 @@
-"""`python -m gateway`: serve until a signal, with settings from the environment."""
+"""`python -m gateway`: serve until a signal, with settings from the environment, alone or by workers."""
 
-import logging
 import sys
 
 import uvloop
 
-from gateway.serving import serve
+from gateway.exit_status import exit_status
 from gateway.settings import Settings
-from rollout.chat_template.rendering import TemplateError
-from rollout.errors import RolloutError
 from rollout.logs import configure
-from rollout.settings import SettingsError
-from rollout.tokenizer.model_directory import ModelDirectoryError
-
-log = logging.getLogger("gateway")
-
-# What an operator can put right: one line each, no traceback.
-_MISTAKES = (SettingsError, RolloutError, ModelDirectoryError, TemplateError, OSError)
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     configure()
-    try:
-        uvloop.run(serve(Settings.load()))
-    except _MISTAKES as error:
-        log.error("cannot serve: %s", error)
-        return 2
-    return 0
+    return exit_status(_serve)
+
+
+def _serve() -> int | None:
+    # The parent of workers serves nothing itself: without this code it starts sooner and is a third of the size.
+    settings = Settings.load()
+    if settings.workers > 1:
+        from gateway.workers.parent import serve_by_workers  # noqa: PLC0415
+
+        return uvloop.run(serve_by_workers(settings))
+    from gateway.serving import serve  # noqa: PLC0415
+
+    return uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":

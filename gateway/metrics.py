@@ -3,7 +3,7 @@
 Each gateway owns its registry and its own listener; nothing is module-level.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -57,6 +57,7 @@ class Metrics:
         self.snapshot = Snapshot()
         self._registry = CollectorRegistry()
         self._registry.register(_SnapshotCollector(self))
+        self._own: list[Collector] = []
         self._requests = self._counter("requests", "Answers given", "route", "status")
         self._request_seconds = self._histogram(
             "request_seconds", "From first byte to last", "route"
@@ -105,13 +106,28 @@ class Metrics:
     def exposition(self) -> bytes:
         return generate_latest(self._registry)
 
+    def counted(self) -> Iterator[Metric]:
+        """What this process counts itself: everything but the snapshot."""
+        for metric in self._own:
+            yield from metric.collect()
+
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(f"turngate_{name}_total", meaning, labels, registry=self._registry)
+        counter = Counter(f"turngate_{name}_total", meaning, labels, registry=self._registry)
+        self._own.append(counter)
+        return counter
 
     def _histogram(self, name: str, meaning: str, *labels: str) -> Histogram:
-        return Histogram(
+        histogram = Histogram(
             f"turngate_{name}", meaning, labels, registry=self._registry, buckets=_LATENCIES
         )
+        self._own.append(histogram)
+        return histogram
+
+
+def state_families(snapshot: Snapshot) -> Iterator[Metric]:
+    yield from _store_families(snapshot.totals)
+    yield from _pool_families(snapshot)
+    yield from _evaluation_families(snapshot.evaluations)
 
 
 class _SnapshotCollector(Collector):
@@ -119,9 +135,7 @@ class _SnapshotCollector(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        yield from _store_families(self._metrics.snapshot.totals)
-        yield from _pool_families(self._metrics.snapshot)
-        yield from _evaluation_families(self._metrics.snapshot.evaluations)
+        return state_families(self._metrics.snapshot)
 
     def describe(self) -> Iterable[Metric]:
         return ()

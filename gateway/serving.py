@@ -1,11 +1,13 @@
-"""Two listeners in one process, the API and its metrics: opened together, announced when ready, stopped in order."""
+"""Two listeners in one process, the API and its metrics: opened together, announced when ready, stopped in order.
+
+A worker is such a process too, with listeners that its parent gives it (`gateway.workers`).
+"""
 
 import asyncio
 import gc
 import logging
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -30,6 +32,7 @@ from gateway.edge.edge import Edge
 from gateway.edge.server import Server
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
+from gateway.listeners import Address, Sockets
 from gateway.metrics import Metrics
 from gateway.services import Services, open_services
 from gateway.settings import Settings
@@ -43,10 +46,6 @@ log = logging.getLogger("gateway")
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
-# Of a reply that its client does not take; Linux would keep up to 4 MiB per connection.
-SEND_BUFFER_BYTES = 262_144
-
-
 EXPOSED_HEADERS = (
     "x-request-id",
     "x-turngate-episode",
@@ -57,10 +56,8 @@ EXPOSED_HEADERS = (
 )
 
 
-class Address(NamedTuple):
-    host: str
-    port: int
-    metrics_port: int
+Exposition = Callable[[Services], Awaitable[bytes]]
+OpenServer = Callable[..., Server]
 
 
 class Running(NamedTuple):
@@ -73,7 +70,7 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; running turns may finish within the deadline."""
     keep_freed_memory()
     async with gateway(settings) as running:
-        with _stopping_on_signals(running.api):
+        with stopping_on_signals(running.api):
             log.info("ready on %s:%d, metrics on %d", *running.address)
             if settings.ready_file is not None:
                 ReadyFile(settings.ready_file).write(**running.address._asdict())
@@ -88,12 +85,27 @@ async def gateway(
     dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
     families: Sequence[ModelFamily] = FAMILIES,
     engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
-) -> AsyncIterator["Running"]:
+) -> AsyncIterator[Running]:
     """A gateway that serves while the block runs."""
-    listener = bind(settings.host, settings.port, shared=settings.share_port)
-    scraped = bind(settings.host, settings.metrics_port)
-    host, port = listener.getsockname()[:2]
-    address = Address(host, port, scraped.getsockname()[1])
+    sockets = Sockets.bind(settings)
+    async with (
+        prepared(
+            settings, dialects=dialects, families=families, engine_kinds=engine_kinds
+        ) as services,
+        listening(services, sockets) as api,
+    ):
+        yield Running(sockets.address, api, services)
+
+
+@asynccontextmanager
+async def prepared(
+    settings: Settings,
+    *,
+    dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
+    families: Sequence[ModelFamily] = FAMILIES,
+    engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
+) -> AsyncIterator[Services]:
+    """All that a gateway needs to serve, open while the block runs; it does not listen yet."""
     opening = open_services(
         settings,
         Metrics(),
@@ -102,45 +114,45 @@ async def gateway(
         engine_kinds=engine_kinds,
     )
     async with opening as services, in_background(services):
-        endpoints = create_model_endpoints(services)
-        is_apart = settings.admin_listener == "metrics"
-        routers = AGENT_ROUTERS if is_apart else (*AGENT_ROUTERS, *ADMIN_ROUTERS)
-        app = create_app(services, endpoints, routers=routers)
-        connection = partial(
-            Connection,
-            limits=ConnectionLimits(settings.max_connections, settings.slow_client_seconds),
-            error_response=services.dialects.error_response,
-        )
-        edge = _open_to_browsers(_edge(app, services, endpoints), settings.allowed_origins)
-        api = Server(edge, connection, shutdown_seconds=settings.shutdown_seconds)
-        beside = _admin_app(services) if is_apart else Starlette(routes=_metrics_routes(services))
-        metrics = Server(beside, connection, shutdown_seconds=1)
-        async with metrics.listening(scraped), api.listening(listener):
-            yield Running(address, api, services)
+        yield services
 
 
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Take a port, alone or among others that share it. Raises OSError that names the address.
+async def own_exposition(services: Services) -> bytes:
+    """The metrics of a gateway that is one process."""
+    services.metrics.snapshot = await read_snapshot(services)
+    return services.metrics.exposition()
 
-    It does not listen yet: connections to a shared port go only to those who can answer.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        why = f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there, or choose another port"
-        raise OSError(why) from error
-    return listener
+
+@asynccontextmanager
+async def listening(
+    services: Services,
+    sockets: Sockets,
+    *,
+    open_server: OpenServer = Server,
+    exposition: Exposition = own_exposition,
+) -> AsyncIterator[Server]:
+    """Take calls while the block runs; yields the server of the API."""
+    settings = services.settings
+    endpoints = create_model_endpoints(services)
+    is_apart = settings.admin_listener == "metrics"
+    routers = AGENT_ROUTERS if is_apart else (*AGENT_ROUTERS, *ADMIN_ROUTERS)
+    app = create_app(services, endpoints, routers=routers)
+    connection = partial(
+        Connection,
+        limits=ConnectionLimits(settings.max_connections, settings.slow_client_seconds),
+        error_response=services.dialects.error_response,
+    )
+    edge = _open_to_browsers(_edge(app, services, endpoints), settings.allowed_origins)
+    api = open_server(edge, connection, shutdown_seconds=settings.shutdown_seconds)
+    routes = _metrics_routes(services, exposition)
+    beside = _admin_app(services, routes) if is_apart else Starlette(routes=routes)
+    metrics = open_server(beside, connection, shutdown_seconds=1)
+    async with metrics.listening(sockets.metrics), api.listening(sockets.api):
+        yield api
 
 
 @contextmanager
-def _stopping_on_signals(server: Server) -> Iterator[None]:
+def stopping_on_signals(server: Server) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -186,10 +198,10 @@ def _open_to_browsers(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     )
 
 
-def _admin_app(services: Services) -> Edge:
+def _admin_app(services: Services, routes: Sequence[Route]) -> Edge:
     """The calls of admins, beside the metrics."""
     app = create_app(services, {}, routers=ADMIN_ROUTERS)
-    app.router.routes.extend(_metrics_routes(services))
+    app.router.routes.extend(routes)
     return _edge(app, services, {})
 
 
@@ -201,13 +213,12 @@ def _body_limit(services: Services) -> BodyLimit:
     )
 
 
-def _metrics_routes(services: Services) -> list[Route]:
-    async def exposition(request: Request) -> Response:
-        services.metrics.snapshot = await read_snapshot(services)
-        text = services.metrics.exposition()
+def _metrics_routes(services: Services, exposition: Exposition) -> list[Route]:
+    async def metrics(request: Request) -> Response:
+        text = await exposition(services)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def healthz(request: Request) -> Response:
         return Response("ok")  # here too, because a shared port may reach another gateway
 
-    return [Route("/metrics", exposition), Route("/healthz", healthz)]
+    return [Route("/metrics", metrics), Route("/healthz", healthz)]

@@ -22,6 +22,12 @@ class Settings(SharedSettings):
         default=False,
         description="several gateways of one user listen on this port, and the kernel spreads connections over them",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="processes that serve these ports together, each up to one core; with 2 or more a small parent starts them, "
+        "and SIGHUP replaces them one by one",
+    )
     metrics_port: int = Field(default=9100, ge=0, le=65535, description="the same, for /metrics")
     admin_key: SecretStr = Field(
         min_length=8, description="the root key, which rules every project and creates other keys"

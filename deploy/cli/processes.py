@@ -48,11 +48,15 @@ def gateway(
     port: Port = 0,
     host: str = LOOPBACK,
     metrics_port: Port = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="processes; default: TURNGATE_GATEWAY_WORKERS, else 1"),
+    ] = None,
     engine_admin_key: EngineKey = None,
     data_dir: DataDir = None,
     assignments: Assignments = None,
 ) -> None:
-    """Run the gateway alone, against any engines."""
+    """Run the gateway alone, against any engines; with several workers, SIGHUP replaces them one by one."""
     directory, shared = _shared(
         assignments=assignments,
         data_dir=data_dir,
@@ -66,7 +70,7 @@ def gateway(
         ports.require_free(host, port, option="--port")
 
     def spec(run: Path) -> ProcessSpec:
-        listeners = GatewayListeners(host, port, metrics_port)
+        listeners = GatewayListeners(host, port, metrics_port, workers=workers)
         return services.gateway_spec(
             "gateway", shared, run, listeners=listeners, admin_key=secrets.admin_key
         )

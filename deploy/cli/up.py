@@ -60,6 +60,12 @@ def up(
             min=1, help="gateway processes behind the one port; default: TURNGATE_GATEWAYS, else 1"
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="processes of each gateway; default: TURNGATE_GATEWAY_WORKERS, else 1"
+        ),
+    ] = None,
     engines: Annotated[int, typer.Option(min=1, help="SGLang servers to start")] = 1,
     trainer: Annotated[bool, typer.Option("--trainer/--no-trainer")] = True,
     detach: Annotated[
@@ -85,6 +91,7 @@ def up(
             host=host,
             port=port,
             gateways=gateways or settings.gateways,
+            workers=workers,
             engines=engines,
             with_trainer=trainer,
         )

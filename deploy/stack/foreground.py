@@ -1,6 +1,7 @@
 """One process in the foreground: it writes to our standard error, and we exit when it does; a crash is not restarted."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 
 from deploy.stack.process import Child, ProcessSpec
@@ -12,6 +13,8 @@ async def run_alone(spec: ProcessSpec, announce: Callable[[], Awaitable[None]]) 
     stopping = asyncio.Event()
     call_on_stop(stopping.set)
     child = Child(spec, log=None)
+    if spec.knows_hangup:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, child.hang_up)
     life = asyncio.create_task(_live(child, announce))
     stop = asyncio.create_task(stopping.wait())
     try:

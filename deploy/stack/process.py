@@ -50,6 +50,7 @@ class ProcessSpec:
     )
     hung_seconds: float = 20.0  # without an answer; then it is killed and restarted
     stage: int = 0  # the highest stage is stopped first
+    knows_hangup: bool = False  # SIGHUP makes it start anew in parts; others would end by it
     ready_seconds: float = 120.0
     stop_seconds: float = 15.0  # from SIGTERM to SIGKILL
 
@@ -166,6 +167,12 @@ class Child:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
+
+    def hang_up(self) -> None:
+        """Pass SIGHUP on."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL to the whole process group after `stop_seconds`."""

@@ -59,15 +59,19 @@ class GatewayListeners:
     port: int
     metrics_port: int
     share_port: bool = False
+    workers: int | None = None  # processes of this gateway; None: what the environment says
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
+        variables = {
             "TURNGATE_GATEWAY_HOST": self.host,
             "TURNGATE_GATEWAY_PORT": str(self.port),
             "TURNGATE_GATEWAY_METRICS_PORT": str(self.metrics_port),
             "TURNGATE_GATEWAY_SHARE_PORT": str(self.share_port).lower(),
         }
+        if self.workers is not None:
+            variables["TURNGATE_GATEWAY_WORKERS"] = str(self.workers)
+        return variables
 
 
 def gateway_spec(
@@ -88,6 +92,7 @@ def gateway_spec(
         needs=("redis",),
         is_alive=partial(answers_http, listeners.host, listeners.metrics_port, "/healthz"),
         stage=2,
+        knows_hangup=environment.get("TURNGATE_GATEWAY_WORKERS", "1") != "1",
         stop_seconds=75.0,  # running turns may finish
     )
 

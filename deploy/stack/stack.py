@@ -35,6 +35,7 @@ class StackOptions:
     host: str = LOOPBACK
     port: int | None = None  # None: the port of the last start, else a free one
     gateways: int = 1  # they share the port
+    workers: int | None = None  # of each gateway; None: what the environment says
     engines: int = 1
     with_trainer: bool = True
 
@@ -148,6 +149,7 @@ class Stack:
                     self._ports.gateway,
                     metrics_port,
                     share_port=self._options.gateways > 1,
+                    workers=self._options.workers,
                 ),
                 admin_key=self._secrets.admin_key,
             )

@@ -86,6 +86,12 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._error)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way, and nothing of the next one has come."""
+        has_begun = self._is_receiving and self._num_bytes > 0
+        return not has_begun and (self.cycle is None or self.cycle.response_complete)
+
     def look(self) -> None:
         """Cut a client that is too slow. Called about once a second."""
         seconds = self._limits.slow_seconds

@@ -1,0 +1,137 @@
+"""All workers that live, from their start to their end, and what those counted that have ended."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+
+from gateway.listeners import Sockets
+from gateway.settings import Settings
+from gateway.workers.channel import Reading
+from gateway.workers.crowd import Crowd
+from gateway.workers.exposition import exposition
+from gateway.workers.families import Family, added
+from gateway.workers.inheritance import Inheritance
+from gateway.workers.process import WorkerProcess
+
+READY_SECONDS = (
+    240.0  # to load a large tokenizer on a busy machine, besides the wait for the stores
+)
+LEAVING_SECONDS = 10.0  # from the end of running turns to the end of the process
+LOOK_SECONDS, ANSWER_SECONDS = 2.0, 2.0
+# Unanswered in a row. They are counted, and not timed, so that a machine that was stopped for a while ends no worker.
+HUNG_LOOKS = 15
+
+log = logging.getLogger("gateway.workers")
+
+
+class WorkerFailed(Exception):
+    """A worker ended before it could serve; its own lines in the log say why."""
+
+    def __init__(self, why: str, code: int) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Lives:
+    """The tasks that follow the workers are in `tasks`."""
+
+    def __init__(self, settings: Settings, sockets: Sockets, tasks: asyncio.TaskGroup) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._tasks = tasks
+        self._places = set(range(2 * settings.workers + 1))  # all at once in a rolling restart
+        self._api_crowd, self._metrics_crowd = (Crowd.create(len(self._places)) for _ in "12")
+        self.is_stopping = False
+        self._alive: set[WorkerProcess] = set()
+        self._ended: Sequence[Family] = ()
+
+    async def start(self) -> WorkerProcess:
+        """A new worker, once it can serve. Raises WorkerFailed."""
+        worker = await self._spawn()
+        self._alive.add(worker)
+        self._tasks.create_task(self._live(worker))
+        if self.is_stopping:
+            worker.kill()
+        seconds = self._settings.start_seconds + READY_SECONDS
+        await worker.wait_ready_or_end(seconds)
+        if worker.ended.is_set():
+            why = f"a worker ended with code {worker.code} before it could serve"
+            raise WorkerFailed(why, worker.code)
+        if not worker.is_ready:
+            worker.kill()
+            raise WorkerFailed(f"a worker could not serve after {seconds:g} s", 1)
+        return worker
+
+    async def drain(self, worker: WorkerProcess) -> None:
+        """Let it answer the calls that it has, and end."""
+        worker.drain()
+        await self._see_off(worker)
+
+    async def stop(self) -> None:
+        """End all; running turns may finish."""
+        self.is_stopping = True
+        leaving = list(self._alive)
+        for worker in leaving:
+            if worker.is_ready:
+                worker.stop()
+            else:
+                worker.kill()
+        await asyncio.gather(*(self._see_off(worker) for worker in leaving))
+
+    async def _see_off(self, worker: WorkerProcess) -> None:
+        """Wait for its end, and kill it when it does not come."""
+        try:
+            seconds = self._settings.shutdown_seconds + LEAVING_SECONDS
+            await asyncio.wait_for(worker.ended.wait(), seconds)
+        except TimeoutError:
+            log.error("worker does not end, killed", extra={"pid": worker.pid})
+            worker.kill()
+            await worker.ended.wait()
+
+    async def _spawn(self) -> WorkerProcess:
+        own_end, their_end = socket.socketpair()
+        with their_end:
+            return await WorkerProcess.start(
+                Inheritance(
+                    api=self._sockets.api.fileno(),
+                    metrics=self._sockets.metrics.fileno(),
+                    api_crowd=self._api_crowd.descriptor,
+                    metrics_crowd=self._metrics_crowd.descriptor,
+                    parent=their_end.fileno(),
+                    place=self._places.pop(),
+                ),
+                own_end,
+            )
+
+    async def _live(self, worker: WorkerProcess) -> None:
+        watching = self._tasks.create_task(self._watch(worker))
+        await worker.follow(self._answer_soon)
+        watching.cancel()
+        self._alive.discard(worker)
+        self._ended = added([self._ended, worker.counted])
+        for crowd in (self._api_crowd, self._metrics_crowd):
+            crowd.leave(worker.place)
+        self._places.add(worker.place)
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        """Read every now and then what it counts, and kill it when it has answered nothing for long."""
+        await worker.wait_ready()
+        silent_looks = 0
+        while silent_looks < HUNG_LOOKS:
+            await asyncio.sleep(LOOK_SECONDS)
+            answers = await worker.read(seconds=ANSWER_SECONDS) is not None
+            silent_looks = 0 if answers or worker.is_paused else silent_looks + 1
+        log.error("worker hangs, killed", extra={"pid": worker.pid})
+        worker.kill()
+
+    def _answer_soon(self, worker: WorkerProcess, id: int) -> None:
+        self._tasks.create_task(self._answer(worker, id))
+
+    async def _answer(self, asking: WorkerProcess, id: int) -> None:
+        """Give it the metrics of all; one that does not say its counts in time has those that it said last."""
+        asked = [w.read(seconds=ANSWER_SECONDS, with_state=True) for w in self._alive if w.is_ready]
+        readings: list[Reading | None] = await asyncio.gather(*asked)
+        snapshots = [r.snapshot for r in readings if r is not None and r.snapshot is not None]
+        counted = added([self._ended, *(worker.counted for worker in self._alive)])
+        asking.expose(id, exposition(counted, snapshots))

@@ -1,0 +1,155 @@
+"""One worker: a whole gateway on its parent's listeners, which begins, leaves and ends when the parent says so."""
+
+import asyncio
+import itertools
+import logging
+import socket
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp
+
+from gateway.allocator import keep_freed_memory
+from gateway.api.health import read_snapshot
+from gateway.edge.server import Server
+from gateway.listeners import Sockets
+from gateway.services import Services
+from gateway.serving import freeze_collector, listening, prepared, stopping_on_signals
+from gateway.settings import Settings
+from gateway.workers.channel import (
+    LAST,
+    Ask,
+    Channel,
+    Drain,
+    Expose,
+    Exposed,
+    Message,
+    Reading,
+    Ready,
+    Serve,
+    Stop,
+)
+from gateway.workers.crowd import Crowd
+from gateway.workers.families import Family
+from gateway.workers.server import OpenConnection, SharedServer
+
+EXPOSED_SECONDS = 5.0  # for the metrics of all workers, which the parent has in two
+
+log = logging.getLogger("gateway")
+
+
+class ParentEnded(Exception):
+    """Before this worker served."""
+
+
+async def work(
+    settings: Settings,
+    sockets: Sockets,
+    *,
+    parent: socket.socket,
+    crowds: Mapping[socket.socket, Crowd],
+    place: int,
+) -> None:
+    """Serve until the parent says that it is enough, or ends."""
+    keep_freed_memory()
+    async with asyncio.TaskGroup() as tasks:
+        worker = Worker(settings, await Channel.open(parent), tasks)
+        following = tasks.create_task(worker.follow())
+        async with prepared(settings) as services:
+            await worker.may_serve(services)
+
+            def open_server(
+                app: ASGIApp, connection: OpenConnection, *, shutdown_seconds: float
+            ) -> Server:
+                server = SharedServer(
+                    app, connection, shutdown_seconds=shutdown_seconds, crowds=crowds, place=place
+                )
+                worker.servers.append(server)
+                return server
+
+            serving = listening(
+                services, sockets, open_server=open_server, exposition=worker.exposition
+            )
+            async with serving as api:
+                with stopping_on_signals(api):
+                    freeze_collector()
+                    await api.closed.wait()
+            following.cancel()
+            await worker.say_last()
+
+
+class Worker:
+    """What this process hears from its parent, and says to it."""
+
+    def __init__(self, settings: Settings, channel: Channel, tasks: asyncio.TaskGroup) -> None:
+        self.servers: list[SharedServer] = []
+        self._settings = settings
+        self._channel = channel
+        self._tasks = tasks
+        self._services: Services | None = None
+        self._begins = asyncio.Event()
+        self._ids = itertools.count()
+        self._expected: dict[int, asyncio.Future[str]] = {}
+
+    async def follow(self) -> None:
+        """Do what the parent says until it ends."""
+        async for message in self._channel.messages():
+            self._hear(message)
+        log.warning("the parent has ended")
+        self._stop()
+
+    async def may_serve(self, services: Services) -> None:
+        """Say that this worker can serve, and wait until it may."""
+        self._services = services
+        self._channel.send(Ready())
+        await self._begins.wait()
+
+    async def exposition(self, services: Services) -> bytes:
+        """The metrics of all workers."""
+        id = next(self._ids)
+        self._expected[id] = asyncio.get_running_loop().create_future()
+        self._channel.send(Expose(id))
+        try:
+            return (await asyncio.wait_for(self._expected[id], EXPOSED_SECONDS)).encode()
+        finally:
+            del self._expected[id]
+
+    async def say_last(self) -> None:
+        """What was counted in all, so that the parent's sums are exact."""
+        self._channel.send(Reading(LAST, self._counted()))
+        await self._channel.close()
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Serve():
+                self._begins.set()
+            case Drain():
+                self._tasks.create_task(self._drain())
+            case Stop():
+                self._stop()
+            case Ask():
+                self._tasks.create_task(self._answer(message))
+            case Exposed(id=id, text=text) if id in self._expected:
+                self._expected[id].set_result(text)
+            case _:
+                pass  # the metrics of all, for somebody who has left
+
+    async def _answer(self, asked: Ask) -> None:
+        services = self._services
+        snapshot = await read_snapshot(services) if asked.with_state and services else None
+        self._channel.send(Reading(asked.id, self._counted(), snapshot))
+
+    def _counted(self) -> list[Family]:
+        if self._services is None:
+            return []
+        return [Family.of(metric) for metric in self._services.metrics.counted()]
+
+    async def _drain(self) -> None:
+        seconds = self._settings.shutdown_seconds
+        await asyncio.gather(*(server.drain(seconds) for server in self.servers))
+        self._stop()
+
+    def _stop(self) -> None:
+        if not self.servers:
+            raise ParentEnded
+        for server in self.servers:
+            server.stop()
