@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 
 from gateway.dialects.responses.body import ResponsesBody, Text
-from gateway.dialects.responses.tools import shown_choice
+from gateway.dialects.responses.namespaces import KnownTools
+from gateway.dialects.responses.tool_choice import shown_choice
 from gateway.request.json_text import json_text
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     shown: Mapping[str, object]  # fields of the object, as they were asked for or are in effect
-    custom_tools: frozenset[str]  # calls of these are shown with plain text as their input
+    tools: KnownTools  # how calls of these are shown
     summarizes: bool  # reasoning is shown as its own summary
     names_reasoning: bool  # reasoning items carry an `encrypted_content`
     shows_logprobs: bool

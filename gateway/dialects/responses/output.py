@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from gateway.dialects.responses.asked import Asked
+from gateway.dialects.responses.namespaces import CalledTool
 from gateway.dialects.responses.output_items import (
     COMPLETED,
     INCOMPLETE,
@@ -95,10 +96,10 @@ class Output:
         return kind(self._next_place, id_, encrypted)
 
     def _call(self, start: ToolCallStart) -> FunctionCall:
-        is_custom = start.name in self._asked.custom_tools
-        id_ = minted_id("ctc" if is_custom else "fc", self._turn_id, 0, start.index)
-        kind = CustomCall if is_custom else FunctionCall
-        return kind(self._next_place, id_, call_id=start.id, name=start.name)
+        called = self._asked.tools.get(start.name) or CalledTool(start.name)
+        id_ = minted_id("ctc" if called.is_custom else "fc", self._turn_id, 0, start.index)
+        kind = CustomCall if called.is_custom else FunctionCall
+        return kind(self._next_place, id_, call_id=start.id, called=called)
 
     @property
     def _next_place(self) -> int:

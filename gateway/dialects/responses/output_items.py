@@ -5,6 +5,7 @@ from typing import Protocol
 
 import orjson
 
+from gateway.dialects.responses.namespaces import CalledTool
 from gateway.dialects.responses.tools import INPUT
 from gateway.request.request import TokenLogprob
 
@@ -148,10 +149,10 @@ class Summary(Reasoning):
 
 
 class FunctionCall(_Item):
-    def __init__(self, place: int, id_: str, *, call_id: str, name: str) -> None:
+    def __init__(self, place: int, id_: str, *, call_id: str, called: CalledTool) -> None:
         super().__init__(place, id_)
         self._call_id = call_id
-        self._name = name
+        self._called = called
 
     def opened(self) -> Iterator[Event]:
         yield self._added(self.item(IN_PROGRESS))
@@ -162,19 +163,18 @@ class FunctionCall(_Item):
 
     def closed(self, status: str) -> Iterator[Event]:
         yield self._event(
-            "response.function_call_arguments.done", name=self._name, arguments=self.text
+            "response.function_call_arguments.done", name=self._called.name, arguments=self.text
         )
         yield self._done(self.item(status))
 
     def item(self, status: str) -> dict[str, object]:
-        return {
-            "id": self._id,
-            "type": "function_call",
-            "call_id": self._call_id,
-            "name": self._name,
-            "arguments": self.text,
-            "status": status,
-        }
+        return self._call(status, type="function_call", arguments=self.text)
+
+    def _call(self, status: str, **fields: object) -> dict[str, object]:
+        item = {"id": self._id, "call_id": self._call_id, "name": self._called.name, **fields}
+        if self._called.namespace is not None:
+            item["namespace"] = self._called.namespace
+        return item | {"status": status}
 
 
 class CustomCall(FunctionCall):
@@ -191,14 +191,8 @@ class CustomCall(FunctionCall):
         yield self._done(self.item(status))
 
     def item(self, status: str) -> dict[str, object]:
-        return {
-            "id": self._id,
-            "type": "custom_tool_call",
-            "call_id": self._call_id,
-            "name": self._name,
-            "input": self._input if status != IN_PROGRESS else "",
-            "status": status,
-        }
+        given = self._input if status != IN_PROGRESS else ""
+        return self._call(status, type="custom_tool_call", input=given)
 
     @property
     def _input(self) -> str:

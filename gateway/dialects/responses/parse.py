@@ -16,8 +16,11 @@ from gateway.dialects.bodies.tools import read_tools as read_objects
 from gateway.dialects.responses.asked import Asked, shown_fields
 from gateway.dialects.responses.body import ResponsesBody, Text
 from gateway.dialects.responses.grouping import grouped
+from gateway.dialects.responses.namespaces import MARK as NAMESPACE
+from gateway.dialects.responses.namespaces import with_known_names
 from gateway.dialects.responses.references import MARK, filled_in, references, referred_turns
-from gateway.dialects.responses.tools import ReadTools, read_choice, read_tools
+from gateway.dialects.responses.tool_choice import read_choice
+from gateway.dialects.responses.tools import ReadTools, read_tools
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader, ReadMessages
@@ -36,20 +39,25 @@ def parse_responses(body: bytes, reader: MessageReader) -> Request:
     _refuse_what_is_not_served(asked)
     items = _items(asked)
     turns = referred_turns(items) if MARK in body else ()
-    request = _request(asked, items, reader)
+    choice, tools = read_choice(asked.tool_choice, read_tools(read_objects(asked.tools)))
+
+    def read(items: Sequence[msgspec.Raw]) -> Request:
+        named = with_known_names(items, tools.known) if NAMESPACE in body else items
+        return _request(asked, _read(asked, named, reader), choice, tools)
+
+    request = read(items)
     if not turns:
         return request
 
     def complete(replies: Mapping[str, ReplyChoice]) -> Request:
-        custom = _tools(asked)[1].custom
-        return _request(asked, filled_in(items, replies, custom_tools=custom), reader)
+        return read(filled_in(items, replies, tools=tools.known))
 
     return msgspec.structs.replace(request, refers_to=turns, complete=complete)
 
 
-def _request(asked: ResponsesBody, items: Sequence[msgspec.Raw], reader: MessageReader) -> Request:
-    read = _read(asked, items, reader)
-    choice, tools = _tools(asked)
+def _request(
+    asked: ResponsesBody, read: ReadMessages, choice: ToolChoice, tools: ReadTools
+) -> Request:
     metadata = read_object(asked.metadata, MAX_METADATA_BYTES, "metadata")
     names = names_in(metadata)
     shows_logprobs = _LOGPROBS in (asked.include or ()) or bool(asked.top_logprobs)
@@ -76,16 +84,12 @@ def _request(asked: ResponsesBody, items: Sequence[msgspec.Raw], reader: Message
         session=names.session,
         echo=Asked(
             shown=shown_fields(asked, tools.shown, metadata),
-            custom_tools=tools.custom,
+            tools=tools.known,
             summarizes=bool(asked.reasoning and asked.reasoning.summary),
             names_reasoning=_ENCRYPTED in (asked.include or ()),
             shows_logprobs=shows_logprobs,
         ),
     )
-
-
-def _tools(asked: ResponsesBody) -> tuple[ToolChoice, ReadTools]:
-    return read_choice(asked.tool_choice, read_tools(read_objects(asked.tools)))
 
 
 def _refuse_what_is_not_served(asked: ResponsesBody) -> None:

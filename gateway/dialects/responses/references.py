@@ -6,6 +6,7 @@ import msgspec
 import orjson
 
 from gateway.dialects.responses.asked import Asked
+from gateway.dialects.responses.namespaces import KnownTools
 from gateway.dialects.responses.output import Output
 from gateway.errors import BadRequest
 from gateway.request.minted_ids import turn_of
@@ -60,12 +61,12 @@ def filled_in(
     items: Sequence[msgspec.Raw],
     replies: Mapping[str, ReplyChoice],
     *,
-    custom_tools: frozenset[str],
+    tools: KnownTools,
 ) -> list[msgspec.Raw]:
     """The items themselves in place of their names. Raises BadRequest for one that is not known."""
     known: dict[object, dict[str, object]] = {}
     for turn_id, reply in replies.items():
-        known |= {item["id"]: item for item in _items(turn_id, reply, custom_tools)}
+        known |= {item["id"]: item for item in _items(turn_id, reply, tools)}
     filled = list(items)
     for place, id_ in references(items).items():
         if id_ not in known:
@@ -82,12 +83,10 @@ def _unknown(id_: str, place: int) -> BadRequest:
     )
 
 
-def _items(
-    turn_id: str, reply: ReplyChoice, custom_tools: frozenset[str]
-) -> list[dict[str, object]]:
+def _items(turn_id: str, reply: ReplyChoice, tools: KnownTools) -> list[dict[str, object]]:
     asked = Asked(
         shown={},
-        custom_tools=custom_tools,
+        tools=tools,
         summarizes=False,
         names_reasoning=False,
         shows_logprobs=False,

@@ -1,107 +1,85 @@
 """Tools of a Responses call as functions, which is what templates show and parsers read.
 
-A custom tool takes plain text: it becomes a function with one argument, `input`. Tools that OpenAI runs itself are left out.
+A custom tool takes plain text: it becomes a function with one argument, `input`. The tools of a namespace become functions
+whose names begin with it. Tools that OpenAI runs itself are left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gateway.dialects.bodies.tools import forced_choice, wrong_choice
+from gateway.dialects.bodies.fields import check_length
+from gateway.dialects.bodies.limits import MAX_TOOLS
+from gateway.dialects.responses.namespaces import CalledTool, KnownTools, known_tools
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
-from gateway.request.request import Tool, ToolChoice
+from gateway.request.request import Tool
 
 INPUT = "input"  # the argument of a custom tool
 NO_PARAMETERS: Mapping[str, object] = {"type": "object", "properties": {}}
-_CHOICES = ("function", "custom", "allowed_tools")
 
 
 class ReadTools(NamedTuple):
     functions: tuple[Tool, ...]
-    custom: frozenset[str]
+    known: KnownTools
     shown: tuple[dict[str, object], ...]  # those that are in effect, in the form of Responses
     notes: tuple[str, ...] = ()
 
 
+class _Served(NamedTuple):
+    """A tool that the model may call."""
+
+    called: CalledTool
+    tool: Mapping[str, Any]
+    about: str = ""  # what its namespace says of itself, at the first of its tools
+
+
 def read_tools(given: Sequence[dict[str, Any]]) -> ReadTools:
     """Raises BadRequest for a tool without a name."""
-    functions: list[Tool] = []
+    every: list[_Served] = []
     shown: list[dict[str, object]] = []
-    custom: set[str] = set()
     notes: list[str] = []
     for place, tool in enumerate(given):
         where = f"tools[{place}]"
-        kind = tool.get("type", "function")
-        if kind not in ("function", "custom"):
-            notes.append(f"a tool of type {str(kind)[:64]} is left out")
-            continue
-        name = _name(tool, where)
-        json_text([[[tool]]], where)  # as deep as in an event: {"response": {"tools": [tool]}}
-        if kind == "custom":
-            custom.add(name)
-            shown.append({"type": "custom", "name": name} | tool)
-            functions.append(_function_of_custom(name, tool))
-            if _grammar(tool):
-                notes.append(f"the grammar of the custom tool {name} is shown and not enforced")
-        else:
-            shown.append(_shown_function(name, tool))
-            functions.append(_function(name, tool))
-    return ReadTools(tuple(functions), frozenset(custom), tuple(shown), tuple(notes))
+        served = list(_served(tool, where, notes))
+        if served:
+            json_text([[[tool]]], where)  # as deep as in an event: {"response": {"tools": [tool]}}
+            shown.append(_shown(tool, served))
+            every += served
+    check_length(every, MAX_TOOLS, "tools")
+    known = known_tools([each.called for each in every])
+    names = {called: name for name, called in known.items()}
+    functions = tuple(_function(names.get(each.called, each.called.name), each) for each in every)
+    return ReadTools(functions, known, tuple(shown), tuple(notes))
 
 
-def read_choice(
-    choice: str | dict[str, Any] | None, tools: ReadTools
-) -> tuple[ToolChoice, ReadTools]:
-    """The choice, and the tools that it leaves. Raises BadRequest."""
-    if choice is None or isinstance(choice, str):
-        return _choice_of_word(choice, tools), tools
-    match choice:
-        case {"type": "function" | "custom", "name": name}:
-            return forced_choice(tools.functions, str(name)), tools
-        case {"type": "allowed_tools", "tools": list(allowed)}:
-            left = _allowed(tools, allowed)
-            return _choice_of_word(choice.get("mode"), left), left
-        case {"type": str(kind)} if kind not in _CHOICES:
-            note = f"tool_choice of type {kind[:64]} is read as auto"
-            return ToolChoice(), tools._replace(notes=(*tools.notes, note))
-    raise wrong_choice()
+def _served(tool: Mapping[str, Any], where: str, notes: list[str]) -> Iterator[_Served]:
+    """The tool itself, or those of a namespace. Notes what is left out of it."""
+    if tool.get("type") != "namespace":
+        if called := _called(tool, where, notes):
+            yield _Served(called, tool)
+        return
+    namespace, about = _name(tool, where), _text(tool.get("description"))
+    members = tool.get("tools")
+    if not isinstance(members, list) or not all(isinstance(each, dict) for each in members):
+        field = f"{where}.tools"
+        raise BadRequest(f"{field} must be a list of objects", param=field, code="invalid_value")
+    if not members:
+        notes.append(f"the namespace {namespace[:64]} holds no tool")
+    for place, member in enumerate(members):
+        if called := _called(member, f"{where}.tools[{place}]", notes):
+            yield _Served(called._replace(namespace=namespace), member, about)
+            about = ""
 
 
-def shown_choice(choice: str | dict[str, Any] | None) -> object:
-    """The choice that is in effect, None for the default."""
-    is_served = not isinstance(choice, dict) or choice.get("type") in _CHOICES
-    return choice if is_served else "auto"
-
-
-def _choice_of_word(word: object, tools: ReadTools) -> ToolChoice:
-    match word:
-        case None | "auto":
-            return ToolChoice()
-        case "none":
-            return ToolChoice("none")
-        case "required":
-            return forced_choice(tools.functions)
-    raise wrong_choice()
-
-
-def _allowed(tools: ReadTools, allowed: Sequence[object]) -> ReadTools:
-    """The tools whose names are listed; the prompt does not show the others."""
-    names = [each.get("name", "") for each in allowed if isinstance(each, dict)]
-    if not all(isinstance(name, str) for name in names):
-        raise BadRequest(
-            "tool_choice.tools: the name of each tool must be a text",
-            param="tool_choice",
-            code="invalid_value",
-        )
-    note = "tools that allowed_tools does not list are not shown"
-    return tools._replace(
-        functions=tuple(
-            tool
-            for tool in tools.functions
-            if tool["function"]["name"] in names  # type: ignore[index]
-        ),
-        notes=(*tools.notes, note),
-    )
+def _called(tool: Mapping[str, Any], where: str, notes: list[str]) -> CalledTool | None:
+    kind = tool.get("type", "function")
+    if kind not in ("function", "custom"):
+        notes.append(f"a tool of type {str(kind)[:64]} is left out")
+        return None
+    name = _name(tool, where)
+    if kind == "custom" and _grammar(tool):
+        notes.append(f"the grammar of the custom tool {name} is shown and not enforced")
+    return CalledTool(name, is_custom=kind == "custom")
 
 
 def _name(tool: Mapping[str, Any], where: str) -> str:
@@ -111,16 +89,62 @@ def _name(tool: Mapping[str, Any], where: str) -> str:
     return name
 
 
-def _function(name: str, tool: Mapping[str, Any]) -> Tool:
+def _text(given: object) -> str:
+    return str(given) if given else ""
+
+
+def _function(name: str, served: _Served) -> Tool:
+    return {
+        "type": "function",
+        "function": _custom(name, served) if served.called.is_custom else _plain(name, served),
+    }
+
+
+def _plain(name: str, served: _Served) -> dict[str, object]:
     function: dict[str, object] = {"name": name}
-    if tool.get("description") is not None:
-        function["description"] = tool["description"]
-    parameters = tool.get("parameters")
+    described = served.tool.get("description")
+    if served.about:
+        described = "\n\n".join(filter(None, (served.about, _text(described))))
+    if described is not None:
+        function["description"] = described
+    parameters = served.tool.get("parameters")
     function["parameters"] = NO_PARAMETERS if parameters is None else parameters
-    return {"type": "function", "function": function}
+    return function
 
 
-def _shown_function(name: str, tool: Mapping[str, Any]) -> dict[str, object]:
+def _custom(name: str, served: _Served) -> dict[str, object]:
+    described = [served.about, _text(served.tool.get("description"))]
+    if grammar := _grammar(served.tool):
+        described.append(f"The input follows this grammar:\n{grammar}")
+    return {
+        "name": name,
+        "description": "\n\n".join(filter(None, described)),
+        "parameters": {
+            "type": "object",
+            "properties": {INPUT: {"type": "string"}},
+            "required": [INPUT],
+            "additionalProperties": False,
+        },
+    }
+
+
+def _shown(tool: Mapping[str, Any], served: Sequence[_Served]) -> dict[str, object]:
+    """The tool as a reply shows it."""
+    if tool.get("type") != "namespace":
+        return _shown_member(served[0])
+    name = served[0].called.namespace
+    return {
+        "type": "namespace",
+        "name": name,
+        "description": tool.get("description") or f"Tools of {name}.",
+        "tools": [_shown_member(each) for each in served],
+    }
+
+
+def _shown_member(served: _Served) -> dict[str, object]:
+    name, tool = served.called.name, served.tool
+    if served.called.is_custom:
+        return {"type": "custom", "name": name} | dict(tool)
     return {
         "type": "function",
         "name": name,
@@ -128,24 +152,6 @@ def _shown_function(name: str, tool: Mapping[str, Any]) -> dict[str, object]:
         "parameters": tool.get("parameters"),
         "strict": tool.get("strict"),
     }
-
-
-def _function_of_custom(name: str, tool: Mapping[str, Any]) -> Tool:
-    described = [str(tool["description"])] if tool.get("description") else []
-    if grammar := _grammar(tool):
-        described.append(f"The input follows this grammar:\n{grammar}")
-    parameters = {
-        "type": "object",
-        "properties": {INPUT: {"type": "string"}},
-        "required": [INPUT],
-        "additionalProperties": False,
-    }
-    function = {
-        "name": name,
-        "description": "\n\n".join(described),
-        "parameters": parameters,
-    }
-    return {"type": "function", "function": function}
 
 
 def _grammar(tool: Mapping[str, Any]) -> str | None:

@@ -21,7 +21,25 @@ CODEX_TOOLS: Any = [
         "description": "Edits files.",
         "format": {"type": "grammar", "syntax": "lark", "definition": "start: begin /.+/ end"},
     },
-    {"type": "namespace", "name": "mcp__docs", "description": "Docs.", "tools": []},
+    {
+        "type": "namespace",
+        "name": "mcp__docs",
+        "description": "Docs.",
+        "tools": [
+            {
+                "type": "function",
+                "name": "search",
+                "description": "Finds pages.",
+                "strict": False,
+                "parameters": {
+                    "type": "object",
+                    "properties": {"query": {"type": "string"}},
+                    "required": ["query"],
+                },
+            }
+        ],
+    },
+    {"type": "namespace", "name": "mcp__none", "description": "Nothing.", "tools": []},
     {"type": "web_search", "external_web_access": False},
 ]
 
@@ -55,7 +73,7 @@ def codex_items(output: list[dict[str, Any]]) -> list[dict[str, Any]]:
     shown = {
         "reasoning": ("type", "summary", "encrypted_content"),
         "message": ("type", "role", "content"),
-        "function_call": ("type", "name", "arguments", "call_id"),
+        "function_call": ("type", "name", "namespace", "arguments", "call_id"),
         "custom_tool_call": ("type", "name", "input", "call_id", "status"),
     }
     return [

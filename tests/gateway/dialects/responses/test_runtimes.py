@@ -85,15 +85,16 @@ async def test_openai_agents_in_its_default_mode(
 async def test_codex_stores_nothing_and_sends_everything(
     thinking: Gateway, scripted: ScriptedEngine, qwen3: Tokenizer
 ) -> None:
-    """Reasoning without its text, a custom call and its output come back as they were sampled; other tools are noted."""
+    """Reasoning without its text, calls of functions, of a namespace and of custom tools come back as they were sampled."""
     shell = '<tool_call>\n{"name": "shell", "arguments": {"command": ["ls"]}}\n</tool_call>'
     patch = (
         '<tool_call>\n{"name": "apply_patch", "arguments": {"input": "*** Begin"}}\n</tool_call>'
     )
-    for text in (thought(shell), thought(patch), thought("Done.")):
+    search = '<tool_call>\n{"name": "mcp__docs__search", "arguments": {"query": "x"}}\n</tool_call>'
+    for text in (thought(shell), thought(search), thought(patch), thought("Done.")):
         scripted.script(*spell(qwen3, text), end_of_turn(qwen3))
     items: list[Any] = []
-    for _ in range(3):
+    for _ in range(4):
         events = await streamed(thinking, codex(items), EPISODE)
         output = events[-1]["response"]["output"]
         items += codex_items(output)
@@ -104,9 +105,12 @@ async def test_codex_stores_nothing_and_sends_everything(
     turns = await thinking.store.turns("ep_1")
     assert call["type"] == "message"
     assert [item["input"] for item in items if item["type"] == "custom_tool_call"] == ["*** Begin"]
+    calls = [item for item in items if item["type"] == "function_call"]
+    named = [(call["name"], call.get("namespace")) for call in calls]
+    assert named == [("shell", None), ("search", "mcp__docs")]
     assert are_one_path(turns)
     assert {note for turn in turns for note in turn.notes} == {
-        "a tool of type namespace is left out",
+        "the namespace mcp__none holds no tool",
         "a tool of type web_search is left out",
         "the grammar of the custom tool apply_patch is shown and not enforced",
     }
