@@ -13,7 +13,8 @@ DeployError
 ├── RewardMissing
 ├── EvaluationFailed
 └── GatewayRefused
-    └── GatewayBusy
+    ├── GatewayBusy
+    └── NotKnown
 """
 
 
@@ -71,6 +72,10 @@ class GatewayBusy(GatewayRefused):
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class NotKnown(GatewayRefused):
+    """The gateway has nothing of this name."""
 
 
 class EvaluationFailed(DeployError):

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from deploy.errors import GatewayBusy, GatewayRefused
+from deploy.errors import GatewayBusy, GatewayRefused, NotKnown
 from deploy.gateway_api.served_policy import ServedPolicy
 
 TIMEOUT_SECONDS = 10.0
@@ -136,7 +136,9 @@ class GatewayClient:
             message = f"{method} {path}: {reply.status_code} {_message(reply)}"
             if reply.status_code in BUSY:
                 raise GatewayBusy(message, retry_after=_seconds(reply))
-            raise GatewayRefused(message)
+            raise (NotKnown if reply.status_code == httpx.codes.NOT_FOUND else GatewayRefused)(
+                message
+            )
         content = reply.json() if reply.content else {}
         assert isinstance(content, dict)
         return content

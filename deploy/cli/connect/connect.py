@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +12,10 @@ from deploy.cli.connect.child import run_child
 from deploy.cli.connect.environment import agent_environment
 from deploy.cli.connect.report import Report
 from deploy.cli.connect.runtimes import MODEL, RUNTIMES, Place, Runtime
+from deploy.cli.connect.sight import Sight
 from deploy.cli.connection import AdminKey, DataDir, Gateway, address_of
 from deploy.errors import SettingsInvalid
-from deploy.gateway_api.episode import Episode
-from deploy.gateway_api.gateway_client import PAGE, GatewayClient
+from deploy.gateway_api.gateway_client import GatewayClient
 from deploy.terminal import Output
 
 EXAMPLE = "turngate connect claude-code --check -- claude -p 'Say hello'"
@@ -51,10 +50,10 @@ def connect(
         assert chosen is not None, "without a command there is a runtime"
         output.result(_content(chosen, place, made), _text(chosen, place))
         return
-    started = int(time.time())
     try:
+        sight = asyncio.run(_begin(root, admin, episode))
         ended = run_child(command, agent_environment(place, os.environ))
-        report = asyncio.run(_report(root, admin, key_id=made["id"], started=started))
+        report = asyncio.run(_report(root, admin, sight, made["id"]))
     finally:
         asyncio.run(_delete_key(root, admin, made["id"]))
     output.result({**report.content(), "exit_code": ended.code}, report.table())
@@ -94,17 +93,11 @@ def _text(runtime: Runtime, place: Place) -> Text:
     return Text("\n".join(parts).rstrip("\n"))
 
 
-async def _report(root: str, admin: str, *, key_id: str, started: int) -> Report:
-    """The episodes that were opened with the key; without any, all that were opened since the command started."""
+async def _begin(root: str, admin: str, episode: str) -> Sight:
     async with GatewayClient(root, admin) as client:
-        page = (await client.list_episodes(limit=PAGE))["data"]
-        fresh = [each for each in page if each["created"] >= started]
-        own = [each["id"] for each in page if each["key_id"] == key_id]  # whatever the clocks say
-        ids = own or [each["id"] for each in fresh]
-        found = [await _read(client, each) for each in reversed(ids)]
-    return Report(found, is_by_key=bool(own))
+        return await Sight.begin(client, episode)
 
 
-async def _read(client: GatewayClient, episode_id: str) -> Episode:
-    shown = await client.episode(episode_id)
-    return Episode.parse({**shown, "tokens": await client.episode_view(episode_id, "tokens")})
+async def _report(root: str, admin: str, sight: Sight, key_id: str) -> Report:
+    async with GatewayClient(root, admin) as client:
+        return await sight.report(client, key_id)

@@ -15,14 +15,20 @@ ABANDONED, LOST = "abandoned", "lost"  # why a sampled span never trains
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The episodes that a command opened, with their tokens, oldest first."""
+    """The episodes that a command took turns in, with their tokens, oldest first."""
 
     episodes: Sequence[Episode]
     is_by_key: bool  # they came with the key that was made for the command
+    before: Episode | None = None  # one of them before the command ran; what it had is not counted
 
     @property
     def turns(self) -> list[Turn]:
-        return [turn for episode in self.episodes for turn in episode.turns]
+        every = (turn for episode in self.episodes for turn in episode.turns)
+        return [turn for turn in every if turn.id not in self._known]
+
+    @property
+    def _known(self) -> set[str]:
+        return {turn.id for turn in self.before.turns} if self.before else set()
 
     @property
     def side_calls(self) -> list[Turn]:
@@ -31,10 +37,15 @@ class Report:
     @property
     def num_forks(self) -> int:
         """Places at which work on the task does not go on from its end, within one episode."""
-        return sum(forks_of(episode) for episode in self.episodes)
+        return sum(map(forks_of, self.episodes)) - (forks_of(self.before) if self.before else 0)
 
     def num_orphans(self, reason: str) -> int:
-        return sum(span.orphaned == reason for episode in self.episodes for span in episode.tokens)
+        known = self._known
+        return sum(
+            span.orphaned == reason and span.turn_id not in known
+            for episode in self.episodes
+            for span in episode.tokens
+        )
 
     @property
     def carriers(self) -> dict[str, int]:

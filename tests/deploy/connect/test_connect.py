@@ -9,6 +9,7 @@ import pytest
 from clients.python.turngate.environment import agent_environment as client_environment
 from deploy.cli.connect.environment import agent_environment
 from deploy.cli.connect.runtimes import RUNTIMES, Place
+from deploy.gateway_api.gateway_client import PAGE
 from tests.deploy.connect.conftest import AGENT, Cli
 from tests.gateways import Gateway
 
@@ -92,6 +93,29 @@ async def test_a_check_shows_what_came_of_a_command(cli: Cli) -> None:
     assert report["forks"] == 1
     assert any("rewritten" in advice for advice in report["advice"])
     assert any("Side calls" in advice for advice in report["advice"])
+
+
+async def test_a_check_finds_an_episode_however_old(served: Gateway, cli: Cli) -> None:
+    """Of an episode that was there before, behind a page of others, it shows the turns that the command took."""
+    chat = {"messages": [{"role": "user", "content": "Begin."}]}
+    for _ in range(2):  # equal bodies: two branches, which are not of the command
+        await served.admin.post("/e/ep_checked/v1/chat/completions", json=chat)
+    for _ in range(PAGE + 1):
+        assert (await served.admin.post("/v1/episodes", json={})).is_success
+    report = await checked(cli, "chat,chat")
+    assert report["episodes"] == ["ep_checked"]
+    assert (report["turns"], report["found_by"]) == (2, {"the path": 2})
+    assert not any("another key" in advice for advice in report["advice"])
+
+
+async def test_a_check_that_leads_nowhere_sees_no_old_turns(served: Gateway, cli: Cli) -> None:
+    """A command that takes no turn in its episode is told so, whatever the episode has."""
+    chat = {"messages": [{"role": "user", "content": "Begin."}]}
+    await served.admin.post("/e/ep_checked/v1/chat/completions", json=chat)
+    led = ("--gateway", cli.root, "--episode", "ep_checked")
+    ran = await cli.run("connect", "--check", *led, "--", "true")
+    assert ran.code == 1
+    assert "No model call came" in ran.out
 
 
 async def test_a_check_leaves_no_key(served: Gateway, cli: Cli) -> None:
