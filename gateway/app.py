@@ -83,4 +83,6 @@ def _refused_by_router(error: HTTPException, where: str) -> ApiError:
     """No such path, no such method; FastAPI also wraps what reading a body raises."""
     if isinstance(error.__cause__, ApiError):
         return error.__cause__
+    if error.__cause__ is not None:
+        return refusals.unreadable(error.__cause__)
     return _BY_STATUS.get(error.status_code, BadRequest)(f"{error.detail}: {where}")
