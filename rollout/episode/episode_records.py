@@ -112,37 +112,45 @@ class SettledEpisode(msgspec.Struct, frozen=True, gc=False):
     sequence: int
 
 
+# What Redis holds of fields that have few values.
+_STATUSES = {status.value.encode(): status for status in EpisodeStatus}
+_REASONS = {None: None, b"": None} | {reason.value.encode(): reason for reason in DiscardReason}
+_HISTORIES = {None: HistoryPolicy.STICKY, b"": HistoryPolicy.STICKY} | {
+    policy.value.encode(): policy for policy in HistoryPolicy
+}
+
+
 def parse_header(values: list[bytes | None]) -> EpisodeHeader:
-    """Read the fields that `header.lua` asks Redis for, in its order."""
-    text = [value.decode() if value else "" for value in values]
-    created, sealed, settled, turns, trainable_turns, trainable_tokens, output_tokens = [
-        int(value or 0) for value in text[7:14]
-    ]
+    """Read the fields that `header.lua` asks Redis for; the record has the same ones in the same order.
+
+    Every turn reads a header: arguments by name and calls for single fields would treble its cost.
+    """
+    id_, status, kind, group, task, key, metadata = values[:7]
+    created, sealed, settled, turns, trainable_turns, trainable_tokens, tokens = values[7:14]
+    min_version, max_version, rewards, outcome, truncated, reason, version, history = values[14:]
+    if status not in _STATUSES or reason not in _REASONS or history not in _HISTORIES:
+        raise ValueError(f"no episode has {status!r}, {reason!r} and {history!r} in its header")
     return EpisodeHeader(
-        id=text[0],
-        status=EpisodeStatus(text[1]),
-        kind=text[2],
-        group_id=text[3],
-        task_id=text[4],
-        key_id=text[5],
-        metadata_json=text[6],
-        created_ms=created,
-        sealed_ms=sealed,
-        settled_ms=settled,
-        num_turns=turns,
-        num_trainable_turns=trainable_turns,
-        num_trainable_tokens=trainable_tokens,
-        num_output_tokens=output_tokens,
-        min_version=_optional(text[14]),
-        max_version=_optional(text[15]),
-        num_rewards=int(text[16] or 0),
-        outcome=text[17],
-        truncated=text[18] == "1",
-        reason=DiscardReason(text[19]) if text[19] else None,
-        policy_version=_optional(text[20]),
-        history=HistoryPolicy(text[21] or HistoryPolicy.STICKY),
+        id_.decode() if id_ else "",
+        _STATUSES[status],
+        kind.decode() if kind else "",
+        group.decode() if group else "",
+        task.decode() if task else "",
+        key.decode() if key else "",
+        metadata.decode() if metadata else "",
+        int(created or 0),
+        int(sealed or 0),
+        int(settled or 0),
+        int(turns or 0),
+        int(trainable_turns or 0),
+        int(trainable_tokens or 0),
+        int(tokens or 0),
+        int(min_version) if min_version else None,
+        int(max_version) if max_version else None,
+        int(rewards or 0),
+        outcome.decode() if outcome else "",
+        truncated == b"1",
+        _REASONS[reason],
+        int(version) if version else None,
+        _HISTORIES[history],
     )
-
-
-def _optional(text: str) -> int | None:
-    return int(text) if text else None

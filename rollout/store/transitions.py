@@ -49,9 +49,9 @@ class Transitions:
         waits = msgspec.structs.astuple(timings)
         self._waits = tuple(milliseconds(wait) for wait in waits)
 
-    async def _run(self, name: str, *arguments: Argument) -> object:
+    def _run(self, name: str, *arguments: Argument) -> Awaitable[object]:
         now = milliseconds(self._clock())
-        return await self._scripts.run(name, self._prefix, now, *self._waits, *arguments)
+        return self._scripts.run(name, self._prefix, now, *self._waits, *arguments)
 
     async def set_aside(self, damaged: DamagedRecord) -> None:
         """Move a damaged record aside, for a person to look at. An episode that has not ended is discarded as failed."""
