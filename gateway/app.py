@@ -1,18 +1,18 @@
 """The application: its routes, and the one handler that answers every error in the dialect of its path."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from gateway.api import administration, episodes, health, models, policies, refusals, rewards
 from gateway.api.areal import sessions
 from gateway.api.documented_errors import OF_EVERY_CALL
 from gateway.endpoint.count_endpoint import CountEndpoint
-from gateway.endpoint.model_endpoint import REQUEST_ID, ModelEndpoint
+from gateway.endpoint.exchange import REQUEST_ID, Endpoint
+from gateway.endpoint.model_endpoint import ModelEndpoint
 from gateway.errors import (
     EXPECTED,
     ApiError,
@@ -30,7 +30,7 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {404: NotFound, 405: MethodNotAllowed
 
 def create_app(
     services: Services,
-    model_endpoints: Mapping[str, ASGIApp],
+    model_paths: Iterable[str],
     *,
     routers: Sequence[APIRouter] = (*AGENT_ROUTERS, *ADMIN_ROUTERS),
 ) -> FastAPI:
@@ -41,8 +41,8 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.services = services
-    for path, endpoint in model_endpoints.items():  # so that other methods than POST are 405
-        app.add_route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]
+    for path in model_paths:  # so that other methods than POST are 405
+        app.add_route(path, _answered_by_the_edge, methods=["POST"])
     for router in routers:
         app.include_router(router, responses=OF_EVERY_CALL)
     for kind in (*EXPECTED, HTTPException, RequestValidationError, Exception):
@@ -50,7 +50,7 @@ def create_app(
     return app
 
 
-def create_model_endpoints(services: Services) -> dict[str, ASGIApp]:
+def create_model_endpoints(services: Services) -> dict[str, Endpoint]:
     """An endpoint for every path of every dialect."""
     dialects = services.dialects
     return {
@@ -59,6 +59,10 @@ def create_model_endpoints(services: Services) -> dict[str, ASGIApp]:
         count.path: CountEndpoint(dialect, count, services)
         for dialect, count in dialects.token_counts
     }
+
+
+async def _answered_by_the_edge(request: Request) -> Response:
+    raise AssertionError("model calls do not reach the application")
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -29,7 +29,9 @@ from gateway.dialects.registry import DIALECTS, Dialects
 from gateway.edge.body_limit import BodyLimit
 from gateway.edge.connection import Connection, ConnectionLimits
 from gateway.edge.edge import Edge
+from gateway.edge.model_connection import ModelConnection
 from gateway.edge.server import Server
+from gateway.endpoint.exchange import Endpoint
 from gateway.families.model_family import ModelFamily
 from gateway.families.registry import FAMILIES
 from gateway.listeners import Address, Sockets
@@ -137,13 +139,15 @@ async def listening(
     is_apart = settings.admin_listener == "metrics"
     routers = AGENT_ROUTERS if is_apart else (*AGENT_ROUTERS, *ADMIN_ROUTERS)
     app = create_app(services, endpoints, routers=routers)
-    connection = partial(
-        Connection,
-        limits=ConnectionLimits(settings.max_connections, settings.slow_client_seconds),
-        error_response=services.dialects.error_response,
+    limits = ConnectionLimits(settings.max_connections, settings.slow_client_seconds)
+    refusal = services.dialects.error_response
+    edge = _edge(app, services, endpoints)
+    api = open_server(
+        _open_to_browsers(edge, settings.allowed_origins),
+        partial(ModelConnection, limits=limits, error_response=refusal, edge=edge),
+        shutdown_seconds=settings.shutdown_seconds,
     )
-    edge = _open_to_browsers(_edge(app, services, endpoints), settings.allowed_origins)
-    api = open_server(edge, connection, shutdown_seconds=settings.shutdown_seconds)
+    connection = partial(Connection, limits=limits, error_response=refusal)
     routes = _metrics_routes(services, exposition)
     beside = _admin_app(services, routes) if is_apart else Starlette(routes=routes)
     metrics = open_server(beside, connection, shutdown_seconds=1)
@@ -175,10 +179,10 @@ def freeze_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _edge(app: ASGIApp, services: Services, endpoints: Mapping[str, ASGIApp]) -> Edge:
+def _edge(app: ASGIApp, services: Services, endpoints: Mapping[str, Endpoint]) -> Edge:
     return Edge(
         app,
-        model_endpoints=endpoints,
+        endpoints=endpoints,
         dialects=services.dialects,
         metrics=services.metrics,
         body_limit=_body_limit(services),

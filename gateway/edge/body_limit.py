@@ -8,11 +8,17 @@ CONTROL_BYTES = MIB  # some thousand rewards; read on the event loop
 BYTES_PER_TOKEN = 32
 OTHER_BYTES = 4 * MIB  # tools, schemas and what clients send that is ignored
 IMAGE_BYTES = 32 * MIB  # base64
+# Of a body whose caller is not known yet: a larger one arrives through uvicorn's flow control, after the caller is checked.
+UNKNOWN_CALLER_BYTES = 65_536
 
 
 class BodyLimit(NamedTuple):
     model_call: int
     other: int
+
+    @property
+    def unknown_caller(self) -> int:
+        return min(UNKNOWN_CALLER_BYTES, self.model_call)
 
     @classmethod
     def for_model(

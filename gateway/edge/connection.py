@@ -5,13 +5,14 @@ server (`look`, once a second) and not by a clock, so that a process that was st
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.edge.request_id import new_request_id
 from gateway.errors import ApiError, BadRequest, HeadTooLarge, TooSlow, Unavailable
 
 MAX_HEAD_BYTES = 65_536  # of the request line and the headers
@@ -48,7 +49,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._limits.max_connections:
-            self._refuse(Unavailable("too many connections are open; try again", code="busy"))
+            self.refuse(Unavailable("too many connections are open; try again", code="busy"))
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -62,7 +63,7 @@ class Connection(HttpToolsProtocol):
         self._num_bytes += len(data)
         super().data_received(data)
         if self._is_in_head and self._num_bytes > MAX_HEAD_BYTES:
-            self._refuse(_head_too_large())
+            self.refuse(_head_too_large())
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -73,10 +74,23 @@ class Connection(HttpToolsProtocol):
         if self._num_bytes > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
             self._error = _head_too_large()
             raise ValueError("head too large")
+        self.begin_request()
+
+    def begin_request(self) -> None:
+        """Its head is here."""
         super().on_headers_complete()
+
+    def give_up_request(self) -> None:
+        """To those who answer it, the client has left."""
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self.end_request()
+
+    def end_request(self) -> None:
+        """All of it is here."""
         self._is_receiving = False
 
     def resume_writing(self) -> None:
@@ -84,7 +98,7 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._error)
+        self.refuse(self._error)
 
     @property
     def is_idle(self) -> bool:
@@ -123,12 +137,12 @@ class Connection(HttpToolsProtocol):
         if self._num_bytes == 0 or (self.cycle is not None and self.cycle.response_started):
             self.transport.close()
             return
-        self._refuse(TooSlow("the request did not arrive in time; send it faster"))
+        self.refuse(TooSlow("the request did not arrive in time; send it faster"))
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    def _refuse(self, error: ApiError) -> None:
+    def refuse(self, error: ApiError) -> None:
         """Answer outside of the application, and drop what else arrives until the client has read it."""
         if self._is_refused:
             return
@@ -138,14 +152,14 @@ class Connection(HttpToolsProtocol):
             if self.cycle.response_started:
                 self.transport.abort()
                 return
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+            self.give_up_request()
         url = b"" if self.scope is None else self.url
         path = url.partition(b"?")[0].decode("latin-1")
-        request_id = f"req_{secrets.token_hex(12)}"
+        request_id = new_request_id()
         self.transport.write(_written(self._error_response(path, error, request_id), request_id))
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # of a client that is gone already
+                self.transport.write_eof()
 
 
 def _written(response: Response, request_id: str) -> bytes:

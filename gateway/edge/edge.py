@@ -5,27 +5,42 @@ Plain ASGI on purpose: Starlette's BaseHTTPMiddleware hides disconnects and buff
 
 import logging
 import re
-import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Protocol
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access.rate_limits import RATE_LIMITS
 from gateway.dialects.registry import Dialects
+from gateway.edge.asgi_exchange import PATH_EPISODE, AsgiExchange
 from gateway.edge.body_limit import BodyLimit
-from gateway.edge.content_encoding import decoding
 from gateway.edge.spelling import canonical, with_escaped_slashes
-from gateway.endpoint.model_endpoint import PATH_EPISODE, REQUEST_ID, ROUTE
-from gateway.errors import EXPECTED, TooLarge, translate
+from gateway.endpoint.exchange import CLIENT_GONE, Endpoint, Exchange
+from gateway.errors import EXPECTED, translate
 from gateway.metrics import Metrics
 from rollout.engine.errors import EngineError
 
 log = logging.getLogger(__name__)
 
-CLIENT_GONE = 499  # nginx's status for a client that left before it was answered
 _EPISODE_PATH = re.compile(r"^/e/([^/]+)(/.*)?$")
-_REQUEST_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
+
+
+class Observed(Exchange, Protocol):
+    """What the edge sees of an exchange."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def is_answered(self) -> bool: ...
+
+    def break_off(self, error: Exception) -> None:
+        """End an answer that is not whole, so that the client sees it."""
 
 
 class Edge:
@@ -35,80 +50,55 @@ class Edge:
         self,
         app: ASGIApp,
         *,
-        model_endpoints: Mapping[str, ASGIApp],
+        endpoints: Mapping[str, Endpoint],
         dialects: Dialects,
         metrics: Metrics,
         body_limit: BodyLimit,
     ) -> None:
+        self.endpoints = endpoints
         self._app = app
-        self._model_endpoints = model_endpoints
         self._dialects = dialects
         self._metrics = metrics
-        self._body_limit = body_limit
+        self.body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        request_id = _request_id(scope)
-        scope[REQUEST_ID] = request_id.decode()
-        status, is_answered = CLIENT_GONE, False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status, is_answered
-            is_answered = message["type"] == "http.response.body" and not message.get("more_body")
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id),
-                    *scope.get(RATE_LIMITS, ()),
-                ]
-            await send(message)
-
-        if scope["path"] not in self._model_endpoints:
+        if scope["path"] not in self.endpoints:
             scope = routed(scope)
+        endpoint = self.endpoints.get(scope["path"]) if scope["method"] == "POST" else None
+        limit = self.body_limit.model_call if endpoint else self.body_limit.other
+        exchange = AsgiExchange(scope, receive, send, endpoint=endpoint, limit=limit)
+        await self.observe(exchange, self._answer(exchange))
+
+    async def _answer(self, exchange: AsgiExchange) -> None:
+        exchange.open_body()
+        if exchange.endpoint is not None:
+            await exchange.endpoint.answer(exchange)
+        else:
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+
+    async def observe(self, exchange: Observed, work: Coroutine[None, None, None]) -> None:
+        """Do the work of an exchange, answer its errors and count it."""
         try:
-            await self._limited(scope, receive, send_with_id)
+            await work
         except Exception as error:
-            if status == CLIENT_GONE:
+            if exchange.status == CLIENT_GONE:
                 answer = self._dialects.error_response(
-                    scope["path"], translate(error), scope[REQUEST_ID]
+                    exchange.path, translate(error), exchange.request_id
                 )
-                await answer(scope, receive, send_with_id)
+                await exchange.start(answer.status_code, answer.raw_headers)
+                await exchange.end(bytes(answer.body))
             if isinstance(error, EngineError):  # the caller is not told which engine it was
-                log.warning("call failed", extra={"route": _route(scope), "reason": str(error)})
+                log.warning("call failed", extra={"route": exchange.route, "reason": str(error)})
             if not isinstance(error, EXPECTED):
-                log.error("request failed", extra={"route": _route(scope)}, exc_info=error)
-                if not is_answered:
-                    raise  # the server closes the connection, which shows that the answer is not whole
+                log.error("request failed", extra={"route": exchange.route}, exc_info=error)
+                if not exchange.is_answered:
+                    exchange.break_off(error)
         finally:
-            self._metrics.observe_request(_route(scope), status, time.perf_counter() - started)
-
-    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a body by its declared length, or as soon as it has grown past the limit."""
-        model_endpoint = (
-            self._model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
-        )
-        limit = self._body_limit.model_call if model_endpoint else self._body_limit.other
-        length, encoding = _length_and_encoding(scope)
-        if length > limit:
-            raise _too_large(limit)
-        num_bytes = 0
-
-        async def receive_counted() -> Message:
-            nonlocal num_bytes
-            message = await receive()
-            num_bytes += len(message.get("body", b""))
-            if num_bytes > limit:
-                raise _too_large(limit)
-            return message
-
-        receive_body = (
-            decoding(receive_counted, encoding, limit=limit) if encoding else receive_counted
-        )
-        await (model_endpoint or self._app)(scope, receive_body, send)
+            seconds = time.perf_counter() - exchange.started
+            self._metrics.observe_request(exchange.route, exchange.status, seconds)
 
 
 def routed(scope: Scope) -> Scope:
@@ -128,29 +118,3 @@ def take_episode_from_path(scope: Scope) -> None:
         scope[PATH_EPISODE] = match[1]
         scope["path"] = match[2] or "/"
         scope["raw_path"] = scope["path"].encode()
-
-
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.match(value):
-            return bytes(value)
-    return b"req_" + secrets.token_hex(12).encode()
-
-
-def _length_and_encoding(scope: Scope) -> tuple[int, bytes]:
-    length, encoding = 0, b""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            length = int(value)
-        elif name == b"content-encoding":
-            encoding = value
-    return length, encoding
-
-
-def _route(scope: Scope) -> str:
-    """The route's template, so that ids in paths do not become label values."""
-    return scope.get(ROUTE) or getattr(scope.get("route"), "path", None) or "unmatched"
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {limit} bytes; send less, or raise the limit")

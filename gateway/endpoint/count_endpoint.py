@@ -2,15 +2,12 @@
 
 from contextlib import nullcontext, suppress
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
 from gateway.dialects.dialect import Dialect, TokenCount
-from gateway.endpoint.connection import ClientGone, read_body, while_connected
-from gateway.endpoint.model_endpoint import ROUTE
+from gateway.endpoint.exchange import ClientGone, Exchange
 from gateway.endpoint.reading import read_request
 from gateway.request.model_name import asked_model
 from gateway.services import Services
+from gateway.turn.event_stream import send_json
 from gateway.turn.large_calls import LARGE_BYTES
 
 
@@ -20,18 +17,19 @@ class CountEndpoint:
         self._count = count
         self._services = services
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[ROUTE] = self._count.path
+    @property
+    def path(self) -> str:
+        return self._count.path
+
+    async def answer(self, exchange: Exchange) -> None:
         services = self._services
-        caller = await services.authenticator.caller(dict(scope["headers"]))
+        caller = await services.authenticator.caller(exchange.headers)
         caller.require("infer")
-        await services.limits.count_request(caller, scope)
+        await services.limits.count_request(caller, exchange.scope)
         with suppress(ClientGone):
-            body = await read_body(receive)
-            counted = self._counted(body, caller.key_id)
-            num_tokens = await while_connected(receive, counted)
-            answer = Response(self._count.render(num_tokens), media_type="application/json")
-            await answer(scope, receive, send)
+            body = await exchange.body()
+            num_tokens = await exchange.while_connected(self._counted(body, caller.key_id))
+            await send_json(exchange, self._count.render(num_tokens))
 
     async def _counted(self, body: bytes, key_id: str) -> int:
         services = self._services

@@ -1,20 +1,17 @@
-"""The hot path: one ASGI application for each path of a dialect, from bytes to bytes.
+"""The hot path: one endpoint for each path of a dialect, from bytes to bytes.
 
-A plain ASGI callable and not a FastAPI route, because it has to notice when the client leaves, has its own validation, and
-its cost is paid on every turn of every agent.
+It is no FastAPI route, because it has to notice when the client leaves, has its own validation, and its cost is paid on
+every turn of every agent.
 """
 
 import logging
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-
-from starlette.types import Receive, Scope, Send
 
 from gateway.access.caller import Caller
 from gateway.access.rate_limits import Use
 from gateway.dialects.dialect import Dialect
-from gateway.endpoint.connection import ClientGone, read_body, while_connected
 from gateway.endpoint.earlier_replies import with_earlier_replies
+from gateway.endpoint.exchange import ClientGone, Exchange
 from gateway.endpoint.reading import read_request
 from gateway.endpoint.session import in_session
 from gateway.errors import EXPECTED, translate
@@ -31,53 +28,37 @@ from gateway.turn.running_turn import Call
 from rollout.engine.errors import EngineError
 
 log = logging.getLogger(__name__)
-REQUEST_ID = "turngate.request_id"  # scope key
-ROUTE = "turngate.route"  # scope key: the path as the router knows it
-PATH_EPISODE = "turngate.path_episode"  # scope key: the episode named by the path's prefix
 
 
 class ModelEndpoint:
     def __init__(self, dialect: Dialect, path: str, services: Services) -> None:
+        self.path = path
         self._dialect = dialect
-        self._path = path
         self._services = services
         self._fingerprints = Fingerprints()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[ROUTE] = self._path
-        headers = dict(scope["headers"])
-        caller = await self._services.authenticator.caller(headers)
+    async def answer(self, exchange: Exchange) -> None:
+        caller = await self._services.authenticator.caller(exchange.headers)
         caller.require("infer")
         if caller.session is not None:
             caller = await in_session(caller, self._services.stores)
         if not caller.is_limited:
-            await self._serve(
-                caller, None, headers=headers, scope=scope, receive=receive, send=send
-            )
+            await self._serve(caller, None, exchange)
             return
         limits = self._services.limits
-        use = await limits.start_model_call(caller, scope)
+        use = await limits.start_model_call(caller, exchange.scope)
         try:
-            await self._serve(caller, use, headers=headers, scope=scope, receive=receive, send=send)
+            await self._serve(caller, use, exchange)
         finally:
             limits.end(use)
 
-    async def _serve(
-        self,
-        caller: Caller,
-        use: Use | None,
-        *,
-        headers: Mapping[bytes, bytes],
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
+    async def _serve(self, caller: Caller, use: Use | None, exchange: Exchange) -> None:
         with suppress(ClientGone):
-            body = await read_body(receive)
+            body = await exchange.body()
             request = await read_request(
                 body,
                 self._dialect,
-                self._path,
+                self.path,
                 key_id=caller.key_id,
                 turns=self._services.large_calls,
             )
@@ -94,13 +75,11 @@ class ModelEndpoint:
                 request,
                 caller,
                 use,
-                headers=headers,
+                exchange=exchange,
                 body=body,
                 is_large=num_bytes >= LARGE_BYTES,
-                scope=scope,
-                send=send,
             )
-            await while_connected(receive, answer)
+            await exchange.while_connected(answer)
 
     async def _answer_request(
         self,
@@ -108,29 +87,27 @@ class ModelEndpoint:
         caller: Caller,
         use: Use | None,
         *,
-        headers: Mapping[bytes, bytes],
+        exchange: Exchange,
         body: bytes,
         is_large: bool,
-        scope: Scope,
-        send: Send,
     ) -> None:
         # Callers of every project get the one project whose policy is served.
         served_project = self._services.settings.project
         model = asked_model(request.model, self._services.pool.snapshot, project=served_project)
+        headers = exchange.headers
         runtime = self._fingerprints.runtime_of(headers, request)
         attempt = (
             read_joined_attempt(headers, body, is_stream=request.stream)
             if runtime.repeats_unstreamed
             else read_attempt(headers, body)
         )
-        path_episode = scope.get(PATH_EPISODE)
         arrival = Arrival(
             request=request,
             headers=headers,
             caller=caller,
             runtime=runtime,
             attempt=attempt,
-            path_episode=path_episode,
+            path_episode=exchange.path_episode,
         )
         store = self._services.stores.of(caller.project)
         most = self._services.settings.max_group_size
@@ -148,14 +125,14 @@ class ModelEndpoint:
             use=use,
             is_trained=caller.trains,
         )
-        await self._answer(call, send, scope[REQUEST_ID])
+        await self._answer(call, exchange)
 
-    async def _answer(self, call: Call, send: Send, request_id: str) -> None:
+    async def _answer(self, call: Call, exchange: Exchange) -> None:
         if call.request.stream:
-            await self._answer_streamed(call, EventStream(send), request_id)
+            await self._answer_streamed(call, EventStream(exchange), exchange.request_id)
             return
         reply = await self._services.turns.take(call, None)
-        await send_whole(send, reply, self._dialect.render(call.request, reply))
+        await send_whole(exchange, reply, self._dialect.render(call.request, reply))
 
     async def _answer_streamed(self, call: Call, events: EventStream, request_id: str) -> None:
         stream = self._dialect.stream(call.request, events)
@@ -166,7 +143,7 @@ class ModelEndpoint:
             if not events.has_headers:
                 raise
             if isinstance(error, EngineError):  # the caller is not told which engine it was
-                log.warning("call failed", extra={"route": self._path, "reason": str(error)})
+                log.warning("call failed", extra={"route": self.path, "reason": str(error)})
             failure = translate(error)
             failure.request_id = request_id
             await stream.fail(failure)

@@ -1,17 +1,24 @@
-"""Sends a reply to the client, in any dialect: as a whole body, or as events, each sent at once."""
+"""Sends a reply to the client, in any dialect: as a whole body, or as events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-from starlette.types import Send
-
 from gateway.request.request import ReplyHead
 from gateway.turn.output_builder import Piece
 from gateway.turn.silence import Silence
 
 SERVER_SENT_EVENTS = "text/event-stream; charset=utf-8"
+Header = tuple[bytes, bytes]
+
+
+class ResponseWriter(Protocol):
+    """The connection's end of a reply. What it is given waits while the client does not read, and is dropped when it left."""
+
+    async def start(self, status: int, headers: Sequence[Header]) -> None: ...
+    async def write(self, data: bytes) -> None: ...
+    async def end(self, data: bytes) -> None: ...
 
 
 class Sink(Protocol):
@@ -32,10 +39,10 @@ COMMENT = KeepAlive(b": ping\n\n")
 
 
 class EventStream:
-    """A streamed body over one ASGI connection. Its headers are sent with the first event, or after a long silence."""
+    """A streamed body. Its headers are sent with the first event, or after a long silence."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, response: ResponseWriter) -> None:
+        self._response = response
         self._silence: Silence | None = None
         self._beginning = asyncio.Lock()
         self.has_headers = False
@@ -67,12 +74,12 @@ class EventStream:
     async def send(self, data: bytes) -> None:
         if self._silence is not None:
             self._silence.broken()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._response.write(data)
 
     async def end(self, data: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": data})
+        await self._response.end(data)
 
-    async def _send_headers(self, media_type: str, about: Sequence[tuple[bytes, bytes]]) -> None:
+    async def _send_headers(self, media_type: str, about: Sequence[Header]) -> None:
         """Once; a keep-alive that is cancelled here leaves them to the first event."""
         async with self._beginning:
             if self.has_headers:
@@ -83,22 +90,26 @@ class EventStream:
                 (b"x-accel-buffering", b"no"),
                 *about,
             ]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._response.start(200, headers)
             self.has_headers = True
 
 
-async def send_whole(send: Send, head: ReplyHead, body: bytes) -> None:
+async def send_whole(response: ResponseWriter, head: ReplyHead, body: bytes) -> None:
     """Send an unstreamed reply."""
+    await send_json(response, body, *_turn_headers(head))
+
+
+async def send_json(response: ResponseWriter, body: bytes, *about: Header) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        *_turn_headers(head),
+        *about,
     ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await response.start(200, headers)
+    await response.end(body)
 
 
-def _turn_headers(head: ReplyHead) -> list[tuple[bytes, bytes]]:
+def _turn_headers(head: ReplyHead) -> list[Header]:
     return [
         *_episode_header(head.episode_id),
         (b"x-turngate-turn", head.turn_id.encode()),
@@ -106,5 +117,5 @@ def _turn_headers(head: ReplyHead) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _episode_header(episode_id: str) -> list[tuple[bytes, bytes]]:
+def _episode_header(episode_id: str) -> list[Header]:
     return [(b"x-turngate-episode", episode_id.encode())]

@@ -3,26 +3,35 @@
 import asyncio
 import gc
 import logging
+from collections.abc import Sequence
 
 import pytest
-from starlette.types import Message
 
-from gateway.turn.event_stream import EventStream, KeepAlive
+from gateway.turn.event_stream import EventStream, Header, KeepAlive
+
+
+class Gone:
+    """A connection whose client has left."""
+
+    def __init__(self) -> None:
+        self.tried = asyncio.Event()
+
+    async def start(self, status: int, headers: Sequence[Header]) -> None:
+        self.tried.set()
+        raise OSError("gone")
+
+    async def write(self, data: bytes) -> None: ...
+    async def end(self, data: bytes) -> None: ...
 
 
 async def test_a_keep_alive_that_nobody_receives_leaves_no_error_behind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Its failure ends with the block and does not reach asyncio's log."""
-    tried = asyncio.Event()
-
-    async def send(_: Message) -> None:
-        tried.set()
-        raise OSError("gone")
-
-    keep_alive = KeepAlive(b": alive\n\n")
+    gone, keep_alive = Gone(), KeepAlive(b": alive\n\n")
     with caplog.at_level(logging.ERROR, "asyncio"):
-        async with EventStream(send).kept_alive(keep_alive, after_seconds=0.01, episode_id="ep_1"):
-            await tried.wait()
+        async with EventStream(gone).kept_alive(keep_alive, after_seconds=0.01, episode_id="ep_1"):
+            await gone.tried.wait()
+            await asyncio.sleep(0.03)  # no other is tried
         gc.collect()
     assert caplog.records == []
