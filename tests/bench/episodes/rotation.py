@@ -2,7 +2,8 @@
 
 Episodes of NUM_TURNS turns are played, then measured a part at a time: a turn of each episode that the gateway may have
 forgotten meanwhile, then at once another turn of the same episodes, whose histories are now known. After that the gateway
-starts again, which has forgotten all of them, and both are measured once more. `rotation:10000` plays so many episodes.
+starts again, which has forgotten all of them, and both are measured once more. `rotation:10000` plays so many episodes, and
+`rotation:1000:16` lets the gateway remember 16 MiB of them, so that few are enough to make it forget.
 """
 
 import contextlib
@@ -92,17 +93,18 @@ class Episodes:
         return left, known
 
 
-def run(num_episodes: str = str(NUM_EPISODES)) -> list[Figure]:
+def run(num_episodes: str = str(NUM_EPISODES), history_mib: str = "") -> list[Figure]:
     count = int(num_episodes)
+    limit = {"TURNGATE_GATEWAY_HISTORY_MEMORY_MIB": history_mib} if history_mib else {}
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tg-bench-")))
         write_gateway_model(directory)
         engine = stack.enter_context(responder(directory, OUTPUT_TOKENS))
         redis_url = stack.enter_context(running_redis(directory))
         tokenizer = Tokenizer.load(directory)
-        with gateway(directory, redis_url, engine.port) as target:
+        with gateway(directory, redis_url, engine.port, **limit) as target:
             played = in_rotation(target, tokenizer, count)
-        with gateway(directory, redis_url, engine.port, name="again") as target:
+        with gateway(directory, redis_url, engine.port, name="again", **limit) as target:
             return [played, after_a_restart(target, tokenizer, count)]
 
 
