@@ -16,6 +16,7 @@ from tests.bench.calibration import calibrate
 PARTS = (
     "gateway",
     "first_token",
+    "workers",
     "episodes.growth",
     "episodes.rotation",
     "episodes.episode",
@@ -27,7 +28,7 @@ PARTS = (
     "training.saves",
 )
 # Only when named: they take a quarter of an hour, or need a package, an engine or the history of the repository.
-NAMED = ("training.asynchrony", "peers.peers", "releases", "workers")
+NAMED = ("training.asynchrony", "peers.peers", "releases")
 
 
 def name_of(part: str) -> str:

@@ -25,7 +25,7 @@ from tests.bench.responder import Replies
 from tests.bench.stand import Target, gateway, responder
 from tests.redis_server import running_redis
 
-ROUNDS, SECONDS, CALLERS = 3, 8, 64  # enough callers for the kernel to spread them over the workers
+ROUNDS, SECONDS, CALLERS = 3, 6, 64  # enough callers for the kernel to spread them over the workers
 REQUESTS = 6_000  # of our own load generator, which counts requests instead
 LEAST_SCALING = 1.8
 
