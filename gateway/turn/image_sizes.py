@@ -62,7 +62,7 @@ class Images:
             sampling=SamplingParameters(max_tokens=1),
             images=(image.url,),
         )
-        async with self._pool.lease(model, affinity, len(ids)) as engine:
+        with self._pool.lease(model, affinity, len(ids)) as engine:
             try:
                 return (await engine.generate(request)).prompt_tokens - 2
             except EngineFailed as error:  # as an engine does whose memory an image does not fit

@@ -4,7 +4,7 @@ The next engine gets the prompt and every token so far: the caller sees a pause,
 policy sampled each token.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ MAX_ENGINES = 3
 _ENGINE_FAULTS = (EngineUnreachable, EngineTimeout, EngineGarbled, EngineAborted)
 
 Emit = Callable[[Piece, Chunk], Awaitable[None]]
-Ask = Callable[[Engine, GenerateRequest], AsyncGenerator[Chunk]]
+Ask = Callable[[Engine, GenerateRequest, OutputBuilder, Emit], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,10 @@ class Sampler:
         failed: list[str] = []
         for attempt in range(MAX_ENGINES):
             try:
-                async with (
-                    self._pool.lease(
-                        job.model, job.affinity, job.num_prompt_tokens, avoid=failed
-                    ) as engine,
-                    aclosing(ask(engine, job.request(builder, attempt))) as chunks,
-                ):
-                    async for chunk in chunks:
-                        await emit(builder.add(chunk), chunk)
+                with self._pool.lease(
+                    job.model, job.affinity, job.num_prompt_tokens, avoid=failed
+                ) as engine:
+                    await ask(engine, job.request(builder, attempt), builder, emit)
                 return
             except _ENGINE_FAULTS as fault:
                 failed.append(fault.engine)
@@ -140,12 +136,19 @@ class Sampler:
             raise fault
 
 
-def _stream(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chunk]:
-    return engine.stream(request)
+async def _stream(
+    engine: Engine, request: GenerateRequest, builder: OutputBuilder, emit: Emit
+) -> None:
+    async with aclosing(engine.stream(request)) as chunks:
+        async for chunk in chunks:
+            await emit(builder.add(chunk), chunk)
 
 
-async def _whole(engine: Engine, request: GenerateRequest) -> AsyncGenerator[Chunk]:
-    yield await engine.generate(request)
+async def _whole(
+    engine: Engine, request: GenerateRequest, builder: OutputBuilder, emit: Emit
+) -> None:
+    chunk = await engine.generate(request)
+    await emit(builder.add(chunk), chunk)
 
 
 def _ending(job: Job, builder: OutputBuilder) -> Finish | None:

@@ -8,13 +8,14 @@ serves the recorded policy; one that answers and serves another policy keeps its
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Self
 
 from rollout.engine.engine import Capabilities, Engine
-from rollout.engine.errors import EngineError, EngineTimeout, EngineUnreachable, NoEngine
+from rollout.engine.errors import EngineError, EngineTimeout, NoEngine
 from rollout.engine.factory import EngineFactory
+from rollout.engine.lease import Lease
 from rollout.engine.pool_member import EngineState, Member, stable_hash
 from rollout.errors import RolloutError, StoreError
 from rollout.served_model import AskedModel, ServedModel
@@ -79,28 +80,18 @@ class Pool:
         """What every engine can do."""
         return Capabilities.common(self.engines)
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self,
         asked: AskedModel,
         affinity_key: str,
         prompt_length: int,
         *,
         avoid: Collection[str] = (),
-    ) -> AsyncIterator[Engine]:
-        """An engine for one call, none of `avoid` if there is another. If the block loses it, the pool learns it at once."""
+    ) -> Lease:
+        """An engine for one call, none of `avoid` if there is another."""
         serving = self._serving(asked)
         serving = [member for member in serving if member.engine.url not in avoid] or serving
-        member = _least_busy(serving, affinity_key, prompt_length)
-        member.in_flight += 1
-        try:
-            yield member.engine
-        except EngineUnreachable as error:
-            member.lose(error.why)
-            self._probe_now.set()
-            raise
-        finally:
-            member.in_flight -= 1
+        return Lease(_least_busy(serving, affinity_key, prompt_length), self._probe_now.set)
 
     def _serving(self, asked: AskedModel) -> list[Member]:
         """Engines that are up and serve the model; outdated ones, and those of another model, only if there is no other."""
@@ -112,6 +103,8 @@ class Pool:
                 for s in self.snapshot()
             ]
             raise NoEngine("; ".join(reasons) or "it is empty")
+        if len(up) == 1:
+            return up
         now = self._clock()
         fitting = [member for member in up if member.serves(asked)] or up
         return [member for member in fitting if not member.is_stuck(now)] or fitting
@@ -170,6 +163,8 @@ class Pool:
 
 def _least_busy(members: list[Member], affinity_key: str, prompt_length: int) -> Member:
     """The first in the key's own order of engines that is not much busier than the least busy."""
+    if len(members) == 1:
+        return members[0]
     key = stable_hash(affinity_key)
     busiest = min(member.in_flight for member in members) + SLACK_CALLS
     busiest += prompt_length // TOKENS_WORTH_A_CALL

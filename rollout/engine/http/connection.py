@@ -1,15 +1,16 @@
 """One connection to a server, which carries one call after another.
 
-Waiting costs a future and a timer, no task and no scope. What arrives while nobody waits is kept; a reader that falls
-behind stops the peer.
+What arrives while nobody waits is kept; a reader that falls behind stops the peer.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from rollout.engine.http.response import MalformedResponse, Response
+from rollout.engine.http.waiter import Waiter
 
 PIECE_BYTES = 64 * 1024  # of a large body; between two pieces other calls go on
 NOTHING = memoryview(b"")
@@ -32,7 +33,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._response: Response | None = None  # None: it rests
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = Waiter()
         self._draining: asyncio.TimerHandle | None = None
         self._window: asyncio.TimerHandle | None = None  # set while its end is waited for
         self._window_end = 0.0
@@ -64,7 +65,7 @@ class Connection(asyncio.Protocol):
         response = self._called
         while self._unsent and not response.is_complete:
             if self._is_held_up:
-                await self._wait(None)
+                await self._wait()
                 continue
             if self._error is not None:
                 raise self._error
@@ -128,53 +129,37 @@ class Connection(asyncio.Protocol):
         assert self._response is not None, "the connection carries no call"
         return self._response
 
-    async def _wait(self, seconds: float | None) -> None:
+    def _wait(self, seconds: float = math.inf) -> Awaitable[None]:
         """Until something happens that a reader or a sender waits for."""
         if self._error is not None:
             raise self._error
-        self._waiter = waiter = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, self._expire)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
+        return self._waiter.wait(seconds)
 
     def _arrived(self, response: Response) -> None:
         """A part of a stream."""
         if self._window is None:
-            left = self._window_end - self._loop.time() if self._window_end else 0
-            if left > 0:
-                self._window = self._loop.call_later(left, self._end_window)
+            if self._window_end > self._loop.time():
+                self._window = self._loop.call_at(self._window_end, self._end_window)
             else:
-                self._wake()
+                self._waiter.wake()
         if response.num_unread > MAX_UNREAD_BYTES and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
 
     def _end_window(self) -> None:
         self._window = None
-        self._wake()
-
-    def _expire(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(TimeoutError())
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._waiter.wake()
 
     def _fail(self, error: ConnectionError) -> None:
         """What arrived before is still read."""
         if self._error is None:
             self._error = error
         self.abort()
-        self._wake()
+        self._waiter.wake()
 
     def _answered(self) -> None:
         if self._draining is None:
-            self._wake()
+            self._waiter.wake()
         else:
             self._rest()
 
@@ -233,11 +218,12 @@ class Connection(asyncio.Protocol):
         except MalformedResponse as error:
             self._fail(error)
         else:
-            self._wake()
+            self._waiter.wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
         self._cancel_timers()
+        self._waiter.close()
         self._on_lost(self)
         if self._response is not None and not self._response.is_complete:
             why = "the connection was closed" if error is None else f"the connection broke: {error}"
@@ -248,4 +234,4 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_held_up = False
-        self._wake()
+        self._waiter.wake()

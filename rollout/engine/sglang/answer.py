@@ -4,6 +4,8 @@ SGLang streams either the new tokens or all tokens so far, depending on how it w
 when it aborts a waiting request. `completion_tokens` tells which of an event's tokens are new, so this module does not depend on that.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from rollout.engine.errors import EngineAborted, EngineError, EngineGarbled, EngineRejected
@@ -76,7 +78,11 @@ class Answer:
         self._logprobs: list[float] = []
         self._top_logprobs: list[list[TopLogprob]] | None = None
         self._sampling_logprobs: list[float] | None = None
-        self._versions: list[VersionInterval] = []
+        self._has_details = needs_sampling_logprobs
+        self._versions: list[VersionInterval] = []  # without the one that goes on
+        self._version = 0
+        self._version_name: str | None = None  # of the one that goes on
+        self._version_start = 0
         self._finish: Finish | None = None
         self._prompt_tokens = 0
         self._cached_tokens = 0
@@ -121,33 +127,44 @@ class Answer:
             top_logprobs=None if top is None else top[start:],
             sampling_logprobs=None if sampling is None else sampling[start:],
             finish=self._finish,
-            versions=tuple(self._versions),
+            versions=tuple(self._intervals()),
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
         )
 
     def _extend(self, ids: list[int], meta: _Meta) -> None:
         """`ids` end at token number `completion_tokens`; those that arrived before are skipped."""
-        total = meta.completion_tokens
-        start = total - len(ids)
-        if not 0 <= start <= len(self._ids) <= total:
-            raise self.garbled(f"{len(ids)} ids up to token {total} follow {len(self._ids)}")
-        if len(meta.output_token_logprobs) not in (len(ids), total):
-            raise self.garbled(f"{len(meta.output_token_logprobs)} logprobs for {len(ids)} ids")
+        total, known = meta.completion_tokens, len(self._ids)
+        logprobs = meta.output_token_logprobs
+        if known + len(ids) != total or len(logprobs) != len(ids):
+            ids, logprobs = self._new(ids, meta)
         self._prompt_tokens, self._cached_tokens = meta.prompt_tokens, meta.cached_tokens
-        known = len(self._ids) - start
-        new = len(ids) - known
-        if new == 0:
+        if not ids:
             return
-        logprobs = meta.output_token_logprobs[-new:]
-        if [logprob.token for logprob in logprobs] != ids[known:]:
+        if [logprob.token for logprob in logprobs] != ids:
             raise self.garbled("the logprobs are of other tokens than the ids")
-        self._check_ids(ids[known:])
-        self._check_details(meta, new)
-        self._ids += ids[known:]
+        self._check_ids(ids)
+        if (
+            self._has_details
+            or meta.output_top_logprobs is not None
+            or meta.output_token_sampling_logprobs is not None
+        ):
+            self._check_details(meta, len(ids))
+            self._extend_details(meta, len(ids))
+        if meta.weight_version != self._version_name:
+            self._change_version(meta.weight_version)
+        self._ids += ids
         self._logprobs += [logprob.value for logprob in logprobs]
-        self._extend_details(meta, new)
-        self._extend_versions(policy_version(meta.weight_version))
+
+    def _new(self, ids: list[int], meta: _Meta) -> tuple[list[int], list[_Logprob]]:
+        """Those of an event that shows earlier ones too."""
+        total, logprobs = meta.completion_tokens, meta.output_token_logprobs
+        start, known = total - len(ids), len(self._ids)
+        if not 0 <= start <= known <= total:
+            raise self.garbled(f"{len(ids)} ids up to token {total} follow {known}")
+        if len(logprobs) not in (len(ids), total):
+            raise self.garbled(f"{len(logprobs)} logprobs for {len(ids)} ids")
+        return ids[known - start :], logprobs[len(logprobs) - (total - known) :]
 
     def _check_ids(self, ids: list[int]) -> None:
         """One id outside the vocabulary, sent back in the next prompt, would bring an engine down."""
@@ -171,6 +188,7 @@ class Answer:
                 raise self.garbled(f"{len(values)} extra logprobs for {new} tokens")
 
     def _extend_details(self, meta: _Meta, new: int) -> None:
+        self._has_details = True
         if meta.output_top_logprobs is not None:
             tops = meta.output_top_logprobs[-new:]
             self._top_logprobs = (self._top_logprobs or []) + [
@@ -180,20 +198,23 @@ class Answer:
             values = meta.output_token_sampling_logprobs[-new:]
             self._sampling_logprobs = (self._sampling_logprobs or []) + values
 
-    def _extend_versions(self, version: int) -> None:
+    def _change_version(self, name: str) -> None:
         """Each event names one version; the last event gives the exact intervals."""
-        end = len(self._ids)
-        if not self._versions:
-            self._versions = [VersionInterval(version, 0, end)]
-        elif self._versions[-1].version == version:
-            self._versions[-1] = VersionInterval(version, self._versions[-1].start, end)
-        else:
-            self._versions.append(VersionInterval(version, self._versions[-1].end, end))
+        version = policy_version(name)
+        if self._version_name is None or version != self._version:
+            self._versions = [*self._intervals()]
+            self._version, self._version_start = version, len(self._ids)
+        self._version_name = name
+
+    def _intervals(self) -> Iterator[VersionInterval]:
+        yield from self._versions
+        if self._version_name is not None:
+            yield VersionInterval(self._version, self._version_start, len(self._ids))
 
     def _end(self, ending: _Ending, spans: list[_Span]) -> None:
         self.is_finished = True
         if spans:
-            self._versions = self._checked_versions(spans)
+            self._versions, self._version_name = self._checked_versions(spans), None
         if ending.type == "abort":
             code = ending.status_code or 0
             if 400 <= code < 500:

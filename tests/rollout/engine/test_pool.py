@@ -54,7 +54,7 @@ async def pool(scripted: list[ScriptedEngine], recorded: Recorded) -> AsyncItera
 
 
 async def _choice(pool: Pool, key: str, prompt_length: int = 0) -> str:
-    async with pool.lease(CURRENT, key, prompt_length) as engine:
+    with pool.lease(CURRENT, key, prompt_length) as engine:
         return engine.url
 
 
@@ -114,9 +114,9 @@ async def test_losing_an_engine_moves_only_its_keys(
 async def test_a_much_busier_engine_loses_its_affinity(pool: Pool) -> None:
     """A few calls more are worth the prefix, more are not; a long prefix is worth more."""
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(pool.lease(CURRENT, "key", 0))
+        first = stack.enter_context(pool.lease(CURRENT, "key", 0))
         for _ in range(4):
-            assert await stack.enter_async_context(pool.lease(CURRENT, "key", 0)) is first
+            assert stack.enter_context(pool.lease(CURRENT, "key", 0)) is first
 
         assert await _choice(pool, "key") != first.url
         assert await _choice(pool, "key", prompt_length=5000) == first.url
@@ -130,9 +130,9 @@ async def test_a_pinned_call_goes_to_an_engine_that_serves_its_version(
     scripted[0].version = 5
     await pool.probe()
     for key in map(str, range(20)):
-        async with pool.lease(AskedModel("default", 5), key, 0) as engine:
+        with pool.lease(AskedModel("default", 5), key, 0) as engine:
             assert engine.url == scripted[0].url
-    async with pool.lease(AskedModel("default", 4), "key", 0) as engine:
+    with pool.lease(AskedModel("default", 4), "key", 0) as engine:
         assert engine.url in _up(pool)
 
 
@@ -143,19 +143,18 @@ async def test_an_engine_to_avoid_is_taken_only_if_there_is_no_other(
     urls = [engine.url for engine in scripted]
     failed: list[str] = []
     for _ in urls:
-        async with pool.lease(CURRENT, "key", 0, avoid=failed) as engine:
+        with pool.lease(CURRENT, "key", 0, avoid=failed) as engine:
             failed.append(engine.url)
     assert sorted(failed) == sorted(urls)
-    async with pool.lease(CURRENT, "key", 0, avoid=failed) as engine:
+    with pool.lease(CURRENT, "key", 0, avoid=failed) as engine:
         assert engine.url == failed[0]
 
 
 async def test_a_lost_engine_gets_no_more_calls(scripted: list[ScriptedEngine], pool: Pool) -> None:
     """The call that lost it takes it out at once; a probe that finds it well brings it back."""
     lost = await _choice(pool, "key")
-    with pytest.raises(EngineUnreachable):
-        async with pool.lease(CURRENT, "key", 0) as engine:
-            raise EngineUnreachable(engine.url, "connection reset")
+    with pytest.raises(EngineUnreachable), pool.lease(CURRENT, "key", 0) as engine:
+        raise EngineUnreachable(engine.url, "connection reset")
 
     assert await _choice(pool, "key") != lost
     assert lost not in _up(pool)
