@@ -6,7 +6,7 @@ Redis has the log and any gateway can rebuild the trie from it, so an entry may 
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from rollout.episode.episode_records import EpisodeHeader
+from rollout.episode.episode_records import EpisodeSummary
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, Output, Turn, decode_turn
 from rollout.errors import DamagedEpisode
@@ -19,7 +19,7 @@ MAX_HISTORIES = 4096
 class EpisodeHistory:
     """One episode's trie, as far as this gateway has read it."""
 
-    def __init__(self, header: EpisodeHeader) -> None:
+    def __init__(self, header: EpisodeSummary) -> None:
         self.created_ms = header.created_ms
         self.policy = header.history
         self.trie = Trie()
@@ -77,7 +77,7 @@ class EpisodeHistories:
         return history.trie.num_turns if history is not None else 0
 
     def bring_up_to_date(
-        self, project: str, header: EpisodeHeader, *, since: int, turns: Sequence[bytes]
+        self, project: str, header: EpisodeSummary, *, since: int, turns: Sequence[bytes]
     ) -> EpisodeHistory | None:
         """Read `turns` and return the history; None if turns before them are missing.
 

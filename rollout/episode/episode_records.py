@@ -92,13 +92,22 @@ class ListedEpisode(msgspec.Struct, frozen=True, gc=False):
     rewards: Rewards
 
 
+class EpisodeSummary(msgspec.Struct, frozen=True, gc=False):
+    """What a turn needs to know of its episode. Another one may have been opened under the id of one that was deleted."""
+
+    id: str
+    created_ms: int
+    history: HistoryPolicy
+    num_turns: int
+
+
 class BegunTurn(msgspec.Struct, frozen=True, gc=False):
     """What a turn needs to start: the turns that the caller has not seen, and the recorded reply of a repeat.
 
     If the same call is being sampled for another attempt, nothing was begun: the caller waits and asks again.
     """
 
-    header: EpisodeHeader
+    header: EpisodeSummary
     turns: list[bytes]
     reply: bytes | None
     is_being_sampled: bool = False
@@ -120,10 +129,16 @@ _HISTORIES = {None: HistoryPolicy.STICKY, b"": HistoryPolicy.STICKY} | {
 }
 
 
+def parse_summary(episode_id: str, values: list[bytes | None]) -> EpisodeSummary:
+    """Read what `begin.lua` answers."""
+    created, history, turns = values
+    return EpisodeSummary(episode_id, int(created or 0), _HISTORIES[history], int(turns or 0))
+
+
 def parse_header(values: list[bytes | None]) -> EpisodeHeader:
     """Read the fields that `header.lua` asks Redis for; the record has the same ones in the same order.
 
-    Every turn reads a header: arguments by name and calls for single fields would treble its cost.
+    Lists and views read many: arguments by name and calls for single fields would treble its cost.
     """
     id_, status, kind, group, task, key, metadata = values[:7]
     created, sealed, settled, turns, trainable_turns, trainable_tokens, tokens = values[7:14]

@@ -23,6 +23,7 @@ from rollout.store.redis_decoding import (
     Header,
     parse_header,
     parse_rewards,
+    parse_summary,
     parse_turns,
     parse_view,
 )
@@ -81,15 +82,14 @@ class EpisodeTransitions(Transitions):
         return await self._begin(spec, since=since, attempt=attempt)
 
     async def _begin(self, spec: EpisodeSpec, *, since: int, attempt: Attempt) -> BegunTurn:
-        reply = await self._run(
-            "begin",
-            *(*opening_arguments(spec), since, *attempt_arguments(attempt)),
-            int(attempt.is_repeat),
-        )
-        header, turns, recorded, sampled = cast(
+        begin = (spec.id, int(spec.is_named), since, *attempt_arguments(attempt))
+        reply = await self._run("begin", *begin) if since else None
+        if reply is None:  # the episode may not exist
+            reply = await self._run("begin", *begin, *opening_arguments(spec))
+        summary, turns, recorded, sampled = cast(
             "tuple[Header, list[bytes], bytes | None, int]", reply
         )
-        return BegunTurn(parse_header(header), turns, recorded, bool(sampled))
+        return BegunTurn(parse_summary(spec.id, summary), turns, recorded, bool(sampled))
 
     async def renew_attempt(self, episode_id: str, attempt: Attempt) -> bool:
         """Keep the lease of a call that is being sampled; returns whether a repeat waits for its reply."""
@@ -128,7 +128,7 @@ class EpisodeTransitions(Transitions):
             *(episode_id, turn.id, encoded),
             *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
             *((versions[0], versions[-1]) if versions else ("", "")),
-            *(*attempt_arguments(attempt), int(attempt.is_repeat), since),
+            *(*attempt_arguments(attempt), since),
             *(reply, continues, messages),
             *said,
         )
@@ -253,9 +253,9 @@ def parse_reward_log(episode_id: str, log: Sequence[bytes]) -> list[RewardAnswer
         raise DamagedEpisode(episode_id, f"reward_log: {error}") from error
 
 
-def attempt_arguments(attempt: Attempt) -> tuple[str, str, str]:
+def attempt_arguments(attempt: Attempt) -> tuple[str | int, ...]:
     """An attempt as the scripts read it."""
-    return attempt.id, attempt.retry_key, attempt.body_digest
+    return attempt.id, attempt.retry_key, attempt.body_digest, int(attempt.is_repeat)
 
 
 def reward_arguments(given: EpisodeReward) -> tuple[str | int, ...]:

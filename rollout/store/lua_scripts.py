@@ -1,13 +1,16 @@
 """The store's Lua: each file under `lua/` is one atomic transition; `lua/functions/` holds what they share.
 
-A transition names the functions it needs in a line `-- needs: keys, group`. Redis loses its scripts when it restarts.
-A script that it does not know is sent again with one call, and the others that wait for it are made again, which is safe
+A transition names the functions it needs in a line `-- needs: keys, group`, and in a line `-- needs here: group` those that
+one of its branches needs: each call defines them anew, which costs more than most of what it does.
+
+Redis loses its scripts when it restarts. A script that it does not know is sent again with one call, and the others that wait for it are made again, which is safe
 because they have not started.
 """
 
 import asyncio
 import hashlib
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -21,8 +24,9 @@ from rollout.store.refusals import why_unavailable
 
 FOLDER = Path(__file__).parent / "lua"
 BASIS = ("keys", "damage")  # of every transition
+NEEDED_HERE = re.compile(r"^ *-- needs here: (.+)\n", re.MULTILINE)
 REBUILD = "rebuild"  # most calls meet no damaged record, so the others load it when they do
-REBUILD_PARTS = ("indexes", "counting", REBUILD)
+REBUILD_PARTS = ("mending", "indexes", "counting", REBUILD)
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -69,19 +73,29 @@ def read_script(name: str) -> Script:
     body = (FOLDER / f"{name}.lua").read_text()
     needs = re.search(r"^-- needs: (.+)$", body, re.MULTILINE)
     assert needs, f"{name}.lua has no line that names the functions it needs"
-    named = [part.strip() for part in needs[1].split(",")]
-    rebuild = "".join(map(function_text, REBUILD_PARTS))
+    named = [part for part in parts(needs[1]) if part not in BASIS]
     if REBUILD in named:
-        mend = f"{rebuild}mend = mend_record\n"
+        mend = f"{function_texts(REBUILD_PARTS)}mend = mend_record\n"
     else:
-        mend = f"mend = function(...)\n{rebuild}return mend_record(...)\nend\n"
-    others = (function_text(part) for part in named if part not in (*BASIS, REBUILD))
-    text = "".join([*map(function_text, BASIS), mend, *others, body])
+        mend = (
+            f"mend = function(...)\n{function_texts(REBUILD_PARTS)}return mend_record(...)\nend\n"
+        )
+    others = function_texts(part for part in named if part != REBUILD)
+    body = NEEDED_HERE.sub(lambda here: function_texts(parts(here[1])), body)
+    # Within a function, because Lua searches the variables of a script's top level for each use in a function.
+    text = (
+        f"{function_texts(BASIS)}local function transition()\n{mend}{others}{body}end\n"
+        "return transition()\n"
+    )
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def function_text(part: str) -> str:
-    return (FOLDER / "functions" / f"{part}.lua").read_text()
+def parts(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",")]
+
+
+def function_texts(names: Iterable[str]) -> str:
+    return "".join((FOLDER / "functions" / f"{name}.lua").read_text() for name in names)
 
 
 def translate(error: RedisError) -> Exception:

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar, cast
 import msgspec
 
 from rollout.episode import episode_records
-from rollout.episode.episode_records import EpisodeHeader, EpisodeView
+from rollout.episode.episode_records import EpisodeHeader, EpisodeSummary, EpisodeView
 from rollout.episode.reward import RewardPlace, Rewards
 from rollout.episode.turn import Turn, decode_turn
 from rollout.errors import DamagedEpisode, DamagedRecord
@@ -28,6 +28,14 @@ def parse_header(values: Header) -> EpisodeHeader:
         return episode_records.parse_header(values)
     except UNREADABLE as error:
         raise DamagedEpisode(text(values[0]), f"header: {error}") from error
+
+
+def parse_summary(episode_id: str, values: Header) -> EpisodeSummary:
+    """Read the fields that `begin.lua` asks Redis for."""
+    try:
+        return episode_records.parse_summary(episode_id, values)
+    except UNREADABLE as error:
+        raise DamagedEpisode(episode_id, f"header: {error}") from error
 
 
 def parse_view(reply: object) -> EpisodeView:

@@ -3,86 +3,121 @@
 --       attempt, retry key or '', body digest, 1 if it may be a repeat, turns in the log when it began, reply or '',
 --       the turn whose conversation it continues or '', the messages it adds or '',
 --       then a key and digests of what was said, if find.lua may be asked for them
--- needs: keys, memory, open_episodes, alarm, places, episode, group, running, sealing, lease
+-- needs: keys, lease
 local REPLIES_KEPT, REPLY_BYTES_KEPT, MESSAGE_BYTES_KEPT, SAID_IN_KEPT = 32, 131072, 8388608, 64
 local id, turn, record, trainable, sampled, oldest, newest = unpack(args, 1, 7)
 local attempt, retry_key, digest, is_repeat, since, reply, previous, messages = unpack(args, 8, 15)
-local header = episode_key(id)
-local status, kind, sealed, min_version, max_version =
-  unpack(call('HMGET', header, 'status', 'kind', 'sealed', 'min_version', 'max_version'))
+trainable, oldest, newest = tonumber(trainable), tonumber(oldest), tonumber(newest)
+local header, is_answer = episode_key(id), retry_key ~= '' and reply ~= ''
+local COUNTS = {'begun', 'turns', 'trainable_turns', 'trainable_tokens', 'output_tokens', 'reply_bytes', 'message_bytes'}
+
+-- Status, kind, sealing time, versions and whether it has a place; then the counts, which are whole numbers.
+local function read_header()
+  local found = call('HMGET', header, 'status', 'kind', 'sealed', 'min_version', 'max_version', 'place', unpack(COUNTS))
+  for index = 7, #found do
+    local count = tonumber(found[index])
+    if found[index] and not (count and count % 1 == 0) then
+      mend(header, COUNTS[index - 6] .. ' is no number')
+      return call('HMGET', header, 'status')
+    end
+    found[index] = count or 0
+  end
+  return found
+end
+
+local found = read_header()
+local status, kind, sealed, min_version, max_version, place = unpack(found, 1, 6)
+local begun, turns, trainable_turns, trainable_tokens, output_tokens, reply_bytes, message_bytes = unpack(found, 7, 13)
 if not status then return refuse('NoSuchEpisode', id) end
 
-local owner = call('HGET', key('turns'), turn)
-if owner == id then return call('LPOS', episode_key(id, '.turn_ids'), turn) end
-if owner then return refuse('RetryMismatch', turn) end
-local in_grace = (status == 'sealed' or status == 'rewarded') and now <= number(sealed) + grace_ms
-if status ~= 'open' and not in_grace then return refuse('EpisodeSealed', id) end
+-- The ordinal of a turn that was committed before.
+local function committed()
+  local owner = call('HGET', key('turns'), turn)
+  if owner == id then return call('LPOS', episode_key(id, '.turn_ids'), turn) end
+  if owner then return refuse('RetryMismatch', turn) end
+end
 
 -- One of two tries of a call is recorded. An attempt that has its lease is the only one: whoever is recorded ends the lease.
 local function is_second()
-  if reply == '' or retry_key == '' or holds_lease(id, retry_key, attempt) then return false end
-  return call('SISMEMBER', episode_key(id, '.superseded'), attempt) == 1
-    or is_answered(id, retry_key, attempt, is_repeat, since)
-end
-if is_second() then
+  -- needs here: running, tries
+  if call('SISMEMBER', episode_key(id, '.superseded'), attempt) == 0
+    and not is_answered(id, retry_key, attempt, is_repeat, since) then return false end
   take_back(id, attempt)
-  return refuse('AttemptSuperseded', id)
+  return true
 end
+
+local in_grace = (status == 'sealed' or status == 'rewarded') and now <= number(sealed) + grace_ms
+local may_commit = status == 'open' or in_grace
+local has_lease = is_answer and holds_lease(id, retry_key, attempt)
+if not may_commit or (is_answer and not has_lease) then
+  local answer = committed()
+  if answer then return answer end
+  if not may_commit then return refuse('EpisodeSealed', id) end
+  if is_second() then return refuse('AttemptSuperseded', id) end
+end
+if call('HSETNX', key('turns'), turn, id) == 0 then return committed() end
 
 local length = call('RPUSH', episode_key(id, '.turns'), record)
 call('RPUSH', episode_key(id, '.turn_ids'), turn)
-call('HSET', key('turns'), turn, id)
-local turns = call('HINCRBY', header, 'turns', 1)
-call('HSET', header, 'begun', math.max(number(call('HGET', header, 'begun')), turns))
-call('HINCRBY', header, 'output_tokens', sampled)
-local is_trainable = tonumber(trainable) > 0
-if is_trainable then
-  call('HINCRBY', header, 'trainable_turns', 1)
-  call('HINCRBY', header, 'trainable_tokens', trainable)
+local fields = {'turns', turns + 1, 'begun', math.max(begun, turns + 1), 'output_tokens', output_tokens + tonumber(sampled)}
+local function set(field, value)
+  fields[#fields + 1] = field
+  fields[#fields + 1] = value
+end
+
+if trainable > 0 then
+  set('trainable_turns', trainable_turns + 1)
+  set('trainable_tokens', trainable_tokens + trainable)
 end
 -- The versions of the tokens that are trained, or evaluated in a held-out episode.
-if oldest ~= '' and (is_trainable or kind == 'side') then
-  if not min_version or tonumber(oldest) < number(min_version) then
-    call('HSET', header, 'min_version', oldest)
-  end
-  if not max_version or tonumber(newest) > number(max_version) then
-    call('HSET', header, 'max_version', newest)
-  end
+if oldest and (trainable > 0 or kind == 'side') then
+  if not min_version or oldest < number(min_version) then set('min_version', oldest) end
+  if not max_version or newest > number(max_version) then set('max_version', newest) end
 end
-if status == 'open' then
-  call('HSET', header, 'committed', now)
-  call('ZADD', key('idle'), now + idle_ms, id)
-  call('ZADD', key('quiet'), 'XX', now + silence_ms, id)
-end
-if status == 'sealed' and has_signal(id) then await_reward(id) end
 
 -- Keeps the latest replies within the limits, and at least one.
 local function keep_reply()
   local replies, order = episode_key(id, '.replies'), episode_key(id, '.reply_keys')
   local packed = cmsgpack.pack({digest, reply, attempt, is_repeat, length - 1})
-  local kept = call('HINCRBY', header, 'reply_bytes', #packed - call('HSTRLEN', replies, retry_key))
-  local is_new = call('HSET', replies, retry_key, packed) == 1
-  local number = is_new and call('RPUSH', order, retry_key) or call('LLEN', order)
-  while number > 1 and (number > REPLIES_KEPT or kept > REPLY_BYTES_KEPT) do
-    local oldest = call('LPOP', order)
-    kept = call('HINCRBY', header, 'reply_bytes', -call('HSTRLEN', replies, oldest))
-    call('HDEL', replies, oldest)
-    number = number - 1
+  local kept, num_kept = reply_bytes + #packed, nil
+  if call('HSETNX', replies, retry_key, packed) == 1 then
+    num_kept = call('RPUSH', order, retry_key)
+  else
+    kept = kept - call('HSTRLEN', replies, retry_key)
+    call('HSET', replies, retry_key, packed)
+    num_kept = call('LLEN', order)
   end
+  while num_kept > 1 and (num_kept > REPLIES_KEPT or kept > REPLY_BYTES_KEPT) do
+    local first = call('LPOP', order)
+    kept = kept - call('HSTRLEN', replies, first)
+    call('HDEL', replies, first)
+    num_kept = num_kept - 1
+  end
+  set('reply_bytes', kept)
 end
 
-if retry_key ~= '' and reply ~= '' then keep_reply() end
-if messages ~= '' and number(call('HGET', header, 'message_bytes')) + #messages <= MESSAGE_BYTES_KEPT then
-  call('HINCRBY', header, 'message_bytes', #messages)
+if is_answer then keep_reply() end
+if messages ~= '' and message_bytes + #messages <= MESSAGE_BYTES_KEPT then
+  set('message_bytes', message_bytes + #messages)
   call('HSET', episode_key(id, '.messages'), turn, previous .. '\n' .. messages)
 end
+if status == 'open' then
+  set('committed', now)
+  call('ZADD', key('idle'), now + idle_ms, id)
+  if place then call('ZADD', key('quiet'), 'XX', now + silence_ms, id) end
+end
+call('HSET', header, unpack(fields))
+if status == 'sealed' then
+  -- needs here: open_episodes, alarm, places, episode, group, running, sealing
+  if has_signal(id) then await_reward(id) end
+end
+
 for index = 17, #args do
   local words = key('found.words:' .. args[16] .. ':' .. args[index])
-  call('ZADD', words, now, id)
-  call('ZREMRANGEBYRANK', words, 0, -1 - SAID_IN_KEPT)
+  if call('ZADD', words, now, id) == 1 then call('ZREMRANGEBYRANK', words, 0, -1 - SAID_IN_KEPT) end
   call('PEXPIRE', words, 2 * idle_ms)
 end
-if retry_key ~= '' and reply ~= '' then
+if is_answer then
   call('HDEL', episode_key(id, '.leases'), retry_key)
 elseif retry_key ~= '' then
   end_lease(id, retry_key, attempt)

@@ -1,7 +1,7 @@
 -- renew_attempt: keep the lease of a call that is being sampled. Returns 1 if a repeat of the call waits for its reply.
 -- One that a crash of Redis forgot is written again, unless the attempt has ended or another one was recorded.
 -- args: episode, attempt, retry key, body digest
--- needs: keys, memory, running, lease
+-- needs: keys, memory, lease
 local id, attempt, retry_key, digest = unpack(args)
 local lease = leased(id, retry_key)
 if lease and lease[1] ~= attempt then return 0 end

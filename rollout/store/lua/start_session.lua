@@ -13,7 +13,7 @@ if status == 'open' then
   end
   seal(current, 'succeeded', 0)
 end
-local refusal = open_episode()
+local refusal = open_episode(1, 0)
 if refusal then return refusal end
 call('SET', key('session:' .. session), id, 'PX', SESSION_MS)
 return header(id)

@@ -1,6 +1,6 @@
 -- withdraw: a turn that was begun will not be committed, so sealing does not wait for it. Counts each attempt once.
 -- args: episode, attempt, retry key or '', 1 if the context was full and 0 otherwise
--- needs: keys, memory, open_episodes, alarm, places, episode, group, running, sealing, lease
+-- needs: keys, open_episodes, alarm, places, episode, group, running, sealing, lease
 local id, attempt, retry_key, is_full = unpack(args)
 local status, group = unpack(call('HMGET', episode_key(id), 'status', 'group'))
 if not status then return refuse('NoSuchEpisode', id) end

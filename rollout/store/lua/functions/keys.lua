@@ -13,8 +13,8 @@ local now = tonumber(ARGV[1])
 local idle_ms, grace_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local retention_ms, reward_deadline_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 local silence_ms = tonumber(ARGV[6])
-local args = {}  -- unpack would fail beyond 8000 values
-for index = 7, #ARGV do args[index - 6] = ARGV[index] end
+local args = #ARGV <= 1000 and {unpack(ARGV, 7)} or {}  -- unpack would fail beyond 8000 values
+for index = #args + 7, #ARGV do args[index - 6] = ARGV[index] end
 local call, mend  -- damage.lua, rebuild.lua
 
 -- The kind of a key comes before the first colon and the id after it, so whatever its characters, no id is part of another key.

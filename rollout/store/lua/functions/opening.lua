@@ -1,5 +1,5 @@
 -- Opens an episode that does not exist. Returns an error reply if it is refused.
--- args[1..13]: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or '',
+-- Its 13 arguments, from the place `first` on: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or '',
 --              1 if the caller names the episode or the group, most members of a group without a size,
 --              most open episodes of the key or 0, 0 if the project is served and never trained
 
@@ -57,10 +57,11 @@ local function find_place(id, group)
   keep_place(id)
 end
 
-local function open_episode()
+-- `begun` is 1 if it is opened by its first turn.
+local function open_episode(first, begun)
   local id, group, size, task, deadline, kind, metadata, owner_key, history, named, most =
-    unpack(args, 1, 11)
-  local most_open, is_trained = tonumber(args[12]), args[13] == '1'
+    unpack(args, first, first + 10)
+  local most_open, is_trained = tonumber(args[first + 11]), args[first + 12] == '1'
   if most_open > 0 and num_open(owner_key) >= most_open then
     return refuse('TooManyOpenEpisodes', most_open)
   end
@@ -83,9 +84,10 @@ local function open_episode()
     if refusal then return refusal end
     call('ZADD', group_key(group, '.members'), now, id)
   end
-  call('HSET', episode_key(id), 'id', id, 'status', 'open', 'kind', kind, 'group', group,
-    'task', task, 'key', owner_key, 'metadata', metadata, 'history', history, 'created', now, 'begun', 0,
-    'turns', 0, 'trainable_turns', 0, 'rewards', 0, 'group_size', size)
+  -- In the order in which they are asked for most, because Redis searches a small hash from its first field.
+  call('HSET', episode_key(id), 'status', 'open', 'kind', kind, 'begun', begun, 'turns', 0, 'trainable_turns', 0,
+    'trainable_tokens', 0, 'output_tokens', 0, 'reply_bytes', 0, 'committed', 0, 'created', now, 'history', history,
+    'id', id, 'group', group, 'task', task, 'key', owner_key, 'metadata', metadata, 'rewards', 0, 'group_size', size)
   call('ZADD', key('episodes'), now, id)
   call('DEL', opening_key(id))
   recounted_rank = nil
