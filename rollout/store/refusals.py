@@ -26,6 +26,7 @@ WHY = {
     "UNKILLABLE": "another script keeps it busy",
     "WRONGPASS": "it refuses the password; check TURNGATE_REDIS_URL",
 }
+READ_ONLY = "READONLY You can't write"  # also where a script passes it on
 WORDS = re.compile(rf"(?:^|[\s\-:])({'|'.join(WHY)})(?=\s|$)")
 # redis-py removes the word from the text of some errors, and raises them as these instead.
 KINDS: tuple[tuple[type[exceptions.RedisError], str], ...] = (
@@ -50,6 +51,11 @@ def why_unavailable(error: Exception) -> str | None:
         return str(error) or "the connection is lost"
     found = WORDS.search(str(error))
     return WHY[found[1]] if found else None
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether the server is a replica, as after a failover of which the address does not tell yet."""
+    return isinstance(error, exceptions.ReadOnlyError) or READ_ONLY in str(error)
 
 
 def as_unavailable(error: Exception) -> StoreUnavailable:

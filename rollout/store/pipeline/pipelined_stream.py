@@ -12,7 +12,7 @@ from redis.exceptions import InvalidResponse
 
 from rollout.errors import StoreUnavailable
 from rollout.store.pipeline.command import Command, fail
-from rollout.store.refusals import as_unavailable
+from rollout.store.refusals import as_unavailable, is_read_only
 
 INCOMPLETE = object()  # what the reader returns until the next reply is whole
 
@@ -41,6 +41,7 @@ class PipelinedStream(asyncio.Protocol):
         )
         self.num_unanswered_bytes = 0
         self.is_writable = True
+        self._is_read_only = False
         stream.transport.set_protocol(self)
 
     @property
@@ -74,6 +75,7 @@ class PipelinedStream(asyncio.Protocol):
                 if future.done():
                     continue
                 if isinstance(reply, Exception):
+                    self._is_read_only |= is_read_only(reply)
                     future.set_exception(given(reply))
                 else:
                     future.set_result(reply)
@@ -81,12 +83,14 @@ class PipelinedStream(asyncio.Protocol):
             self._refuse(str(error))
         except IndexError:
             self._refuse("it sent a reply without a command")
+        if self._is_read_only:
+            self._leave()
 
     def pause_writing(self) -> None:
         self.is_writable = False
 
     def resume_writing(self) -> None:
-        self.is_writable = True
+        self.is_writable = not self._is_read_only
         if self._sender is not None:
             self._sender.can_send()
 
@@ -94,6 +98,14 @@ class PipelinedStream(asyncio.Protocol):
         if self._sender is not None:
             sender, error = self._sender, exc or RedisConnectionError("it closed the connection")
             sender.lost(self.close(), as_unavailable(error))
+
+    def _leave(self) -> None:
+        """Send nothing more to a replica, and end when all is answered: the next stream looks the address up again."""
+        self.is_writable = False
+        if self._sender is not None and not self._sent:
+            sender = self._sender
+            self.close()
+            sender.lost((), StoreUnavailable("it is a read-only replica"))
 
     def _refuse(self, why: str) -> None:
         """After bytes that are no reply, nothing says which command a later reply is for. A repeat would meet the same."""

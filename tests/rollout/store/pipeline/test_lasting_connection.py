@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from redis.exceptions import ResponseError
 
 from rollout.errors import StoreUnavailable
 from tests.rollout.store.pipeline.batchers import batcher_at
@@ -55,6 +56,30 @@ async def test_a_cancelled_command_is_not_sent_once_more() -> None:
 
         assert await batcher.submit("GET", "last") == b"last"
         assert [command[-1] for command in server.commands] == [b"left", b"last", b"last"]
+
+
+REFUSALS = [
+    b"-READONLY You can't write against a read only replica.\r\n",
+    b"-ERR Error running script: @user_script: 1: -READONLY You can't write against a replica.\r\n",
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_a_replica_is_left_for_the_address_of_today(refusal: bytes) -> None:
+    """After a failover a name may still lead to the old server: its reads are answered, and the next call connects again."""
+
+    def answer(command: Command) -> bytes:
+        is_refused = server.num_connections == 1 and command[0] == b"SET"
+        return refusal if is_refused else echo(command)
+
+    async with scripted_redis(answer) as server, batcher_at(server.url) as batcher:
+        refused, read = batcher.submit("SET", "k", "v"), batcher.submit("GET", "k")
+
+        with pytest.raises(ResponseError, match="You can't write"):
+            await refused
+        assert await read == b"k"
+        assert await batcher.submit("SET", "k", "v") == b"v"
+        assert server.num_connections == 2
 
 
 async def test_only_the_late_command_fails() -> None:
