@@ -61,7 +61,8 @@ def pin(pid: int, cores: Iterable[int]) -> None:
     """Let a process and everything below it run on these cores only."""
     for each in family(pid):
         for task in Path(f"/proc/{each}/task").iterdir():
-            os.sched_setaffinity(int(task.name), cores)
+            with contextlib.suppress(ProcessLookupError):  # a thread that has ended meanwhile
+                os.sched_setaffinity(int(task.name), cores)
 
 
 def family(pid: int) -> list[int]:
@@ -69,5 +70,6 @@ def family(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         for task in Path(f"/proc/{each}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the same
+                found += map(int, (task / "children").read_text().split())
     return found
