@@ -50,6 +50,8 @@ class Snapshot:
     policy_version: int | None = None
     totals: Totals | None = None
     evaluations: tuple[EvaluationReading, ...] = ()  # of the policies on disk
+    num_workers: int = 1  # processes of this gateway that take calls
+    worker_restarts: int = 0
 
 
 class Metrics:
@@ -125,6 +127,14 @@ class Metrics:
 
 
 def state_families(snapshot: Snapshot) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "turngate_workers", "Processes of this gateway that take calls", snapshot.num_workers
+    )
+    yield CounterMetricFamily(
+        "turngate_worker_restarts",
+        "Workers that ended by themselves and were started again",
+        snapshot.worker_restarts,
+    )
     yield from _store_families(snapshot.totals)
     yield from _pool_families(snapshot)
     yield from _evaluation_families(snapshot.evaluations)

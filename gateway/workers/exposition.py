@@ -20,11 +20,11 @@ class _Exposed(Collector):
         yield from (family.metric for family in self._counted)
 
 
-def exposition(counted: Sequence[Family], snapshots: Sequence[Snapshot]) -> str:
-    return generate_latest(_Exposed(counted, joined(snapshots))).decode()
+def exposition(counted: Sequence[Family], snapshot: Snapshot) -> str:
+    return generate_latest(_Exposed(counted, snapshot)).decode()
 
 
-def joined(snapshots: Sequence[Snapshot]) -> Snapshot:
+def joined(snapshots: Sequence[Snapshot], *, num_workers: int, worker_restarts: int) -> Snapshot:
     """The state as all see it: a store is up if it answers each, and an engine if it answers any."""
     versions = [s.policy_version for s in snapshots if s.policy_version is not None]
     is_up = all(snapshot.totals is not None for snapshot in snapshots)
@@ -34,6 +34,8 @@ def joined(snapshots: Sequence[Snapshot]) -> Snapshot:
         policy_version=max(versions, default=None),
         totals=latest.totals if is_up else None,
         evaluations=next((s.evaluations for s in snapshots if s.evaluations), ()),
+        num_workers=num_workers,
+        worker_restarts=worker_restarts,
     )
 
 

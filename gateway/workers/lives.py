@@ -9,18 +9,16 @@ from gateway.listeners import Sockets
 from gateway.settings import Settings
 from gateway.workers.channel import Reading
 from gateway.workers.crowd import Crowd
-from gateway.workers.exposition import exposition
+from gateway.workers.exposition import exposition, joined
 from gateway.workers.families import Family, added
 from gateway.workers.inheritance import Inheritance
 from gateway.workers.process import WorkerProcess
+from gateway.workers.watch import ANSWER_SECONDS, watch
 
 READY_SECONDS = (
     240.0  # to load a large tokenizer on a busy machine, besides the wait for the stores
 )
 LEAVING_SECONDS = 10.0  # from the end of running turns to the end of the process
-LOOK_SECONDS, ANSWER_SECONDS = 2.0, 2.0
-# Unanswered in a row. They are counted, and not timed, so that a machine that was stopped for a while ends no worker.
-HUNG_LOOKS = 15
 
 log = logging.getLogger("gateway.workers")
 
@@ -45,6 +43,7 @@ class Lives:
         self.is_stopping = False
         self._alive: set[WorkerProcess] = set()
         self._ended: Sequence[Family] = ()
+        self._crashes = 0
 
     async def start(self) -> WorkerProcess:
         """A new worker, once it can serve. Raises WorkerFailed."""
@@ -105,25 +104,15 @@ class Lives:
             )
 
     async def _live(self, worker: WorkerProcess) -> None:
-        watching = self._tasks.create_task(self._watch(worker))
+        watching = self._tasks.create_task(watch(worker))
         await worker.follow(self._answer_soon)
         watching.cancel()
         self._alive.discard(worker)
+        self._crashes += worker.is_serving
         self._ended = added([self._ended, worker.counted])
         for crowd in (self._api_crowd, self._metrics_crowd):
             crowd.leave(worker.place)
         self._places.add(worker.place)
-
-    async def _watch(self, worker: WorkerProcess) -> None:
-        """Read every now and then what it counts, and kill it when it has answered nothing for long."""
-        await worker.wait_ready()
-        silent_looks = 0
-        while silent_looks < HUNG_LOOKS:
-            await asyncio.sleep(LOOK_SECONDS)
-            answers = await worker.read(seconds=ANSWER_SECONDS) is not None
-            silent_looks = 0 if answers or worker.is_paused else silent_looks + 1
-        log.error("worker hangs, killed", extra={"pid": worker.pid})
-        worker.kill()
 
     def _answer_soon(self, worker: WorkerProcess, id: int) -> None:
         self._tasks.create_task(self._answer(worker, id))
@@ -133,5 +122,10 @@ class Lives:
         asked = [w.read(seconds=ANSWER_SECONDS, with_state=True) for w in self._alive if w.is_ready]
         readings: list[Reading | None] = await asyncio.gather(*asked)
         snapshots = [r.snapshot for r in readings if r is not None and r.snapshot is not None]
+        snapshot = joined(
+            snapshots,
+            num_workers=sum(worker.is_serving for worker in self._alive),
+            worker_restarts=self._crashes,
+        )
         counted = added([self._ended, *(worker.counted for worker in self._alive)])
-        asking.expose(id, exposition(counted, snapshots))
+        asking.expose(id, exposition(counted, snapshot))

@@ -42,6 +42,7 @@ class WorkerProcess:
         self._channel = channel
         self.code = 0  # of its exit; negative for a signal
         self.ended = asyncio.Event()
+        self.is_serving = False
         self._is_ready = asyncio.Event()
         self._ids = itertools.count()
         self._asked: dict[int, asyncio.Future[Reading]] = {}
@@ -103,9 +104,11 @@ class WorkerProcess:
             del self._asked[id]
 
     def serve(self) -> None:
+        self.is_serving = True
         self._channel.send(Serve())
 
     def drain(self) -> None:
+        self.is_serving = False
         self._channel.send(Drain())
 
     def stop(self) -> None:

@@ -45,5 +45,14 @@ TRAFFIC = PanelRow(
             "reqps",
             {"{{kind}}": rate("turngate_turns_total", by="kind")},
         ),
+        Chart(
+            "Gateway processes",
+            "Workers that take calls, over all gateways, and those that ended by themselves in five minutes.",
+            "none",
+            {
+                "serving": "sum(turngate_workers)",
+                "restarted": "sum(increase(turngate_worker_restarts_total[5m]))",
+            },
+        ),
     ),
 )
