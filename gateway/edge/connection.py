@@ -20,6 +20,8 @@ MIN_BYTES_PER_LOOK = 10_000  # of a body; slower ones may take the time of a sma
 # Longer than clients (httpx 5 s) and most load balancers (60 s) keep an idle connection: if the server closed first, a call
 # could be sent on a connection that is being closed.
 KEEP_ALIVE_SECONDS = 75
+# Among the headers of all answers of a server that leaves: each is the last one of its connection.
+CLOSE = (b"connection", b"close")
 LINGER_LOOKS = 5  # a client that still sends would otherwise lose the answer that refuses it
 
 ErrorResponse = Callable[[str, ApiError, str], Response]
@@ -165,7 +167,7 @@ class Connection(HttpToolsProtocol):
 def _written(response: Response, request_id: str) -> bytes:
     headers = [
         *response.raw_headers,
-        (b"connection", b"close"),
+        CLOSE,
         (b"x-request-id", request_id.encode()),
     ]
     lines = [name + b": " + value + b"\r\n" for name, value in headers]

@@ -12,6 +12,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.access.rate_limits import RATE_LIMITS
+from gateway.edge.connection import CLOSE
 from gateway.edge.request_id import request_id
 from gateway.endpoint.exchange import CLIENT_GONE, ClientGone, Endpoint, Presence
 from gateway.turn.event_stream import Header
@@ -96,14 +97,17 @@ class DirectCall:
         self.status, self.response_started = status, True
         self._is_chunked = all(name != b"content-length" for name, _ in headers)
         lines = [STATUS_LINE[status]]
+        of_all = self._connection.server_state.default_headers
         for name, value in (
-            *self._connection.server_state.default_headers,
+            *of_all,
             *headers,
             (b"x-request-id", self.request_id.encode()),
             *self.scope.get(RATE_LIMITS, ()),
         ):
             lines += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
+        if CLOSE in of_all:
+            self.keep_alive = False
+        elif not self.keep_alive:
             lines.append(b"connection: close\r\n")
         lines.append(b"transfer-encoding: chunked\r\n\r\n" if self._is_chunked else b"\r\n")
         self._head = b"".join(lines)

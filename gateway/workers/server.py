@@ -10,12 +10,11 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from gateway.edge.connection import Connection
+from gateway.edge.connection import CLOSE, Connection
 from gateway.edge.server import Server
 from gateway.workers.acceptor import Acceptor
 from gateway.workers.crowd import Crowd
 
-CLOSE = (b"connection", b"close")
 LOOK_SECONDS = 1.0
 # A client that has not called for so long opens a new connection more often than it uses this one.
 IDLE_LOOKS = 10
