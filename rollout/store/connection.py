@@ -6,7 +6,7 @@ It also sends the password, the database and the client's name. Whoever uses the
 import asyncio
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -39,6 +39,8 @@ async def open_stream(redis: Redis) -> asyncio.StreamWriter:
     options = {**pool.connection_kwargs, "protocol": 2, "decode_responses": False}
     connection: AbstractConnection = pool.connection_class(**options)
     try:
+        if isinstance(connection, SSLConnection):  # it reads files with hundreds of certificates
+            await asyncio.to_thread(connection.ssl_context.get)
         await connection.connect()  # type: ignore[no-untyped-call]
         if await connection.can_read():
             raise RedisConnectionError("it closed the connection, or sent what nobody asked for")
