@@ -29,11 +29,12 @@ class RepeatRules(Caller):
     ) -> None:
         spec, call = spec_of(self.pick(pick), None, None, key="key_1"), self.new_call()
         tries = [Attempt(f"{call}, {by}", call, "digest", is_repeat=True) for by in ("a", "b")]
+        may_forget = self.model.may_forget_begin(spec)
         since = self.begun(spec, tries[0])
         if since is None:
             return
         crashes = crash_after is not None and self.crash_in_next(crash_after)
-        is_forgotten = crashes and self.model.may_forget_begin(spec)
+        is_forgotten = crashes and may_forget
         if is_forgotten:
             assert self.begun(spec, tries[1]) == since
         else:
