@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 
 from gateway.attach.attachment import Attachment, How
 from gateway.attach.breaks import Break, break_of
@@ -21,15 +20,18 @@ from gateway.attach.raw_prompt import RawPrompts
 from gateway.attach.recorded_text import RecordedText
 from gateway.errors import BadRequest
 from gateway.parsing.output_reader import OutputReader
-from gateway.request.conversation_hash import Chain, seed
-from gateway.request.messages import Messages, Unread
+from gateway.request.conversation_hash import Chain
+from gateway.request.messages import Messages, Unread, roles_of
 from gateway.request.request import ChatMessage, Request
+from gateway.request.tools import seed
 from rollout.chat_template.chat_template import ChatTemplate
 from rollout.chat_template.turn_boundary import TurnBoundary
 from rollout.episode.episode_records import HistoryPolicy
 from rollout.episode.turn import TOKEN, Anchor, Ids, Media, OutputFlags
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage, Vision, collapse
+
+RAW_PROMPT = seed(b"raw prompt")
 
 
 class _JoinPoint(NamedTuple):
@@ -88,7 +90,7 @@ class Attacher:
             tail=self._recorded_text.tail(prompt),
             media=place.media,
             template=self._template.digest,
-            tools=seed(orjson.dumps(request.offered_tools)),
+            tools=request.offered_tools.digest,
             chain=conversation.chain,
             prefill=conversation.prefill,
             forced=place.forced,
@@ -113,7 +115,7 @@ class Attacher:
             media=media,
             template="",
             tools="",
-            chain=Chain(seed(b"raw prompt"), request.prints),
+            chain=Chain(RAW_PROMPT, request.prints),
             prefill="",
             forced=0,
             how=how,
@@ -242,6 +244,8 @@ class Attacher:
         if not self._reader.reads_reasoning or history.policy is HistoryPolicy.VERBATIM:
             return messages
 
+        roles = roles_of(messages)
+
         def with_reasoning(place: int) -> ChatMessage:
             message = messages[place]
             if "reasoning_content" in message:
@@ -250,11 +254,11 @@ class Attacher:
             return {**message, "reasoning_content": reasoning} if reasoning else message
 
         def at(place: int) -> ChatMessage:
-            if place >= num_known or messages[place]["role"] != "assistant":
+            if place >= num_known or roles[place] != "assistant":
                 return messages[place]
             return Unread("assistant", lambda: with_reasoning(place))
 
-        return Messages(len(messages), at)
+        return Messages(len(messages), at, roles)
 
     def _reasoning(self, history: EpisodeHistory, chain: str) -> str:
         """The reasoning of the message that ends at this chain."""
@@ -286,7 +290,8 @@ def _candidates(
     if not history.trie.num_turns:
         return
     after = conversation.chain.cached_after()
-    for num_known in range(len(conversation.messages), 0, -1):
-        if conversation.messages[num_known - 1]["role"] == "assistant":
+    roles = roles_of(conversation.messages)
+    for num_known in range(len(roles), 0, -1):
+        if roles[num_known - 1] == "assistant":
             for anchor in reversed(history.trie.find(after(num_known))):
                 yield num_known, anchor

@@ -1,8 +1,9 @@
 """Where a call joins the trie of its episode, and its prompt. `attacher.py` makes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gateway.attach.breaks import Break
 from gateway.attach.prompt import Prompt
@@ -12,8 +13,7 @@ from rollout.episode.turn import Anchor, Ids, Media
 How = Literal["bridged", "branched", "root"]
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """The prompt of a call: stored tokens up to `anchor`, then `context`."""
 
     anchor: Anchor | None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import orjson
+import msgspec
 
-from gateway.request.conversation_hash import Chain, seed
-from gateway.request.request import ChatMessage, Request, Tool
+from gateway.request.conversation_hash import Chain
+from gateway.request.request import ChatMessage, Request
+from gateway.request.tools import Tool
 from rollout.chat_template.chat_template import ChatTemplate, MessageOpening, Rendered
 from rollout.tokenizer.vision import SizedImage
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True):
     request: Request
     messages: Sequence[ChatMessage]
     chain: Chain
@@ -32,11 +31,7 @@ class Conversation:
             prefill = str(messages[-1]["content"])
             messages, prints = messages[:-1], prints[:-1]
             opening = template.opening(prefill, extra=request.template_kwargs)
-        start = seed(
-            template.digest.encode(),
-            orjson.dumps(request.offered_tools),
-            orjson.dumps(request.template_kwargs, option=orjson.OPT_SORT_KEYS),
-        )
+        start = request.offered_tools.start(template.digest, request.template_kwargs)
         return cls(request, messages, Chain(start, prints), prefill, opening, images)
 
     @property

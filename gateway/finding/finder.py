@@ -5,8 +5,9 @@ word: two runtimes that disagree with a caller's carrier are no conflict, becaus
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from gateway.access.caller import Caller
 from gateway.finding.carriers import named_episode
@@ -39,8 +40,7 @@ FOUND_BY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it comes in."""
 
     request: Request

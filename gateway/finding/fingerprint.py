@@ -72,18 +72,12 @@ def _by_tools(offered: frozenset[str]) -> Runtime | None:
 
 def _known_tools(request: Request) -> frozenset[str]:
     """The names of the tools by which a runtime may be recognized."""
-    functions = map(_function, request.tools)
-    return KNOWN_TOOLS.intersection(str(each["name"]) for each in functions if each)
+    return KNOWN_TOOLS & request.tools.names
 
 
 def _guessed(runtime: Runtime) -> Runtime:
     """What another client may look like too must not join its calls: each is a sample."""
     return replace(runtime, repeats_unstreamed=False)
-
-
-def _function(tool: Mapping[str, object]) -> Mapping[str, object] | None:
-    function = tool.get("function")
-    return function if isinstance(function, dict) and "name" in function else None
 
 
 def _library(agent: bytes) -> Runtime:

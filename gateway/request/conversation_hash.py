@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import orjson
 
-from gateway.request.request import ChatMessage, ToolCall
+from gateway.request.request import ChatMessage, ReplyChoice, ToolCall
 from rollout.chat_template.openai_messages import parsed_arguments
 
 _DIGEST_BYTES = 12
@@ -46,16 +46,11 @@ class Chain(NamedTuple):
 
     def extended(self, message: ChatMessage) -> str:
         """The hash after one more message."""
-        return Chain(self.start, [*self.prints, print_of(message)]).end
+        return self.extended_by(print_of(message))
 
-
-def seed(*parts: bytes) -> str:
-    """The hash of what comes before the first message: template, tools, template arguments."""
-    digest = blake2b(digest_size=_DIGEST_BYTES)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.hexdigest()
+    def extended_by(self, print_: bytes) -> str:
+        """The same if the message's own hash is known."""
+        return Chain(self.start, [*self.prints, print_]).end
 
 
 def print_of(message: ChatMessage) -> bytes:
@@ -79,6 +74,11 @@ def _content(content: object) -> object:
     if isinstance(content, list):
         return [part["image"].digest if "image" in part else part for part in content]
     return content.strip() if isinstance(content, str) else ""
+
+
+def answer(choice: ReplyChoice, prefill: str) -> ChatMessage:
+    """The message that a client sends back for an output, a prefill included."""
+    return assistant_message(prefill + (choice.content or ""), choice.reasoning, choice.tool_calls)
 
 
 def assistant_message(

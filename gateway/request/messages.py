@@ -4,7 +4,7 @@ A client sends its whole conversation again with every call. A message that was 
 it is parsed again only if it is in the part that the template renders.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from hashlib import sha256
 from threading import Lock
 from typing import NamedTuple, overload
@@ -58,6 +58,13 @@ class Unread(Mapping[str, object]):
     def __len__(self) -> int:
         return len(self._whole)
 
+    # Mapping's own make an object for each and ask for every key.
+    def get(self, name: str, default: object = None) -> object:
+        return self._role if name == "role" else self._whole.get(name, default)
+
+    def items(self) -> ItemsView[str, object]:
+        return self._whole.items()
+
     @property
     def _whole(self) -> ChatMessage:
         if self._made is None:
@@ -66,17 +73,17 @@ class Unread(Mapping[str, object]):
 
 
 class Messages(Sequence[ChatMessage]):
-    """A list of messages, each made when it is first indexed."""
+    """A list of messages, each made when it is first indexed. Their roles are known before, if they are given."""
 
     def __init__(
         self,
         num_messages: int,
         make: Callable[[int], ChatMessage],
-        role: Callable[[int], str] | None = None,
+        roles: list[str] | None = None,
     ) -> None:
         self._num_messages = num_messages
         self._make = make
-        self._role = role
+        self._roles = roles
         self._made: dict[int, ChatMessage] = {}
 
     def __len__(self) -> int:
@@ -84,23 +91,33 @@ class Messages(Sequence[ChatMessage]):
 
     def roles(self) -> list[str]:
         """Of all messages; where they are known no message is made."""
-        if self._role is None:
-            return [str(message["role"]) for message in self]
-        return list(map(self._role, range(self._num_messages)))
+        if self._roles is None:
+            self._roles = [str(message["role"]) for message in self]
+        return self._roles
 
     @overload
     def __getitem__(self, place: int) -> ChatMessage: ...
     @overload
     def __getitem__(self, place: slice) -> "Messages": ...
     def __getitem__(self, place: int | slice) -> "ChatMessage | Messages":
-        found = range(self._num_messages)[place]
-        if isinstance(found, range):
-            known = self._role
-            role = known and (lambda index: known(found[index]))
-            return Messages(len(found), lambda index: self[found[index]], role)
-        if found not in self._made:
-            self._made[found] = self._make(found)
-        return self._made[found]
+        if isinstance(place, slice):
+            return self._part(place)
+        made = self._made.get(place)
+        if made is None:
+            index = range(self._num_messages)[place]
+            made = self._made[place] = self._made[index] = self._make(index)
+        return made
+
+    def _part(self, places: slice) -> "Messages":
+        found = range(self._num_messages)[places]
+        roles = None if self._roles is None else self._roles[places]
+        return Messages(len(found), lambda index: self[found[index]], roles)
+
+
+def roles_of(messages: Sequence[ChatMessage]) -> list[str]:
+    if isinstance(messages, Messages):
+        return messages.roles()
+    return [str(message["role"]) for message in messages]
 
 
 class ReadMessages(NamedTuple):
@@ -130,46 +147,45 @@ class MessageReader:
         self, raws: Sequence[msgspec.Raw], where: Callable[[int], str] = _where
     ) -> ReadMessages:
         """The messages of these items. New ones are parsed, and so checked, at once; `where` names an item in errors."""
-        known = [self._recognize(raw, place, where) for place, raw in enumerate(raws)]
+        digests = [sha256(raw).digest() for raw in raws]
+        parsed: dict[int, Item] = {}  # now, so that none is parsed twice
+        known: list[_Known] = []
+        for place, digest in enumerate(digests):
+            found = self._known.get(digest)
+            if found is None:
+                item = parsed[place] = self._read(raws[place], where(place))
+                found = self._learned(digest, item)
+            known.append(found)
         sources = [
-            (place, part) for place, item in enumerate(known) for part in range(len(item.messages))
+            (place, part, message)
+            for place, item in enumerate(known)
+            for part, message in enumerate(item.messages)
         ]
-
-        def role(index: int) -> str:
-            place, part = sources[index]
-            return known[place].messages[part][0]
 
         def unread(index: int) -> ChatMessage:
-            place, part = sources[index]
-            return Unread(
-                role(index),
-                lambda: self._read(raws[place], where(place)).messages[part],
-            )
+            place, part, message = sources[index]
+            if place in parsed:
+                return parsed[place].messages[part]
+            return Unread(message[0], lambda: self._read(raws[place], where(place)).messages[part])
 
-        messages = Messages(len(sources), unread, role)
-        seeing = [
-            index for index, (place, part) in enumerate(sources) if known[place].messages[part][2]
-        ]
+        messages = Messages(len(sources), unread, [message[0] for _, _, message in sources])
+        seeing = [index for index, (_, _, message) in enumerate(sources) if message[2]]
         return ReadMessages(
             messages,
-            [known[place].messages[part][1] for place, part in sources],
+            [message[1] for _, _, message in sources],
             tuple(id_ for item in known for id_ in item.returned_ids),
             tuple(dict.fromkeys(note for item in known for note in item.notes)),
             tuple(image for index in seeing for image in _images(messages[index]["content"])),
         )
 
-    def _recognize(self, raw: msgspec.Raw, place: int, where: Callable[[int], str]) -> _Known:
-        digest = sha256(raw).digest()
-        found = self._known.get(digest)
-        if found is None:
-            item = self._read(raw, where(place))
-            messages = tuple(
-                (str(each["role"]), print_of(each), any(_images(each.get("content"))))
-                for each in item.messages
-            )
-            found = _Known(messages, _returned_ids(item), tuple(dict.fromkeys(item.notes)))
-            if len(messages) <= MOST_MESSAGES:
-                self._remember(digest, found)
+    def _learned(self, digest: bytes, item: Item) -> _Known:
+        messages = tuple(
+            (str(each["role"]), print_of(each), any(_images(each.get("content"))))
+            for each in item.messages
+        )
+        found = _Known(messages, _returned_ids(item), tuple(dict.fromkeys(item.notes)))
+        if len(messages) <= MOST_MESSAGES:
+            self._remember(digest, found)
         return found
 
     def _remember(self, digest: bytes, item: _Known) -> None:

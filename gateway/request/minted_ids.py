@@ -6,8 +6,8 @@ minted_id("call", "turn_4e0…", 0, 2)  ->  call_4e0…_0_2     the third call o
 turn_of("call_4e0…_0_2")              ->  turn_4e0…
 """
 
+import os
 import re
-import secrets
 from collections.abc import Callable
 from itertools import count
 
@@ -21,7 +21,7 @@ _MINTED = re.compile(rf"(?<![0-9a-f])([0-9a-f]{{{_NUM_DIGITS}}})[0-9_]*\Z")
 
 
 def new_turn_id() -> str:
-    return f"{TURN}{secrets.token_hex(_NUM_DIGITS // 2)}"
+    return TURN + os.urandom(_NUM_DIGITS // 2).hex()
 
 
 def minted_id(kind: str, turn_id: str, *place: int) -> str:

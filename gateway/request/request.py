@@ -8,12 +8,12 @@ from typing import Literal
 
 import msgspec
 
+from gateway.request.tools import NO_TOOLS, Tools
 from rollout.engine.generation import SamplingParameters
 
 # Content is a string, or a list of parts if there are images. A tool call's arguments are what the client sent; they are
 # parsed for the template.
 ChatMessage = Mapping[str, object]
-Tool = dict[str, object]
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str | tuple[int, ...] | None = (
         None  # text or token ids that are read as they are, without a template
     )
-    tools: tuple[Tool, ...] = ()
+    tools: Tools = NO_TOOLS
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
     num_outputs: int = 1
@@ -69,9 +69,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     complete: "Callable[[Mapping[str, ReplyChoice]], Request] | None" = None  # with those replies
 
     @property
-    def offered_tools(self) -> tuple[Tool, ...]:
+    def offered_tools(self) -> Tools:
         """The tools the prompt shows: none when the caller forbids calling."""
-        return () if self.tool_choice.mode == "none" else self.tools
+        return NO_TOOLS if self.tool_choice.mode == "none" else self.tools
 
 
 class ToolCall(msgspec.Struct, frozen=True):

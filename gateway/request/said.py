@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from gateway.request.conversation_hash import print_of
-from gateway.request.messages import Messages
+from gateway.request.messages import roles_of
 from gateway.request.request import ChatMessage
 
 NEWEST, OLDEST = 40, 8  # answers of a long conversation after which a call may go on in another way
@@ -21,26 +20,18 @@ class Said(NamedTuple):
 
 def said_before(messages: Sequence[ChatMessage], prints: Sequence[bytes]) -> list[Said]:
     """What a call has in common with a record that it continues, the longest first."""
-    roles = _roles(messages)
+    roles = roles_of(messages)
     ends = [end for end, role in enumerate(roles, 1) if role == "assistant"]
     if len(ends) > OLDEST + NEWEST:
         ends = [*ends[:OLDEST], *ends[-NEWEST:]]
     return _said(roles, prints, ends)[::-1]
 
 
-def said_after(
-    messages: Sequence[ChatMessage], prints: Sequence[bytes], answer: ChatMessage
-) -> Said:
-    """What is recorded with an answer."""
-    roles, prints = [*_roles(messages), "assistant"], [*prints, print_of(answer)]
+def said_after(messages: Sequence[ChatMessage], prints: Sequence[bytes], answer: bytes) -> Said:
+    """What is recorded with an answer, of which the hash is given."""
+    roles, prints = [*roles_of(messages), "assistant"], [*prints, answer]
     (said,) = _said(roles, prints, [len(prints)])
     return said
-
-
-def _roles(messages: Sequence[ChatMessage]) -> list[str]:
-    if isinstance(messages, Messages):
-        return messages.roles()
-    return [str(message["role"]) for message in messages]
 
 
 def _said(roles: Sequence[str], prints: Sequence[bytes], ends: Iterable[int]) -> list[Said]:

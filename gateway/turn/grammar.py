@@ -10,7 +10,8 @@ import orjson
 from gateway.errors import BadRequest
 from gateway.parsing.call_format import CallFormat, ForcedCall
 from gateway.parsing.reasoning_format import ReasoningFormat
-from gateway.request.request import Request, Tool
+from gateway.request.request import Request
+from gateway.request.tools import Tool
 from gateway.turn.grammar_limits import MAX_EBNF, MAX_REGEX, SchemaLimits, check_pattern
 from rollout.engine.grammar import (
     AfterThought,

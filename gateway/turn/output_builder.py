@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from gateway.parsing.deltas import Delta, fold
 from gateway.parsing.output_parser import OutputParser
 from gateway.parsing.stop_text import StopText
-from gateway.request.conversation_hash import assistant_message
-from gateway.request.request import ChatMessage, ReplyChoice, Request, TokenLogprob, ToolCall
+from gateway.request.request import ReplyChoice, Request, TokenLogprob, ToolCall
 from rollout.engine.generation import Chunk, Finish
 from rollout.episode.turn import Output, OutputFlags, VersionInterval
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -153,13 +152,6 @@ class OutputBuilder:
                 return num_tokens
             left -= len(self._tokenizer.token_bytes(id_))
         return len(self.ids)
-
-    def message(self, prefill: str) -> ChatMessage:
-        """What the client will send back, a prefill included."""
-        choice = self.choice()
-        return assistant_message(
-            prefill + (choice.content or ""), choice.reasoning, choice.tool_calls
-        )
 
     def _rest(self) -> Sequence[Delta]:
         text = self._stop_text.push(self._decoder.finish())

@@ -20,6 +20,8 @@ from rollout.episode.turn import FLAGGED
 from rollout.settings import FlaggedTokens
 from rollout.tokenizer.tokenizer import Tokenizer
 
+BIASED_ID = re.compile("[0-9]{1,9}")
+
 
 class Planner:
     def __init__(
@@ -101,20 +103,21 @@ class Planner:
     def _check_ids(self, asked: SamplingParameters, attachment: Attachment) -> None:
         """An id outside the vocabulary stops the engine for every caller."""
         limit = self._tokenizer.vocab_size
-        biased = [
-            int(key) if re.fullmatch("[0-9]{1,9}", key) else -1 for key in asked.logit_bias or ()
-        ]
-        for name, ids in (
-            ("messages", attachment.context),
-            ("stop_token_ids", np.array(asked.stop_token_ids, dtype=object)),
-            ("logit_bias", np.array(biased, dtype=object)),
-        ):
-            if len(ids) and not (ids.min() >= 0 and ids.max() < limit):
-                raise BadRequest(
-                    f"{name} has token ids outside the model's vocabulary of {limit}",
-                    param=name,
-                    code="invalid_token_ids",
-                )
+        # As unsigned numbers negative ids are large ones.
+        if attachment.context.view(np.uint32).max(initial=0) >= limit:
+            raise self._outside("messages")
+        if not all(0 <= id_ < limit for id_ in asked.stop_token_ids):
+            raise self._outside("stop_token_ids")
+        for key in asked.logit_bias or ():
+            if not (BIASED_ID.fullmatch(key) and int(key) < limit):
+                raise self._outside("logit_bias")
+
+    def _outside(self, name: str) -> BadRequest:
+        return BadRequest(
+            f"{name} has token ids outside the model's vocabulary of {self._tokenizer.vocab_size}",
+            param=name,
+            code="invalid_token_ids",
+        )
 
     def _max_tokens(self, request: Request, num_prompt_tokens: int) -> int:
         """As many as are asked for and as the context has room for."""

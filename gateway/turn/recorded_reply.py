@@ -19,14 +19,15 @@ from gateway.turn.output_builder import Piece
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor
 
+_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Reply)
 
 
 def encode_reply(reply: Reply) -> bytes:
+    if reply.prompt_token_ids is None:  # then the choices have no ids either
+        return _encoder.encode(reply)
     choices = tuple(msgspec.structs.replace(choice, token_ids=None) for choice in reply.choices)
-    return msgspec.msgpack.encode(
-        msgspec.structs.replace(reply, choices=choices, prompt_token_ids=None)
-    )
+    return _encoder.encode(msgspec.structs.replace(reply, choices=choices, prompt_token_ids=None))
 
 
 def decode_reply(data: bytes, trie: Trie, *, with_ids: bool) -> Reply:

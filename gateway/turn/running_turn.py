@@ -3,16 +3,16 @@
 import time
 from asyncio import Lock
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
 
 from gateway.access.rate_limits import Use
 from gateway.attach.attachment import Attachment
+from gateway.request.conversation_hash import answer, print_of
 from gateway.request.episode_address import EpisodeAddress
 from gateway.request.kept_reply import encode_kept
-from gateway.request.request import Reply, ReplyHead, Request, Usage
+from gateway.request.request import Reply, ReplyChoice, ReplyHead, Request, Usage
 from gateway.request.said import said_after
 from gateway.turn.event_stream import Sink
 from gateway.turn.output_builder import OutputBuilder, Piece
@@ -25,8 +25,7 @@ from rollout.served_model import AskedModel
 from rollout.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A request, who makes it and in which episode."""
 
     request: Request
@@ -116,38 +115,53 @@ class RunningTurn:
             created=self.created_ms // 1000,
             model=self.call.request.model,
             policy_version=max((interval.version for interval in versions), default=0),
-            usage=self._usage,
+            usage=self._usage(),
             prompt_token_ids=self._prompt_token_ids,
         )
 
     def reply(self) -> Reply:
         """What the caller gets, and a repeated call gets again."""
-        head = self._head([interval for b in self.builders for interval in b.versions])
-        choices = tuple(builder.choice() for builder in self.builders)
         num_reasoning = sum(
-            builder.num_tokens_of(choice.reasoning or "")
-            for builder, choice in zip(self.builders, choices, strict=True)
+            builder.num_tokens_of(choice.reasoning)
+            for builder, choice in zip(self.builders, self._choices, strict=True)
+            if choice.reasoning
         )
-        fields = msgspec.structs.asdict(head)
-        fields["usage"] = msgspec.structs.replace(head.usage, reasoning_tokens=num_reasoning)
-        return Reply(**fields, choices=choices, completed=int(time.time()))
+        head = self._head([interval for b in self.builders for interval in b.versions])
+        return Reply(
+            turn_id=head.turn_id,
+            episode_id=head.episode_id,
+            created=head.created,
+            model=head.model,
+            policy_version=head.policy_version,
+            usage=self._usage(num_reasoning),
+            prompt_token_ids=head.prompt_token_ids,
+            choices=self._choices,
+            completed=int(time.time()),
+        )
 
-    @property
-    def _usage(self) -> Usage:
+    @cached_property
+    def _choices(self) -> tuple[ReplyChoice, ...]:
+        """What was sampled; read when all outputs have ended."""
+        return tuple(builder.choice() for builder in self.builders)
+
+    @cached_property
+    def _answers(self) -> list[bytes]:
+        """The hashes of the messages that the client will send back."""
+        return [print_of(answer(choice, self.attachment.prefill)) for choice in self._choices]
+
+    def _usage(self, num_reasoning: int = 0) -> Usage:
         return Usage(
             prompt_tokens=self.attachment.prompt.num_tokens,
             output_tokens=sum(len(builder.ids) for builder in self.builders),
             # How much of a prompt is cached also tells how the engine is used by others.
             cached_tokens=0 if self.call.cache_salt else self._num_cached,
+            reasoning_tokens=num_reasoning,
         )
 
     def record(self) -> Turn:
         """What the episode keeps."""
-        prefill = self.attachment.prefill
-        chains = [self.attachment.chain.extended(b.message(prefill)) for b in self.builders]
-        return self._record(
-            flags=OutputFlags.NONE, output_chains=tuple(chains), attempt=self.call.attempt
-        )
+        chains = tuple(map(self.attachment.chain.extended_by, self._answers))
+        return self._record(flags=OutputFlags.NONE, output_chains=chains, attempt=self.call.attempt)
 
     def kept(self, record: Turn) -> tuple[str, bytes]:
         """The turn whose conversation this one continues, and what it adds, for calls that name its reply."""
@@ -156,7 +170,7 @@ class RunningTurn:
             return "", b""
         turn_id, num_known = self.attachment.continues
         added = request.messages[num_known or request.num_instructions :]
-        return turn_id, encode_kept(added, self.builders[0].choice())
+        return turn_id, encode_kept(added, self._choices[0])
 
     def abandoned_record(self) -> Turn:
         """The record of a turn that nobody received: no later call continues it, no repeated call gets it."""
@@ -201,8 +215,8 @@ class RunningTurn:
         attachment, request = self.attachment, self.call.request
         prints = attachment.chain.prints
         messages = request.messages[: len(prints)]
-        answers = [builder.message(attachment.prefill) for builder in self.builders]
-        digests = [each for answer in answers for each in said_after(messages, prints, answer)]
+        said = (said_after(messages, prints, print_) for print_ in self._answers)
+        digests = [digest for each in said for digest in each]
         return (self.call.key_id, *digests)
 
     @cached_property

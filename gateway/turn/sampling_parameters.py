@@ -1,6 +1,6 @@
 """What a caller asked of the sampler, completed for an engine, and as the turn records it."""
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from gateway.request.request import Request
 from rollout.engine.generation import SamplingParameters
@@ -30,9 +30,8 @@ def _top_k(asked: SamplingParameters, limit: int | None) -> int | None:
 
 def sampling_record(parameters: SamplingParameters) -> Sampling:
     """The parameters of a turn, defaults filled in."""
-    values = asdict(parameters)
-    names = Sampling.__struct_fields__
-    return Sampling(**{name: values[name] for name in names if values[name] is not None})
+    values = {name: getattr(parameters, name) for name in Sampling.__struct_fields__}
+    return Sampling(**{name: value for name, value in values.items() if value is not None})
 
 
 def request_flags(request: Request, grammar: Grammar | None, *, num_forced: int) -> OutputFlags:

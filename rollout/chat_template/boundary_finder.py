@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from rollout.chat_template.entries import HEAD_ROLES
-from rollout.chat_template.openai_messages import Message, Tool
+from rollout.chat_template.openai_messages import Message, Tool, roles_of
 from rollout.chat_template.prompt_renderer import PromptRenderer
 from rollout.chat_template.rendering import TemplateError
 from rollout.chat_template.sample_chats import CONVERSATIONS, ONE_TOOL, STAND_IN
@@ -46,7 +46,7 @@ class BoundaryFinder:
         extra: Mapping[str, Any] | None = None,
     ) -> TurnBoundary | None:
         """The boundary after the output that is `messages[start - 1]`; None where the template rewrites history."""
-        roles = {message.get("role") for message in messages[start:]}
+        roles = set(roles_of(messages)[start:])
         window = self._window_for_user if "user" in roles else self._window_for_tools
         if window is Window.UNKNOWN:
             return None
@@ -114,11 +114,11 @@ def _shown(window: Window, messages: Sequence[Message], start: int) -> list[Mess
     """The part of the conversation in the window; None if that is all of it."""
     if window is Window.WHOLE:
         return None
-    head = 0
-    while head < start and messages[head].get("role") in HEAD_ROLES:
+    head, roles = 0, roles_of(messages)
+    while head < start and roles[head] in HEAD_ROLES:
         head += 1
     user = start - 2
-    while user >= head and not _is_question(messages[user]):
+    while user >= head and not (roles[user] == "user" and _is_question(messages[user])):
         user -= 1
     if user < head:
         return None
@@ -128,10 +128,8 @@ def _shown(window: Window, messages: Sequence[Message], start: int) -> list[Mess
 
 
 def _is_question(message: Message) -> bool:
-    """Whether this is a user's message; Qwen's templates treat one of this form as a tool's result."""
-    return message.get("role") == "user" and not str(message.get("content")).startswith(
-        "<tool_response>"
-    )
+    """Whether a user's message is one; Qwen's templates treat one of this form as a tool's result."""
+    return not str(message.get("content")).startswith("<tool_response>")
 
 
 def _pieces(boundary: TurnBoundary | None) -> tuple[str, str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -17,6 +17,19 @@ Tool = Mapping[str, Any]
 
 MAX_NESTING = 200  # levels; orjson writes at most 254, those around the arguments included
 LONG_NUMBER = re.compile(r"\d{18}")
+
+
+@runtime_checkable
+class KnowsRoles(Protocol):
+    """A list of messages that tells their roles without reading them."""
+
+    def roles(self) -> list[str]: ...
+
+
+def roles_of(messages: Sequence[Message]) -> Sequence[object]:
+    if isinstance(messages, KnowsRoles):
+        return messages.roles()
+    return [message.get("role") for message in messages]
 
 
 def reasoning_of(message: Message) -> str:

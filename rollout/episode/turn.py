@@ -188,9 +188,10 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def __post_init__(self) -> None:
         if len(self.context) % TOKEN.itemsize:
             raise MalformedTurn(f"{len(self.context)} bytes of context are not whole tokens")
-        bounds = [0, *(bound for image in self.media for bound in (image.start, image.end))]
-        if sorted(bounds) != bounds or bounds[-1] > len(self.context) // TOKEN.itemsize:
-            raise MalformedTurn(f"{self.media} do not lie side by side in the context")
+        if self.media:
+            bounds = [0, *(bound for image in self.media for bound in (image.start, image.end))]
+            if sorted(bounds) != bounds or bounds[-1] > len(self.context) // TOKEN.itemsize:
+                raise MalformedTurn(f"{self.media} do not lie side by side in the context")
         if self.output_chains and len(self.output_chains) != len(self.outputs):
             raise MalformedTurn(f"{len(self.output_chains)} chains, {len(self.outputs)} outputs")
 

@@ -11,6 +11,7 @@ from gateway.attach.attachment import Attachment
 from gateway.attach.episode_history import EpisodeHistory
 from gateway.dialects.chat.dialect import ChatDialect
 from gateway.families.registry import output_reader
+from gateway.request.conversation_hash import answer
 from gateway.request.minted_ids import call_ids, new_turn_id
 from gateway.request.request import Request
 from gateway.turn.output_builder import OutputBuilder
@@ -109,7 +110,7 @@ class Dialogue:
             versions=covered,
         )
         builder.add(chunk)
-        self.messages.append(builder.message(attachment.prefill))
+        self.messages.append(answer(builder.choice(), attachment.prefill))
         self._commit(attachment, builder)
 
     def hear(self, content: str) -> None:

@@ -1,8 +1,6 @@
 """Reads a JSON body and the fields of it that may hold anything, whose size is checked before they are read."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -59,23 +57,37 @@ def read_value(raw: msgspec.Raw, where: str) -> object:
         return msgspec.json.decode(raw)
 
 
-@contextmanager
-def refusing(where: str = "") -> Iterator[None]:
-    """Raise BadRequest for what cannot be decoded."""
-    try:
-        yield
-    except msgspec.ValidationError as error:
-        raise invalid_body(error, where) from None
-    except UnicodeDecodeError as error:
-        raise BadRequest(
-            f"the body is not UTF-8: byte {error.start} is no part of a character",
-            code="invalid_json",
-        ) from None
-    except msgspec.DecodeError as error:
-        log.debug("body refused", extra={"reason": str(error)})
-        raise BadRequest(wrong_json(str(error)), code="invalid_json") from None
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply", code="invalid_json") from None
+class refusing:  # noqa: N801 - it reads as a verb where it is used
+    """Raise BadRequest for what cannot be decoded in the block."""
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str = "") -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None and (refusal := _refusal(error, self._where)) is not None:
+            raise refusal from None
+
+
+def _refusal(error: BaseException, where: str) -> BadRequest | None:
+    """What the caller is told; None for errors that are not the body's."""
+    match error:
+        case msgspec.ValidationError():
+            return invalid_body(error, where)
+        case UnicodeDecodeError():
+            words = f"the body is not UTF-8: byte {error.start} is no part of a character"
+        case msgspec.DecodeError():
+            log.debug("body refused", extra={"reason": str(error)})
+            words = wrong_json(str(error))
+        case RecursionError():
+            words = "the body is nested too deeply"
+        case _:
+            return None
+    return BadRequest(words, code="invalid_json")
 
 
 def invalid_body(error: msgspec.ValidationError, where: str = "") -> BadRequest:

@@ -28,7 +28,7 @@ MOST = 1_000.0  # a temperature or penalty above it does what it does
 
 def check_bytes(raw: msgspec.Raw, limit: int, where: str) -> None:
     """Raises BadRequest that names the field and its limit."""
-    num_bytes = len(bytes(raw))
+    num_bytes = len(memoryview(raw))
     if num_bytes > limit:
         raise BadRequest(
             f"{where}: {num_bytes} bytes are more than the {limit} that are allowed",

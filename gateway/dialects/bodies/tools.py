@@ -1,7 +1,9 @@
 """Tools and the choice between them, as templates and grammars read them."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from threading import Lock
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -9,11 +11,49 @@ from msgspec import Meta
 from gateway.dialects.bodies.fields import NULL, refusing
 from gateway.dialects.bodies.limits import MAX_TOOL_BYTES, MAX_TOOLS, check_bytes
 from gateway.errors import BadRequest
-from gateway.request.request import Tool, ToolChoice
+from gateway.request.request import ToolChoice
+from gateway.request.tools import Tool
 
 _tools_decoder = msgspec.json.Decoder(
     Annotated[list[dict[str, Any]], Meta(max_length=MAX_TOOLS)] | None
 )
+
+
+MAX_REMEMBERED = 16_777_216  # bytes of JSON; as objects about four times as many
+Read = TypeVar("Read")
+
+
+class ToolReader(Generic[Read]):
+    """Recognizes tools by their bytes; `read` makes of their objects what a dialect needs, which nobody changes."""
+
+    def __init__(self, read: Callable[[list[dict[str, Any]]], Read]) -> None:
+        self._read = read
+        self._none = read([])
+        self._known: dict[bytes, tuple[Read, int]] = {}
+        self._num_bytes = 0
+        self._changing = Lock()  # large bodies are read on a thread
+
+    def read(self, raw: msgspec.Raw) -> Read:
+        """What was made of these tools before, or is made now. Raises BadRequest."""
+        if raw is NULL:
+            return self._none
+        digest = sha256(raw).digest()
+        known = self._known.get(digest)
+        if known is not None:
+            return known[0]
+        made = self._read(read_tools(raw))
+        with self._changing:
+            self._remember(digest, made, num_bytes=len(memoryview(raw)))
+        return made
+
+    def _remember(self, digest: bytes, made: Read, *, num_bytes: int) -> None:
+        if digest in self._known:
+            return
+        self._known[digest] = made, num_bytes
+        self._num_bytes += num_bytes
+        while self._num_bytes > MAX_REMEMBERED:
+            _, dropped = self._known.pop(next(iter(self._known)))
+            self._num_bytes -= dropped
 
 
 def read_tools(raw: msgspec.Raw, field: str = "tools") -> list[dict[str, Any]]:

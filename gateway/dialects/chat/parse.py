@@ -4,37 +4,41 @@ Unknown fields are accepted and ignored, because every runtime sends some. Known
 would reach the engine as a different request from the one that was meant.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
-from gateway.dialects.bodies.fields import read_body, read_object
+from gateway.dialects.bodies.fields import NULL, read_body, read_object
 from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_SCHEMA_BYTES, MAX_TEMPLATE_BYTES
 from gateway.dialects.bodies.names import names_in
 from gateway.dialects.bodies.sampling import sampling_of
-from gateway.dialects.bodies.tools import forced_choice, read_tools, wrong_choice
+from gateway.dialects.bodies.tools import ToolReader, forced_choice, wrong_choice
 from gateway.dialects.chat.body import ChatBody, JsonSchema, ResponseFormat
 from gateway.dialects.chat.echo import ChatEcho
 from gateway.dialects.chat.functions import calls_functions, choice_of, read_functions
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader
-from gateway.request.request import Request, Tool, ToolChoice
+from gateway.request.request import Request, ToolChoice
+from gateway.request.tools import Tools
 
 _body_decoder = msgspec.json.Decoder(ChatBody)
 
 
-def parse_chat(body: bytes, reader: MessageReader) -> Request:
+def parse_chat(body: bytes, reader: MessageReader, tool_reader: ToolReader[Tools]) -> Request:
     """Read and check a chat completion's body."""
     chat = read_body(body, _body_decoder)
     read = reader.read(chat.messages)
     metadata = read_object(chat.metadata, MAX_METADATA_BYTES, "metadata")
     names = names_in(metadata, chat.session_id)
     is_older = calls_functions(chat)
-    field = "functions" if is_older else "tools"
-    given = read_functions(chat) if is_older else read_tools(chat.tools)
-    tools = tuple(_tool(tool, f"{field}[{i}]") for i, tool in enumerate(given))
+    tools = (
+        checked_tools(read_functions(chat), "functions")
+        if is_older
+        else tool_reader.read(chat.tools)
+    )
     choice = choice_of(chat.function_call) if is_older else chat.tool_choice
     return Request(
         model=chat.model,
@@ -84,6 +88,11 @@ def _schema_text(response_format: ResponseFormat | None) -> str | None:
     )
 
 
+def checked_tools(given: Sequence[dict[str, Any]], field: str = "tools") -> Tools:
+    """Raises BadRequest for one that is no function."""
+    return Tools(_tool(tool, f"{field}[{i}]") for i, tool in enumerate(given))
+
+
 def _tool(tool: dict[str, Any], where: str) -> dict[str, object]:
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict):
@@ -96,7 +105,7 @@ def _tool(tool: dict[str, Any], where: str) -> dict[str, object]:
     return tool
 
 
-def _tool_choice(choice: str | dict[str, Any] | None, tools: tuple[Tool, ...]) -> ToolChoice:
+def _tool_choice(choice: str | dict[str, Any] | None, tools: Tools) -> ToolChoice:
     if choice is None or choice == "auto":
         return ToolChoice()
     if choice == "none":
@@ -110,6 +119,8 @@ def _tool_choice(choice: str | dict[str, Any] | None, tools: tuple[Tool, ...]) -
 
 
 def _template_kwargs(chat: ChatBody) -> dict[str, object]:
+    if chat.chat_template_kwargs is NULL and chat.reasoning_effort is None:
+        return {}
     kwargs: dict[str, object] = read_object(
         chat.chat_template_kwargs, MAX_TEMPLATE_BYTES, "chat_template_kwargs"
     )

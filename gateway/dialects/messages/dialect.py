@@ -2,12 +2,14 @@
 
 import orjson
 
+from gateway.dialects.bodies.tools import ToolReader
 from gateway.dialects.dialect import TokenCount
 from gateway.dialects.messages.errors import error_body
 from gateway.dialects.messages.messages import read_item
 from gateway.dialects.messages.parse import parse_messages, parse_prompt
 from gateway.dialects.messages.reply import ID_PREFIX, render_message
 from gateway.dialects.messages.stream import PING, MessageStream
+from gateway.dialects.messages.tools import custom_tools
 from gateway.errors import ApiError
 from gateway.request.messages import MessageReader
 from gateway.request.request import Reply, Request
@@ -21,11 +23,12 @@ class MessagesDialect:
 
     def __init__(self) -> None:
         self._reader = MessageReader(read_item)
+        self._tools = ToolReader(custom_tools)
         self.token_count = TokenCount("/v1/messages/count_tokens", _count)
 
     def parse(self, body: bytes, *, path: str) -> Request:
         read = parse_prompt if path == self.token_count.path else parse_messages
-        return read(body, self._reader)
+        return read(body, self._reader, self._tools)
 
     def render(self, request: Request, reply: Reply) -> bytes:
         return render_message(request, reply)

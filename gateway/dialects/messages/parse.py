@@ -10,10 +10,10 @@ from gateway.dialects.bodies.answer_schema import schema_text
 from gateway.dialects.bodies.fields import read_body, read_object
 from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_SCHEMA_BYTES
 from gateway.dialects.bodies.names import names_in
-from gateway.dialects.bodies.tools import read_tools
+from gateway.dialects.bodies.tools import ToolReader
 from gateway.dialects.messages.blocks import text_of
 from gateway.dialects.messages.body import MessagesBody, OutputFormat, PromptBody, Thinking
-from gateway.dialects.messages.tools import custom_tools, tool_choice
+from gateway.dialects.messages.tools import CustomTools, tool_choice
 from gateway.errors import BadRequest
 from gateway.request.conversation_hash import print_of
 from gateway.request.messages import MessageReader, Messages
@@ -29,25 +29,27 @@ _SERVER_HEADER = re.compile(r"\s*x-anthropic-[a-z-]+:")
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
-def parse_messages(body: bytes, reader: MessageReader) -> Request:
+def parse_messages(body: bytes, reader: MessageReader, tools: ToolReader[CustomTools]) -> Request:
     """Read and check the body of a call that samples."""
     given = read_body(body, _body_decoder)
     return replace(
-        _request(given, reader),
+        _request(given, reader, tools),
         sampling=_sampling(given),
         stream=bool(given.stream),
     )
 
 
-def parse_prompt(body: bytes, reader: MessageReader) -> Request:
+def parse_prompt(body: bytes, reader: MessageReader, tools: ToolReader[CustomTools]) -> Request:
     """Read and check a body whose prompt is counted."""
-    return _request(read_body(body, _prompt_decoder), reader)
+    return _request(read_body(body, _prompt_decoder), reader, tools)
 
 
-def _request(given: PromptBody, reader: MessageReader) -> Request:
+def _request(
+    given: PromptBody, reader: MessageReader, tool_reader: ToolReader[CustomTools]
+) -> Request:
     read = reader.read(given.messages)
     system, notes = _system(given.system)
-    tools, left_out = custom_tools(read_tools(given.tools))
+    tools, left_out = tool_reader.read(given.tools)
     choice = given.tool_choice or {}
     names = names_in(read_object(given.metadata, MAX_METADATA_BYTES, "metadata"))
     return Request(
@@ -94,7 +96,11 @@ def _system(given: str | list[dict[str, Any]] | None) -> tuple[list[ChatMessage]
 def _after(system: list[ChatMessage], messages: Messages) -> Messages:
     if not system:
         return messages
-    return Messages(len(messages) + 1, lambda place: messages[place - 1] if place else system[0])
+    return Messages(
+        len(messages) + 1,
+        lambda place: messages[place - 1] if place else system[0],
+        ["system", *messages.roles()],
+    )
 
 
 def _is_prefill(messages: Messages) -> bool:

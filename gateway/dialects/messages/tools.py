@@ -6,10 +6,13 @@ from typing import Any
 from gateway.dialects.bodies.tools import forced_choice
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
-from gateway.request.request import Tool, ToolChoice
+from gateway.request.request import ToolChoice
+from gateway.request.tools import Tool, Tools
+
+CustomTools = tuple[Tools, tuple[str, ...]]
 
 
-def custom_tools(tools: Sequence[dict[str, Any]]) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
+def custom_tools(tools: Sequence[dict[str, Any]]) -> CustomTools:
     """The tools that the caller runs, and a note for each that only Anthropic's servers have."""
     own: list[Tool] = []
     notes: list[str] = []
@@ -18,7 +21,7 @@ def custom_tools(tools: Sequence[dict[str, Any]]) -> tuple[tuple[Tool, ...], tup
             own.append(_tool(tool, f"tools[{i}]"))
         else:
             notes.append(f"tool of type {str(tool['type'])[:64]} left out")
-    return tuple(own), tuple(dict.fromkeys(notes))
+    return Tools(own), tuple(dict.fromkeys(notes))
 
 
 def tool_choice(choice: dict[str, Any] | None, tools: Sequence[Tool]) -> ToolChoice:

@@ -12,7 +12,7 @@ from gateway.dialects.bodies.answer_schema import ANY_OBJECT, schema_text
 from gateway.dialects.bodies.fields import read_body, read_object
 from gateway.dialects.bodies.limits import MAX_METADATA_BYTES, MAX_TEMPLATE_BYTES
 from gateway.dialects.bodies.names import names_in
-from gateway.dialects.bodies.tools import read_tools as read_objects
+from gateway.dialects.bodies.tools import ToolReader
 from gateway.dialects.responses.asked import Asked, shown_fields
 from gateway.dialects.responses.body import ResponsesBody, Text
 from gateway.dialects.responses.grouping import grouped
@@ -20,7 +20,7 @@ from gateway.dialects.responses.namespaces import MARK as NAMESPACE
 from gateway.dialects.responses.namespaces import with_known_names
 from gateway.dialects.responses.references import MARK, filled_in, references, referred_turns
 from gateway.dialects.responses.tool_choice import read_choice
-from gateway.dialects.responses.tools import ReadTools, read_tools
+from gateway.dialects.responses.tools import ReadTools
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader, ReadMessages
@@ -33,13 +33,15 @@ _LOGPROBS = "message.output_text.logprobs"
 _decoder = msgspec.json.Decoder(ResponsesBody)
 
 
-def parse_responses(body: bytes, reader: MessageReader) -> Request:
+def parse_responses(
+    body: bytes, reader: MessageReader, tool_reader: ToolReader[ReadTools]
+) -> Request:
     """Read and check the body of a call."""
     asked = read_body(body, _decoder)
     _refuse_what_is_not_served(asked)
     items = _items(asked)
     turns = referred_turns(items) if MARK in body else ()
-    choice, tools = read_choice(asked.tool_choice, read_tools(read_objects(asked.tools)))
+    choice, tools = read_choice(asked.tool_choice, tool_reader.read(asked.tools))
 
     def read(items: Sequence[msgspec.Raw]) -> Request:
         named = with_known_names(items, tools.known) if NAMESPACE in body else items

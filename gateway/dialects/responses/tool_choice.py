@@ -8,6 +8,7 @@ from gateway.dialects.responses.namespaces import KnownTools, known_name
 from gateway.dialects.responses.tools import ReadTools
 from gateway.errors import BadRequest
 from gateway.request.request import ToolChoice
+from gateway.request.tools import Tools
 
 _CHOICES = ("function", "custom", "allowed_tools")
 
@@ -53,7 +54,7 @@ def _allowed(tools: ReadTools, allowed: Sequence[object]) -> ReadTools:
     names = {name for each in allowed if isinstance(each, dict) for name in _names(each, tools)}
     note = "tools that allowed_tools does not list are not shown"
     return tools._replace(
-        functions=tuple(
+        functions=Tools(
             tool
             for tool in tools.functions
             if tool["function"]["name"] in names  # type: ignore[index]

@@ -12,14 +12,14 @@ from gateway.dialects.bodies.limits import MAX_TOOLS
 from gateway.dialects.responses.namespaces import CalledTool, KnownTools, known_tools
 from gateway.errors import BadRequest
 from gateway.request.json_text import json_text
-from gateway.request.request import Tool
+from gateway.request.tools import Tool, Tools
 
 INPUT = "input"  # the argument of a custom tool
 NO_PARAMETERS: Mapping[str, object] = {"type": "object", "properties": {}}
 
 
 class ReadTools(NamedTuple):
-    functions: tuple[Tool, ...]
+    functions: Tools
     known: KnownTools
     shown: tuple[dict[str, object], ...]  # those that are in effect, in the form of Responses
     notes: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def read_tools(given: Sequence[dict[str, Any]]) -> ReadTools:
     check_length(every, MAX_TOOLS, "tools")
     known = known_tools([each.called for each in every])
     names = {called: name for name, called in known.items()}
-    functions = tuple(_function(names.get(each.called, each.called.name), each) for each in every)
+    functions = Tools(_function(names.get(each.called, each.called.name), each) for each in every)
     return ReadTools(functions, known, tuple(shown), tuple(notes))
 
 

@@ -59,7 +59,7 @@ class Agent:
             id_, _ = await store.find(clues, otherwise=id_)
         await store.begin(EpisodeSpec(id_, key_id=self.key_id, is_named=False), since=0)
         got = answer(f"{self.name} {number}")
-        made, said = turn(uuid.uuid4().hex), said_after(self.messages, prints, got)
+        made, said = turn(uuid.uuid4().hex), said_after(self.messages, prints, print_of(got))
         await store.commit(id_, made, encoded=encode_turn(made), said=(self.key_id, *said))
         self.episodes.append(id_)
         self.messages = [*self.messages, got]
@@ -112,7 +112,7 @@ def test_what_was_said_after_an_answer_is_found_before_the_next_call(
     recorded = []
     for number in range(num_answers):
         prints = [print_of(message) for message in messages]
-        recorded.append(said_after(messages, prints, answer(str(number))))
+        recorded.append(said_after(messages, prints, print_of(answer(str(number)))))
         messages += [answer(str(number)), user("Go on.")]
     if has_clock:
         messages[0] = {"role": "system", "content": "Help. It is noon."}
