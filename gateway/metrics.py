@@ -5,6 +5,7 @@ Each gateway owns its registry and its own listener; nothing is module-level.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -52,6 +53,7 @@ class Snapshot:
     evaluations: tuple[EvaluationReading, ...] = ()  # of the policies on disk
     num_workers: int = 1  # processes of this gateway that take calls
     worker_restarts: int = 0
+    history_bytes: int = 0
 
 
 class Metrics:
@@ -75,6 +77,9 @@ class Metrics:
         self.breaks = self._counter(
             "breaks", "Calls that continue no output of their episode", "class", "client"
         )
+        self.history_turns_read = self._counter(
+            "history_turns_read", "Turns read from Redis, because this gateway did not know them"
+        )
         self._orphaned_spans = self._counter(
             "orphaned_spans", "Outputs that no training sequence contains", "reason"
         )
@@ -90,12 +95,31 @@ class Metrics:
             self._orphaned_spans.labels(reason)
             self._orphaned_tokens.labels(reason)
 
+        # Looking a child up by its labels costs more than counting.
+        self._answers_of = cache(self._requests.labels)
+        self._seconds_of = cache(self._request_seconds.labels)
+        self._turns_of = cache(self.turns.labels)
+        self._attached_of = cache(self.calls_attached.labels)
+
     def count_loop_failure(self, loop: str) -> None:
         self._loop_failures.labels(loop).inc()
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        self._answers_of(route, status).inc()
+        self._seconds_of(route).observe(seconds)
+
+    def observe_attachment(self, how: str, break_class: str | None, client: str) -> None:
+        self._attached_of(how).inc()
+        if break_class is not None:
+            self.breaks.labels(break_class, client).inc()
+
+    def observe_turn(self, kind: str, *, prompt: int, cached: int, output: int) -> None:
+        """Count a committed turn and its tokens."""
+        self._turns_of(kind).inc()
+        self.prompt_tokens.inc(prompt)
+        if cached:
+            self.cached_tokens.inc(cached)
+        self.output_tokens.inc(output)
 
     def observe_record(self, turn: Turn) -> None:
         """Count the outputs of a recorded turn that will never train."""
@@ -138,6 +162,9 @@ def state_families(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _store_families(snapshot.totals)
     yield from _pool_families(snapshot)
     yield from _evaluation_families(snapshot.evaluations)
+    yield GaugeMetricFamily(
+        "turngate_history_bytes", "Memory of what is remembered of episodes", snapshot.history_bytes
+    )
 
 
 class _SnapshotCollector(Collector):

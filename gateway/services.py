@@ -8,6 +8,7 @@ from functools import partial
 from gateway.access.authentication import Authenticator
 from gateway.access.rate_limits import Limits
 from gateway.attach.attacher import Attacher
+from gateway.attach.episode_histories import EpisodeHistories
 from gateway.dialects.registry import Dialects
 from gateway.families.model_facts import ModelFacts
 from gateway.families.model_family import ModelFamily
@@ -32,6 +33,8 @@ from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import Vision
+
+MIB = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,9 @@ def _turns(
         reader=reader,
         images=Images(vision, pool),
         attacher=Attacher(tokenizer, template, reader, vision),
+        histories=EpisodeHistories(
+            settings.history_memory_mib * MIB, count_read=metrics.history_turns_read.inc
+        ),
         planner=Planner(
             tokenizer,
             pool.capabilities,

@@ -82,6 +82,11 @@ class Settings(SharedSettings):
     max_call_tokens: int = Field(
         default=262_144, gt=0, description="limit of n * max_tokens of one call"
     )
+    history_memory_mib: int = Field(
+        default=640,
+        gt=0,
+        description="MiB for what each worker remembers of open episodes; what it forgets is read from Redis again when it is needed",
+    )
     start_seconds: float = Field(
         default=60.0,
         gt=0,

@@ -64,15 +64,17 @@ async def read_snapshot(services: Services) -> Snapshot:
         EngineReading(s.url, s.is_up, s.in_flight, s.policy_version)
         for s in services.pool.snapshot()
     )
+    history_bytes = services.turns.history_bytes
     try:
         totals, policy = await asyncio.gather(services.store.totals(), services.store.policy())
     except StoreError:
-        return Snapshot(engines=engines)
+        return Snapshot(engines=engines, history_bytes=history_bytes)
     return Snapshot(
         engines=engines,
         policy_version=policy.version if policy is not None else None,
         totals=totals,
         evaluations=await _evaluations(services),
+        history_bytes=history_bytes,
     )
 
 

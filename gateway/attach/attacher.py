@@ -81,7 +81,7 @@ class Attacher:
         conversation = Conversation.of(request, self._template, images)
         place = self._cut_output(conversation, history) or await self._place(conversation, history)
         anchor, context = place.anchor, place.context
-        prompt = Prompt(history.trie, anchor, context, place.media)
+        prompt = Prompt(history, anchor, context, place.media)
         self._check_images(prompt, images)
         return Attachment(
             anchor=anchor,
@@ -110,7 +110,7 @@ class Attacher:
         return Attachment(
             anchor=anchor,
             context=context,
-            prompt=Prompt(history.trie, anchor, context),
+            prompt=Prompt(history, anchor, context),
             tail="",
             media=media,
             template="",

@@ -1,42 +1,63 @@
-"""A cache of the episodes that this gateway serves, so that a turn reads only turns it has not seen.
+"""What this gateway knows of an episode: the turns that it took or read, as a trie, and what was made of them since.
 
-Redis has the log and any gateway can rebuild the trie from it, so an entry may be dropped at any time.
+Redis has the log, so all of it can be read again; what was made of the turns is made again when it is needed.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
+from gateway.attach.encoded_prefixes import EncodedPrefixes
+from gateway.attach.remembered_turn import remembered
 from rollout.episode.episode_records import EpisodeSummary
 from rollout.episode.trie import Trie
 from rollout.episode.turn import Anchor, Output, Turn, decode_turn
-from rollout.errors import DamagedEpisode
-from rollout.store.redis_decoding import UNREADABLE
 
-# About 18 bytes per token, its JSON included: 4,096 episodes take 1.5 GB at 20k tokens each, a tenth at the usual 2k.
-MAX_HISTORIES = 4096
+# Of Python's objects, beside the bytes of tokens and texts; `tracemalloc` counts them.
+EPISODE_BYTES, TURN_BYTES, TEXT_BYTES = 2_000, 1_300, 200
 
 
 class EpisodeHistory:
-    """One episode's trie, as far as this gateway has read it."""
+    """One episode, as far as this gateway has read it."""
 
     def __init__(self, header: EpisodeSummary) -> None:
+        self.id = header.id
         self.created_ms = header.created_ms
         self.policy = header.history
         self.trie = Trie()
+        self.prefixes = EncodedPrefixes()
         self.reasoning: dict[Anchor, str] = {}  # of outputs that this gateway sampled or read
         # What text completions were compared with, by the span's identity; kept by SpanTexts.
         self.texts: dict[tuple[int, int], str] = {}  # of its first tokens
         self.shown_texts: dict[int, tuple[int, str]] = {}
+        self._turn_bytes = EPISODE_BYTES
+        self._text_bytes = 0
 
-    def read(self, encoded: Sequence[bytes], since: int) -> None:
-        """Add the turns from ordinal `since` on; a concurrent call may have added some of them already."""
-        for data in encoded[max(0, self.trie.num_turns - since) :]:
-            self.trie.extend(decode_turn(data))
+    def read(self, encoded: Sequence[bytes], since: int) -> int:
+        """Add the turns from ordinal `since` on, and return how many are new; a concurrent call may have added some."""
+        missing = encoded[max(0, self.trie.num_turns - since) :]
+        for data in missing:
+            self._extend(decode_turn(data))
+        return len(missing)
 
     def add(self, turn: Turn, ordinal: int) -> None:
         """Add a turn that was just committed, if no earlier turn is missing."""
         if ordinal == self.trie.num_turns:
-            self.trie.extend(turn)
+            self._extend(turn)
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory it takes."""
+        return self._turn_bytes + self._text_bytes + self.prefixes.num_bytes
+
+    def keep_text(self, text: str) -> str:
+        """Count a text that is kept in one of the dictionaries."""
+        self._text_bytes += TEXT_BYTES + len(text)
+        return text
+
+    def forget_derived(self) -> None:
+        """Keep the turns, and nothing that can be made of them."""
+        for derived in (self.prefixes, self.reasoning, self.texts, self.shown_texts):
+            derived.clear()
+        self._text_bytes = 0
 
     def message(self, anchor: Anchor) -> list[Anchor]:
         """The outputs of the message that ends here; several if it was cut and then continued."""
@@ -64,37 +85,7 @@ class EpisodeHistory:
         is_continuation = turn.anchor is not None and turn.anchor.output >= 0 and not turn.context
         return turn.anchor if is_continuation else None
 
-
-class EpisodeHistories:
-    """The most recently used histories."""
-
-    def __init__(self, capacity: int = MAX_HISTORIES) -> None:
-        self._capacity = capacity
-        self._entries: OrderedDict[tuple[str, str], EpisodeHistory] = OrderedDict()
-
-    def num_known_turns(self, project: str, episode_id: str) -> int:
-        history = self._entries.get((project, episode_id))
-        return history.trie.num_turns if history is not None else 0
-
-    def bring_up_to_date(
-        self, project: str, header: EpisodeSummary, *, since: int, turns: Sequence[bytes]
-    ) -> EpisodeHistory | None:
-        """Read `turns` and return the history; None if turns before them are missing.
-
-        They are missing if the cached entry was dropped, or belongs to an earlier episode of that id.
-        """
-        key = (project, header.id)
-        history = self._entries.get(key)
-        if history is None or history.created_ms != header.created_ms:
-            history = self._entries[key] = EpisodeHistory(header)
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
-        if since > history.trie.num_turns:
-            return None
-        try:
-            history.read(turns, since)
-        except UNREADABLE as error:
-            del self._entries[key]
-            raise DamagedEpisode(header.id, f"turns: {error!r}") from error
-        return history
+    def _extend(self, turn: Turn) -> None:
+        self.trie.extend(remembered(turn, self.trie))
+        sampled = sum(len(output.tokens) for output in turn.outputs)
+        self._turn_bytes += TURN_BYTES + len(turn.context) + sampled

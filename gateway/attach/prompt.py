@@ -1,6 +1,7 @@
 """The tokens of a call: the recorded ones up to a place in the trie, then those that the call adds.
 
-Only the new tokens are written as JSON; each recorded span caches its own JSON. The array of all ids is made on demand.
+Only the new tokens are written as JSON; the history remembers that of the recorded ones. The array of all ids is made on
+demand.
 """
 
 from collections.abc import Sequence
@@ -8,17 +9,22 @@ from functools import cached_property
 
 import numpy as np
 
+from gateway.attach.episode_history import EpisodeHistory
 from rollout.episode.span import encode_tokens
-from rollout.episode.trie import Trie
 from rollout.episode.turn import TOKEN, Anchor, Ids, Media
 from rollout.tokenizer.vision import collapse
 
 
 class Prompt:
     def __init__(
-        self, trie: Trie, anchor: Anchor | None, context: Ids, media: Sequence[Media] = ()
+        self,
+        history: EpisodeHistory,
+        anchor: Anchor | None,
+        context: Ids,
+        media: Sequence[Media] = (),
     ) -> None:
-        self._trie = trie
+        self._history = history
+        self._trie = trie = history.trie
         self._anchor = anchor
         self._context = context
         depth = trie.depth(anchor)
@@ -41,10 +47,11 @@ class Prompt:
         """The JSON array that an engine is sent."""
         if self.media:
             return b"[%b]" % encode_tokens(self.collapsed)
-        pieces = self._trie.encoded(self._anchor)
-        if len(self._context):
-            pieces.append(encode_tokens(self._context))
-        return b"[%b]" % b",".join(pieces)
+        known = self._history.prefixes.encoded(self._trie, self._anchor)
+        if not len(self._context):
+            return b"[%b]" % known
+        new = encode_tokens(self._context)
+        return b"[%b,%b]" % (known, new) if known else b"[%b]" % new
 
     def tail(self, num_tokens: int) -> list[int]:
         """The last ids."""

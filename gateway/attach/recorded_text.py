@@ -25,7 +25,8 @@ class RecordedText:
         known = history.reasoning.get(anchor)
         if known is None:
             text, tail = self._text(anchor, history), self._tail_before(anchor, history)
-            known = history.reasoning[anchor] = self._reader.read(text, tail).reasoning
+            known = history.keep_text(self._reader.read(text, tail).reasoning)
+            history.reasoning[anchor] = known
         return known
 
     def tail(self, prompt: Prompt) -> str:

@@ -17,14 +17,15 @@ class SpanTexts:
         """The text of a span's first tokens."""
         known, key = self._history.texts, (id(span), num_tokens)
         if key not in known:
-            known[key] = self._decode(span, num_tokens)
+            known[key] = self._history.keep_text(self._decode(span, num_tokens))
         return known[key]
 
     def shown(self, span: Span) -> tuple[int, str]:
         """The tokens of an output whose text its client saw, and that text: up to a stop string, without the end token."""
         known = self._history.shown_texts
         if id(span) not in known:
-            known[id(span)] = self._shown(span)
+            num_tokens, text = self._shown(span)
+            known[id(span)] = num_tokens, self._history.keep_text(text)
         return known[id(span)]
 
     def _shown(self, span: Span) -> tuple[int, str]:

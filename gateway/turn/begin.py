@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import anyio
 
-from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
+from gateway.attach.episode_histories import EpisodeHistories
+from gateway.attach.episode_history import EpisodeHistory
 from gateway.request.request import Reply
 from gateway.turn.recorded_reply import decode_reply
 from gateway.turn.running_turn import Call

@@ -7,12 +7,13 @@ engine can finish the turn, what was sampled is kept as an `abandoned` record.
 from asyncio import Semaphore, TaskGroup
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 
 import anyio
+from msgspec.structs import replace
 
 from gateway.attach.attacher import Attacher
-from gateway.attach.episode_history import EpisodeHistories, EpisodeHistory
+from gateway.attach.episode_histories import EpisodeHistories
+from gateway.attach.episode_history import EpisodeHistory
 from gateway.errors import ContextOverflow
 from gateway.metrics import Metrics
 from gateway.parsing.output_parser import OutputParser
@@ -50,6 +51,7 @@ class Turns:
         reader: OutputReader,
         images: Images,
         attacher: Attacher,
+        histories: EpisodeHistories,
         planner: Planner,
         sampler: Sampler,
         large_calls: LargeCalls,
@@ -63,7 +65,7 @@ class Turns:
         self._sampler = sampler
         self._large_calls = large_calls
         self._metrics = metrics
-        self._histories = EpisodeHistories()
+        self._histories = histories
         self._running = RunningTurns()
 
     async def take(self, call: Call, sink: Sink | None) -> Reply:
@@ -80,6 +82,11 @@ class Turns:
         self._images.check(request.images)
         images = await self._images.sized(request.images, model=model, affinity="")
         return await self._attacher.num_tokens(request, images)
+
+    @property
+    def history_bytes(self) -> int:
+        """Memory of what is remembered of episodes."""
+        return self._histories.num_bytes
 
     async def close(self) -> None:
         """Cancel the turns that go on without a client."""
@@ -146,9 +153,7 @@ class Turns:
     ) -> RunningTurn:
         request = call.request
         attachment = await self._attacher.attach(request, history, images)
-        self._metrics.calls_attached.labels(attachment.how).inc()
-        if attachment.break_class is not None:
-            self._metrics.breaks.labels(attachment.break_class, call.client).inc()
+        self._metrics.observe_attachment(attachment.how, attachment.break_class, call.client)
         job = self._planner.job(call, attachment)
         if call.address.turn_kind == "train":
             self._planner.check_trainable(job)
@@ -199,9 +204,10 @@ class Turns:
         record, history = turn.record(), begun.history
         encoded = encode_reply(reply) if record.retry_key else b""
         await self._store(turn, record, encoded, history, since=begun.since)
-        for choice, output in zip(reply.choices, record.outputs, strict=True):
-            end = Anchor(record.id, choice.index, output.num_tokens)
-            history.reasoning[end] = choice.reasoning or ""
+        if self._reader.reads_reasoning:
+            for choice, output in zip(reply.choices, record.outputs, strict=True):
+                end = Anchor(record.id, choice.index, output.num_tokens)
+                history.reasoning[end] = history.keep_text(choice.reasoning or "")
 
     async def _record_abandoned(self, turn: RunningTurn, history: EpisodeHistory) -> None:
         """Record the tokens of a turn that nobody received, so that they neither train nor answer a repeated call."""
@@ -218,11 +224,11 @@ class Turns:
             turn.call.use.tokens = turn.num_tokens
         kept, said = turn.kept(record), turn.said()
         ordinal = await commit(turn.call, record, reply, since=since, kept=kept, said=said)
-        history.add(record, ordinal)
+        self._histories.add(turn.call.project, history, turn=record, ordinal=ordinal)
         self._metrics.observe_record(record)
 
     def _count(self, turn: RunningTurn, reply: Reply) -> None:
-        self._metrics.turns.labels(turn.call.address.turn_kind).inc()
-        self._metrics.prompt_tokens.inc(reply.usage.prompt_tokens)
-        self._metrics.cached_tokens.inc(reply.usage.cached_tokens)
-        self._metrics.output_tokens.inc(reply.usage.output_tokens)
+        kind, used = turn.call.address.turn_kind, reply.usage
+        self._metrics.observe_turn(
+            kind, prompt=used.prompt_tokens, cached=used.cached_tokens, output=used.output_tokens
+        )

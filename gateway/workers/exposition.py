@@ -36,6 +36,7 @@ def joined(snapshots: Sequence[Snapshot], *, num_workers: int, worker_restarts: 
         evaluations=next((s.evaluations for s in snapshots if s.evaluations), ()),
         num_workers=num_workers,
         worker_restarts=worker_restarts,
+        history_bytes=sum(snapshot.history_bytes for snapshot in snapshots),
     )
 
 

@@ -5,39 +5,47 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from rollout.episode.turn import Ids, Media
+from rollout.episode.turn import TOKEN, Ids, Media
 
 
 class Span:
-    """Consecutive tokens that start at one place of the trie: the context that a turn added, or an output."""
+    """Consecutive tokens that start at one place of the trie: the context that a turn added, or an output.
+
+    An episode has thousands, so a span holds its tokens as bytes, which are its turn's own, and makes arrays on demand.
+    """
 
     __slots__ = (
-        *("_encoded", "children", "depth", "keys", "media", "offset"),
-        *("output", "parent", "start", "tokens", "turn"),
+        *("_data", "_keys", "children", "depth", "media"),
+        *("offset", "output", "parent", "start", "turn"),
     )
 
-    def __init__(self, place: "Place", tokens: Ids, *, turn: int, start: int, output: int) -> None:
+    def __init__(self, place: "Place", data: bytes, *, turn: int, start: int, output: int) -> None:
         self.parent = place.span
         self.offset = place.offset  # how many of the parent's tokens come before
         self.depth = place.depth  # how many tokens of the episode come before
-        self.tokens = tokens
-        self.keys = tokens  # what spans are compared by: the tokens, or the image in an image's run
+        self._data = data
+        self._keys: Ids | None = None
         self.media: tuple[Media, ...] = ()
         self.turn = turn  # ordinal of the turn that added the span
         self.start = start  # where the span starts in that turn's context, or output
         self.output = output  # -1: context
-        self.children: list[Span] = []
-        self._encoded = b""
+        self.children: tuple[Span, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self._data) // TOKEN.itemsize
 
-    def encoded(self, end: int) -> bytes:
-        """The first `end` tokens as JSON numbers with commas between; the JSON of the whole span is cached."""
-        if end < len(self):
-            return encode_tokens(self.tokens[:end])
-        self._encoded = self._encoded or encode_tokens(self.tokens)
-        return self._encoded
+    @property
+    def tokens(self) -> Ids:
+        return np.frombuffer(self._data, TOKEN)
+
+    @property
+    def keys(self) -> Ids:
+        """What spans are compared by: the tokens, or the image in an image's run."""
+        return self.tokens if self._keys is None else self._keys
+
+    def show(self, media: tuple[Media, ...], keys: Ids) -> None:
+        """Compare the span by the images in it."""
+        self.media, self._keys = media, keys
 
     @property
     def is_context(self) -> bool:

@@ -10,7 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rollout.episode.span import ROOT, Place, Span, climb, common_length, media_on, path
+from rollout.episode.span import (
+    ROOT,
+    Place,
+    Span,
+    climb,
+    common_length,
+    media_on,
+    path,
+)
 from rollout.episode.turn import TOKEN, Anchor, Ids, MalformedTurn, Media, Output, Turn
 
 
@@ -29,9 +37,9 @@ class Trie:
         self._turns: list[Turn] = []
         self._ordinals: dict[str, int] = {}
         self._contexts: list[Place] = []  # where each turn's context ends
-        self._outputs: list[list[Span]] = []
+        self._outputs: list[tuple[Span, ...]] = []
         self._roots: list[Span] = []
-        self._chains: dict[str, list[Anchor]] = {}
+        self._chains: dict[str, tuple[Anchor, ...]] = {}
         self._by_body: dict[
             str, list[int]
         ] = {}  # of turns that train and whose clients may repeat calls without a word
@@ -68,11 +76,11 @@ class Trie:
         if turn.id in self._ordinals:
             return
         ordinal = len(self._turns)
-        end = self._add_context(self._place(turn.anchor), turn, ordinal)
-        outputs = [
-            self._hang(Span(end, output.ids, turn=ordinal, start=0, output=index))
+        end = self._add_context(self.place(turn.anchor), turn, ordinal)
+        outputs = tuple(
+            self._hang(Span(end, output.tokens, turn=ordinal, start=0, output=index))
             for index, output in enumerate(turn.outputs)
-        ]
+        )
         self._turns.append(turn)
         self._ordinals[turn.id] = ordinal
         self._contexts.append(end)
@@ -81,25 +89,39 @@ class Trie:
 
     def find(self, chain: str) -> list[Anchor]:
         """The ends of the outputs after which the conversation hashes to this chain."""
-        return self._chains.get(chain, [])
+        return list(self._chains.get(chain, ()))
+
+    def place(self, anchor: Anchor | None) -> Place:
+        """The place of an anchor, counted back from the end of the turn's context or output."""
+        if anchor is None:
+            return ROOT
+        ordinal = self._ordinals.get(anchor.turn_id)
+        if ordinal is None:
+            raise MalformedTurn(f"anchor at turn {anchor.turn_id}, which was not committed before")
+        turn = self._turns[ordinal]
+        if anchor.output >= 0:
+            span = self._outputs[ordinal][anchor.output]
+            if not 0 <= anchor.offset <= len(span):
+                raise MalformedTurn(f"{anchor} is outside an output of {len(span)} tokens")
+            return climb(Place(span, anchor.offset), 0)
+        beyond = len(turn.context_ids) - anchor.offset
+        if not 0 <= beyond <= len(turn.context_ids):
+            raise MalformedTurn(f"{anchor} is outside a context of {len(turn.context_ids)} tokens")
+        return climb(self._contexts[ordinal], beyond)
 
     def tokens(self, anchor: Anchor | None) -> "array[int]":
         """Every token from the root to the anchor."""
-        pieces = [span.tokens[:end].tobytes() for span, end in path(self._place(anchor))]
+        pieces = [span.tokens[:end].tobytes() for span, end in path(self.place(anchor))]
         return array("i", b"".join(pieces))
 
     def depth(self, anchor: Anchor | None) -> int:
         """How many tokens lie between the root and the anchor."""
-        return self._place(anchor).depth
-
-    def encoded(self, anchor: Anchor | None) -> list[bytes]:
-        """The tokens from the root to the anchor as JSON numbers, to be joined by commas."""
-        return [span.encoded(end) for span, end in path(self._place(anchor)) if end]
+        return self.place(anchor).depth
 
     def tail(self, anchor: Anchor | None, num_tokens: int) -> list[int]:
         """The last `num_tokens` tokens before the anchor; reads no others."""
         found: list[int] = []
-        span, end = self._place(anchor)
+        span, end = self.place(anchor)
         while span is not None and len(found) < num_tokens:
             start = max(0, end - (num_tokens - len(found)))
             found[:0] = span.tokens[start:end].tolist()
@@ -108,13 +130,13 @@ class Trie:
 
     def media(self, anchor: Anchor | None) -> list[Media]:
         """The images from the root to the anchor."""
-        return media_on(path(self._place(anchor))) if self._images else []
+        return media_on(path(self.place(anchor))) if self._images else []
 
     def longest_prefix(
         self, ids: "array[int] | Ids", media: Sequence[Media] = (), *, after: Anchor | None = None
     ) -> tuple[Anchor | None, int]:
         """Where these tokens leave the trie after an anchor, or the root, and how many of them the trie has."""
-        start = best = self._place(after)
+        start = best = self.place(after)
         wanted = self._keys(np.asarray(ids, TOKEN), media)
         stack = list(self._roots) if start.span is None else [start.span]
         while stack:
@@ -137,7 +159,7 @@ class Trie:
             yield span
             stack.extend(reversed(span.children))
 
-    def outputs(self, ordinal: int) -> list[Span]:
+    def outputs(self, ordinal: int) -> tuple[Span, ...]:
         """What a turn sampled."""
         return self._outputs[ordinal]
 
@@ -153,27 +175,9 @@ class Trie:
     def _index(self, turn: Turn) -> None:
         for index, chain in enumerate(turn.output_chains):
             end = Anchor(turn.id, index, turn.outputs[index].num_tokens)
-            self._chains.setdefault(chain, []).append(end)
+            self._chains[chain] = (*self._chains.get(chain, ()), end)
         if turn.body_digest and turn.may_be_unmarked_repeat and turn.trainable_outputs:
             self._by_body.setdefault(turn.body_digest, []).append(self._ordinals[turn.id])
-
-    def _place(self, anchor: Anchor | None) -> Place:
-        """The place of an anchor, counted back from the end of the turn's context or output."""
-        if anchor is None:
-            return ROOT
-        ordinal = self._ordinals.get(anchor.turn_id)
-        if ordinal is None:
-            raise MalformedTurn(f"anchor at turn {anchor.turn_id}, which was not committed before")
-        turn = self._turns[ordinal]
-        if anchor.output >= 0:
-            span = self._outputs[ordinal][anchor.output]
-            if not 0 <= anchor.offset <= len(span):
-                raise MalformedTurn(f"{anchor} is outside an output of {len(span)} tokens")
-            return climb(Place(span, anchor.offset), 0)
-        beyond = len(turn.context_ids) - anchor.offset
-        if not 0 <= beyond <= len(turn.context_ids):
-            raise MalformedTurn(f"{anchor} is outside a context of {len(turn.context_ids)} tokens")
-        return climb(self._contexts[ordinal], beyond)
 
     def _anchor(self, place: Place) -> Anchor | None:
         if place.span is None:
@@ -189,9 +193,11 @@ class Trie:
         while done < len(ids):
             step = self._follow(place, keys[done:])
             if step is None:
-                span = Span(place, ids[done:], turn=ordinal, start=done, output=-1)
-                span.keys = keys[done:]
-                span.media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
+                new = turn.context[done * TOKEN.itemsize :]
+                span = Span(place, new, turn=ordinal, start=done, output=-1)
+                if turn.media:
+                    media = tuple(m.moved(-done) for m in turn.media if m.start >= done)
+                    span.show(media, keys[done:])
                 return Place(self._hang(span), len(span))
             done += step.depth - place.depth
             place = step
@@ -226,6 +232,8 @@ class Trie:
         return (child for child in place.span.children if child.offset == place.offset)
 
     def _hang(self, span: Span) -> Span:
-        siblings = self._roots if span.parent is None else span.parent.children
-        siblings.append(span)
+        if span.parent is None:
+            self._roots.append(span)
+        else:
+            span.parent.children = (*span.parent.children, span)
         return span

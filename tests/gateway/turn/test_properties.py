@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.attach.episode_history import EpisodeHistories
+from gateway.attach.episode_histories import EpisodeHistories
 from gateway.attach.prompt_encoder import PromptEncoder
 from gateway.parsing.stop_text import StopText
 from gateway.request.conversation_hash import (
@@ -18,10 +18,10 @@ from gateway.request.conversation_hash import (
     assistant_message,
     print_of,
     projection,
-    seed,
 )
 from gateway.request.messages import Item, MessageReader
 from gateway.request.request import ToolCall
+from gateway.request.tools import seed
 from rollout.episode.episode_records import EpisodeHeader, parse_header
 from rollout.episode.turn import encode_turn
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -106,7 +106,7 @@ def test_a_message_met_before_is_read_only_where_somebody_looks(
 def test_a_history_that_lost_its_beginning_is_read_again() -> None:
     """Turns are added only after those they follow, whatever was dropped or read in between."""
     log = [encode_turn(turn(f"t{n}", [n], output([n]))) for n in range(6)]
-    histories = EpisodeHistories(capacity=1)
+    histories = EpisodeHistories(1, count_read=lambda _: None)  # one byte: only the latest stays
     read = partial(histories.bring_up_to_date, "project", opened("ep_1", created_ms=1))
     assert read(since=0, turns=log[:5]) is not None
     histories.bring_up_to_date("project", opened("ep_2", created_ms=1), since=0, turns=[])

@@ -54,5 +54,17 @@ TRAFFIC = PanelRow(
                 "restarted": "sum(increase(turngate_worker_restarts_total[5m]))",
             },
         ),
+        Chart(
+            "Memory of histories",
+            "What the gateways remember of open episodes; more than the setting allows is forgotten.",
+            "bytes",
+            {"{{instance}}": "max by (instance) (turngate_history_bytes)"},
+        ),
+        Chart(
+            "Turns read again",
+            "Turns per second that a gateway read from Redis, because another took them or it had forgotten them.",
+            "none",
+            {"turns": rate("turngate_history_turns_read_total")},
+        ),
     ),
 )
