@@ -106,10 +106,10 @@ class Doors:
         return answer
 
     async def groups_header(self, id_: str) -> httpx.Response:
-        headers = {"x-turngate-group": header(id_)}
-        answer = await self.client.post(V1, json=CHAT, headers=headers)
-        if answer.status_code == 200 and header(id_):
-            await self._has_member(id_.strip(), answer.headers["x-turngate-episode"])
+        named = header(id_)
+        answer = await self.client.post(V1, json=CHAT, headers={"x-turngate-group": named})
+        if answer.status_code == 200 and named:
+            await self._has_member(named.decode(), answer.headers["x-turngate-episode"])
         return answer
 
     async def _has_member(self, group: str, episode: str) -> None:
