@@ -112,9 +112,13 @@ def routed(scope: Scope) -> Scope:
 
 
 def take_episode_from_path(scope: Scope) -> None:
-    """Move the episode from the path to the scope: `/e/{episode}/v1/…` becomes `/v1/…`."""
+    """Move the episode from the path to the scope: `/e/{episode}/v1/…` becomes `/v1/…`.
+
+    Its id is empty in `/e//v1/…`, which has become `/e/v1/…` here: a setting without a value must not name an episode `v1`.
+    """
     match = _EPISODE_PATH.match(scope["path"])
     if match is not None:
-        scope[PATH_EPISODE] = match[1]
+        is_missing = match[1] == "v1" and not (match[2] or "").startswith("/v1/")
+        scope[PATH_EPISODE] = "" if is_missing else match[1]
         scope["path"] = match[2] or "/"
         scope["raw_path"] = scope["path"].encode()

@@ -20,6 +20,12 @@ def named_episode(
     body_episodes: Iterable[str],
 ) -> NamedEpisode | None:
     """Raises BadRequest if two carriers disagree, or for what is no id."""
+    if path_episode == "":
+        raise BadRequest(
+            "the path names no episode: write its id between /e/ and /v1, or leave out /e/",
+            param="episode_id",
+            code="invalid_episode_id",
+        )
     header = headers.get(b"x-turngate-episode", b"").decode("latin-1").strip()
     given = {"the episode key": key_episode, "the path": path_episode, "X-Turngate-Episode": header}
     given["metadata.episode_id"] = next(iter(body_episodes), None)

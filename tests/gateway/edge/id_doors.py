@@ -194,8 +194,8 @@ class Doors:
 
 
 def escaped(id_: str) -> str:
-    """In a path."""
-    return quote(id_, safe="")
+    """In a path; a client would resolve `.` and `..` before it sends them."""
+    return quote(id_, safe="") if id_.strip(".") else id_.replace(".", "%2E")
 
 
 def header(id_: str) -> bytes:

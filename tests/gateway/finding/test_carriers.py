@@ -3,6 +3,8 @@
 from itertools import combinations
 from typing import Any
 
+import pytest
+
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.api.playing import BODY, CHAT, USER, open_episode, shown_turns
 from tests.gateway.api.test_tenancy import client_of, made_key
@@ -56,6 +58,16 @@ async def test_two_carriers_must_agree(served: Gateway) -> None:
         assert agreed.headers["x-turngate-episode"] == "ep_1"
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "episode_conflict")
         assert "names ep_2" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("prefix", ["/e//v1", "/e/v1"])
+async def test_a_path_without_an_id_names_no_episode(served: Gateway, prefix: str) -> None:
+    """A base URL made with an empty variable is refused, or all callers with it would meet in an episode `v1`."""
+    refused = await served.admin.post(f"{prefix}/chat/completions", json=BODY)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_episode_id")
+
+    named = await served.admin.post("/e/v1/v1/chat/completions", json=BODY)
+    assert named.headers["x-turngate-episode"] == "v1"
 
 
 async def test_an_episode_key_is_a_carrier(served: Gateway) -> None:
