@@ -1,16 +1,11 @@
-"""Where a server listens, read from its URL, and the sockets to it."""
+"""Where a server listens, read from its URL."""
 
-import asyncio
-import socket
 import ssl
 from base64 import b64encode
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from aiohappyeyeballs import start_connection
-
-NEXT_ADDRESS_SECONDS = 0.25  # a name may have an address that does not answer (RFC 8305)
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -40,17 +35,6 @@ class Address(msgspec.Struct, frozen=True):
             path=parts.path.rstrip("/"),
             credentials=_basic(parts.username, parts.password),
         )
-
-    async def connected_socket(self) -> socket.socket:
-        """Raises ConnectionError with the address in its message."""
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-            return await start_connection(
-                found, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, loop=loop
-            )
-        except (OSError, RuntimeError, UnicodeError) as error:  # uvloop has the second for some
-            raise ConnectionError(f"cannot connect to {self.authority}: {error}") from error
 
     def tls_context(self) -> ssl.SSLContext | None:
         """With the certificates that the machine trusts, or those of SSL_CERT_FILE."""

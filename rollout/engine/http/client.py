@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from rollout.engine.http.address import Address
 from rollout.engine.http.connection import PIECE_BYTES, Connection
+from rollout.engine.http.dialer import Dialer
 
 IDLE_SECONDS = 4.0  # SGLang closes a connection that rests for 5 s
 
@@ -27,6 +28,7 @@ class HttpClient:
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._address = Address.parse(url)
+        self._dialer = Dialer(self._address)
         self._tls = self._address.tls_context()
         self._headers = _encoded(self._address, headers)
         self._connect_seconds = connect_seconds
@@ -97,7 +99,7 @@ class HttpClient:
             raise ConnectionError("the client is closed")
         loop, address = asyncio.get_running_loop(), self._address
         async with asyncio.timeout(min(seconds, self._connect_seconds)):
-            sock = await address.connected_socket()
+            sock = await self._dialer.connected_socket()
             try:
                 _, connection = await loop.create_connection(
                     lambda: Connection(on_rest=self._rest, on_lost=self._forget),
@@ -107,9 +109,14 @@ class HttpClient:
                 )
             except OSError as error:
                 raise ConnectionError(f"cannot connect to {address.authority}: {error}") from error
-        if connection.is_open:
-            self._open.add(connection)
+        self._opened(connection)
         return connection
+
+    def _opened(self, connection: Connection) -> None:
+        if self._is_closed:
+            connection.abort()
+        elif connection.is_open:
+            self._open.add(connection)
 
     def _rest(self, connection: Connection) -> None:
         self._resting[connection] = None

@@ -172,6 +172,7 @@ class Connection(asyncio.Protocol):
             return
         if self._is_paused:
             self._resume()
+        self._called.close()
         self._response, self._unsent, self._window_end = None, NOTHING, 0
         self.rested_at = time.monotonic()
         self._on_rest(self)
@@ -225,7 +226,10 @@ class Connection(asyncio.Protocol):
         self._cancel_timers()
         self._waiter.close()
         self._on_lost(self)
-        if self._response is not None and not self._response.is_complete:
+        if self._response is None:
+            return
+        self._response.close()
+        if not self._response.is_complete:
             why = "the connection was closed" if error is None else f"the connection broke: {error}"
             self._fail(ConnectionError(why))
 

@@ -35,10 +35,11 @@ class Response:
         self._num_head = 0
         self._has_length = False
         self._is_interim = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Take in what arrived. Raises MalformedResponse."""
+        assert self._parser is not None, "nothing comes after the end"
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -61,6 +62,10 @@ class Response:
             raise MalformedResponse("the connection was closed inside the answer")
         self.is_complete = True
 
+    def close(self) -> None:
+        """Part from the parser, which holds this too: two that hold each other live until the collector finds them."""
+        self._parser = None
+
     def take(self) -> bytes:
         """The body since the last call of this."""
         parts, self._parts, self.num_unread = self._parts, [], 0
@@ -75,7 +80,7 @@ class Response:
             self._has_length = True
 
     def on_headers_complete(self) -> None:
-        if self.is_complete:
+        if self.is_complete or self._parser is None:
             return
         status = self._parser.get_status_code()
         self._is_interim = status < HTTPStatus.OK

@@ -149,3 +149,22 @@ async def test_closing_the_client_ends_its_calls() -> None:
             await call
         with pytest.raises(ConnectionError, match="the client is closed"):
             await asked(client)
+
+
+async def test_a_connection_that_opens_after_the_closing_is_closed() -> None:
+    """The call that waited for it fails."""
+    left = asyncio.Event()
+
+    async def waits(peer: Peer) -> None:
+        await peer.has_left()
+        left.set()
+
+    async with calling(waits) as (client, server):
+        call = asyncio.ensure_future(asked(client))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(ConnectionError, match="closed"):
+            await call
+        await asyncio.sleep(0.01)
+        if server.peers:
+            await asyncio.wait_for(left.wait(), SECONDS)
