@@ -16,8 +16,8 @@ from gateway.errors import ContextOverflow
 from rollout.episode.turn import TOKEN, Ids
 from rollout.tokenizer.tokenizer import Tokenizer
 
-MIN_PIECE = 64  # characters; encoding a shorter piece is faster than a cache look-up
-MAX_CACHED = 16_000_000  # characters; with their ids about 32 MB
+MAX_CACHED = 32_000_000  # bytes of texts and ids
+ENTRY_BYTES = 300  # of the objects that hold them
 LONG = 65_536  # characters; a shorter text is encoded in about ten milliseconds, on the event loop
 MIN_BATCH = 16_384  # tokens that are worth a change of thread
 
@@ -27,7 +27,7 @@ class PromptEncoder:
         self._tokenizer = tokenizer
         self._end_of_turn = end_of_turn
         self._cached: OrderedDict[str, Ids] = OrderedDict()
-        self._num_characters = 0
+        self._num_bytes = 0
 
     async def encode(self, text: str) -> Ids:
         """The ids of a text that starts directly before or after a special token. Raises ContextOverflow."""
@@ -89,8 +89,6 @@ class PromptEncoder:
         return [piece + self._end_of_turn for piece in closed] + ([rest] if rest else [])
 
     def _encode_piece(self, piece: str) -> Ids:
-        if len(piece) < MIN_PIECE:
-            return np.array(self._tokenizer.encode(piece), TOKEN)
         ids = self._cached.get(piece)
         if ids is None:
             return self._remembered(piece, np.array(self._tokenizer.encode(piece), TOKEN))
@@ -100,11 +98,14 @@ class PromptEncoder:
     def _remembered(self, piece: str, ids: Ids) -> Ids:
         if piece not in self._cached:
             self._cached[piece] = ids
-            self._num_characters += len(piece)
-        while self._num_characters > MAX_CACHED:
-            dropped, _ = self._cached.popitem(last=False)
-            self._num_characters -= len(dropped)
+            self._num_bytes += _weight(piece, ids)
+        while self._num_bytes > MAX_CACHED:
+            self._num_bytes -= _weight(*self._cached.popitem(last=False))
         return ids
+
+
+def _weight(piece: str, ids: Ids) -> int:
+    return ENTRY_BYTES + len(piece) + ids.nbytes
 
 
 def _batch(slices: Iterator[list[int]]) -> Ids:

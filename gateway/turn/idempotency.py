@@ -9,12 +9,12 @@ while a repeat waits for it; if its gateway dies, the lease expires and a repeat
 """
 
 import asyncio
+import os
 import re
-import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b, sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -82,10 +82,20 @@ def repeated(attempt: Attempt) -> Attempt:
     return replace(attempt, id=_new_id(), is_repeat=True)
 
 
+class _Lease(NamedTuple):
+    """What `renew` is called with."""
+
+    renew: Renew
+    episode_id: str
+    attempt: Attempt
+
+
 class RunningTurns:
-    """The turns of this gateway whose calls may be repeated."""
+    """The turns of this gateway whose calls may be repeated. One timer renews the leases of all."""
 
     def __init__(self) -> None:
+        self._leases: dict[asyncio.Task[Reply], _Lease] = {}  # of turns with a client
+        self._timer: asyncio.TimerHandle | None = None
         self._without_client: set[asyncio.Task[None]] = set()
 
     async def take(
@@ -93,25 +103,43 @@ class RunningTurns:
     ) -> Reply:
         """Do the work of a turn, and hold its lease. When the client leaves, it goes on while a repeat wants it."""
         turn = asyncio.create_task(work)
+        self._leases[turn] = _Lease(renew, episode_id, attempt)
+        if self._timer is None:
+            self._start_timer()
         try:
-            while not (await asyncio.wait([turn], timeout=RENEW_SECONDS))[0]:
-                await _renewed(renew, episode_id, attempt)
-            return turn.result()
+            return await asyncio.shield(turn)
         except asyncio.CancelledError:
             # Nothing is awaited here: a second cancellation would leave the turn without an owner.
             self._keep(_while_wanted(turn, renew, episode_id, attempt))
             raise
+        finally:
+            del self._leases[turn]
 
     async def close(self) -> None:
         """Cancel the turns without a client; a repeat of such a call samples again once the lease has expired."""
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._without_client:
             task.cancel()
         await asyncio.gather(*self._without_client, return_exceptions=True)
+
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew_all)
+
+    def _renew_all(self) -> None:
+        self._timer = None
+        if self._leases:
+            self._keep(_all_renewed(list(self._leases.values())))
+            self._start_timer()
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._without_client.add(task)
         task.add_done_callback(self._without_client.discard)
+
+
+async def _all_renewed(leases: Sequence[_Lease]) -> None:
+    await asyncio.gather(*(_renewed(*lease) for lease in leases))
 
 
 async def _while_wanted(
@@ -139,4 +167,4 @@ async def _renewed(renew: Renew, episode_id: str, attempt: Attempt) -> bool:
 
 
 def _new_id() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()

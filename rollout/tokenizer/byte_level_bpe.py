@@ -6,7 +6,7 @@ import codecs
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import regex
 import tiktoken
@@ -15,6 +15,7 @@ from rollout.tokenizer.vocabulary import Vocabulary
 
 # Characters. tiktoken's regular expressions overflow their stack on a million spaces in a row.
 LONGEST_PIECE = 400_000
+UTF_8 = codecs.getincrementaldecoder("utf-8")
 
 
 class ByteLevelCodec:
@@ -35,6 +36,7 @@ class ByteLevelCodec:
         self._visible = [
             b"" if token in special else data for token, data in enumerate(self._bytes)
         ]
+        self._tables: dict[frozenset[int], list[bytes]] = {frozenset(): self._visible}
 
     @property
     def num_ids(self) -> int:
@@ -65,16 +67,25 @@ class ByteLevelCodec:
         return len(text) // (joined * self._longest_token)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return b"".join([self._bytes[token] for token in ids]).decode(errors="replace")
+        return b"".join(map(self._bytes.__getitem__, ids)).decode(errors="replace")
 
     def visible_text(self, ids: Sequence[int]) -> str:
-        return b"".join([self._visible[token] for token in ids]).decode(errors="replace")
+        return b"".join(map(self._visible.__getitem__, ids)).decode(errors="replace")
 
     def token_bytes(self, token: int) -> bytes:
         return self._bytes[token]
 
     def stream_decoder(self, shown: Sequence[int]) -> ByteStreamDecoder:
-        return ByteStreamDecoder(self._visible, {token: self._bytes[token] for token in shown})
+        return ByteStreamDecoder(self._texts_with(frozenset(shown)))
+
+    def _texts_with(self, shown: frozenset[int]) -> list[bytes]:
+        """The text of each token in a stream. A model's formats show a few sets of special tokens, so each table is made once."""
+        table = self._tables.get(shown)
+        if table is None:
+            table = self._tables[shown] = list(self._visible)
+            for token in shown:
+                table[token] = self._bytes[token]
+        return table
 
     def _encode_plain(self, text: str) -> list[int]:
         if self._form is None and len(text) <= LONGEST_PIECE:
@@ -97,17 +108,14 @@ class ByteLevelCodec:
 
 
 class ByteStreamDecoder:
-    """Holds back the bytes of an incomplete character; `shown` are special tokens that are visible too."""
+    """Holds back the bytes of an incomplete character."""
 
-    def __init__(self, visible: list[bytes], shown: Mapping[int, bytes]) -> None:
-        self._visible = visible
-        self._shown = shown
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    def __init__(self, texts: list[bytes]) -> None:
+        self._text_of = texts.__getitem__
+        self._decoder = UTF_8(errors="replace")
 
     def push(self, ids: Sequence[int]) -> str:
-        visible, shown = self._visible, self._shown
-        text = b"".join([visible[token] or shown.get(token, b"") for token in ids])
-        return self._decoder.decode(text)
+        return self._decoder.decode(b"".join(map(self._text_of, ids)))
 
     def finish(self) -> str:
         """The replacement character for a character that never became complete."""
