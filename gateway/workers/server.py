@@ -60,7 +60,7 @@ class SharedServer(Server):
         await self._leave()
         await super().shutdown(sockets)
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, *, look_seconds: float = LOOK_SECONDS) -> None:
         """Take no more connections, and say on each that the next answer is its last; return when all are closed.
 
         No connection is closed on which a call may be under way: a client that follows HTTP's rules sees no failure.
@@ -74,7 +74,7 @@ class SharedServer(Server):
                 while self.server_state.connections:
                     looks = self._close_idle(looks)
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._is_empty.wait(), LOOK_SECONDS)
+                        await asyncio.wait_for(self._is_empty.wait(), look_seconds)
         self.config.timeout_graceful_shutdown = 1  # the time of running turns is used up
 
     def _close_idle(self, before: "Counter[Connection]") -> "Counter[Connection]":

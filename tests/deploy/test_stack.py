@@ -278,6 +278,25 @@ def test_the_gateway_alone_serves_any_engines(
     assert gateway.ready["engines"] == ["http://127.0.0.1:9"]
 
 
+@pytest.mark.nightly
+def test_the_gateway_alone_replaces_its_workers_on_sighup(
+    model_dir: Path, redis_url: str, tmp_path: Path
+) -> None:
+    """The command passes the signal on, and goes on itself; the address stays."""
+    arguments = ["--engine", "http://127.0.0.1:9", "--model", str(model_dir), "--workers", "2"]
+    arguments += ["--redis", redis_url, "--data-dir", str(tmp_path / "data")]
+    with started(tmp_path / "gateway.log", "gateway", *arguments) as running:
+        (gateway,) = psutil.Process(running.process.pid).children()
+        old = set(gateway.children())
+        running.process.send_signal(signal.SIGHUP)
+        until(lambda: len(set(gateway.children()) - old) == 2, START_SECONDS)
+        until(lambda: not set(gateway.children()) & old, START_SECONDS)
+        opened = running.post("/v1/episodes", {"task_id": "pen"})
+
+    assert len(old) == 2
+    assert opened["status"] == "open"
+
+
 def served_version(stack: RunningStack) -> int:
     (engine,) = stack.ready["engines"]
     key = DataDirectory(Path(stack.data_dir)).secrets
