@@ -29,6 +29,7 @@ class CommandBatcher:
     def __init__(
         self, redis: Redis, *, deadline_seconds: float, max_waiting_bytes: int = MAX_WAITING_BYTES
     ) -> None:
+        self.redis = redis
         timeout = redis.connection_pool.connection_kwargs.get("socket_timeout")
         deadline_seconds = min(deadline_seconds, timeout or deadline_seconds)
         self._max_waiting_bytes = max_waiting_bytes

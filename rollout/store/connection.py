@@ -6,7 +6,7 @@ It also sends the password, the database and the client's name. Whoever uses the
 import asyncio
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, SSLConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -28,6 +28,15 @@ def connect(url: str) -> Redis:
             "and %2F for a slash in the password"
         ) from None
     return Redis.from_pool(pool)
+
+
+def client_of_node(redis: Redis, host: str, port: int) -> Redis:
+    """A client with the same options for another node of its cluster."""
+    pool = redis.connection_pool
+    options = {**pool.connection_kwargs, "host": host, "port": port}
+    by_socket = options.pop("path", None) is not None
+    kind = Connection if by_socket else pool.connection_class
+    return Redis.from_pool(ConnectionPool(connection_class=kind, **options))
 
 
 async def open_stream(redis: Redis) -> asyncio.StreamWriter:

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from rollout.errors import StoreUnavailable
-from rollout.store.command_batcher import CommandBatcher
+from rollout.store.cluster_nodes import ClusterNodes, SlotNode
 from rollout.store.signals import Signals
 
 PREFIX = "turngate:{_access}:"
@@ -29,11 +28,9 @@ UNKNOWN = -1
 class KeyChanges:
     """How often keys were changed, as this process last read it."""
 
-    def __init__(
-        self, redis: Redis, batcher: CommandBatcher, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._signals = Signals(redis, PREFIX)
-        self._batcher = batcher
+    def __init__(self, nodes: ClusterNodes, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._signals = Signals(nodes.first.redis, PREFIX)
+        self._node = SlotNode(nodes)
         self._clock = clock
         self._read_at = -math.inf
         self._is_owed = False  # a change that Redis has not heard of
@@ -72,15 +69,15 @@ class KeyChanges:
         self._read_at = asked_at
 
     async def _get(self) -> int:
-        reply = await self._batcher.submit("GET", PREFIX + "revision")
+        reply = await self._node.call("GET", PREFIX + "revision")
         return int(cast("bytes | None", reply) or 0)
 
     async def _increment(self) -> int:
         self._is_owed = False  # so that no other task counts the same change
         try:
-            reply = await self._batcher.submit("INCR", PREFIX + "revision")
+            reply = await self._node.call("INCR", PREFIX + "revision")
         except BaseException:
             self._is_owed = True
             raise
-        await self._batcher.submit("PUBLISH", PREFIX + "signal", "keys")
+        await self._node.call("PUBLISH", PREFIX + "signal", "keys")
         return cast("int", reply)

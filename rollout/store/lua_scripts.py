@@ -16,10 +16,11 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import MovedError, NoScriptError, RedisError
 
 from rollout import errors
-from rollout.store.command_batcher import Argument, CommandBatcher
+from rollout.store.cluster_nodes import SlotNode
+from rollout.store.command_batcher import Argument
 from rollout.store.refusals import why_unavailable
 
 FOLDER = Path(__file__).parent / "lua"
@@ -39,8 +40,8 @@ class Script(msgspec.Struct, frozen=True):
 class LuaScripts:
     """Runs transitions, and turns their error replies into our exceptions."""
 
-    def __init__(self, batcher: CommandBatcher) -> None:
-        self._batcher = batcher
+    def __init__(self, node: SlotNode) -> None:
+        self._node = node
         self._sending: dict[str, asyncio.Future[object]] = {}  # by digest
 
     async def run(self, name: str, prefix: str, *arguments: Argument) -> object:
@@ -49,19 +50,32 @@ class LuaScripts:
         arguments = (1, prefix, *arguments)
         try:
             try:
-                return await self._batcher.submit("EVALSHA", script.sha, *arguments)
-            except NoScriptError:
-                return await self._run_unknown(script, arguments)
+                return await self._node.batcher.submit("EVALSHA", script.sha, *arguments)
+            except (NoScriptError, MovedError) as error:
+                return await self._run_again(script, arguments, error)
+        except errors.StoreUnavailable:
+            self._node.forget()
+            raise
         except RedisError as error:
             raise translate(error) from None
+
+    async def _run_again(
+        self, script: Script, arguments: tuple[Argument, ...], error: RedisError
+    ) -> object:
+        """On the node that has the project, and with the script's text if the node does not know it."""
+        if isinstance(error, MovedError):
+            node = self._node.follow(error)
+            with suppress(NoScriptError):
+                return await node.submit("EVALSHA", script.sha, *arguments)
+        return await self._run_unknown(script, arguments)
 
     async def _run_unknown(self, script: Script, arguments: tuple[Argument, ...]) -> object:
         """The first of the calls that need it sends the script; the others wait until it was sent."""
         if (sending := self._sending.get(script.sha)) is not None:
             await asyncio.wait([sending])
             with suppress(NoScriptError):
-                return await self._batcher.submit("EVALSHA", script.sha, *arguments)
-        sending = self._batcher.submit("EVAL", script.text, *arguments)
+                return await self._node.batcher.submit("EVALSHA", script.sha, *arguments)
+        sending = self._node.batcher.submit("EVAL", script.text, *arguments)
         self._sending[script.sha] = sending
         sending.add_done_callback(lambda _: self._sending.pop(script.sha, None))
         return await sending

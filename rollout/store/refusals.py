@@ -39,6 +39,7 @@ KINDS: tuple[tuple[type[exceptions.RedisError], str], ...] = (
     (exceptions.MasterDownError, "MASTERDOWN"),
     (exceptions.ClusterDownError, "CLUSTERDOWN"),
     (exceptions.TryAgainError, "TRYAGAIN"),
+    (exceptions.AskError, "TRYAGAIN"),  # the slot is being moved
 )
 
 

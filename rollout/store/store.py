@@ -87,11 +87,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import cast
 
-from redis.asyncio import Redis
-
 from rollout.errors import StoreUnavailable
 from rollout.store.claim_transitions import ClaimTransitions
-from rollout.store.command_batcher import CommandBatcher
+from rollout.store.cluster_nodes import ClusterNodes, SlotNode
 from rollout.store.connection import connect
 from rollout.store.episode_transitions import EpisodeTransitions
 from rollout.store.finding_transitions import FindingTransitions
@@ -123,17 +121,15 @@ class Store(
 
     def __init__(
         self,
-        redis: Redis,
-        batcher: CommandBatcher,
+        nodes: ClusterNodes,
         *,
         project: str,
         timings: Timings,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(LuaScripts(batcher), project=project, timings=timings, clock=clock)
-        self._redis = redis
-        self._batcher = batcher
-        self._signals = Signals(redis, self._prefix)
+        self._nodes = nodes
+        self._node = SlotNode(nodes)
+        super().__init__(LuaScripts(self._node), project=project, timings=timings, clock=clock)
 
     @classmethod
     def connect(
@@ -149,24 +145,20 @@ class Store(
 
         Repeating a call then is safe: every transition may be repeated.
         """
-        redis = connect(url)
-        batcher = CommandBatcher(redis, deadline_seconds=call_seconds)
-        return cls(redis, batcher, project=project, timings=timings or Timings(), clock=clock)
+        nodes = ClusterNodes(connect(url), deadline_seconds=call_seconds)
+        return cls(nodes, project=project, timings=timings or Timings(), clock=clock)
 
     def of(self, project: str) -> "Store":
         """The store of another project on the same connections; close only the store that connected."""
-        return Store(
-            self._redis, self._batcher, project=project, timings=self._timings, clock=self._clock
-        )
+        return Store(self._nodes, project=project, timings=self._timings, clock=self._clock)
 
     def key_changes(self) -> KeyChanges:
         """The changes of all projects' keys, on the same connections."""
-        return KeyChanges(self._redis, self._batcher)
+        return KeyChanges(self._nodes)
 
     async def close(self) -> None:
         """Close the connections; calls still waiting fail with StoreUnavailable."""
-        await self._batcher.close()
-        await self._redis.aclose()
+        await self._nodes.close()
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless Redis accepts writes."""
@@ -180,10 +172,11 @@ class Store(
 
     async def key_names(self) -> AsyncIterator[list[str]]:
         """The names of all keys of the project, without its prefix, in parts; a name may come twice."""
-        cursor = b"0"
+        await self._node.call("EXISTS", self._prefix)  # finds the node
+        node, cursor = self._node.batcher, b"0"
         while True:
             match = ("MATCH", f"{self._prefix}*", "COUNT", 1000)
-            reply = await self._batcher.submit("SCAN", cursor, *match)
+            reply = await node.submit("SCAN", cursor, *match)
             cursor, found = cast("tuple[bytes, list[bytes]]", reply)
             yield [
                 name.decode(errors="backslashreplace").removeprefix(self._prefix) for name in found
@@ -193,11 +186,11 @@ class Store(
 
     async def wait_ready(self, timeout_seconds: float) -> bool:
         """Block until a group may have become ready to claim; False when the time is over."""
-        return await self._signals.wait_ready(timeout_seconds)
+        return await Signals(self._node.batcher.redis, self._prefix).wait_ready(timeout_seconds)
 
     def signals(self) -> AbstractAsyncContextManager[Subscription]:
         """Receive deadlines, settled episodes and recorded policies while the context is open."""
-        return self._signals.subscribe()
+        return Signals(self._node.batcher.redis, self._prefix).subscribe()
 
     @asynccontextmanager
     async def lock(self, name: str, *, lease_seconds: float) -> AsyncIterator[bool]:
