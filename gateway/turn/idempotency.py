@@ -93,7 +93,8 @@ class _Lease(NamedTuple):
 class RunningTurns:
     """The turns of this gateway whose calls may be repeated. One timer renews the leases of all."""
 
-    def __init__(self) -> None:
+    def __init__(self, renew_seconds: float = RENEW_SECONDS) -> None:
+        self._renew_seconds = renew_seconds
         self._leases: dict[asyncio.Task[Reply], _Lease] = {}  # of turns with a client
         self._timer: asyncio.TimerHandle | None = None
         self._without_client: set[asyncio.Task[None]] = set()
@@ -124,7 +125,7 @@ class RunningTurns:
         await asyncio.gather(*self._without_client, return_exceptions=True)
 
     def _start_timer(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew_all)
+        self._timer = asyncio.get_running_loop().call_later(self._renew_seconds, self._renew_all)
 
     def _renew_all(self) -> None:
         self._timer = None
