@@ -86,6 +86,7 @@ class ModelConnection(Connection):
             if not call.response_started:
                 self.refuse(Unavailable("the gateway is stopping; call again"))
             self.transport.close()
+        call.parts.clear()  # a refused body, which an idle connection would keep
         if not call.response_complete and not call.presence.has_left:
             self.transport.close()
 

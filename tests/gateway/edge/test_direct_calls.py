@@ -1,6 +1,7 @@
 """Common model calls skip ASGI, uncommon ones do not: a client cannot tell which way its call went."""
 
 import asyncio
+import gc
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from tests.scripted_engine import Garbage, Refuse, ScriptedEngine, Step, Tokens,
 
 BODY = json.dumps(SMALL).encode()
 STREAMED = json.dumps(SMALL | {"stream": True}).encode()
+REFUSED = b"a body of somebody who is not known"
 OF_A_TURN = {"date", "x-request-id", "x-turngate-episode", "x-turngate-turn", "content-length"}
 
 
@@ -227,3 +229,17 @@ async def test_a_running_call_may_end_while_the_gateway_stops(
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"\r\nconnection: close\r\n" in answer
     assert b"Bye." in answer
+
+
+async def test_an_idle_connection_keeps_no_refused_body(served: Gateway) -> None:
+    """Who is not known makes the gateway hold nothing between two calls."""
+    before = len(held_bodies())
+    async with connected(served) as client:
+        assert (await client.ask(post(REFUSED, key="wrong"))).status == 401
+        assert len(held_bodies()) == before
+
+
+def held_bodies() -> list[bytes]:
+    """The lists of parts of bodies that are alive."""
+    lists = (each for each in gc.get_objects() if type(each) is list and len(each) == 1)
+    return [each[0] for each in lists if isinstance(each[0], bytes) and each[0] == REFUSED]
