@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from rollout.episode.episode_records import EpisodeSpec
+from rollout.episode.group import Claim
 from rollout.episode.reward import EpisodeReward, Reward
 from rollout.errors import StoreTooNew
 from rollout.store.store import Store
@@ -121,6 +122,9 @@ async def test_ids_of_any_characters_are_kept_apart(store: Store) -> None:
         assert [made.id for made in view.turns] == [f"turn_{number}"], (seed, id_)
         assert (view.header.task_id, view.header.key_id) == (id_, id_), (seed, id_)
         assert (view.header.group_id, view.rewards.total) == (f"{id_}g", number), (seed, id_)
-    claims = await claim(store, groups=count)
+    claims: list[Claim] = []
+    while some := await claim(store, groups=500):
+        claims += some
     assert {view.header.id for each in claims for view in each.episodes} == set(kept), seed
+    assert len(claims) == len(kept), seed
     assert await store.repair() == 0, seed
