@@ -11,7 +11,7 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.gateways import ADMIN_KEY, Gateway
-from tests.profiles import examples
+from tests.profiles import examples, per_profile
 
 KEY = {"Authorization": f"Bearer {ADMIN_KEY}"}
 EXCEPT = [
@@ -23,7 +23,7 @@ EXCEPT = [
 
 
 def failures(operation: APIOperation, mode: GenerationMode) -> list[str]:
-    @examples(0.1)
+    @examples(per_profile(ci=0.04, nightly=0.1))
     @given(case=operation.as_strategy(generation_mode=mode))
     def answers_as_described(case: schemathesis.Case) -> None:
         case.call_and_validate(headers=KEY, excluded_checks=EXCEPT)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.request.mended_body import mended
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateways import Gateway
-from tests.profiles import examples
+from tests.profiles import examples, per_profile
 from tests.scripted_engine import ScriptedEngine
 
 CHAT = "/v1/chat/completions"
@@ -79,7 +79,7 @@ def test_what_is_no_text_is_not_mended(before: bytes) -> None:
     assert mended(b'{"%b\xff": 8.0}' % before) is None
 
 
-@examples(2)
+@examples(per_profile(ci=0.5, nightly=2))
 @given(body=st.dictionaries(st.text(), VALUES), spaced=st.booleans())
 def test_a_correct_body_is_not_mended(body: dict[str, Any], spaced: bool) -> None:
     """Only whole numbers of the body itself are written otherwise, and the value stays equal."""

@@ -104,6 +104,7 @@ def try_bodies(path: str, url: str) -> tuple[list[str], Counter[int]]:
 
     @settings(
         max_examples=per_profile(ci=10, nightly=200),
+        derandomize=per_profile(ci=True, nightly=False),
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
     )

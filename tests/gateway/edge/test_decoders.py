@@ -14,7 +14,7 @@ from gateway.dialects.chat.dialect import ChatDialect
 from gateway.errors import BadRequest
 from gateway.request.request import Request
 from tests.gateway.edge.fuzzed_requests import CHAT, FULL_CHAT, IMAGE, SCHEMA
-from tests.profiles import examples
+from tests.profiles import examples, per_profile
 
 MODELS = [
     kind
@@ -45,7 +45,7 @@ def read_chat(body: bytes) -> Request | None:
         return None
 
 
-@examples(4)
+@examples(per_profile(ci=2, nightly=4))
 @given(st.data())
 def test_a_chat_body_with_any_values_is_read_or_refused(data: st.DataObject) -> None:
     """Any value in any field gives a request of at least one message, or BadRequest."""
@@ -56,7 +56,7 @@ def test_a_chat_body_with_any_values_is_read_or_refused(data: st.DataObject) -> 
     assert request is None or len(request.messages) >= 1
 
 
-@examples(4)
+@examples(per_profile(ci=2, nightly=4))
 @given(VALUES, VALUES, VALUES, VALUES)
 def test_a_message_with_any_values_is_read_or_refused(
     role: Any, content: Any, calls: Any, reasoning: Any
@@ -74,7 +74,7 @@ def test_a_message_with_any_values_is_read_or_refused(
         )
 
 
-@examples(4)
+@examples(per_profile(ci=2, nightly=4))
 @given(st.binary(max_size=4), st.integers(0, 1000), st.integers(0, 3))
 def test_damaged_bytes_of_a_chat_body_are_read_or_refused(
     inserted: bytes, place: int, cut: int
@@ -102,7 +102,7 @@ def test_a_control_body_with_any_values_is_read_or_refused(kind: type[BaseModel]
     reads()
 
 
-@examples(4)
+@examples(per_profile(ci=2, nightly=4))
 @given(
     st.text(max_size=40) | st.text(alphabet="tg-ep.=_/AZaz09", max_size=60).map("tg-ep-".__add__)
 )

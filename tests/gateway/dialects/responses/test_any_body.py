@@ -18,7 +18,7 @@ from gateway.errors import BadRequest
 from gateway.request.request import ReplyChoice, Request, ToolCall
 from tests.gateway.dialects.responses.runtime_bodies import ai_sdk, codex
 from tests.gateway.edge.test_decoders import VALUES
-from tests.profiles import examples
+from tests.profiles import examples, per_profile
 
 DIALECT = ResponsesDialect()
 TURN = "0" * 24
@@ -87,7 +87,7 @@ def read(body: dict[str, Any]) -> Request | None:
     return request
 
 
-@examples(2)
+@examples(per_profile(ci=1, nightly=2))
 @given(ITEMS)
 def test_any_items_are_messages_or_refused(items: list[Any]) -> None:
     """Items of any type with any fields, in any order, give messages with known roles, or BadRequest."""
@@ -99,7 +99,7 @@ def test_any_items_are_messages_or_refused(items: list[Any]) -> None:
         assert all(message.get("content") is not None for message in request.messages)
 
 
-@examples(2)
+@examples(per_profile(ci=1, nightly=2))
 @given(st.data())
 def test_any_values_are_read_or_refused(data: st.DataObject) -> None:
     """Any value in any field of what a runtime sends gives a request, or BadRequest."""
@@ -143,7 +143,7 @@ def test_allowed_tools_are_named_by_texts(name: Any) -> None:
     assert refused.value.param == "tool_choice"
 
 
-@examples(2)
+@examples(per_profile(ci=1, nightly=2))
 @given(st.lists(st.sampled_from(["user", "call", "result", "say", "think"]), max_size=8))
 def test_items_of_one_reply_are_one_message(kinds: list[str]) -> None:
     """Whatever comes between them, items that name the same turn are one message, and no item is lost."""
