@@ -1,5 +1,6 @@
 """`python -m gateway.workers`: what a parent starts for each of its workers; the arguments are inherited descriptors."""
 
+import os
 import signal
 import socket
 import sys
@@ -18,7 +19,7 @@ from rollout.logs import configure
 
 def main() -> int:
     """Serve until the parent ends it; return the exit status."""
-    configure()
+    configure(worker=os.getpid())
     # A terminal sends these to every process of its group. The parent says what follows from them.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -152,6 +152,9 @@ async def test_a_worker_that_dies_is_replaced_and_what_it_counted_stays(pair: Wo
 
     await eventually(is_replaced, seconds=START_SECONDS)
     assert other in pair.pids
+    lines = pair.log.read_text()
+    assert f"worker ended pid={killed} code=-9\n" in lines
+    assert f" worker={killed}\n" in lines
     assert await pair.total("turngate_workers") == 2
     assert await pair.total("turngate_worker_restarts_total") == 1
     assert await pair.total("turngate_turns_total") > before
