@@ -32,6 +32,7 @@ from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage, Vision, collapse
 
 RAW_PROMPT = seed(b"raw prompt")
+_UNREADABLE = int(OutputFlags.MALFORMED | OutputFlags.TRUNCATED)
 
 
 class _JoinPoint(NamedTuple):
@@ -233,8 +234,7 @@ class Attacher:
     @staticmethod
     def _is_readable(boundary: TurnBoundary, anchor: Anchor, history: EpisodeHistory) -> bool:
         """Whether the rendered output says something about the recorded one: not if it was cut, or written in no format."""
-        flags = OutputFlags(history.output(anchor).flags)
-        return boundary.is_exact and not flags & (OutputFlags.MALFORMED | OutputFlags.TRUNCATED)
+        return boundary.is_exact and not history.output(anchor).flags & _UNREADABLE
 
     def _with_reasoning(
         self, conversation: Conversation, num_known: int, history: EpisodeHistory

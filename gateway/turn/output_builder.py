@@ -4,7 +4,8 @@ Streamed and unstreamed replies are made of the same pieces, so they cannot diff
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.parsing.deltas import Delta, fold
 from gateway.parsing.output_parser import OutputParser
@@ -15,8 +16,7 @@ from rollout.episode.turn import Output, OutputFlags, VersionInterval
 from rollout.tokenizer.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """What one engine event gives the caller."""
 
     index: int
@@ -115,19 +115,19 @@ class OutputBuilder:
             return "tool_calls"
         return self.finish.type
 
-    def record(self, flags: OutputFlags = OutputFlags.NONE) -> Output:
+    def record(self, more_flags: OutputFlags = OutputFlags.NONE) -> Output:
         """The output as the episode keeps it."""
-        flags |= self._flags
+        flags = int(self._flags) | int(more_flags)
         if self.finish is not None and self.finish.type == "length":
-            flags |= OutputFlags.TRUNCATED
+            flags |= int(OutputFlags.TRUNCATED)
         if self._parser.malformed:
-            flags |= OutputFlags.MALFORMED
+            flags |= int(OutputFlags.MALFORMED)
         return Output.sampled(
             self.ids,
             self._logprobs,
             versions=self.versions,
             finish_reason=self.finish_reason,
-            flags=int(flags),
+            flags=flags,
         )
 
     def choice(self) -> ReplyChoice:

@@ -72,8 +72,10 @@ class Planner:
 
     def check_trainable(self, job: Job) -> None:
         """Raises BadRequest for sampling that this deployment does not train on; a side call may use any sampling."""
+        if not self._refuses_flagged:
+            return
         flags = [str(flag.name).lower() for flag in job.flags & FLAGGED]
-        if self._refuses_flagged and flags:
+        if flags:
             raise BadRequest(
                 f"tokens sampled this way are not trained here ({', '.join(flags)}): leave out grammars, penalties, "
                 "top_p, top_k, min_p and temperature 0, or mark the call with X-Turngate-Turn-Kind: side",

@@ -6,9 +6,9 @@ policy sampled each token.
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.turn.output_builder import OutputBuilder, Piece
@@ -33,8 +33,7 @@ Emit = Callable[[Piece, Chunk], Awaitable[None]]
 Ask = Callable[[Engine, GenerateRequest, OutputBuilder, Emit], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """What every output of a turn is sampled from."""
 
     turn_id: str
