@@ -47,11 +47,13 @@ class Prompt:
         """The JSON array that an engine is sent."""
         if self.media:
             return b"[%b]" % encode_tokens(self.collapsed)
-        known = self._history.prefixes.encoded(self._trie, self._anchor)
-        if not len(self._context):
-            return b"[%b]" % known
-        new = encode_tokens(self._context)
-        return b"[%b,%b]" % (known, new) if known else b"[%b]" % new
+        pieces = [*self._history.prefixes.pieces(self._trie, self._anchor)]
+        if len(self._context) or not pieces:
+            pieces.append(encode_tokens(self._context))
+        # The brackets go into the ends, so that a long text is copied once.
+        pieces[0] = b"[" + pieces[0]
+        pieces[-1] += b"]"
+        return b",".join(pieces)
 
     def tail(self, num_tokens: int) -> list[int]:
         """The last ids."""

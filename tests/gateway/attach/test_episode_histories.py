@@ -80,7 +80,7 @@ def visit(histories: EpisodeHistories, name: str, log: list[bytes]) -> EpisodeHi
     history = histories.bring_up_to_date("project", opened(name), since=since, turns=log[since:])
     assert history is not None
     last = decode_turn(log[-1])
-    history.prefixes.encoded(history.trie, Anchor(last.id, 0, last.outputs[0].num_tokens))
+    history.prefixes.pieces(history.trie, Anchor(last.id, 0, last.outputs[0].num_tokens))
     histories.bring_up_to_date("project", opened(name), since=len(log), turns=[])
     return history
 
