@@ -127,6 +127,7 @@ def try_bodies(path: str, url: str) -> tuple[list[str], Counter[int]]:
     return found, statuses
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", CALLS)
 async def test_what_the_vendor_allows_is_answered_in_its_form(served: Gateway, path: str) -> None:
     """No body that is valid for the vendor is a 5xx, and every reply, event and refusal is valid for the vendor."""
