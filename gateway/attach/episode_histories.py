@@ -55,6 +55,13 @@ class EpisodeHistories:
         self._use(key, history)
         return history
 
+    def keep(self, project: str, history: EpisodeHistory, opened: EpisodeSummary) -> None:
+        """Remember the history of an episode that was opened with its first turn."""
+        history.created_ms, history.policy = opened.created_ms, opened.history
+        if (key := (project, opened.id)) not in self._entries:
+            self._entries[key] = history
+            self._use(key, history)
+
     def add(self, project: str, history: EpisodeHistory, *, turn: Turn, ordinal: int) -> None:
         """Add a turn that was just committed; the history may have been dropped since the turn began."""
         history.add(turn, ordinal)

@@ -71,6 +71,7 @@ async def find_episode(arrival: Arrival, store: Store, *, max_group_size: int) -
         found_by=place.found_by,
         thread=ids.thread_label if ids.thread_label != place.episode_id else "",
         notes=() if aside is None else (f"side call of {runtime.name}: {aside.what}",),
+        is_fresh=place.is_fresh,
         is_found_by_words=place.leaves_words,
     )
 
@@ -80,6 +81,7 @@ class _Place(NamedTuple):
     found_by: str
     is_named: bool
     leaves_words: bool  # nothing surer than words may find the episode for the next call
+    is_fresh: bool = False
 
 
 async def _place(arrival: Arrival, ids: NativeIds, store: Store) -> _Place:
@@ -92,9 +94,15 @@ async def _place(arrival: Arrival, ids: NativeIds, store: Store) -> _Place:
     if named is not None:
         return _Place(named.id, named.carrier, is_named=True, leaves_words=False)
     clues = _clues(arrival, ids)
-    episode_id, found_by = await _find(arrival, clues, store)
+    opened = episode_of_key(arrival.attempt.retry_key, key_id=arrival.caller.key_id)
+    episode_id, how = opened or new_episode_id(), "new"
+    is_fresh = not opened and not clues.are_there
+    if clues.are_there:
+        episode_id, how = await store.find(clues, otherwise=episode_id)
     leaves_words = not (clues.turns or clues.session)
-    return _Place(episode_id, found_by, is_named=False, leaves_words=leaves_words)
+    return _Place(
+        episode_id, FOUND_BY[how], is_named=False, leaves_words=leaves_words, is_fresh=is_fresh
+    )
 
 
 def _clues(arrival: Arrival, ids: NativeIds) -> Clues:
@@ -123,12 +131,3 @@ def _ids_in_text(request: Request) -> list[str]:
         if message["role"] == "assistant" and isinstance(content, str):
             return written_ids(content)[:LATEST_IDS]
     return []
-
-
-async def _find(arrival: Arrival, clues: Clues, store: Store) -> tuple[str, str]:
-    opened = episode_of_key(arrival.attempt.retry_key, key_id=arrival.caller.key_id)
-    otherwise = opened or new_episode_id()
-    if not clues.are_there:
-        return otherwise, FOUND_BY["new"]
-    episode_id, how = await store.find(clues, otherwise=otherwise)
-    return episode_id, FOUND_BY[how]

@@ -28,6 +28,7 @@ class EpisodeAddress(msgspec.Struct, frozen=True):
     found_by: str = ""
     thread: str = ""
     notes: tuple[str, ...] = ()
+    is_fresh: bool = False  # its id was minted for this call, so nobody else knows it
     is_found_by_words: bool = (
         False  # later calls of the conversation may have nothing else to be found by
     )

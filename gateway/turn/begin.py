@@ -10,7 +10,7 @@ from gateway.attach.episode_history import EpisodeHistory
 from gateway.request.request import Reply
 from gateway.turn.recorded_reply import decode_reply
 from gateway.turn.running_turn import Call
-from rollout.episode.episode_records import BegunTurn, EpisodeSpec
+from rollout.episode.episode_records import BegunTurn, EpisodeSpec, EpisodeSummary, HistoryPolicy
 from rollout.errors import DamagedEpisode
 from rollout.store.redis_decoding import UNREADABLE
 
@@ -22,7 +22,15 @@ class Begun(NamedTuple):
 
     history: EpisodeHistory
     since: int  # how many turns the episode had
-    recorded: Reply | None
+    recorded: Reply | None = None
+    opening: EpisodeSpec | None = None  # of an episode that the commit of the turn opens
+
+
+def begin_without_episode(call: Call) -> Begun:
+    """Begin the first turn of an episode that nobody can ask for before the turn is recorded, so that one write does for both."""
+    policy = call.address.history or HistoryPolicy.STICKY
+    summary = EpisodeSummary(call.address.episode_id, 0, policy, 0)
+    return Begun(EpisodeHistory(summary), 0, opening=_episode_spec(call))
 
 
 async def begin(call: Call, histories: EpisodeHistories) -> Begun:

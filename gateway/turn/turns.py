@@ -20,7 +20,7 @@ from gateway.parsing.output_parser import OutputParser
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.minted_ids import call_ids
 from gateway.request.request import Reply, Request
-from gateway.turn.begin import Begun, begin
+from gateway.turn.begin import Begun, begin, begin_without_episode
 from gateway.turn.commit import commit
 from gateway.turn.event_stream import Sink
 from gateway.turn.idempotency import RunningTurns, repeated
@@ -32,7 +32,7 @@ from gateway.turn.recorded_reply import encode_reply
 from gateway.turn.running_turn import Call, RunningTurn
 from gateway.turn.sampler import Sampler
 from rollout.episode.turn import Anchor, Turn
-from rollout.errors import AttemptSuperseded, StoreError
+from rollout.errors import AttemptSuperseded, StoreError, StoreUnavailable
 from rollout.served_model import AskedModel
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import SizedImage
@@ -67,6 +67,9 @@ class Turns:
         self._metrics = metrics
         self._histories = histories
         self._running = RunningTurns()
+        self._store_answers = (
+            True  # else no turn is sampled before the store has answered its begin
+        )
 
     async def take(self, call: Call, sink: Sink | None) -> Reply:
         """Run a turn to its commit and pass its pieces to `sink`; a repeated call gets the first one's reply."""
@@ -93,10 +96,10 @@ class Turns:
         await self._running.close()
 
     async def _take(self, call: Call, sink: Sink | None) -> Reply:
-        begun = await begin(call, self._histories)
+        begun = await self._begin(call, is_streamed=sink is not None)
         if begun.recorded is not None:
             return begun.recorded
-        turn = await self._sampled(call, begun.history, sink)
+        turn = await self._sampled(call, begun, sink)
         reply = turn.reply()
         try:
             await self._commit(turn, reply, begun)
@@ -108,6 +111,15 @@ class Turns:
         self._count(turn, reply)
         return reply
 
+    async def _begin(self, call: Call, *, is_streamed: bool) -> Begun:
+        """A streamed reply names its episode before it ends, and a limit of open episodes is checked before a turn."""
+        is_unknown = call.address.is_fresh and not is_streamed and not call.max_open_episodes
+        if is_unknown and self._store_answers:
+            return begin_without_episode(call)
+        begun = await begin(call, self._histories)
+        self._store_answers = True
+        return begun
+
     async def _recorded_instead(self, call: Call) -> Reply | None:
         """The reply of the try of the call that was recorded in place of this one, unless it is kept no more."""
         again = replace(call, attempt=repeated(call.attempt))
@@ -116,7 +128,7 @@ class Turns:
             await self._withdraw(again, is_full=False)
         return begun.recorded
 
-    async def _sampled(self, call: Call, history: EpisodeHistory, sink: Sink | None) -> RunningTurn:
+    async def _sampled(self, call: Call, begun: Begun, sink: Sink | None) -> RunningTurn:
         """Sample the outputs of a turn; one that fails before its first token is withdrawn."""
         if call.use is not None:
             call.use.tokens = None
@@ -128,10 +140,10 @@ class Turns:
             )
             in_turn = self._large_calls.turn(call.key_id) if call.is_large else nullcontext()
             async with in_turn:
-                turn = await self._plan(call, history, images, sink)
+                turn = await self._plan(call, begun.history, images, sink)
             if call.use is not None and turn.job.parameters.grammar is not None:
                 await call.use.count_grammar()
-            await self._sample(turn, history, is_streamed=sink is not None)
+            await self._sample(turn, begun, is_streamed=sink is not None)
             is_whole = True
         except ContextOverflow:
             is_full = call.address.turn_kind == "train"
@@ -175,9 +187,7 @@ class Turns:
             return self._reader.plain_parser()
         return self._reader.parser(tools=request.offered_tools, prompt_tail=tail, new_id=new_id)
 
-    async def _sample(
-        self, turn: RunningTurn, history: EpisodeHistory, *, is_streamed: bool
-    ) -> None:
+    async def _sample(self, turn: RunningTurn, begun: Begun, *, is_streamed: bool) -> None:
         sample = self._sampler.stream if is_streamed else self._sampler.whole
         try:
             if len(turn.builders) == 1:
@@ -193,38 +203,45 @@ class Turns:
                 for builder in turn.builders:
                     tasks.create_task(sample_in_turn(builder))
         except ExceptionGroup as failures:
-            await self._record_abandoned(turn, history)
+            await self._record_abandoned(turn, begun)
             raise failures.exceptions[0] from None
         except BaseException:  # the sink's too: sealing waits for a turn that nobody ends
-            await self._record_abandoned(turn, history)
+            await self._record_abandoned(turn, begun)
             raise
 
     async def _commit(self, turn: RunningTurn, reply: Reply, begun: Begun) -> None:
         """Commit the turn, and with it the reply for repeated calls."""
         record, history = turn.record(), begun.history
         encoded = encode_reply(reply) if record.retry_key else b""
-        await self._store(turn, record, encoded, history, since=begun.since)
+        await self._store(turn, record, encoded, begun)
         if self._reader.reads_reasoning:
             for choice, output in zip(reply.choices, record.outputs, strict=True):
                 end = Anchor(record.id, choice.index, output.num_tokens)
                 history.reasoning[end] = history.keep_text(choice.reasoning or "")
 
-    async def _record_abandoned(self, turn: RunningTurn, history: EpisodeHistory) -> None:
+    async def _record_abandoned(self, turn: RunningTurn, begun: Begun) -> None:
         """Record the tokens of a turn that nobody received, so that they neither train nor answer a repeated call."""
         if not turn.has_tokens:
             return
         record = turn.abandoned_record()
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
-            await self._store(turn, record, b"", history, since=0)
+            await self._store(turn, record, b"", begun)
 
-    async def _store(
-        self, turn: RunningTurn, record: Turn, reply: bytes, history: EpisodeHistory, *, since: int
-    ) -> None:
+    async def _store(self, turn: RunningTurn, record: Turn, reply: bytes, begun: Begun) -> None:
         if turn.call.use is not None:
             turn.call.use.tokens = turn.num_tokens
         kept, said = turn.kept(record), turn.said()
-        ordinal = await commit(turn.call, record, reply, since=since, kept=kept, said=said)
-        self._histories.add(turn.call.project, history, turn=record, ordinal=ordinal)
+        try:
+            ordinal, opened = await commit(
+                turn.call, record, reply, begun=begun, kept=kept, said=said
+            )
+        except StoreUnavailable:
+            self._store_answers = False
+            raise
+        project = turn.call.project
+        if opened is not None:
+            self._histories.keep(project, begun.history, opened)
+        self._histories.add(project, begun.history, turn=record, ordinal=ordinal)
         self._metrics.observe_record(record)
 
     def _count(self, turn: RunningTurn, reply: Reply) -> None:

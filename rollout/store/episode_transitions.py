@@ -10,6 +10,7 @@ from rollout.episode.episode_records import (
     BegunTurn,
     EpisodeHeader,
     EpisodeSpec,
+    EpisodeSummary,
     EpisodeView,
     ListedEpisode,
 )
@@ -122,17 +123,44 @@ class EpisodeTransitions(Transitions):
         Raises EpisodeSealed once the grace period after sealing is over, AttemptSuperseded if another try of the call was
         recorded in its place: `begin` then returns the reply of that one.
         """
-        outputs, versions = turn.trainable_outputs, turn.versions
         ordinal = await self._run(
             "commit",
-            *(episode_id, turn.id, encoded),
-            *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
-            *((versions[0], versions[-1]) if versions else ("", "")),
+            *turn_arguments(episode_id, turn, encoded),
             *(*attempt_arguments(attempt), since),
             *(reply, continues, messages),
+            len(said),
             *said,
         )
         return cast("int", ordinal)
+
+    async def commit_first(
+        self,
+        spec: EpisodeSpec,
+        turn: Turn,
+        *,
+        encoded: bytes,
+        attempt: Attempt = UNKEYED,
+        reply: bytes = b"",
+        messages: bytes = b"",
+        said: Sequence[str] = (),
+    ) -> tuple[int, EpisodeSummary | None]:
+        """Open an episode that is not named, and append its first turn, which was not begun.
+
+        Nobody may know the episode before. Returns the ordinal, and the episode if this call opened it.
+        """
+        answer = await self._run(
+            "commit",
+            *turn_arguments(spec.id, turn, encoded),
+            *(*attempt_arguments(attempt), 0),
+            *(reply, "", messages),
+            len(said),
+            *said,
+            *opening_arguments(spec),
+        )
+        if isinstance(answer, int):
+            return answer, None
+        ordinal, created, history = cast("tuple[int, bytes, bytes]", answer)
+        return ordinal, parse_summary(spec.id, [created, history, b"1"])
 
     async def conversation(
         self, key_id: str, last_turn: str, *, turns: Sequence[str] = (), only_episode: str = ""
@@ -256,6 +284,16 @@ def parse_reward_log(episode_id: str, log: Sequence[bytes]) -> list[RewardAnswer
 def attempt_arguments(attempt: Attempt) -> tuple[str | int, ...]:
     """An attempt as the scripts read it."""
     return attempt.id, attempt.retry_key, attempt.body_digest, int(attempt.is_repeat)
+
+
+def turn_arguments(episode_id: str, turn: Turn, encoded: bytes) -> tuple[str | int | bytes, ...]:
+    """What `commit.lua` needs to know of a turn."""
+    outputs, versions = turn.trainable_outputs, turn.versions
+    return (
+        *(episode_id, turn.id, encoded),
+        *(sum(output.num_tokens for output in outputs), turn.num_output_tokens),
+        *((versions[0], versions[-1]) if versions else ("", "")),
+    )
 
 
 def reward_arguments(given: EpisodeReward) -> tuple[str | int, ...]:

@@ -1,8 +1,10 @@
 -- commit: append a turn to an episode's log, once. Returns its ordinal.
+-- Opens the episode first if there is none and its arguments are given; then it returns opening time and history policy, too.
 -- args: episode, turn id, record, trainable tokens, output tokens, oldest version or '', newest version or '',
 --       attempt, retry key or '', body digest, 1 if it may be a repeat, turns in the log when it began, reply or '',
 --       the turn whose conversation it continues or '', the messages it adds or '',
---       then a key and digests of what was said, if find.lua may be asked for them
+--       number of the next arguments: a key and digests of what was said, if find.lua may be asked for them,
+--       then those of opening.lua, or none
 -- needs: keys, lease
 local REPLIES_KEPT, REPLY_BYTES_KEPT, MESSAGE_BYTES_KEPT, SAID_IN_KEPT = 32, 131072, 8388608, 64
 local id, turn, record, trainable, sampled, oldest, newest = unpack(args, 1, 7)
@@ -25,7 +27,15 @@ local function read_header()
   return found
 end
 
-local found = read_header()
+local found, after_said = read_header(), 17 + tonumber(args[16])
+local is_new, history = not found[1] and args[after_said] ~= nil, nil
+if is_new then
+  -- needs here: open_episodes, alarm, places, opening
+  local refusal
+  refusal, history = open_episode(after_said, 0)
+  if refusal then return refusal end
+  found = {'open', args[after_said + 5], false, false, false, false, 0, 0, 0, 0, 0, 0, 0}
+end
 local status, kind, sealed, min_version, max_version, place = unpack(found, 1, 6)
 local begun, turns, trainable_turns, trainable_tokens, output_tokens, reply_bytes, message_bytes = unpack(found, 7, 13)
 if not status then return refuse('NoSuchEpisode', id) end
@@ -48,8 +58,8 @@ end
 
 local in_grace = (status == 'sealed' or status == 'rewarded') and now <= number(sealed) + grace_ms
 local may_commit = status == 'open' or in_grace
-local has_lease = is_answer and holds_lease(id, retry_key, attempt)
-if not may_commit or (is_answer and not has_lease) then
+local may_be_second = is_answer and not is_new and not holds_lease(id, retry_key, attempt)
+if not may_commit or may_be_second then
   local answer = committed()
   if answer then return answer end
   if not may_commit then return refuse('EpisodeSealed', id) end
@@ -103,7 +113,7 @@ if messages ~= '' and message_bytes + #messages <= MESSAGE_BYTES_KEPT then
 end
 if status == 'open' then
   set('committed', now)
-  call('ZADD', key('idle'), now + idle_ms, id)
+  if not is_new then call('ZADD', key('idle'), now + idle_ms, id) end
   if place then call('ZADD', key('quiet'), 'XX', now + silence_ms, id) end
 end
 call('HSET', header, unpack(fields))
@@ -112,15 +122,16 @@ if status == 'sealed' then
   if has_signal(id) then await_reward(id) end
 end
 
-for index = 17, #args do
-  local words = key('found.words:' .. args[16] .. ':' .. args[index])
+for index = 18, after_said - 1 do
+  local words = key('found.words:' .. args[17] .. ':' .. args[index])
   if call('ZADD', words, now, id) == 1 then call('ZREMRANGEBYRANK', words, 0, -1 - SAID_IN_KEPT) end
   call('PEXPIRE', words, 2 * idle_ms)
 end
-if is_answer then
+if is_answer and not is_new then
   call('HDEL', episode_key(id, '.leases'), retry_key)
-elseif retry_key ~= '' then
+elseif retry_key ~= '' and not is_answer then
   end_lease(id, retry_key, attempt)
   call('SADD', episode_key(id, '.withdrawn'), attempt)  -- it has ended: its lease is not written again
 end
+if is_new then return {0, ARGV[1], history} end
 return length - 1

@@ -1,4 +1,4 @@
--- Opens an episode that does not exist. Returns an error reply if it is refused.
+-- Opens an episode that does not exist. Returns an error reply if it is refused, otherwise nothing and its history policy.
 -- Its 13 arguments, from the place `first` on: id, group or '', group size or 0, task, reward deadline in ms or '', kind, metadata, key, history or '',
 --              1 if the caller names the episode or the group, most members of a group without a size,
 --              most open episodes of the key or 0, 0 if the project is served and never trained
@@ -21,8 +21,8 @@ local function own_group(id)
   return group
 end
 
-local function add_group(group, size, deadline)
-  call('HSET', group_key(group), 'status', 'open', 'size', size, 'opened', 0, 'rewarded', 0,
+local function add_group(group, size, deadline, opened)
+  call('HSET', group_key(group), 'status', 'open', 'size', size, 'opened', opened, 'rewarded', 0,
     'discarded', 0, 'deliveries', 0, 'owner', '', 'placed', 0,
     'deadline', deadline == '' and reward_deadline_ms or deadline)
 end
@@ -35,7 +35,7 @@ local function admit(group, size, deadline, owner_key)
   local granted, used_up = grant(owner_key, math.max(size, 1))
   if call('HGET', key('training'), 'closed') == '1' then return refuse('Backlogged', SWAP_WAIT, 'policy') end
   if granted == 0 then return refuse('Backlogged', backlog_wait(), used_up or 'project') end
-  add_group(group, size, deadline)
+  add_group(group, size, deadline, 0)
   reserve(group, owner_key, granted)
 end
 
@@ -71,16 +71,20 @@ local function open_episode(first, begun)
   if kind == 'side' then
     group = ''
   else
-    if group == '' then group, size = own_group(id), math.max(size, 1) end
-    local refusal
-    if call('EXISTS', group_key(group)) == 0 then
-      if is_named then
-        refusal = admit(group, size, deadline, owner_key)
-      else
-        add_group(group, size, deadline)
+    local is_own, refusal = group == '', nil
+    if is_own then group, size = own_group(id), math.max(size, 1) end
+    if is_own and not is_named then
+      add_group(group, size, deadline, 1)
+    else
+      if is_own or call('EXISTS', group_key(group)) == 0 then
+        if is_named then
+          refusal = admit(group, size, deadline, owner_key)
+        else
+          add_group(group, size, deadline, 0)
+        end
       end
+      refusal = refusal or enter(group, size, tonumber(most))
     end
-    refusal = refusal or enter(group, size, tonumber(most))
     if refusal then return refusal end
     call('ZADD', group_key(group, '.members'), now, id)
   end
@@ -98,4 +102,5 @@ local function open_episode(first, begun)
   arm(now + idle_ms)
   count('opened', 1, id)
   count('open', 1, id)
+  return nil, history
 end

@@ -65,6 +65,23 @@ class AgentRules(Caller):
         if is_rewarded:
             self.give(name, None, 1, complete=True)
 
+    @rule(key=keys, version=versions, kind=kinds, is_rewarded=st.booleans())
+    def chat_once(self, *, key: str, version: int, kind: str, is_rewarded: bool) -> None:
+        """The first call of a client that names neither episode nor group: its commit opens the episode."""
+        name = self.new()
+        spec = spec_of(name, None, None, kind=kind, key=key, is_named=False)
+        made = turn(f"{name}-0", [1], output(OUTPUT, version=version), kind=kind)
+        assert self.model.open(spec) is None
+        assert self.model.commit(name, made.id, version, kind) is None
+        num_lost = self.num_lost
+        ordinal, opened = self.change(
+            lambda store: store.commit_first(spec, made, encoded=encode_turn(made))
+        )
+        assert ordinal == 0
+        assert opened is not None or self.num_lost > num_lost
+        if is_rewarded:
+            self.give(name, None, 1, complete=True)
+
     @rule(pick=picks, attempt=st.sampled_from("abc"))
     def withdraw(self, pick: int, attempt: str) -> None:
         name = self.pick(pick)
