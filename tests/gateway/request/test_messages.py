@@ -32,6 +32,24 @@ def test_an_item_of_many_messages_is_read_anew() -> None:
     assert parsed == [b"2", b"5000", b"5000"]
 
 
+def test_items_that_are_used_stay_remembered() -> None:
+    """Of many items those that come again and again are parsed once, and no more than twice the capacity is kept."""
+    parsed = []
+
+    def read(raw: msgspec.Raw, _: str) -> Item:
+        parsed.append(bytes(raw))
+        return Item([{"role": "user", "content": bytes(raw).decode()}])
+
+    reader = MessageReader(read, capacity=8)
+    for number in range(100):
+        reader.read([msgspec.Raw(b'"system"'), msgspec.Raw(b"%d" % number)])
+    assert parsed.count(b'"system"') == 1
+    parsed.clear()
+    for number in reversed(range(100)):
+        reader.read([msgspec.Raw(b"%d" % number)])
+    assert 84 <= len(parsed) <= 93
+
+
 def read_with(ids: list[str]) -> ReadMessages:
     message = {"role": "assistant", "content": "x"}
     return MessageReader(lambda raw, where: Item([message], ids)).read([msgspec.Raw(b"{}")])
