@@ -3,7 +3,8 @@
 -- they are all free, the same two of the tokens, the tokens that are counted until the call ends, and the slot.
 -- Before a call of the key has ended, nothing is known of its calls: eight at a time pass, each for an eighth of the limit.
 -- args: key, call or '', lease in ms, window in ms, limits of requests, tokens (0 for a call that samples none) and calls
--- needs: keys, window
+-- needs: keys, memory, window
+keep_in_memory()  -- a crash of Redis starts the minute anew
 local id, call_id = args[1], args[2]
 local lease_ms, window_ms, max_requests, max_tokens, max_calls =
   tonumber(args[3]), tonumber(args[4]), tonumber(args[5]), tonumber(args[6]), tonumber(args[7])

@@ -13,6 +13,7 @@ from rollout.episode.episode_records import EpisodeSpec
 from rollout.episode.episode_status import EpisodeStatus
 from rollout.episode.turn import encode_turn
 from rollout.errors import AttemptSuperseded
+from rollout.store.limit_transitions import CallLimits
 from rollout.store.store import Store
 from tests.redis_server import KillableRedis
 from tests.rollout.clock import Clock
@@ -79,6 +80,33 @@ async def test_a_later_turn_begins_without_the_disk(server: KillableRedis, store
     assert waiting.is_being_sampled
     assert header(server, store)[b"begun"] == b"2"
     assert bytes_on_disk(server) == size
+
+
+async def test_a_limited_call_is_counted_without_the_disk(
+    server: KillableRedis, store: Store
+) -> None:
+    """What a key used in the last minute may be forgotten by a crash: its minute then starts anew."""
+    limits = CallLimits("key_1", requests=1, tokens=1000, concurrent=1)
+    size = bytes_on_disk(server)
+    await store.start_call(limits, "call")
+    refused = await store.start_call(limits, "another")
+
+    assert refused.refused_by
+    assert bytes_on_disk(server) == size
+    crash(server)
+    assert not (await store.start_call(limits, "another")).refused_by
+
+
+async def test_what_is_mended_in_memory_is_mended_on_disk(
+    server: KillableRedis, store: Store
+) -> None:
+    """A begin that meets a damaged record ends the episode for good."""
+    with redis.Redis.from_url(server.url) as client:
+        client.set(f"turngate:{{{store.project}}}:ep.leases:ep_1", "garbage")
+    await store.begin(SPEC, since=1, attempt=Attempt("a", "call", "digest"))
+    crash(server)
+
+    assert (await store.seal("ep_1")).disposition == "failed"
 
 
 @pytest.mark.parametrize("of", ["a new episode", "a held-out episode", "an episode after a pause"])

@@ -55,6 +55,7 @@ local function rebuild(name)
 end
 
 local function mend_record(name, why)
+  redis.set_repl(redis.REPL_ALL)  -- on disk, also where a transition writes in memory only
   local own = name:sub(#prefix + 1)
   local kind, id = own:match('^([^:]+):(.*)$')
   if kind == 'ep' or (kind and kind:sub(1, 3) == 'ep.') then
