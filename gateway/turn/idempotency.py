@@ -11,7 +11,7 @@ while a repeat waits for it; if its gateway dies, the lease expires and a repeat
 import asyncio
 import os
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Container, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b, sha256
 from typing import NamedTuple, Protocol
@@ -33,7 +33,7 @@ WANTED_SECONDS = 1.0  # how often a turn without a client asks whether a repeat 
 class Renew(Protocol):
     """Keeps the lease of an attempt; returns whether a repeat waits for its reply."""
 
-    async def __call__(self, episode_id: str, attempt: Attempt) -> bool: ...
+    async def __call__(self, episode_id: str, attempt: Attempt, *, has_begun: bool) -> bool: ...
 
 
 def read_attempt(headers: Mapping[bytes, bytes], body: bytes) -> Attempt:
@@ -88,6 +88,13 @@ class _Lease(NamedTuple):
     renew: Renew
     episode_id: str
     attempt: Attempt
+    begun: Container[str]
+
+    async def renewed(self) -> bool:
+        with suppress(StoreUnavailable):
+            has_begun = self.attempt.id in self.begun
+            return await self.renew(self.episode_id, self.attempt, has_begun=has_begun)
+        return False
 
 
 class RunningTurns:
@@ -96,6 +103,7 @@ class RunningTurns:
     def __init__(self, renew_seconds: float = RENEW_SECONDS) -> None:
         self._renew_seconds = renew_seconds
         self._leases: dict[asyncio.Task[Reply], _Lease] = {}  # of turns with a client
+        self._begun: set[str] = set()  # attempts that do not wait for another one
         self._timer: asyncio.TimerHandle | None = None
         self._without_client: set[asyncio.Task[None]] = set()
 
@@ -104,17 +112,22 @@ class RunningTurns:
     ) -> Reply:
         """Do the work of a turn, and hold its lease. When the client leaves, it goes on while a repeat wants it."""
         turn = asyncio.create_task(work)
-        self._leases[turn] = _Lease(renew, episode_id, attempt)
+        turn.add_done_callback(lambda _: self._begun.discard(attempt.id))
+        lease = self._leases[turn] = _Lease(renew, episode_id, attempt, self._begun)
         if self._timer is None:
             self._start_timer()
         try:
             return await asyncio.shield(turn)
         except asyncio.CancelledError:
             # Nothing is awaited here: a second cancellation would leave the turn without an owner.
-            self._keep(_while_wanted(turn, renew, episode_id, attempt))
+            self._keep(_while_wanted(turn, lease))
             raise
         finally:
             del self._leases[turn]
+
+    def begun(self, attempt: Attempt) -> None:
+        """Its turn is sampled from now on."""
+        self._begun.add(attempt.id)
 
     async def close(self) -> None:
         """Cancel the turns without a client; a repeat of such a call samples again once the lease has expired."""
@@ -140,14 +153,12 @@ class RunningTurns:
 
 
 async def _all_renewed(leases: Sequence[_Lease]) -> None:
-    await asyncio.gather(*(_renewed(*lease) for lease in leases))
+    await asyncio.gather(*(lease.renewed() for lease in leases))
 
 
-async def _while_wanted(
-    turn: asyncio.Task[Reply], renew: Renew, episode_id: str, attempt: Attempt
-) -> None:
+async def _while_wanted(turn: asyncio.Task[Reply], lease: _Lease) -> None:
     try:
-        while not turn.done() and await _renewed(renew, episode_id, attempt):
+        while not turn.done() and await lease.renewed():
             await asyncio.wait([turn], timeout=WANTED_SECONDS)
     finally:
         await _cancelled(turn)
@@ -159,12 +170,6 @@ async def _cancelled(turn: asyncio.Task[Reply]) -> None:
     await asyncio.wait([turn])
     if not turn.cancelled():
         turn.exception()  # nobody is left to receive it
-
-
-async def _renewed(renew: Renew, episode_id: str, attempt: Attempt) -> bool:
-    with suppress(StoreUnavailable):
-        return await renew(episode_id, attempt)
-    return False
 
 
 def _new_id() -> str:

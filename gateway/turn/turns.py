@@ -99,6 +99,8 @@ class Turns:
         begun = await self._begin(call, is_streamed=sink is not None)
         if begun.recorded is not None:
             return begun.recorded
+        if call.attempt.retry_key:
+            self._running.begun(call.attempt)
         turn = await self._sampled(call, begun, sink)
         reply = turn.reply()
         try:

@@ -92,10 +92,13 @@ class EpisodeTransitions(Transitions):
         )
         return BegunTurn(parse_summary(spec.id, summary), turns, recorded, bool(sampled))
 
-    async def renew_attempt(self, episode_id: str, attempt: Attempt) -> bool:
-        """Keep the lease of a call that is being sampled; returns whether a repeat waits for its reply."""
-        reply = await self._run("renew_attempt", episode_id, *attempt_arguments(attempt))
-        return reply == 1
+    async def renew_attempt(self, episode_id: str, attempt: Attempt, *, has_begun: bool) -> bool:
+        """Keep the lease of a call that is being sampled; returns whether a repeat waits for its reply.
+
+        `has_begun` says that `begin` has returned a turn to sample: only then a lease that is not there was forgotten.
+        """
+        named = (attempt.id, attempt.retry_key, attempt.body_digest)
+        return await self._run("renew_attempt", episode_id, *named, int(has_begun)) == 1
 
     async def withdraw(self, episode_id: str, attempt: Attempt, *, is_full: bool = False) -> None:
         """Take back a turn that was begun and failed without a commit; a full context truncates the episode."""

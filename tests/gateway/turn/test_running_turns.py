@@ -48,15 +48,33 @@ async def test_a_turn_survives_its_client_while_a_repeat_waits(is_wanted: bool) 
     await turns.close()
 
 
+async def test_the_store_is_told_which_attempts_have_begun() -> None:
+    """One that waits for another attempt at its call has no lease, so none may be written for it."""
+    turns, store, end = RunningTurns(0.01), Renewals(is_wanted=False), asyncio.Event()
+    calls = [
+        asyncio.create_task(turns.take(work(end, []), id_, Attempt(id_, "r"), store))
+        for id_ in ("sampled", "waiting")
+    ]
+    turns.begun(Attempt("sampled", "r"))
+    await store.until_renewed("sampled", "waiting")
+    end.set()
+    await asyncio.gather(*calls)
+    await turns.close()
+
+    assert store.begun == {"sampled": True, "waiting": False}
+
+
 class Renewals:
     """Stands for a store in which a repeat of each call waits, or none."""
 
     def __init__(self, *, is_wanted: bool) -> None:
         self.renewed: set[str] = set()
+        self.begun: dict[str, bool] = {}
         self._is_wanted = is_wanted
         self._one_more = asyncio.Event()
 
-    async def __call__(self, episode_id: str, attempt: Attempt) -> bool:
+    async def __call__(self, episode_id: str, attempt: Attempt, *, has_begun: bool) -> bool:
+        self.begun[attempt.id] = has_begun
         self.renewed.add(episode_id)
         self._one_more.set()
         return self._is_wanted

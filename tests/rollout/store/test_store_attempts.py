@@ -75,12 +75,12 @@ async def test_a_repeat_waits_for_the_attempt_that_is_sampled(store: Store) -> N
     made = turn("a", retry_key="r")
     first = repeat("r", made.body_digest, by="a")
     await store.begin(spec, since=0, attempt=first)
-    assert not await store.renew_attempt("ep_1", first)
+    assert not await store.renew_attempt("ep_1", first, has_begun=True)
 
     waiting = await store.begin(spec, since=0, attempt=repeat("r", made.body_digest, by="b"))
 
     assert waiting.is_being_sampled
-    assert await store.renew_attempt("ep_1", first)  # somebody waits for it now
+    assert await store.renew_attempt("ep_1", first, has_begun=True)  # somebody waits for it now
     with pytest.raises(RetryMismatch):
         await store.begin(spec, since=0, attempt=repeat("r", "else", by="b"))
     await store.commit("ep_1", made, encoded=encode_turn(made), attempt=first, reply=b"hello")

@@ -76,7 +76,7 @@ async def test_a_later_turn_begins_without_the_disk(server: KillableRedis, store
     await store.begin(SPEC, since=1, attempt=attempt("a"))
     waiting = await store.begin(SPEC, since=1, attempt=attempt("b"))
 
-    assert await store.renew_attempt("ep_1", attempt("a"))
+    assert await store.renew_attempt("ep_1", attempt("a"), has_begun=True)
     assert waiting.is_being_sampled
     assert header(server, store)[b"begun"] == b"2"
     assert bytes_on_disk(server) == size
@@ -173,7 +173,7 @@ async def test_a_forgotten_lease_is_written_again(server: KillableRedis, store: 
     """The attempt that goes on renews it, and a repeat of its call waits again."""
     await store.begin(SPEC, since=1, attempt=attempt("a"))
     crash(server)
-    await store.renew_attempt("ep_1", attempt("a"))
+    await store.renew_attempt("ep_1", attempt("a"), has_begun=True)
 
     assert (await store.begin(SPEC, since=1, attempt=attempt("b"))).is_being_sampled
 
@@ -190,7 +190,7 @@ async def test_the_lease_of_an_attempt_that_ended_is_not_written_again(store: St
             await store.commit(
                 "ep_1", made, encoded=encode_turn(made), attempt=attempt(by, by), reply=reply
             )
-        await store.renew_attempt("ep_1", attempt(by, by))
+        await store.renew_attempt("ep_1", attempt(by, by), has_begun=True)
 
         again = await store.begin(SPEC, since=1, attempt=attempt("again", by))
         assert not again.is_being_sampled
@@ -239,3 +239,14 @@ async def test_an_older_call_with_the_same_body_answers_no_later_one(
     crash(server)
 
     assert await record(store, later, since=2) == 2
+
+
+async def test_an_attempt_that_waits_for_another_writes_no_lease(store: Store) -> None:
+    """When the other one is taken back, a third try samples at once, and does not wait for one that may have left."""
+    await store.begin(SPEC, since=1, attempt=attempt("a"))
+    waiting = await store.begin(SPEC, since=1, attempt=attempt("b"))
+    await store.withdraw("ep_1", attempt("a"))
+    await store.renew_attempt("ep_1", attempt("b"), has_begun=False)
+
+    assert waiting.is_being_sampled
+    assert not (await store.begin(SPEC, since=1, attempt=attempt("c"))).is_being_sampled
