@@ -36,11 +36,13 @@ class EpisodeHistories:
     ) -> EpisodeHistory | None:
         """Read `turns` and return the history; None if turns before them are missing.
 
-        They are missing if the cached entry was dropped, or belongs to an earlier episode of that id.
+        They are missing if the cached entry was dropped, or belongs to an earlier episode of that id, or holds turns that the
+        log lost, as after a failover to a replica that did not have them yet.
         """
         key = (project, header.id)
         history = self._entries.get(key)
-        if history is None or history.created_ms != header.created_ms:
+        is_other = history is not None and history.created_ms != header.created_ms
+        if history is None or is_other or header.num_turns < since:
             history = self._entries[key] = EpisodeHistory(header)
         if since > history.trie.num_turns:
             self._use(key, history)

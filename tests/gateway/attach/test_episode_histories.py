@@ -46,7 +46,7 @@ def test_one_history_larger_than_the_memory_is_kept() -> None:
 def test_a_history_that_was_dropped_while_its_turn_ran_takes_no_room() -> None:
     """A turn that ends after its episode was forgotten is added to nobody's memory."""
     histories = EpisodeHistories(1, count_read=ignore)
-    history = histories.bring_up_to_date("project", opened("ep_0"), since=0, turns=[])
+    history = histories.bring_up_to_date("project", opened("ep_0", num_turns=0), since=0, turns=[])
     assert history is not None
     visit(histories, "ep_1", encoded(conversation("ep_1", num_turns=1)))
     size = histories.num_bytes
@@ -74,14 +74,28 @@ def test_an_open_episode_takes_twelve_bytes_a_token() -> None:
     assert 0.9 * allocated <= histories.num_bytes <= 1.1 * allocated
 
 
+def test_turns_that_the_log_lost_are_forgotten() -> None:
+    """After a failover that lost the latest turn, no later call continues that turn: its record could not be read."""
+    log = encoded(conversation("a", num_turns=3))
+    histories = EpisodeHistories(1_000_000, count_read=ignore)
+    visit(histories, "a", log)
+    header = opened("a", num_turns=2)
+    first = histories.bring_up_to_date("project", header, since=3, turns=[])
+    again = histories.bring_up_to_date("project", header, since=0, turns=log[:2])
+
+    assert first is None
+    assert again is not None
+    assert again.trie.num_turns == 2
+
+
 def visit(histories: EpisodeHistories, name: str, log: list[bytes]) -> EpisodeHistory:
     """Read what is missing, and ask for the JSON of the whole, as a turn does."""
-    since = histories.num_known_turns("project", name)
-    history = histories.bring_up_to_date("project", opened(name), since=since, turns=log[since:])
+    since, header = histories.num_known_turns("project", name), opened(name, num_turns=len(log))
+    history = histories.bring_up_to_date("project", header, since=since, turns=log[since:])
     assert history is not None
     last = decode_turn(log[-1])
     history.prefixes.pieces(history.trie, Anchor(last.id, 0, last.outputs[0].num_tokens))
-    histories.bring_up_to_date("project", opened(name), since=len(log), turns=[])
+    histories.bring_up_to_date("project", header, since=len(log), turns=[])
     return history
 
 
@@ -106,8 +120,8 @@ def encoded(turns: list[Turn]) -> list[bytes]:
     return [encode_turn(each) for each in turns]
 
 
-def opened(name: str) -> EpisodeSummary:
-    return EpisodeSummary(name, 1, HistoryPolicy.STICKY, 0)
+def opened(name: str, *, num_turns: int) -> EpisodeSummary:
+    return EpisodeSummary(name, 1, HistoryPolicy.STICKY, num_turns)
 
 
 def ignore(_: int) -> None:
