@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 # Compressed bodies, pages of browsers, bodies of unknown length, and bodies that wait until they are asked for.
 UNCOMMON = frozenset((b"content-encoding", b"expect", b"origin", b"transfer-encoding", b"upgrade"))
-_URL = re.compile(rb"(?:/e/([!-$&-.0->@-~]+))?(/[!-$&->@-~]*)(?:\?[!-~]*)?")  # without % and #
+_URL = re.compile(rb'(?:/e/([!"$&-.0->@-~]+))?(/[!"$&->@-~]*)(?:\?[!-~]*)?')  # without % and #
 
 
 class Target(NamedTuple):

@@ -23,6 +23,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=connection,  # type: ignore[arg-type]  # uvicorn calls it and nothing else
+            ws="none",  # its connections would have no limits
             lifespan="off",
             log_config=None,
             access_log=False,

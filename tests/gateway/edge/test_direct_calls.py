@@ -122,6 +122,30 @@ async def test_every_way_has_the_same_answer(
     assert counted == {f'{{route="{CHAT}",status="{common.status}"}}': len(answers)}
 
 
+@pytest.mark.parametrize("path", [f"/e/ep#1{CHAT}", f"/e/v1{CHAT}", f"{CHAT}#1", f"{CHAT}?a#1"])
+async def test_an_address_means_the_same_in_every_way(served: Gateway, path: str) -> None:
+    """A fragment is no part of an id, and an episode may be named as a version."""
+    async with connected(served) as client:
+        common = await client.ask(post(BODY, path=path))
+        other = await client.ask(post(BODY, "origin: https://chat.example.com", path=path))
+    assert common.status == other.status
+    assert common.headers.keys() == other.headers.keys()
+
+
+async def test_no_connection_becomes_a_websocket(served: Gateway) -> None:
+    """A call that asks for it is answered as if it did not, by a connection that has limits."""
+    upgrade = (
+        "GET /healthz HTTP/1.1",
+        "host: x",
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    async with connected(served) as client:
+        assert (await client.ask("\r\n".join([*upgrade, "", ""]).encode())).status == 200
+
+
 async def test_a_body_may_wait_until_it_is_asked_for(served: Gateway) -> None:
     """`Expect: 100-continue` is answered before the body is sent."""
     async with connected(served) as client:
