@@ -89,19 +89,27 @@ class Lives:
             await worker.ended.wait()
 
     async def _spawn(self) -> WorkerProcess:
-        own_end, their_end = socket.socketpair()
-        with their_end:
-            return await WorkerProcess.start(
-                Inheritance(
-                    api=self._sockets.api.fileno(),
-                    metrics=self._sockets.metrics.fileno(),
-                    api_crowd=self._api_crowd.descriptor,
-                    metrics_crowd=self._metrics_crowd.descriptor,
-                    parent=their_end.fileno(),
-                    place=self._places.pop(),
-                ),
-                own_end,
-            )
+        """Raises WorkerFailed if the gateway stops, or the system gives no process or descriptor now."""
+        if self.is_stopping:
+            raise WorkerFailed("no worker starts while the gateway stops", 1)
+        place = self._places.pop()
+        try:
+            own_end, their_end = socket.socketpair()
+            with their_end:
+                return await WorkerProcess.start(self._inheritance(their_end, place), own_end)
+        except OSError as error:
+            self._places.add(place)
+            raise WorkerFailed(f"a worker's process cannot be made: {error}", 1) from error
+
+    def _inheritance(self, parent: socket.socket, place: int) -> Inheritance:
+        return Inheritance(
+            api=self._sockets.api.fileno(),
+            metrics=self._sockets.metrics.fileno(),
+            api_crowd=self._api_crowd.descriptor,
+            metrics_crowd=self._metrics_crowd.descriptor,
+            parent=parent.fileno(),
+            place=place,
+        )
 
     async def _live(self, worker: WorkerProcess) -> None:
         watching = self._tasks.create_task(watch(worker))

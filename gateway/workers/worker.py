@@ -128,10 +128,12 @@ class Worker:
                 self._stop()
             case Ask():
                 self._tasks.create_task(self._answer(message))
-            case Exposed(id=id, text=text) if id in self._expected:
-                self._expected[id].set_result(text)
+            case Exposed(id=id, text=text):
+                expected = self._expected.get(id)
+                if expected is not None and not expected.done():  # else it came too late
+                    expected.set_result(text)
             case _:
-                pass  # the metrics of all, for somebody who has left
+                raise AssertionError(message)
 
     async def _answer(self, asked: Ask) -> None:
         services = self._services
