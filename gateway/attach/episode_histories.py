@@ -28,8 +28,12 @@ class EpisodeHistories:
         self.num_bytes = 0
 
     def num_known_turns(self, project: str, episode_id: str) -> int:
-        history = self._entries.get((project, episode_id))
-        return history.trie.num_turns if history is not None else 0
+        """A turn that begins asks this, so the history is in use from now on: it must be there when the begin is answered."""
+        history = self._entries.get(key := (project, episode_id))
+        if history is None:
+            return 0
+        self._entries.move_to_end(key)
+        return history.trie.num_turns
 
     def bring_up_to_date(
         self, project: str, header: EpisodeSummary, *, since: int, turns: Sequence[bytes]

@@ -4,6 +4,7 @@ Redis has the log, so all of it can be read again; what was made of the turns is
 """
 
 from collections.abc import Sequence
+from sys import getsizeof
 
 from gateway.attach.encoded_prefixes import EncodedPrefixes
 from gateway.attach.remembered_turn import remembered
@@ -50,7 +51,7 @@ class EpisodeHistory:
 
     def keep_text(self, text: str) -> str:
         """Count a text that is kept in one of the dictionaries."""
-        self._text_bytes += TEXT_BYTES + len(text)
+        self._text_bytes += TEXT_BYTES + getsizeof(text)  # a character takes up to 4 bytes
         return text
 
     def forget_derived(self) -> None:

@@ -88,6 +88,34 @@ def test_turns_that_the_log_lost_are_forgotten() -> None:
     assert again.trie.num_turns == 2
 
 
+def test_a_history_whose_turn_begins_is_not_the_next_to_be_dropped() -> None:
+    """Otherwise its turn would begin twice when others make room before the store has answered."""
+    logs = {name: encoded(conversation(name, num_turns=3)) for name in ("a", "b", "c")}
+    sizes = EpisodeHistories(1_000_000, count_read=ignore)
+    size = size_of(sizes, "a", logs)
+    histories = EpisodeHistories(2 * size, count_read=ignore)
+    for name in ("a", "b"):
+        visit(histories, name, logs[name])
+    since = histories.num_known_turns("project", "a")
+    visit(histories, "c", logs["c"])
+    header = opened("a", num_turns=3)
+
+    assert since == 3
+    assert histories.bring_up_to_date("project", header, since=3, turns=[]) is not None
+    assert histories.num_known_turns("project", "b") == 0
+
+
+def test_a_text_counts_the_bytes_of_its_characters() -> None:
+    """A Chinese text takes two bytes a character, an emoji four."""
+    histories = EpisodeHistories(1_000_000, count_read=ignore)
+    history = histories.bring_up_to_date("project", opened("a", num_turns=0), since=0, turns=[])
+    assert history is not None
+    before = history.num_bytes
+    history.keep_text("\N{GRINNING FACE}" * 1000)
+
+    assert history.num_bytes - before >= 4000
+
+
 def visit(histories: EpisodeHistories, name: str, log: list[bytes]) -> EpisodeHistory:
     """Read what is missing, and ask for the JSON of the whole, as a turn does."""
     since, header = histories.num_known_turns("project", name), opened(name, num_turns=len(log))
