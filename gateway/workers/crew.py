@@ -8,8 +8,6 @@ import logging
 import random
 from collections.abc import Sequence
 
-from gateway.listeners import Sockets
-from gateway.settings import Settings
 from gateway.workers.lives import Lives, WorkerFailed
 from gateway.workers.process import WorkerProcess
 
@@ -22,10 +20,10 @@ log = logging.getLogger("gateway.workers")
 class Crew:
     """Its tasks live in `tasks` until `stop`."""
 
-    def __init__(self, settings: Settings, sockets: Sockets, tasks: asyncio.TaskGroup) -> None:
-        self._numbers = range(settings.workers)
+    def __init__(self, lives: Lives, tasks: asyncio.TaskGroup, *, num_workers: int) -> None:
+        self._numbers = range(num_workers)
         self._tasks = tasks
-        self._lives = Lives(settings, sockets, tasks)
+        self._lives = lives
         self._new: Sequence[WorkerProcess] = ()  # started together
         self._serving: dict[int, WorkerProcess] = {}  # by number
         self._changing = {number: asyncio.Lock() for number in self._numbers}
@@ -38,8 +36,7 @@ class Crew:
     def serve(self) -> None:
         """Let all take connections, from now on."""
         for number, worker in enumerate(self._new):
-            self._serve(number, worker)
-            self._tasks.create_task(self._keep(number))
+            self._serve(number, worker, crashes=0)
 
     def replace_all_soon(self) -> None:
         if self._serving:  # else all are new
@@ -50,13 +47,13 @@ class Crew:
         await self._lives.stop()
 
     async def _replace_all(self) -> None:
-        """Replace each by a new one, one by one. An old one leaves when the new one serves, and breaks no call."""
+        """Replace each by a new one, one by one. An old one leaves when the new one serves."""
         async with self._rolling, asyncio.TaskGroup() as leaving:
             for number in self._numbers:
                 async with self._changing[number]:
                     old = self._serving[number]
                     try:
-                        await self._begin(number)
+                        await self._begin(number, crashes=0)
                     except WorkerFailed as failure:
                         if not self._lives.is_stopping:
                             log.error("the old workers go on", extra={"reason": str(failure)})
@@ -64,40 +61,37 @@ class Crew:
                     leaving.create_task(self._lives.drain(old))
         log.info("all workers replaced")
 
-    async def _keep(self, number: int) -> None:
-        """Replace the worker of this number whenever it ends by itself."""
-        crashes = 0
-        while not self._lives.is_stopping:
-            worker, began = self._serving[number], asyncio.get_running_loop().time()
-            await worker.ended.wait()
-            async with self._changing[number]:
-                if self._lives.is_stopping or worker is not self._serving[number]:
-                    continue
-                log.error("worker ended", extra={"pid": worker.pid, "code": worker.code})
-                is_calm = asyncio.get_running_loop().time() - began > CALM_SECONDS
-                crashes = await self._restart(number, 0 if is_calm else crashes)
+    async def _keep(self, number: int, worker: WorkerProcess, *, crashes: int) -> None:
+        """Replace this worker when it ends by itself, after so many crashes in a row."""
+        began = asyncio.get_running_loop().time()
+        await worker.ended.wait()
+        async with self._changing[number]:
+            if self._lives.is_stopping or worker is not self._serving[number]:
+                return
+            log.error("worker ended", extra={"pid": worker.pid, "code": worker.code})
+            is_calm = asyncio.get_running_loop().time() - began > CALM_SECONDS
+            await self._restart(number, crashes=0 if is_calm else crashes)
 
-    async def _restart(self, number: int, crashes: int) -> int:
-        """Start one at once, and after growing waits if it crashes again. Returns how often there were crashes in a row."""
-        while not self._lives.is_stopping:
-            await asyncio.sleep(_wait_seconds(crashes))
+    async def _restart(self, number: int, *, crashes: int) -> None:
+        """Start one at once, and after growing waits if it crashes again."""
+        while not await self._lives.stop_within(_wait_seconds(crashes)):
             crashes += 1
             try:
-                await self._begin(number)
+                await self._begin(number, crashes=crashes)
             except WorkerFailed as failure:
                 if not self._lives.is_stopping:
                     log.error("worker did not start", extra={"reason": str(failure)})
             else:
-                break
-        return crashes
+                return
 
-    async def _begin(self, number: int) -> None:
+    async def _begin(self, number: int, *, crashes: int) -> None:
         """Raises WorkerFailed."""
-        self._serve(number, await self._lives.start())
+        self._serve(number, await self._lives.start(), crashes=crashes)
 
-    def _serve(self, number: int, worker: WorkerProcess) -> None:
+    def _serve(self, number: int, worker: WorkerProcess, *, crashes: int) -> None:
         self._serving[number] = worker
         worker.serve()
+        self._tasks.create_task(self._keep(number, worker, crashes=crashes))
 
 
 def _wait_seconds(crashes: int) -> float:

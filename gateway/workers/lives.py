@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gateway.listeners import Sockets
 from gateway.settings import Settings
@@ -40,10 +41,20 @@ class Lives:
         self._tasks = tasks
         self._places = set(range(2 * settings.workers + 1))  # all at once in a rolling restart
         self._api_crowd, self._metrics_crowd = (Crowd.create(len(self._places)) for _ in "12")
-        self.is_stopping = False
+        self._stopping = asyncio.Event()
         self._alive: set[WorkerProcess] = set()
         self._ended: Sequence[Family] = ()
         self._crashes = 0
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    async def stop_within(self, seconds: float) -> bool:
+        """Wait so long, or until all are to end; returns whether they are."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self.is_stopping
 
     async def start(self) -> WorkerProcess:
         """A new worker, once it can serve. Raises WorkerFailed."""
@@ -69,7 +80,7 @@ class Lives:
 
     async def stop(self) -> None:
         """End all; running turns may finish."""
-        self.is_stopping = True
+        self._stopping.set()
         leaving = list(self._alive)
         for worker in leaving:
             if worker.is_ready:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from gateway.listeners import Sockets
 from gateway.settings import Settings
 from gateway.workers.crew import Crew
-from gateway.workers.lives import WorkerFailed
+from gateway.workers.lives import Lives, WorkerFailed
 from rollout.ready_file import ReadyFile
 
 BACKLOG = 2048  # connections that wait until a worker takes them
@@ -25,7 +25,7 @@ async def serve_by_workers(settings: Settings) -> int:
     sockets = Sockets.bind(settings)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        crew = Crew(settings, sockets, tasks)
+        crew = Crew(Lives(settings, sockets, tasks), tasks, num_workers=settings.workers)
         on_signal = {
             signal.SIGTERM: stopping.set,
             signal.SIGINT: stopping.set,

@@ -63,7 +63,8 @@ class SharedServer(Server):
     async def drain(self, seconds: float, *, look_seconds: float = LOOK_SECONDS) -> None:
         """Take no more connections, and say on each that the next answer is its last; return when all are closed.
 
-        No connection is closed on which a call may be under way: a client that follows HTTP's rules sees no failure.
+        A connection on which no call comes is closed after a while, as by any server: a call that its client sends at that
+        very moment is lost.
         """
         await self._leave()
         self.config.encoded_headers = [*self.config.encoded_headers, CLOSE]

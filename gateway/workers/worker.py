@@ -5,6 +5,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.types import ASGIApp
 
@@ -37,8 +38,8 @@ EXPOSED_SECONDS = 5.0  # for the metrics of all workers, which the parent has in
 log = logging.getLogger("gateway")
 
 
-class ParentEnded(Exception):
-    """Before this worker served."""
+class NotNeeded(Exception):
+    """The parent has ended, or stops this worker, before it serves."""
 
 
 async def work(
@@ -51,37 +52,35 @@ async def work(
 ) -> None:
     """Serve until the parent says that it is enough, or ends."""
     keep_freed_memory()
-    async with asyncio.TaskGroup() as tasks:
-        worker = Worker(settings, await Channel.open(parent), tasks)
-        following = tasks.create_task(worker.follow())
-        async with prepared(settings) as services:
-            await worker.may_serve(services)
-
-            def open_server(
-                app: ASGIApp, connection: OpenConnection, *, shutdown_seconds: float
-            ) -> Server:
-                server = SharedServer(
-                    app, connection, shutdown_seconds=shutdown_seconds, crowds=crowds, place=place
+    channel = await Channel.open(parent)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            worker = Worker(settings, channel, tasks)
+            following = tasks.create_task(worker.follow())
+            async with prepared(settings) as services:
+                await worker.may_serve(services)
+                serving = listening(
+                    services,
+                    sockets,
+                    open_server=partial(worker.open_server, crowds=crowds, place=place),
+                    exposition=worker.exposition,
                 )
-                worker.servers.append(server)
-                return server
-
-            serving = listening(
-                services, sockets, open_server=open_server, exposition=worker.exposition
-            )
-            async with serving as api:
-                with stopping_on_signals(api):
-                    freeze_collector()
-                    await api.closed.wait()
-            following.cancel()
-            await worker.say_last()
+                async with serving as api:
+                    with stopping_on_signals(api):
+                        freeze_collector()
+                        await api.closed.wait()
+                following.cancel()
+                await worker.say_last()
+    except* NotNeeded:
+        log.info("ended before it served")
+        await channel.close()
 
 
 class Worker:
     """What this process hears from its parent, and says to it."""
 
     def __init__(self, settings: Settings, channel: Channel, tasks: asyncio.TaskGroup) -> None:
-        self.servers: list[SharedServer] = []
+        self._servers: list[SharedServer] = []
         self._settings = settings
         self._channel = channel
         self._tasks = tasks
@@ -102,6 +101,22 @@ class Worker:
         self._services = services
         self._channel.send(Ready())
         await self._begins.wait()
+
+    def open_server(
+        self,
+        app: ASGIApp,
+        connection: OpenConnection,
+        *,
+        shutdown_seconds: float,
+        crowds: Mapping[socket.socket, Crowd],
+        place: int,
+    ) -> Server:
+        """One that ends when this worker does."""
+        server = SharedServer(
+            app, connection, shutdown_seconds=shutdown_seconds, crowds=crowds, place=place
+        )
+        self._servers.append(server)
+        return server
 
     async def exposition(self, services: Services) -> bytes:
         """The metrics of all workers."""
@@ -147,11 +162,12 @@ class Worker:
 
     async def _drain(self) -> None:
         seconds = self._settings.shutdown_seconds
-        await asyncio.gather(*(server.drain(seconds) for server in self.servers))
+        await asyncio.gather(*(server.drain(seconds) for server in self._servers))
         self._stop()
 
     def _stop(self) -> None:
-        if not self.servers:
-            raise ParentEnded
-        for server in self.servers:
+        if not self._servers:
+            raise NotNeeded
+        # That of the metrics at once, unlike in a single process: a parent that is started again can bind its port.
+        for server in self._servers:
             server.stop()

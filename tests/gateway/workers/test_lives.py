@@ -64,3 +64,15 @@ async def test_a_gateway_that_stops_starts_no_worker(tmp_path: Path) -> None:
             await lives.stop()
             with pytest.raises(WorkerFailed, match="stops"):
                 await lives.start()
+
+
+async def test_a_wait_ends_when_the_gateway_stops(tmp_path: Path) -> None:
+    """It says so, and sooner than its time is over."""
+    with sockets(tmp_path) as (settings, taken):
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            lives = Lives(settings, taken, tasks)
+            assert not await lives.stop_within(0)
+            waiting = tasks.create_task(lives.stop_within(60))
+            await asyncio.sleep(0)
+            await lives.stop()
+            assert await waiting
