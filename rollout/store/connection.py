@@ -14,12 +14,21 @@ from redis.exceptions import RedisError
 
 from rollout.errors import StoreUnavailable
 
+# Each project that a process follows listens on a connection of its own; the library's limit would be 100.
+MAX_CONNECTIONS = 1 << 31
+
 
 def connect(url: str) -> Redis:
     """A client that connects on the first command, and once again if a connection is broken."""
     retry = Retry(NoBackoff(), 1)
     try:
-        pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, retry=retry)
+        pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=None,
+            retry=retry,
+            max_connections=MAX_CONNECTIONS,
+        )
         pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, RedisError):
         # The library's words repeat a part of the URL, which may be a part of the password.

@@ -13,6 +13,8 @@ from tests.profiles import per_profile
 from tests.random_ids import random_ids
 
 NUM_AT_A_TIME = 8
+# A gateway follows every project for ever; with thousands of them it would do nothing else.
+ONE_PROJECT_IN = per_profile(ci=1, nightly=20)
 VICTIMS = ("victim", "other.one")
 
 
@@ -43,6 +45,7 @@ async def test_no_id_reaches_what_it_does_not_name(served: Gateway) -> None:
         (door, id_)
         for number, id_ in enumerate(ids)
         for door in per_profile(ci=every[number % len(every) :][:1], nightly=every)
+        if door != doors.project or number % ONE_PROJECT_IN == 0
     )
 
     async def work(rest: Iterator[tuple[Door, str]]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import ssl
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from rollout.errors import StoreUnavailable
 from rollout.store.connection import connect
+from rollout.store.store import Store
 from tests.rollout.store.pipeline.batchers import batcher_at
 from tests.rollout.store.pipeline.scripted_redis import echo, scripted_redis
 
@@ -30,6 +32,15 @@ FORMS = [
     ("redis://127.0.0.1:{port}?health_check_interval=30&retry_on_timeout=True", [(b"PING",)]),
     ("redis://127.0.0.1:{port}?max_connections=2&socket_keepalive=no&socket_read_size=99", []),
 ]
+
+
+async def test_any_number_of_projects_can_be_followed(redis_url: str) -> None:
+    """Each listens on a connection of its own, beyond the hundred at which redis-py stops."""
+    store = Store.connect(redis_url)
+    async with AsyncExitStack() as following:
+        for number in range(120):
+            await following.enter_async_context(store.of(f"followed-{number}").signals())
+    await store.close()
 
 
 @pytest.mark.parametrize(("form", "said"), FORMS)
