@@ -11,7 +11,7 @@ import uvloop
 from gateway.exit_status import exit_status
 from gateway.listeners import Sockets
 from gateway.settings import Settings
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 from gateway.workers.inheritance import Inheritance
 from gateway.workers.worker import work
 from rollout.logs import configure
@@ -28,12 +28,12 @@ def main() -> int:
 
 def _serve(given: Inheritance) -> None:
     sockets = Sockets(socket.socket(fileno=given.api), socket.socket(fileno=given.metrics))
-    crowds = {
-        sockets.api: Crowd(given.api_crowd),
-        sockets.metrics: Crowd(given.metrics_crowd),
+    counts = {
+        sockets.api: ConnectionCounts(given.api_counts),
+        sockets.metrics: ConnectionCounts(given.metrics_counts),
     }
     parent = socket.socket(fileno=given.parent)
-    working = work(Settings.load(), sockets, parent=parent, crowds=crowds, place=given.place)
+    working = work(Settings.load(), sockets, parent=parent, counts=counts, place=given.place)
     uvloop.run(working)
 
 

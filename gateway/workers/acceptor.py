@@ -10,7 +10,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 
 PAUSE_SECONDS = 0.001  # in which a process that holds fewer connections can take the one that waits
 PATIENCE = 20  # pauses in a row; the other one may be busy
@@ -27,13 +27,13 @@ class Acceptor:
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         *,
-        crowd: Crowd,
+        counts: ConnectionCounts,
         place: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._protocol = protocol
-        self._crowd = crowd
+        self._counts = counts
         self._place = place
         self._poll = select.poll()
         self._opening: set[asyncio.Task[object]] = set()
@@ -53,14 +53,14 @@ class Acceptor:
         """Tell the others how many this process holds, besides those that it opens now."""
         self._num_connections = connections
         if self._is_open:
-            self._crowd.hold(self._place, connections + len(self._opening))
+            self._counts.hold(self._place, connections + len(self._opening))
 
     def close(self) -> None:
         """Leave what waits in the listener to the others."""
         if not self._is_open:
             return
         self._is_open = False
-        self._crowd.leave(self._place)
+        self._counts.leave(self._place)
         self._loop.remove_reader(self._listener)
         if self._timer is not None:
             self._timer.cancel()
@@ -71,7 +71,7 @@ class Acceptor:
             await asyncio.wait(self._opening)
 
     def _take_ours(self) -> None:
-        while self._crowd.is_next(self._place) or self._pauses >= PATIENCE:
+        while self._counts.is_next(self._place) or self._pauses >= PATIENCE:
             self._pauses = 0
             try:
                 connection, _ = self._listener.accept()

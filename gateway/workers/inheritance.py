@@ -8,8 +8,8 @@ from typing import NamedTuple, Self
 class Inheritance(NamedTuple):
     api: int
     metrics: int
-    api_crowd: int
-    metrics_crowd: int
+    api_counts: int
+    metrics_counts: int
     parent: int
     place: int
 

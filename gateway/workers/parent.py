@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from gateway.listeners import Sockets
 from gateway.settings import Settings
-from gateway.workers.crew import Crew
-from gateway.workers.lives import Lives, WorkerFailed
+from gateway.workers.processes import WorkerFailed, WorkerProcesses
+from gateway.workers.worker_set import WorkerSet
 from rollout.ready_file import ReadyFile
 
 BACKLOG = 2048  # connections that wait until a worker takes them
@@ -25,17 +25,19 @@ async def serve_by_workers(settings: Settings) -> int:
     sockets = Sockets.bind(settings)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        crew = Crew(Lives(settings, sockets, tasks), tasks, num_workers=settings.workers)
+        workers = WorkerSet(
+            WorkerProcesses(settings, sockets, tasks), tasks, num_workers=settings.workers
+        )
         on_signal = {
             signal.SIGTERM: stopping.set,
             signal.SIGINT: stopping.set,
-            signal.SIGHUP: crew.replace_all_soon,
+            signal.SIGHUP: workers.replace_all_soon,
         }
         with _handling(on_signal):
             try:
-                if await _unless(stopping, crew.start()):
+                if await _unless(stopping, workers.start()):
                     _announce(settings, sockets)
-                    crew.serve()
+                    workers.serve()
                     await stopping.wait()
                     log.info("stopping: running turns may finish")
             except WorkerFailed as failure:
@@ -43,7 +45,7 @@ async def serve_by_workers(settings: Settings) -> int:
                 return max(failure.code, 1)
             finally:
                 sockets.close()
-                await crew.stop()
+                await workers.stop()
     return 0
 
 

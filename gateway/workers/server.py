@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from gateway.edge.connection import CLOSE, Connection
 from gateway.edge.server import Server
 from gateway.workers.acceptor import Acceptor
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 
 LOOK_SECONDS = 1.0
 # A client that has not called for so long opens a new connection more often than it uses this one.
@@ -30,12 +30,12 @@ class SharedServer(Server):
         connection: OpenConnection,
         *,
         shutdown_seconds: float,
-        crowds: Mapping[socket.socket, Crowd],
+        counts: Mapping[socket.socket, ConnectionCounts],
         place: int,
     ) -> None:
         super().__init__(app, connection, shutdown_seconds=shutdown_seconds)
         self._connection = connection
-        self._crowds = crowds
+        self._counts = counts
         self._place = place
         self._acceptor: Acceptor | None = None
         self._is_empty = asyncio.Event()
@@ -51,8 +51,8 @@ class SharedServer(Server):
             app_state={},
         )
         (listener,) = sockets
-        crowd = self._crowds[listener]
-        self._acceptor = Acceptor(listener, protocol, crowd=crowd, place=self._place)
+        counts = self._counts[listener]
+        self._acceptor = Acceptor(listener, protocol, counts=counts, place=self._place)
         self.servers.append(self._acceptor)  # type: ignore[arg-type]  # closed and awaited as one of asyncio's
         self._acceptor.open()
 

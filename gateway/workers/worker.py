@@ -29,7 +29,7 @@ from gateway.workers.channel import (
     Serve,
     Stop,
 )
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 from gateway.workers.families import Family
 from gateway.workers.server import OpenConnection, SharedServer
 
@@ -47,7 +47,7 @@ async def work(
     sockets: Sockets,
     *,
     parent: socket.socket,
-    crowds: Mapping[socket.socket, Crowd],
+    counts: Mapping[socket.socket, ConnectionCounts],
     place: int,
 ) -> None:
     """Serve until the parent says that it is enough, or ends."""
@@ -62,7 +62,7 @@ async def work(
                 serving = listening(
                     services,
                     sockets,
-                    open_server=partial(worker.open_server, crowds=crowds, place=place),
+                    open_server=partial(worker.open_server, counts=counts, place=place),
                     exposition=worker.exposition,
                 )
                 async with serving as api:
@@ -108,12 +108,12 @@ class Worker:
         connection: OpenConnection,
         *,
         shutdown_seconds: float,
-        crowds: Mapping[socket.socket, Crowd],
+        counts: Mapping[socket.socket, ConnectionCounts],
         place: int,
     ) -> Server:
         """One that ends when this worker does."""
         server = SharedServer(
-            app, connection, shutdown_seconds=shutdown_seconds, crowds=crowds, place=place
+            app, connection, shutdown_seconds=shutdown_seconds, counts=counts, place=place
         )
         self._servers.append(server)
         return server

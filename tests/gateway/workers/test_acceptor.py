@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from gateway.workers.acceptor import Acceptor
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 
 PLACES = 3
 
@@ -28,9 +28,9 @@ class Held(asyncio.Protocol):
 class Process:
     """Stands for one: acceptors in one event loop share a listener as those of processes do."""
 
-    def __init__(self, listener: socket.socket, crowd: Crowd, place: int) -> None:
+    def __init__(self, listener: socket.socket, counts: ConnectionCounts, place: int) -> None:
         self.transports: set[asyncio.BaseTransport] = set()
-        self.acceptor = Acceptor(listener, lambda: Held(self), crowd=crowd, place=place)
+        self.acceptor = Acceptor(listener, lambda: Held(self), counts=counts, place=place)
 
     def count(self) -> None:
         self.acceptor.count(len(self.transports))
@@ -48,10 +48,10 @@ class Street:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
-        self.crowd = Crowd.create(PLACES)
-        stack.callback(os.close, self.crowd.descriptor)
+        self.counts = ConnectionCounts.create(PLACES)
+        stack.callback(os.close, self.counts.descriptor)
         self.processes = [
-            Process(stack.enter_context(self._listener.dup()), self.crowd, place)
+            Process(stack.enter_context(self._listener.dup()), self.counts, place)
             for place in range(PLACES)
         ]
 
@@ -105,7 +105,7 @@ async def test_a_new_process_gets_the_next_connections(street: Street) -> None:
 async def test_no_connection_waits_for_a_process_that_takes_none(street: Street) -> None:
     """One that should take it and does not, because it is busy or hangs, is passed over."""
     street.open(0)
-    street.crowd.hold(1, 0)  # as a process that hangs
+    street.counts.hold(1, 0)  # as a process that hangs
     street.connect(3)
     await street.until(lambda: sum(street.held) == 3)
     assert street.held == [3, 0, 0]

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.edge.connection import Connection, ConnectionLimits
 from gateway.errors import ApiError
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 from gateway.workers.server import SharedServer
 
 CALL = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -28,14 +28,14 @@ def refusal(path: str, error: ApiError, request_id: str) -> PlainTextResponse:
 class Served:
     """A server of one place, whose answers end when they may."""
 
-    def __init__(self, listener: socket.socket, crowd: Crowd) -> None:
+    def __init__(self, listener: socket.socket, counts: ConnectionCounts) -> None:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.port = listener.getsockname()[1]
         limits = ConnectionLimits(max_connections=10, slow_seconds=30)
         connection = partial(Connection, limits=limits, error_response=refusal)
         self.server = SharedServer(
-            self, connection, shutdown_seconds=SECONDS, crowds={listener: crowd}, place=0
+            self, connection, shutdown_seconds=SECONDS, counts={listener: counts}, place=0
         )
 
     async def drain(self) -> None:
@@ -52,11 +52,11 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    crowd = Crowd.create(1)
+    counts = ConnectionCounts.create(1)
     with ExitStack() as stack:
-        stack.callback(os.close, crowd.descriptor)
+        stack.callback(os.close, counts.descriptor)
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        served = Served(listener, crowd)
+        served = Served(listener, counts)
         async with served.server.listening(listener):
             yield served
 

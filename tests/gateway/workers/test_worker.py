@@ -10,7 +10,7 @@ import pytest
 from gateway.listeners import Sockets
 from gateway.settings import Settings
 from gateway.workers.channel import Channel, Ready, Stop
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 from gateway.workers.worker import work
 from tests.gateways import ADMIN_KEY
 
@@ -32,13 +32,13 @@ async def test_a_worker_that_is_ready_and_not_needed_ends_quietly(
         port=0,
         metrics_port=0,
     )
-    sockets, crowd = Sockets.bind(settings), Crowd.create(1)
+    sockets, counts = Sockets.bind(settings), ConnectionCounts.create(1)
     own_end, its_end = socket.socketpair()
     try:
         parent = await Channel.open(own_end)
-        crowds = dict.fromkeys(sockets, crowd)
+        shared = dict.fromkeys(sockets, counts)
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-            working = work(settings, sockets, parent=its_end, crowds=crowds, place=0)
+            working = work(settings, sockets, parent=its_end, counts=shared, place=0)
             tasks.create_task(working)
             assert isinstance(await anext(parent.messages()), Ready)
             if is_told:
@@ -48,4 +48,4 @@ async def test_a_worker_that_is_ready_and_not_needed_ends_quietly(
         await parent.close()
     finally:
         sockets.close()
-        os.close(crowd.descriptor)
+        os.close(counts.descriptor)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.workers.crew import Crew
-from gateway.workers.lives import WorkerFailed
+from gateway.workers.processes import WorkerFailed
+from gateway.workers.worker_set import WorkerSet
 from tests.gateway.conftest import eventually
 
 
@@ -23,7 +23,7 @@ class Started:
         self.is_serving = True
 
 
-class ScriptedLives:
+class ScriptedProcesses:
     """Workers without processes."""
 
     def __init__(self) -> None:
@@ -64,47 +64,47 @@ class ScriptedLives:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[Crew, ScriptedLives]]:
+async def serving() -> AsyncIterator[tuple[WorkerSet, ScriptedProcesses]]:
     """One worker; the block's end stops it."""
-    lives = ScriptedLives()
+    processes = ScriptedProcesses()
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        crew = Crew(lives, tasks, num_workers=1)  # type: ignore[arg-type]
-        await crew.start()
-        crew.serve()
-        yield crew, lives
-        await crew.stop()
+        workers = WorkerSet(processes, tasks, num_workers=1)  # type: ignore[arg-type]
+        await workers.start()
+        workers.serve()
+        yield workers, processes
+        await workers.stop()
 
 
 async def test_a_new_worker_that_dies_is_replaced_while_the_old_one_drains() -> None:
     """In a rolling restart, nobody waits for the last calls of the old one."""
-    async with serving() as (crew, lives):
-        crew.replace_all_soon()
-        await eventually(lambda: lives.is_serving(2))
-        old, new = lives.started
+    async with serving() as (workers, processes):
+        workers.replace_all_soon()
+        await eventually(lambda: processes.is_serving(2))
+        old, new = processes.started
         new.ended.set()
-        await eventually(lambda: lives.is_serving(3))
+        await eventually(lambda: processes.is_serving(3))
         assert not old.ended.is_set()
 
 
 async def test_a_worker_that_was_replaced_is_not_started_again() -> None:
     """It ends when it has answered its last calls, and the new one goes on."""
-    async with serving() as (crew, lives):
-        crew.replace_all_soon()
-        await eventually(lambda: lives.is_serving(2))
-        lives.started[0].ended.set()
+    async with serving() as (workers, processes):
+        workers.replace_all_soon()
+        await eventually(lambda: processes.is_serving(2))
+        processes.started[0].ended.set()
         await asyncio.sleep(0.05)
-        assert await lives.is_serving(2)
+        assert await processes.is_serving(2)
 
 
 async def test_waits_grow_from_nothing_with_crashes_in_a_row_and_end_with_the_gateway() -> None:
     """The first crash costs no time, and a gateway that stops waits for no start."""
-    async with serving() as (_, lives):
-        lives.can_start = False
-        lives.started[0].ended.set()
+    async with serving() as (_, processes):
+        processes.can_start = False
+        processes.started[0].ended.set()
 
         async def has_waited() -> bool:
             await asyncio.sleep(0)
-            return len(lives.waits) == 2
+            return len(processes.waits) == 2
 
         await eventually(has_waited)
-        assert lives.waits[0] == 0 < lives.waits[1]
+        assert processes.waits[0] == 0 < processes.waits[1]

@@ -1,4 +1,4 @@
-"""All workers that live, from their start to their end, and what those counted that have ended."""
+"""All workers that run, from their start to their end, and what those counted that have ended."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from contextlib import suppress
 from gateway.listeners import Sockets
 from gateway.settings import Settings
 from gateway.workers.channel import Reading
-from gateway.workers.crowd import Crowd
+from gateway.workers.connection_counts import ConnectionCounts
 from gateway.workers.exposition import exposition, joined
 from gateway.workers.families import Family, added
 from gateway.workers.inheritance import Inheritance
@@ -32,7 +32,7 @@ class WorkerFailed(Exception):
         self.code = code
 
 
-class Lives:
+class WorkerProcesses:
     """The tasks that follow the workers are in `tasks`."""
 
     def __init__(self, settings: Settings, sockets: Sockets, tasks: asyncio.TaskGroup) -> None:
@@ -40,7 +40,9 @@ class Lives:
         self._sockets = sockets
         self._tasks = tasks
         self._places = set(range(2 * settings.workers + 1))  # all at once in a rolling restart
-        self._api_crowd, self._metrics_crowd = (Crowd.create(len(self._places)) for _ in "12")
+        self._api_counts, self._metrics_counts = (
+            ConnectionCounts.create(len(self._places)) for _ in "12"
+        )
         self._stopping = asyncio.Event()
         self._alive: set[WorkerProcess] = set()
         self._ended: Sequence[Family] = ()
@@ -60,7 +62,7 @@ class Lives:
         """A new worker, once it can serve. Raises WorkerFailed."""
         worker = await self._spawn()
         self._alive.add(worker)
-        self._tasks.create_task(self._live(worker))
+        self._tasks.create_task(self._follow(worker))
         if self.is_stopping:
             worker.kill()
         seconds = self._settings.start_seconds + READY_SECONDS
@@ -116,21 +118,21 @@ class Lives:
         return Inheritance(
             api=self._sockets.api.fileno(),
             metrics=self._sockets.metrics.fileno(),
-            api_crowd=self._api_crowd.descriptor,
-            metrics_crowd=self._metrics_crowd.descriptor,
+            api_counts=self._api_counts.descriptor,
+            metrics_counts=self._metrics_counts.descriptor,
             parent=parent.fileno(),
             place=place,
         )
 
-    async def _live(self, worker: WorkerProcess) -> None:
+    async def _follow(self, worker: WorkerProcess) -> None:
         watching = self._tasks.create_task(watch(worker))
         await worker.follow(self._answer_soon)
         watching.cancel()
         self._alive.discard(worker)
         self._crashes += worker.is_serving
         self._ended = added([self._ended, worker.counted])
-        for crowd in (self._api_crowd, self._metrics_crowd):
-            crowd.leave(worker.place)
+        for counts in (self._api_counts, self._metrics_counts):
+            counts.leave(worker.place)
         self._places.add(worker.place)
 
     def _answer_soon(self, worker: WorkerProcess, id: int) -> None:

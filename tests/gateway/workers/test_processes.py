@@ -10,7 +10,7 @@ import pytest
 
 from gateway.listeners import Sockets
 from gateway.settings import Settings
-from gateway.workers.lives import Lives, WorkerFailed
+from gateway.workers.processes import WorkerFailed, WorkerProcesses
 from tests.gateways import ADMIN_KEY
 
 
@@ -49,30 +49,30 @@ async def test_a_system_that_gives_no_process_fails_the_start_alone(tmp_path: Pa
     """However often it is tried, the tasks of the other workers go on."""
     with sockets(tmp_path) as (settings, taken):
         async with asyncio.TaskGroup() as tasks:
-            lives = Lives(settings, taken, tasks)
+            processes = WorkerProcesses(settings, taken, tasks)
             for _ in range(2 * settings.workers + 2):
                 with no_descriptors(), pytest.raises(WorkerFailed, match="Too many open files"):
-                    await lives.start()
+                    await processes.start()
 
 
 async def test_a_gateway_that_stops_starts_no_worker(tmp_path: Path) -> None:
     """Its sockets are closed, and a worker that was to be replaced just then is not."""
     with sockets(tmp_path) as (settings, taken):
         async with asyncio.TaskGroup() as tasks:
-            lives = Lives(settings, taken, tasks)
+            processes = WorkerProcesses(settings, taken, tasks)
             taken.close()
-            await lives.stop()
+            await processes.stop()
             with pytest.raises(WorkerFailed, match="stops"):
-                await lives.start()
+                await processes.start()
 
 
 async def test_a_wait_ends_when_the_gateway_stops(tmp_path: Path) -> None:
     """It says so, and sooner than its time is over."""
     with sockets(tmp_path) as (settings, taken):
         async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-            lives = Lives(settings, taken, tasks)
-            assert not await lives.stop_within(0)
-            waiting = tasks.create_task(lives.stop_within(60))
+            processes = WorkerProcesses(settings, taken, tasks)
+            assert not await processes.stop_within(0)
+            waiting = tasks.create_task(processes.stop_within(60))
             await asyncio.sleep(0)
-            await lives.stop()
+            await processes.stop()
             assert await waiting

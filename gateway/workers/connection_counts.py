@@ -11,7 +11,7 @@ ABSENT = -1  # takes no connections
 _BYTES = 4
 
 
-class Crowd:
+class ConnectionCounts:
     """The counts of all processes, one place each."""
 
     def __init__(self, descriptor: int) -> None:
@@ -19,13 +19,13 @@ class Crowd:
         self._counts = memoryview(mmap.mmap(descriptor, 0)).cast("i")
 
     @classmethod
-    def create(cls, places: int) -> "Crowd":
+    def create(cls, places: int) -> "ConnectionCounts":
         descriptor = os.memfd_create("turngate-connections")
         os.truncate(descriptor, places * _BYTES)
-        crowd = cls(descriptor)
+        counts = cls(descriptor)
         for place in range(places):
-            crowd.leave(place)
-        return crowd
+            counts.leave(place)
+        return counts
 
     def hold(self, place: int, connections: int) -> None:
         self._counts[place] = connections

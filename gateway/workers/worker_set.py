@@ -8,8 +8,8 @@ import logging
 import random
 from collections.abc import Sequence
 
-from gateway.workers.lives import Lives, WorkerFailed
 from gateway.workers.process import WorkerProcess
+from gateway.workers.processes import WorkerFailed, WorkerProcesses
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 10.0
 CALM_SECONDS = 20.0  # of serving; the next crash is a first one again
@@ -17,13 +17,15 @@ CALM_SECONDS = 20.0  # of serving; the next crash is a first one again
 log = logging.getLogger("gateway.workers")
 
 
-class Crew:
+class WorkerSet:
     """Its tasks live in `tasks` until `stop`."""
 
-    def __init__(self, lives: Lives, tasks: asyncio.TaskGroup, *, num_workers: int) -> None:
+    def __init__(
+        self, processes: WorkerProcesses, tasks: asyncio.TaskGroup, *, num_workers: int
+    ) -> None:
         self._numbers = range(num_workers)
         self._tasks = tasks
-        self._lives = lives
+        self._processes = processes
         self._new: Sequence[WorkerProcess] = ()  # started together
         self._serving: dict[int, WorkerProcess] = {}  # by number
         self._changing = {number: asyncio.Lock() for number in self._numbers}
@@ -31,7 +33,7 @@ class Crew:
 
     async def start(self) -> None:
         """Return when all can serve. Raises WorkerFailed."""
-        self._new = await asyncio.gather(*(self._lives.start() for _ in self._numbers))
+        self._new = await asyncio.gather(*(self._processes.start() for _ in self._numbers))
 
     def serve(self) -> None:
         """Let all take connections, from now on."""
@@ -44,7 +46,7 @@ class Crew:
 
     async def stop(self) -> None:
         """End all; running turns may finish."""
-        await self._lives.stop()
+        await self._processes.stop()
 
     async def _replace_all(self) -> None:
         """Replace each by a new one, one by one. An old one leaves when the new one serves."""
@@ -55,10 +57,10 @@ class Crew:
                     try:
                         await self._begin(number, crashes=0)
                     except WorkerFailed as failure:
-                        if not self._lives.is_stopping:
+                        if not self._processes.is_stopping:
                             log.error("the old workers go on", extra={"reason": str(failure)})
                         return
-                    leaving.create_task(self._lives.drain(old))
+                    leaving.create_task(self._processes.drain(old))
         log.info("all workers replaced")
 
     async def _keep(self, number: int, worker: WorkerProcess, *, crashes: int) -> None:
@@ -66,7 +68,7 @@ class Crew:
         began = asyncio.get_running_loop().time()
         await worker.ended.wait()
         async with self._changing[number]:
-            if self._lives.is_stopping or worker is not self._serving[number]:
+            if self._processes.is_stopping or worker is not self._serving[number]:
                 return
             log.error("worker ended", extra={"pid": worker.pid, "code": worker.code})
             is_calm = asyncio.get_running_loop().time() - began > CALM_SECONDS
@@ -74,19 +76,19 @@ class Crew:
 
     async def _restart(self, number: int, *, crashes: int) -> None:
         """Start one at once, and after growing waits if it crashes again."""
-        while not await self._lives.stop_within(_wait_seconds(crashes)):
+        while not await self._processes.stop_within(_wait_seconds(crashes)):
             crashes += 1
             try:
                 await self._begin(number, crashes=crashes)
             except WorkerFailed as failure:
-                if not self._lives.is_stopping:
+                if not self._processes.is_stopping:
                     log.error("worker did not start", extra={"reason": str(failure)})
             else:
                 return
 
     async def _begin(self, number: int, *, crashes: int) -> None:
         """Raises WorkerFailed."""
-        self._serve(number, await self._lives.start(), crashes=crashes)
+        self._serve(number, await self._processes.start(), crashes=crashes)
 
     def _serve(self, number: int, worker: WorkerProcess, *, crashes: int) -> None:
         self._serving[number] = worker
