@@ -107,7 +107,8 @@ def test_a_history_that_lost_its_beginning_is_read_again() -> None:
     """Turns are added only after those they follow, whatever was dropped or read in between."""
     log = [encode_turn(turn(f"t{n}", [n], output([n]))) for n in range(6)]
     histories = EpisodeHistories(1, count_read=lambda _: None)  # one byte: only the latest stays
-    read = partial(histories.bring_up_to_date, "project", opened("ep_1", created_ms=1))
+    header = opened("ep_1", created_ms=1, num_turns=len(log))
+    read = partial(histories.bring_up_to_date, "project", header)
     assert read(since=0, turns=log[:5]) is not None
     histories.bring_up_to_date("project", opened("ep_2", created_ms=1), since=0, turns=[])
     early = read(since=0, turns=log[:3])  # it began before the others were committed
@@ -141,7 +142,7 @@ async def test_pieces_encode_as_the_whole(tokenizer: Tokenizer) -> None:
         assert (await encoder.encode(text)).tolist() == tokenizer.encode(text)
 
 
-def opened(episode_id: str, *, created_ms: int) -> EpisodeHeader:
-    """What the store says of an episode that has just begun."""
-    fields: dict[int, bytes] = {0: episode_id.encode(), 1: b"open", 7: str(created_ms).encode()}
-    return parse_header([fields.get(place) for place in range(22)])
+def opened(episode_id: str, *, created_ms: int, num_turns: int = 0) -> EpisodeHeader:
+    """What the store says of an open episode."""
+    fields = {0: episode_id, 1: "open", 7: str(created_ms), 10: str(num_turns)}
+    return parse_header([fields[n].encode() if n in fields else None for n in range(22)])
