@@ -7,6 +7,8 @@ it holds more tokens than the context.
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from sys import getsizeof
+from typing import NamedTuple
 
 import numpy as np
 from anyio import to_thread
@@ -22,12 +24,19 @@ LONG = 65_536  # characters; a shorter text is encoded in about ten milliseconds
 MIN_BATCH = 16_384  # tokens that are worth a change of thread
 
 
+class Entry(NamedTuple):
+    """The ids of a piece."""
+
+    ids: Ids
+    num_bytes: int  # when it was kept; Python may add an encoded copy to a text later
+
+
 class PromptEncoder:
     def __init__(self, tokenizer: Tokenizer, end_of_turn: str) -> None:
         self._tokenizer = tokenizer
         self._end_of_turn = end_of_turn
-        self._cached: OrderedDict[str, Ids] = OrderedDict()
-        self._num_bytes = 0
+        self._cached: OrderedDict[str, Entry] = OrderedDict()
+        self.num_bytes = 0
 
     async def encode(self, text: str) -> Ids:
         """The ids of a text that starts directly before or after a special token. Raises ContextOverflow."""
@@ -89,23 +98,21 @@ class PromptEncoder:
         return [piece + self._end_of_turn for piece in closed] + ([rest] if rest else [])
 
     def _encode_piece(self, piece: str) -> Ids:
-        ids = self._cached.get(piece)
-        if ids is None:
+        entry = self._cached.get(piece)
+        if entry is None:
             return self._remembered(piece, np.array(self._tokenizer.encode(piece), TOKEN))
         self._cached.move_to_end(piece)
-        return ids
+        return entry.ids
 
     def _remembered(self, piece: str, ids: Ids) -> Ids:
         if piece not in self._cached:
-            self._cached[piece] = ids
-            self._num_bytes += _weight(piece, ids)
-        while self._num_bytes > MAX_CACHED:
-            self._num_bytes -= _weight(*self._cached.popitem(last=False))
+            # A character takes up to 4 bytes.
+            num_bytes = ENTRY_BYTES + getsizeof(piece) + ids.nbytes
+            self._cached[piece] = Entry(ids, num_bytes)
+            self.num_bytes += num_bytes
+        while self.num_bytes > MAX_CACHED:
+            self.num_bytes -= self._cached.popitem(last=False)[1].num_bytes
         return ids
-
-
-def _weight(piece: str, ids: Ids) -> int:
-    return ENTRY_BYTES + len(piece) + ids.nbytes
 
 
 def _batch(slices: Iterator[list[int]]) -> Ids:
