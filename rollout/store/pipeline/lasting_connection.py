@@ -103,6 +103,10 @@ class LastingConnection:
             fail(self._queue.take(), as_unavailable(error))
         except RedisError as error:
             fail(self._queue.take(), error)
+        except Exception as error:
+            # Of the library or of TLS. Its words may repeat a part of the URL, and nobody else would tell the callers.
+            kind = type(error).__name__
+            fail(self._queue.take(), StoreUnavailable(f"no connection could be opened: {kind}"))
         else:
             self._stream = PipelinedStream(stream, self)
         finally:

@@ -64,21 +64,18 @@ class PipelinedStream(asyncio.Protocol):
         return commands
 
     def data_received(self, data: bytes) -> None:
-        """Give each reply to its caller; that of a cancelled caller is read and dropped."""
+        """Give each reply to its caller; that of a cancelled caller still tells of the server."""
         gets, sent = self._reader.gets, self._sent
         try:
             self._reader.feed(data)
             while (reply := gets()) is not INCOMPLETE:
                 command = sent.popleft()
                 self.num_unanswered_bytes -= len(command.packed)
-                future = command.reply
-                if future.done():
-                    continue
                 if isinstance(reply, Exception):
                     self._is_read_only |= is_read_only(reply)
-                    future.set_exception(given(reply))
-                else:
-                    future.set_result(reply)
+                    command.fail(given(reply))
+                elif not command.reply.done():
+                    command.reply.set_result(reply)
         except InvalidResponse as error:
             self._refuse(str(error))
         except IndexError:

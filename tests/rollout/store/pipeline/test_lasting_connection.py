@@ -58,6 +58,32 @@ async def test_a_cancelled_command_is_not_sent_once_more() -> None:
         assert [command[-1] for command in server.commands] == [b"left", b"last", b"last"]
 
 
+async def test_a_connection_that_the_library_cannot_make_fails_at_once() -> None:
+    """Whatever error it raises, its kind is told and no part of the URL; the next command tries again."""
+    url = "rediss://:secret@127.0.0.1:1?ssl_ca_data=%C3%A9"  # certificates must be ASCII
+    async with batcher_at(url, deadline_seconds=30) as batcher:
+        for _ in range(2):
+            refused = batcher.submit("GET", "k"), batcher.submit("GET", "k")
+            for each in refused:
+                with pytest.raises(StoreUnavailable, match=r"opened: TypeError\)"):
+                    await asyncio.wait_for(each, 5)
+
+
+async def test_closing_fails_what_waits_for_a_connection() -> None:
+    """At once, however long the deadline is."""
+    async with (
+        scripted_redis(echo) as server,
+        batcher_at(server.url, deadline_seconds=30) as batcher,
+    ):
+        server.welcome = b""
+        waiting = batcher.submit("GET", "k")
+        await asyncio.wait([waiting], timeout=0.05)
+        await batcher.close()
+
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await asyncio.wait_for(waiting, 5)
+
+
 REFUSALS = [
     b"-READONLY You can't write against a read only replica.\r\n",
     b"-ERR Error running script: @user_script: 1: -READONLY You can't write against a replica.\r\n",

@@ -134,6 +134,18 @@ async def test_a_redis_that_loads_its_data_is_unavailable() -> None:
         assert sender.errors == []
 
 
+async def test_a_replica_is_left_though_the_caller_it_refused_is_gone() -> None:
+    """A call that was cancelled tells as well as any other that the address leads elsewhere now."""
+    async with stream_to(sender := Losses()) as (stream, _):
+        sent = commands(1)
+        stream.send(sent)
+        sent[0].reply.cancel()
+        stream.data_received(b"-READONLY You can't write against a read only replica.\r\n")
+
+        assert not stream.is_writable
+        assert "replica" in str(sender.errors[0])
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
