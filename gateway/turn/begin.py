@@ -37,9 +37,12 @@ async def begin(call: Call, histories: EpisodeHistories) -> Begun:
     """Begin a turn, or wait for the reply of a call that is being sampled for another attempt."""
     episode_id, project = call.address.episode_id, call.project
     since = histories.num_known_turns(project, episode_id)
+    begun_in: EpisodeSummary | None = None
     waits = _waits()
     while True:
-        began = await call.store.begin(_episode_spec(call), since=since, attempt=call.attempt)
+        began = await call.store.begin(
+            _episode_spec(call), since=since, attempt=call.attempt, begun_in=begun_in
+        )
         if began.is_being_sampled:
             await anyio.sleep(next(waits))
             continue
@@ -51,6 +54,7 @@ async def begin(call: Call, histories: EpisodeHistories) -> Begun:
                 return Begun(history, began.header.num_turns, _recorded(began, call, history))
         except DamagedEpisode as error:  # discarded, so the next try says that it is sealed
             await call.store.set_aside(error)
+        begun_in = None if began.reply else began.header
         since = 0  # this gateway no longer remembers the turns, or the episode was deleted and opened again
 
 

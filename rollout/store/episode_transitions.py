@@ -70,20 +70,31 @@ class EpisodeTransitions(Transitions):
         return await self._reading(read)
 
     async def begin(
-        self, spec: EpisodeSpec, *, since: int, attempt: Attempt = UNKEYED
+        self,
+        spec: EpisodeSpec,
+        *,
+        since: int,
+        attempt: Attempt = UNKEYED,
+        begun_in: EpisodeSummary | None = None,
     ) -> BegunTurn:
         """Start a turn: open the episode if there is none, and return the turns after the first `since`.
+
+        An attempt that has begun and asks for more turns says in which episode: unless that was deleted since, it is not
+        counted again.
 
         Raises EpisodeSealed, Backlogged, GroupClosed, TooManyOpenEpisodes, RetryMismatch.
         """
         try:
-            return await self._begin(spec, since=since, attempt=attempt)
+            return await self._begin(spec, since=since, attempt=attempt, begun_in=begun_in)
         except DamagedRecord as error:
             await self.set_aside(error)
-        return await self._begin(spec, since=since, attempt=attempt)
+        return await self._begin(spec, since=since, attempt=attempt, begun_in=begun_in)
 
-    async def _begin(self, spec: EpisodeSpec, *, since: int, attempt: Attempt) -> BegunTurn:
-        begin = (spec.id, int(spec.is_named), since, *attempt_arguments(attempt))
+    async def _begin(
+        self, spec: EpisodeSpec, *, since: int, attempt: Attempt, begun_in: EpisodeSummary | None
+    ) -> BegunTurn:
+        opened = begun_in.created_ms if begun_in is not None else ""
+        begin = (spec.id, int(spec.is_named), since, *attempt_arguments(attempt), opened)
         reply = await self._run("begin", *begin) if since else None
         if reply is None:  # the episode may not exist
             reply = await self._run("begin", *begin, *opening_arguments(spec))

@@ -2,9 +2,9 @@
 -- Returns opening time, history policy and number of turns; then the turns that are missing, the recorded reply, and 1 if another
 -- attempt at the call is being sampled. Nothing if the episode does not exist and the arguments to open it are missing.
 -- args: episode, 1 if the caller names it or its group, since, attempt, retry key or '', body digest, 1 if it may be a repeat,
---       then those of opening.lua
+--       when the episode was opened in which this attempt has begun already, or '', then those of opening.lua
 -- needs: keys, memory, lease
-local id, named, since, attempt, retry_key, digest, is_repeat = unpack(args, 1, 7)
+local id, named, since, attempt, retry_key, digest, is_repeat, begun_in = unpack(args, 1, 8)
 local is_named = named == '1'
 local status, kind, begun, turns, trainable, committed, created, history, place = unpack(call('HMGET', episode_key(id),
   'status', 'kind', 'begun', 'turns', 'trainable_turns', 'committed', 'created', 'history', 'place'))
@@ -13,7 +13,7 @@ local status, kind, begun, turns, trainable, committed, created, history, place 
 -- the deadlines are as good as new, because a turn was committed a moment ago.
 local function may_be_forgotten()
   local is_awaited = kind == 'side' or number(trainable) == 0
-  local is_placed = place or not is_named or kind == 'side'
+  local is_placed = place or not is_named
   return not is_awaited and is_placed and now - number(committed) < math.min(idle_ms, silence_ms) / 4
 end
 
@@ -44,9 +44,9 @@ local function repeated()
 end
 
 if not status then
-  if #args == 7 then return false end
+  if #args == 8 then return false end
   -- needs here: open_episodes, alarm, places, opening
-  local refusal = open_episode(8, 1)
+  local refusal = open_episode(9, 1)
   if refusal then return refusal end
   if retry_key ~= '' then write_lease(id, retry_key, attempt, digest, 0) end
   created, history = unpack(call('HMGET', episode_key(id), 'created', 'history'))
@@ -58,7 +58,9 @@ local reply, refusal, taken
 if is_repeat == '1' then reply, refusal, taken = repeated() end
 if refusal then return refusal end
 if taken then return {summary, {}, false, 1} end
-if not reply then
+-- It is counted, also if the episode was sealed since: sealing waits for it. Not in another episode of that id.
+local has_begun = created == begun_in and (status == 'open' or status == 'sealed')
+if not reply and not has_begun then
   if status ~= 'open' then return refuse('EpisodeSealed', id) end
   begin()
 end

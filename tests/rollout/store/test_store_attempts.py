@@ -3,7 +3,8 @@
 import pytest
 
 from rollout.episode.attempt import Attempt
-from rollout.episode.episode_records import EpisodeSpec
+from rollout.episode.episode_records import EpisodeSpec, EpisodeSummary, HistoryPolicy
+from rollout.episode.episode_status import EpisodeStatus
 from rollout.episode.turn import encode_turn
 from rollout.errors import (
     AttemptSuperseded,
@@ -125,3 +126,41 @@ async def test_a_call_that_is_begun_twice_is_one_turn_in_progress(
     await store.seal("ep_1")
 
     assert (await store.episode("ep_1")).header.disposition == "no_signal"
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+async def test_an_attempt_that_reads_turns_anew_is_one_turn_in_progress(
+    store: Store, *, is_sealed: bool
+) -> None:
+    """It has no retry key by which the store could know it, so it says in which episode it has begun; sealing waits for it."""
+    spec, attempt = EpisodeSpec("ep_1"), Attempt("a")
+    begun = await store.begin(spec, since=0, attempt=attempt)
+    if is_sealed:
+        await store.seal("ep_1")
+
+    await store.begin(spec, since=0, attempt=attempt, begun_in=begun.header)
+    await store.withdraw("ep_1", attempt)
+    await store.seal("ep_1")
+
+    assert (await store.episode("ep_1")).header.disposition == "no_signal"
+
+
+async def test_an_attempt_begins_again_in_another_episode_of_that_id(store: Store) -> None:
+    """Its first begin is gone with the episode that was deleted, so the new one waits for its turn from now on."""
+    opened = await store.open(EpisodeSpec("ep_1"))
+    gone = EpisodeSummary("ep_1", opened.created_ms - 1, HistoryPolicy.STICKY, 0)
+
+    await store.begin(EpisodeSpec("ep_1"), since=0, attempt=Attempt("a"), begun_in=gone)
+    await store.seal("ep_1")
+
+    assert (await store.episode("ep_1")).header.status is EpisodeStatus.SEALED
+
+
+async def test_an_attempt_that_has_begun_is_told_of_a_discarded_episode(store: Store) -> None:
+    """It cannot be recorded there any more."""
+    spec, attempt = EpisodeSpec("ep_1"), Attempt("a")
+    begun = await store.begin(spec, since=0, attempt=attempt)
+    await store.delete("ep_1")
+
+    with pytest.raises(EpisodeSealed):
+        await store.begin(spec, since=0, attempt=attempt, begun_in=begun.header)
