@@ -62,13 +62,12 @@ class DataPath:
             answer.add(body)
             if not answer.is_finished:
                 raise answer.garbled(f"no finish_reason in {body[:200]!r}")
-            return answer.take()
         except BaseException as error:
+            self._release(connection, answer)
             await self._leave(error, request, answer)
             raise
-        finally:
-            if connection is not None:
-                connection.release()
+        self._release(connection, answer)
+        return answer.take()
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[Chunk]:
         """What arrives together, or within a window, is one chunk."""
@@ -91,13 +90,10 @@ class DataPath:
                     connection.open_window(self._window_seconds)
                     yield answer.take()
         except BaseException as error:
+            self._release(connection, answer)
             await self._leave(error, request, answer)
             raise
-        finally:
-            if connection is not None:
-                # The end of the stream comes after the last token, and leaves the connection to the next call.
-                drain_seconds = self._deadlines.next_token if answer.is_finished else 0
-                connection.release(drain_seconds=drain_seconds)
+        self._release(connection, answer)
 
     async def abort(self, call_id: str) -> None:
         body = msgspec.json.encode({"rid": call_id})
@@ -129,6 +125,13 @@ class DataPath:
         return await self._http.post(
             "/generate", body, seconds=seconds, is_last_call=bool(request.images)
         )
+
+    def _release(self, connection: Connection | None, answer: Answer) -> None:
+        """Before a call is aborted, so that the engine sends nothing more of it. Once: then the next call may have it."""
+        if connection is not None:
+            # The end of a stream comes after the last token, and leaves the connection to the next call.
+            drain_seconds = self._deadlines.next_token if answer.is_finished else 0
+            connection.release(drain_seconds=drain_seconds)
 
     async def _leave(self, error: BaseException, request: GenerateRequest, answer: Answer) -> None:
         """Translate a failure, and leave nothing running in the engine."""
