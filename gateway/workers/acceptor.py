@@ -37,6 +37,7 @@ class Acceptor:
         self._place = place
         self._poll = select.poll()
         self._opening: set[asyncio.Task[object]] = set()
+        self._num_uncounted = 0  # taken, and not yet told to `count`
         self._pauses = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_open = False
@@ -51,9 +52,11 @@ class Acceptor:
 
     def count(self, connections: int) -> None:
         """Tell the others how many this process holds, besides those that it opens now."""
+        begun = max(0, connections - self._num_connections)
+        self._num_uncounted = max(0, self._num_uncounted - begun)
         self._num_connections = connections
         if self._is_open:
-            self._counts.hold(self._place, connections + len(self._opening))
+            self._counts.hold(self._place, connections + self._num_uncounted)
 
     def close(self) -> None:
         """Leave what waits in the listener to the others."""
@@ -91,10 +94,12 @@ class Acceptor:
         )
         self._opening.add(task)
         task.add_done_callback(self._has_begun)
+        self._num_uncounted += 1
         self.count(self._num_connections)
 
     def _has_begun(self, task: asyncio.Task[object]) -> None:
         self._opening.discard(task)
+        self._num_uncounted = min(self._num_uncounted, len(self._opening))
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("connection lost at once", extra={"error": str(error)})
         self.count(self._num_connections)
