@@ -18,9 +18,10 @@ RAW = "_raw_arguments"
 MAX_DEPTH = 100
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+# No possessive quantifiers, which take a part of an alternative in Python before 3.11.5.
 _CHARACTERS = re.compile(
-    r'(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u(?:[0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
-    r"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*+"
+    r'(?:[^"\\\x00-\x1f]+|\\["\\/bfnrt]|\\u(?:[0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
+    r"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*"
 )
 _LONGEST_ESCAPE = 12
 _SCALAR = re.compile(r"[-+.0-9a-zA-Z]+")

@@ -56,6 +56,7 @@ def test_a_whole_object_goes_out_as_it_is_written() -> None:
     """Valid arguments keep their spelling; broken, cut and foreign ones are closed and carry what was written."""
     examples = {
         '{"a": 12345678901234567890123, "a": 1.50}': '{"a": 12345678901234567890123, "a": 1.50}',
+        r'{"\u0': r'{"":null,"_raw_arguments":"{\"\\u0"}',
         '{"a": nope': r'{"a": null,"_raw_arguments":"{\"a\": nope"}',
         '{"a": ["b': r'{"a": ["b"],"_raw_arguments":"{\"a\": [\"b"}',
         '{"a": 1} {': r'{"a": 1,"_raw_arguments":"{\"a\": 1} {"}',
