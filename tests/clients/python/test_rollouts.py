@@ -148,7 +148,8 @@ async def test_what_is_no_agent_and_what_nothing_grades_stops_the_run(served: Ga
             ROWS, ask, turngate=AsyncTurngate("http://127.0.0.1:9", "tg-1", max_retries=0)
         )
 
-    assert {e["disposition"] for e in await episodes(served)} <= {"aborted"}
+    left = await episodes(served)
+    assert {e["disposition"] for e in left} <= {"aborted"}, left
 
 
 async def test_a_grader_that_cannot_tell_gives_the_episode_up(served: Gateway) -> None:

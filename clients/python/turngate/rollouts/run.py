@@ -8,6 +8,7 @@ which takes no more members than its size.
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -205,11 +206,18 @@ class Run:
 
 
 async def _give_up(episode: AsyncEpisode) -> None:
-    """What stopped the attempt is raised, whatever becomes of this."""
+    """What stopped the attempt is raised, whatever becomes of this; if the run stops meanwhile, it waits for this."""
+    ending = asyncio.create_task(_aborted(episode))
     try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await asyncio.wait([ending], timeout=STOP_SECONDS)
+        raise
+
+
+async def _aborted(episode: AsyncEpisode) -> None:
+    with suppress(TurngateError):
         await episode.complete("aborted")
-    except TurngateError:
-        return
 
 
 def digest(text: str) -> str:
