@@ -39,7 +39,9 @@ async def test_metrics_add_up(served: Gateway, scripted: ScriptedEngine) -> None
     for name in ("ep_1", "ep_2", "ep_3"):
         await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": name})
     scripted.script(Refuse(400, "no"))
-    await served.admin.post(CHAT, json=BODY)
+    await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Episode": "ep_4"})
+    scripted.script(Refuse(400, "no"))
+    await served.admin.post(CHAT, json=BODY)  # opens none: nobody was told of one
     await served.admin.delete("/v1/episodes/ep_1")
     await served.admin.post("/v1/episodes/ep_2/rewards", json={"value": 1, "complete": True})
     turns = await served.store.turns("ep_2")
@@ -48,7 +50,7 @@ async def test_metrics_add_up(served: Gateway, scripted: ScriptedEngine) -> None
     settled = await served.metric("turngate_episodes_total")
     live = await served.metric("turngate_episodes_live")
     assert requests['{route="/v1/chat/completions",status="200"}'] == 3
-    assert requests['{route="/v1/chat/completions",status="400"}'] == 1
+    assert requests['{route="/v1/chat/completions",status="400"}'] == 2
     assert requests['{route="/v1/episodes/{id}",status="200"}'] == 1
     assert await served.metric("turngate_turns_total") == {'{kind="train"}': 3}
     output_tokens = turns[0].outputs[0].num_tokens
