@@ -4,6 +4,7 @@ The wheel has plain-PyTorch fallbacks for everything it needs to serve a dense m
 first.
 """
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ ARGUMENTS = (
 
 
 def install() -> None:
-    """Patch this process; every process of the server has to call it."""
+    """Patch this process; every process of the server that is not forked has to call it."""
     os.environ["SGLANG_USE_CPU_ENGINE"] = "1"
     # SGLang threads each kernel over all cores otherwise, which for small models costs more than it gains.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,6 +36,18 @@ def install() -> None:
     _declare_torchvision_operators()
     _declare_sgl_kernel_operators()
     _install_sgl_kernel()
+    _fork_workers()
+
+
+def _fork_workers() -> None:
+    """SGLang asks for spawned workers, which only a GPU needs; two thirds of a start were their imports."""
+    set_start_method = multiprocessing.set_start_method
+
+    def fork(method: str | None, force: bool = False) -> None:
+        del method
+        set_start_method("fork", force=force)
+
+    multiprocessing.set_start_method = fork
 
 
 def _unpin_memory() -> None:

@@ -1,6 +1,7 @@
-"""SGLang in this process and its workers, which are spawned: each imports this module again before anything else.
+"""SGLang in this process and its workers.
 
-Started by `launcher.py`; multiprocessing does not re-import a package's `__main__`, and every process needs the shim.
+With a GPU the workers are spawned: each imports this module again before anything else, which is why `launcher.py` starts
+it as a module of its own. Without one they are forked, so SGLang and torch are imported once and their memory is shared.
 """
 
 import os
@@ -21,7 +22,7 @@ HAS_GPU = torch.cuda.is_available()
 GPU_ARGUMENTS = ("--dtype", "bfloat16")  # what the trainer computes in; SGLang would take float16
 
 if __name__ in ("__main__", "__mp_main__") and not HAS_GPU:
-    cpu.install()  # here and not in main(): a worker imports this module and runs no main()
+    cpu.install()  # here and not in main(): a spawned worker imports this module and runs no main()
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def _take_key(arguments: Namespace) -> str | None:
-    """SGLang and its workers never see the key, so that no answer, log line or dump of theirs can have it."""
+    """SGLang's arguments and environment never have the key, so that no answer, log line or dump of theirs can."""
     name = arguments.admin_key_env
     return None if name is None else os.environ.pop(name)
 
