@@ -209,7 +209,7 @@ async def test_a_swap_under_streams_of_every_dialect(
     policies: PolicyStore,
 ) -> None:
     """The reply goes on over a swap to its end, and the record says which policy sampled which token."""
-    voice.pattern = "[a-z]{300}"
+    voice.pattern = "[a-z]{1000}"
     async with (
         borrowed(engine, policies.policy(0)) as control,
         start_gateway(engine, **settings) as served,
@@ -228,7 +228,7 @@ async def test_a_swap_under_streams_of_every_dialect(
     for stream, turn in zip(running, turns, strict=True):
         assert stream.has_ended_well
         text = tokenizer.decode(turn.outputs[0].ids.tolist()[:-1])
-        assert len(text) == 300
+        assert len(text) == 1000
         spoken = "".join(
             re.findall(r'"(?:content|text|delta)":"([a-z]+)"', "\n".join(stream.lines))
         )

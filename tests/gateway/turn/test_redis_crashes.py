@@ -48,7 +48,7 @@ async def test_two_gateways_that_sample_one_call_answer_with_one_reply(
         for gateway, wait in zip((served, other), waits, strict=True):
             post = gateway.admin.post(PATH, json=BODY, headers=KEYED)
             calls.append(asyncio.create_task(post))
-            await wait.reached.wait()
+            await asyncio.wait_for(wait.reached.wait(), 30)
             server.kill()
             server.start()
         waits[1].event.set()

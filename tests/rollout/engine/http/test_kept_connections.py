@@ -121,8 +121,16 @@ async def closes_silently(peer: Peer) -> None:
 @pytest.mark.parametrize("handle", [closes, lasts, adds, adds_later, closes_silently])
 async def test_a_connection_that_is_spent_serves_no_other_call(handle: Handle) -> None:
     """The next call opens a new one and never reads what belongs to another."""
-    async with calling(handle) as (client, _):
+    is_over = asyncio.Event()
+
+    async def handle_first(peer: Peer) -> None:
+        await handle(peer)
+        is_over.set()
+
+    async with calling(handle_first) as (client, _):
         assert await asked(client) == b"1"
+        with anyio.fail_after(SECONDS):
+            await is_over.wait()
         await asyncio.sleep(0.05)
         assert await asked(client) == b"2"
 

@@ -60,18 +60,25 @@ async def test_a_reader_that_falls_behind_stops_the_server() -> None:
 async def test_a_released_stream_that_ends_soon_leaves_its_connection() -> None:
     """Its end is read without a waiting caller, and belongs to no later call."""
 
+    may_end, has_ended = asyncio.Event(), asyncio.Event()
+
     async def ends_later(peer: Peer) -> None:
         while True:
             await peer.request()
             await peer.send(STREAM_HEAD + chunk(b"all"))
-            await asyncio.sleep(0.01)
+            await may_end.wait()
             await peer.send(chunk(b"[DONE]") + b"0\r\n\r\n")
+            may_end.clear()
+            has_ended.set()
 
     async with calling(ends_later) as (client, server):
         for _ in range(3):
             connection = await client.post("/generate", b"{}", seconds=SECONDS)
             assert await connection.read(SECONDS) == b"all"
             connection.release(drain_seconds=SECONDS)
+            may_end.set()
+            await has_ended.wait()
+            has_ended.clear()
             await asyncio.sleep(0.05)
 
     assert len(server.peers) == 1
@@ -113,7 +120,7 @@ async def test_what_comes_in_a_window_is_read_together() -> None:
     async with calling(streams) as (client, _):
         connection = await client.post("/generate", b"{}", seconds=SECONDS)
         assert await connection.read(SECONDS) == b"first"
-        connection.open_window(0.3)
+        connection.open_window(1)
         may_go_on.set()
         started = time.monotonic()
         assert await connection.read(SECONDS) == b"secondthird"

@@ -51,7 +51,9 @@ async def test_a_cancelled_command_is_not_sent_once_more() -> None:
 
     async with scripted_redis(answer) as server, batcher_at(server.url) as batcher:
         left = batcher.submit("GET", "left")
-        await asyncio.wait([left], timeout=0.05)
+        async with asyncio.timeout(5):
+            while not server.commands:
+                await asyncio.sleep(0.001)
         left.cancel()
 
         assert await batcher.submit("GET", "last") == b"last"
@@ -116,13 +118,13 @@ async def test_only_the_late_command_fails() -> None:
 
     async with (
         scripted_redis(answer) as server,
-        batcher_at(server.url, deadline_seconds=0.5) as batcher,
+        batcher_at(server.url, deadline_seconds=2) as batcher,
     ):
         late = batcher.submit("GET", "late")
-        await asyncio.wait([late], timeout=0.3)
+        await asyncio.wait([late], timeout=1)
         young = batcher.submit("GET", "young")
 
-        with pytest.raises(StoreUnavailable, match=r"no answer within 0\.5 s"):
+        with pytest.raises(StoreUnavailable, match=r"no answer within 2 s"):
             await late
         assert await young == b"young"
 
@@ -153,11 +155,11 @@ async def test_the_url_may_shorten_the_deadline() -> None:
 
 async def test_a_process_that_was_stopped_reads_its_replies_first(redis_url: str) -> None:
     """A reply that lies in the socket when the process goes on counts, however late it is."""
-    async with batcher_at(redis_url, deadline_seconds=0.2) as batcher:
+    async with batcher_at(redis_url, deadline_seconds=1) as batcher:
         assert await batcher.submit("ECHO", "before") == b"before"
         reply = batcher.submit("ECHO", "during")
         await asyncio.sleep(0)  # it is sent
-        time.sleep(0.6)  # noqa: ASYNC251 - what SIGSTOP does to the process
+        time.sleep(1.5)  # noqa: ASYNC251 - what SIGSTOP does to the process
 
         assert await reply == b"during"
 
