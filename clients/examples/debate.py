@@ -17,7 +17,8 @@ from turngate import Episode, Row, graders, rollouts
 from turngate.graders import Grader
 
 ROUNDS = 2
-CRITIC = "You check answers. Reply RIGHT, or WRONG and the mistake."
+RIGHT, WRONG = "RIGHT", "WRONG"
+CRITIC = f"You check answers. Reply {RIGHT}, or {WRONG} and the mistake."
 
 
 @dataclass
@@ -47,13 +48,18 @@ def debate(episode: Episode, row: Row, grader: Grader, *, max_tokens: int) -> fl
     answer = solver.reply(row.question)
     for _ in range(ROUNDS):
         verdict = critic.reply(f"{row.question}\n\nAnswer: {answer}")
-        accepted = verdict.startswith("RIGHT")
-        is_true = accepted == bool(grader.grade(answer, row))
-        episode.reward(float(is_true), name="verdict", completion_id=critic.last_id)
-        if accepted:
+        is_right = bool(grader.grade(answer, row))
+        worth = worth_of(verdict, is_right=is_right)
+        episode.reward(worth, name="verdict", completion_id=critic.last_id)
+        if verdict.startswith(RIGHT):
             break
         answer = solver.reply(f"A reader objects: {verdict}\nAnswer again.")
     return grader.grade(answer, row)
+
+
+def worth_of(verdict: str, *, is_right: bool) -> float:
+    """One for the true word. Another reply earns nothing, or else a policy whose answers are wrong learns to write anything."""
+    return float(verdict.startswith(RIGHT if is_right else WRONG))
 
 
 def main() -> None:

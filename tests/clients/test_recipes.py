@@ -134,6 +134,14 @@ async def test_a_debate_trains_both_speakers(start_gateway: StartGateway, model_
     assert verdicts == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_verdict_without_its_word_earns_nothing(is_right: bool) -> None:
+    """Only the true one of the two words does, whether the answer is right or wrong."""
+    worths = [debate.worth_of(text, is_right=is_right) for text in ("RIGHT", "WRONG: 6", "332", "")]
+
+    assert worths == [is_right, not is_right, 0.0, 0.0]
+
+
 async def test_a_thumb_rewards_a_reply_after_the_conversation(
     start_gateway: StartGateway, model_dir: Path
 ) -> None:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from clients.examples.search_agent.agent import search_and_answer
+from clients.examples.search_agent.agent import MAX_TURNS, search_and_answer
 from clients.examples.search_agent.bm25 import K1, B, Index
 from clients.examples.search_agent.corpus import Corpus, treasure_hunt
 from deploy.demo.starter.starter import create_untrained
@@ -57,6 +59,15 @@ def test_a_corpus_of_ones_own_is_read(tmp_path: Path) -> None:
 
     assert corpus.search("tea") == "[Tea] Green."
     assert corpus.search("coffee") == "nothing found"
+
+
+def test_a_hunt_that_no_episode_can_end_is_refused() -> None:
+    """A search for each clue and an answer do not fit into an episode's turns; the message says how many clues do."""
+    command = [sys.executable, "-m", "clients.examples.search_agent", "--clues", str(MAX_TURNS)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert refused.returncode == 2
+    assert f"a hunt has 1 to {MAX_TURNS - 1}" in refused.stderr
 
 
 @pytest.fixture

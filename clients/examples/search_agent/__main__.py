@@ -6,7 +6,7 @@ python -m clients.examples.search_agent --clues 100      # treasure hunts of a h
 
 import argparse
 
-from clients.examples.search_agent.agent import search_and_answer
+from clients.examples.search_agent.agent import MAX_TURNS, search_and_answer
 from clients.examples.search_agent.corpus import Corpus, treasure_hunt
 from turngate import Episode, Row, graders, rollouts
 
@@ -19,6 +19,9 @@ def main() -> None:
     options = parser.parse_args()
     if bool(options.corpus) != bool(options.questions):
         parser.error("--corpus and --questions go together")
+    # A turn for each clue, and one for the answer.
+    if not 1 <= options.clues < MAX_TURNS:
+        parser.error(f"--clues is {options.clues}; a hunt has 1 to {MAX_TURNS - 1}")
     if options.corpus:
         corpus, dataset = Corpus.load(options.corpus), options.questions
     else:
