@@ -54,11 +54,9 @@ class HttpClient:
             raise
         return connection
 
-    async def ask(
-        self, path: str, body: bytes, *, seconds: float, is_last_call: bool = False
-    ) -> tuple[int, bytes]:
+    async def ask(self, path: str, body: bytes, *, seconds: float) -> tuple[int, bytes]:
         """The status and the body of the whole answer. Raises TimeoutError, ConnectionError."""
-        connection = await self.post(path, body, seconds=seconds, is_last_call=is_last_call)
+        connection = await self.post(path, body, seconds=seconds)
         try:
             answer = await connection.read_all(seconds)
             return connection.status, answer
@@ -97,19 +95,28 @@ class HttpClient:
     async def _connect(self, seconds: float) -> Connection:
         if self._is_closed:
             raise ConnectionError("the client is closed")
-        loop, address = asyncio.get_running_loop(), self._address
-        async with asyncio.timeout(min(seconds, self._connect_seconds)):
-            sock = await self._dialer.connected_socket()
-            try:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(on_rest=self._rest, on_lost=self._forget),
-                    sock=sock,
-                    ssl=self._tls,
-                    server_hostname=address.host if self._tls else None,
-                )
-            except OSError as error:
-                raise ConnectionError(f"cannot connect to {address.authority}: {error}") from error
+        limit = min(seconds, self._connect_seconds)
+        try:
+            async with asyncio.timeout(limit):
+                connection = await self._dial()
+        except TimeoutError as error:  # no late answer: nothing was sent
+            where = self._address.authority
+            raise ConnectionError(f"cannot connect to {where} within {limit:g} s") from error
         self._opened(connection)
+        return connection
+
+    async def _dial(self) -> Connection:
+        loop, address = asyncio.get_running_loop(), self._address
+        sock = await self._dialer.connected_socket()
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(on_rest=self._rest, on_lost=self._forget),
+                sock=sock,
+                ssl=self._tls,
+                server_hostname=address.host if self._tls else None,
+            )
+        except OSError as error:
+            raise ConnectionError(f"cannot connect to {address.authority}: {error}") from error
         return connection
 
     def _opened(self, connection: Connection) -> None:

@@ -127,7 +127,7 @@ class DataPath:
         )
 
     def _release(self, connection: Connection | None, answer: Answer) -> None:
-        """Before a call is aborted, so that the engine sends nothing more of it. Once: then the next call may have it."""
+        """Before a call is aborted, so that the engine sends nothing more of it. Never twice, because the next call may use it by then."""
         if connection is not None:
             # The end of a stream comes after the last token, and leaves the connection to the next call.
             drain_seconds = self._deadlines.next_token if answer.is_finished else 0

@@ -40,13 +40,21 @@ async def test_a_call_leaves_nothing_to_the_garbage_collector() -> None:
         try:
             for number in range(20):
                 await asked(client, b"%d" % number)
-                await client.ask("/generate", b"{}", seconds=SECONDS, is_last_call=True)
+                await last_call(client)
             await asyncio.sleep(0.01)
             left = [each for each in answers_in_memory() if each not in earlier]
         finally:
             gc.enable()
 
     assert left == []
+
+
+async def last_call(client: HttpClient) -> None:
+    connection = await client.post("/generate", b"{}", seconds=SECONDS, is_last_call=True)
+    try:
+        await connection.read_all(SECONDS)
+    finally:
+        connection.release()
 
 
 def answers_in_memory() -> list[Response]:
@@ -163,7 +171,7 @@ async def test_the_last_call_of_a_connection_says_so() -> None:
             await peer.send(whole(b""))
 
     async with calling(answers) as (client, server):
-        await client.ask("/generate", b"{}", seconds=SECONDS, is_last_call=True)
+        await last_call(client)
         await asked(client)
 
     assert ["connection: close" in head for head in heads] == [True, False]
