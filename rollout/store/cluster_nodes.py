@@ -1,7 +1,8 @@
 """The nodes of a Redis Cluster that hold our keys, each with its own connections. Without a cluster there is one node.
 
 A project lies in one slot. A node that does not have the slot answers which one has (`MOVED`); the project's calls go there
-from then on, until that node names another one or does not answer.
+from then on, until that node names another one or does not answer. Then they go to the next node that was met, which knows
+by then who has taken the slot; the one at the address in the URL may be the one that died.
 """
 
 from redis.asyncio import Redis
@@ -29,6 +30,11 @@ class ClusterNodes:
             self._others[host, port] = batcher
         return self._others[host, port]
 
+    def after(self, batcher: CommandBatcher) -> CommandBatcher:
+        """The node that was met next; the first after the last."""
+        known = [self.first, *self._others.values()]
+        return known[(known.index(batcher) + 1) % len(known)]
+
     async def close(self) -> None:
         """Close the connections to all nodes; calls still waiting fail with StoreUnavailable."""
         for batcher in (self.first, *self._others.values()):
@@ -45,13 +51,15 @@ class SlotNode:
 
     async def call(self, *command: Argument) -> object:
         """One command whose keys are in the slot."""
+        node = self.batcher
         try:
             try:
-                return await self.batcher.submit(*command)
+                return await node.submit(*command)
             except MovedError as moved:
-                return await self.follow(moved).submit(*command)
+                node = self.follow(moved)
+                return await node.submit(*command)
         except StoreUnavailable:
-            self.forget()
+            self.forget(node)
             raise
 
     def follow(self, moved: MovedError) -> CommandBatcher:
@@ -59,6 +67,7 @@ class SlotNode:
         self.batcher = self._nodes.at(moved.host, moved.port)
         return self.batcher
 
-    def forget(self) -> None:
-        """Ask the first node again, because this one does not answer and another may have taken its place."""
-        self.batcher = self._nodes.first
+    def forget(self, batcher: CommandBatcher) -> None:
+        """Ask the next node that was met, once for all calls that this one does not answer."""
+        if self.batcher is batcher:
+            self.batcher = self._nodes.after(batcher)

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from rollout.errors import StoreUnavailable
 from rollout.store.cluster_nodes import ClusterNodes, SlotNode
+from rollout.store.refusals import why_unavailable
 from rollout.store.signals import Signals
 
 PREFIX = "turngate:{_access}:"
@@ -29,7 +30,6 @@ class KeyChanges:
     """How often keys were changed, as this process last read it."""
 
     def __init__(self, nodes: ClusterNodes, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._signals = Signals(nodes.first.redis, PREFIX)
         self._node = SlotNode(nodes)
         self._clock = clock
         self._read_at = -math.inf
@@ -52,12 +52,14 @@ class KeyChanges:
     async def follow(self) -> None:
         """Keep the revision up to date until cancelled."""
         while True:
+            node = self._node.batcher  # a cluster passes a signal on to all its nodes
             try:
-                async with self._signals.subscribe() as changes:
+                async with Signals(node.redis, PREFIX).subscribe() as changes:
                     while True:
                         await self._read()
                         await changes.wait(READ_SECONDS)
             except StoreUnavailable:
+                self._node.forget(node)
                 await asyncio.sleep(READ_SECONDS)
 
     async def _read(self) -> None:
@@ -65,7 +67,8 @@ class KeyChanges:
         try:
             self.revision = await (self._increment() if self._is_owed else self._get())
         except (ResponseError, ValueError) as error:
-            raise StoreUnavailable(f"{PREFIX}revision is not a number: {error}") from error
+            why = why_unavailable(error) or f"{PREFIX}revision is not a number: {error}"
+            raise StoreUnavailable(why) from error
         self._read_at = asked_at
 
     async def _get(self) -> int:

@@ -3,8 +3,8 @@
 A transition names the functions it needs in a line `-- needs: keys, group`, and in a line `-- needs here: group` those that
 one of its branches needs: each call defines them anew, which costs more than most of what it does.
 
-Redis loses its scripts when it restarts. A script that it does not know is sent again with one call, and the others that wait for it are made again, which is safe
-because they have not started.
+Redis loses its scripts when it restarts. The first call that meets this sends the script's text. Calls that come meanwhile
+wait for it and are made again, which is safe because they have not started.
 """
 
 import asyncio
@@ -48,14 +48,15 @@ class LuaScripts:
         """One transition, one round trip. `prefix` is its only key: all others are derived from it."""
         script = read_script(name)
         arguments = (1, prefix, *arguments)
+        node = self._node.batcher
         try:
             try:
-                return await self._node.batcher.submit("EVALSHA", script.sha, *arguments)
+                return await node.submit("EVALSHA", script.sha, *arguments)
             except (NoScriptError, MovedError) as error:
                 return await self._run_again(script, arguments, error)
-        except errors.StoreUnavailable:
-            self._node.forget()
-            raise
+            except errors.StoreUnavailable:
+                self._node.forget(node)
+                raise
         except RedisError as error:
             raise translate(error) from None
 
@@ -64,9 +65,9 @@ class LuaScripts:
     ) -> object:
         """On the node that has the project, and with the script's text if the node does not know it."""
         if isinstance(error, MovedError):
-            node = self._node.follow(error)
+            self._node.follow(error)
             with suppress(NoScriptError):
-                return await node.submit("EVALSHA", script.sha, *arguments)
+                return await self._node.call("EVALSHA", script.sha, *arguments)
         return await self._run_unknown(script, arguments)
 
     async def _run_unknown(self, script: Script, arguments: tuple[Argument, ...]) -> object:
@@ -74,8 +75,8 @@ class LuaScripts:
         if (sending := self._sending.get(script.sha)) is not None:
             await asyncio.wait([sending])
             with suppress(NoScriptError):
-                return await self._node.batcher.submit("EVALSHA", script.sha, *arguments)
-        sending = self._node.batcher.submit("EVAL", script.text, *arguments)
+                return await self._node.call("EVALSHA", script.sha, *arguments)
+        sending = asyncio.ensure_future(self._node.call("EVAL", script.text, *arguments))
         self._sending[script.sha] = sending
         sending.add_done_callback(lambda _: self._sending.pop(script.sha, None))
         return await sending

@@ -9,10 +9,11 @@ import redis
 from rollout.errors import StoreUnavailable
 from rollout.store.cluster_nodes import ClusterNodes, SlotNode
 from rollout.store.connection import connect
+from rollout.store.key_changes import KeyChanges
 from rollout.store.store import Store
 from tests.redis_cluster import running_cluster
 from tests.rollout.play import claim, play
-from tests.rollout.store.pipeline.scripted_redis import Command, echo, scripted_redis
+from tests.rollout.store.pipeline.scripted_redis import Command, bulk, echo, scripted_redis
 
 PROJECTS = [f"project-{number}" for number in range(12)]
 
@@ -75,7 +76,7 @@ async def test_changes_of_keys_are_seen_through_every_node(ports: list[int]) -> 
 
 
 async def test_a_node_that_does_not_answer_is_forgotten() -> None:
-    """The next call asks the first node again, which knows by then who has taken the slots."""
+    """The next call asks another node, which knows by then who has taken the slots."""
     async with scripted_redis(echo) as gone:
         address = b"127.0.0.1:%d" % gone.port
 
@@ -89,4 +90,33 @@ async def test_a_node_that_does_not_answer_is_forgotten() -> None:
             await node.call("GET", "k")
 
         assert await node.call("GET", "k") == b"k"
+        await nodes.close()
+
+
+async def test_a_first_node_that_died_is_passed_over() -> None:
+    """After a failover of the node in the URL a project is reached through another that was met, and key changes as well."""
+    heard = asyncio.Event()
+
+    def answer_second(command: Command) -> bytes:
+        if command[0] == b"SUBSCRIBE":
+            heard.set()
+            return b"*3\r\n" + bulk(b"subscribe") + bulk(command[1]) + b":1\r\n"
+        return bulk(b"7")
+
+    async with scripted_redis(answer_second) as second:
+        moved = b"-MOVED 7 127.0.0.1:%d\r\n" % second.port
+        async with scripted_redis(lambda _: moved) as first:
+            nodes = ClusterNodes(connect(first.url), deadline_seconds=5)
+            assert await SlotNode(nodes).call("GET", "k") == b"7"
+        node, changes = SlotNode(nodes), KeyChanges(nodes)
+        lost = await asyncio.gather(
+            *(node.call("GET", "k") for _ in range(4)), return_exceptions=True
+        )
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+            following = tasks.create_task(changes.follow())
+            await heard.wait()
+            following.cancel()
+
+        assert {type(each) for each in lost} == {StoreUnavailable}
+        assert await node.call("GET", "k") == b"7"
         await nodes.close()
