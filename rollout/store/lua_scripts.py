@@ -72,7 +72,7 @@ class LuaScripts:
 
     async def _run_unknown(self, script: Script, arguments: tuple[Argument, ...]) -> object:
         """The first of the calls that need it sends the script; the others wait until it was sent."""
-        if (sending := self._sending.get(script.sha)) is not None:
+        while (sending := self._sending.get(script.sha)) is not None:
             await asyncio.wait([sending])
             with suppress(NoScriptError):
                 return await self._node.call("EVALSHA", script.sha, *arguments)
