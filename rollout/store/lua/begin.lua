@@ -59,7 +59,7 @@ if is_repeat == '1' then reply, refusal, taken = repeated() end
 if refusal then return refusal end
 if taken then return {summary, {}, false, 1} end
 -- It is counted, also if the episode was sealed since: sealing waits for it. Not in another episode of that id.
-local has_begun = created == begun_in and (status == 'open' or status == 'sealed')
+local has_begun = created == begun_in and (status == 'open' or status == 'sealed' or status == 'rewarded')
 if not reply and not has_begun then
   if status ~= 'open' then return refuse('EpisodeSealed', id) end
   begin()

@@ -5,6 +5,7 @@ import pytest
 from rollout.episode.attempt import Attempt
 from rollout.episode.episode_records import EpisodeSpec, EpisodeSummary, HistoryPolicy
 from rollout.episode.episode_status import EpisodeStatus
+from rollout.episode.reward import Reward
 from rollout.episode.turn import encode_turn
 from rollout.errors import (
     AttemptSuperseded,
@@ -143,6 +144,23 @@ async def test_an_attempt_that_reads_turns_anew_is_one_turn_in_progress(
     await store.seal("ep_1")
 
     assert (await store.episode("ep_1")).header.disposition == "no_signal"
+
+
+async def test_an_attempt_reads_turns_anew_in_an_episode_that_was_rewarded(store: Store) -> None:
+    """Its turn is recorded in the grace period, so it may ask again for the turns before it."""
+    spec, attempt, late = EpisodeSpec("ep_1"), Attempt("late"), turn("late")
+    await store.open(spec)
+    begun = await store.begin(spec, since=0, attempt=attempt)
+    first = turn("first")
+    await commit(store, "ep_1", first)
+    await store.reward("ep_1", Reward(1.0), complete=True)
+    assert (await store.episode("ep_1")).header.status is EpisodeStatus.REWARDED
+
+    again = await store.begin(spec, since=0, attempt=attempt, begun_in=begun.header)
+    await store.commit("ep_1", late, encoded=encode_turn(late), attempt=attempt)
+
+    assert again.turns == [encode_turn(first)]
+    assert await store.turns("ep_1") == [first, late]
 
 
 async def test_an_attempt_begins_again_in_another_episode_of_that_id(store: Store) -> None:
