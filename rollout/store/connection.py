@@ -1,6 +1,6 @@
 """The way to the store's Redis: redis-py reads its URL and opens each connection, by TCP, TLS or a unix socket.
 
-It also sends the password, the database and the client's name. Whoever uses the stream finds it ready for commands.
+It also sends the password, the database and the client's name. The stream that it opens is ready for commands.
 """
 
 import asyncio

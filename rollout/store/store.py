@@ -10,11 +10,12 @@ any character, and none is part of another record's key.
 `begin` of an open episode and `renew_attempt` change in memory only what a crash of Redis may forget, so that they do not wait
 for the disk: `begun` in the header and the entries of ep.leases (`lua/functions/memory.lua`). What may not be forgotten with
 them is on disk: ep.withdrawn and ep.superseded, which count an attempt once, and the deadlines in idle and quiet, which no
-write in memory moves. A commit writes `begun` whole and ends the lease, whoever has it. What limit.requests, limit.tokens,
-limit.grammars and limit.running count is in memory only, because it is of the last minute.
+write in memory moves. A commit writes `begun` whole and ends the lease, also that of another attempt. What limit.requests,
+limit.tokens and limit.grammars count is in memory only, because it is of the last minute. So is limit.running: after a crash
+the calls that run then are not counted.
 
 A record that is damaged, of another type or with content that cannot be read, is moved aside when it is met; what other
-records tell about it is derived again (`lua/functions/damage.lua`, `rebuild.lua`), an episode's own are discarded.
+records tell about it is derived again (`lua/functions/damage.lua`, `mending.lua`, `rebuild.lua`), an episode's own are discarded.
 
 key                    type    meaning                                                deleted by
 ep:<id>                hash    header: status, group, counts, versions (ms times)     sweep, after retention

@@ -47,7 +47,7 @@ local function committed()
   if owner then return refuse('RetryMismatch', turn) end
 end
 
--- One of two tries of a call is recorded. An attempt that has its lease is the only one: whoever is recorded ends the lease.
+-- One of two tries of a call is recorded. An attempt that has its lease is the only one, because the one that is recorded ends the lease.
 local function is_second()
   -- needs here: running, tries
   if call('SISMEMBER', episode_key(id, '.superseded'), attempt) == 0

@@ -1,7 +1,7 @@
 -- limit_end: a call has ended; what it used replaces what was expected of it.
 -- args: key, call or '', window in ms, 1 if tokens are limited, the tokens it used, those expected of it, and its slot
 -- needs: keys, memory, window
-keep_in_memory()  -- a crash of Redis starts the minute anew
+keep_in_memory()  -- a crash of Redis starts the minute anew, without the calls that run
 local id, call_id, counts_tokens = args[1], args[2], args[4] == '1'
 local window_ms, actual, expected, started = tonumber(args[3]), tonumber(args[5]), tonumber(args[6]), tonumber(args[7])
 if call_id ~= '' then call('ZREM', cleaned(limit_key('running', id), 'zset'), call_id) end

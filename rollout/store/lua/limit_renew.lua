@@ -1,7 +1,7 @@
 -- limit_renew: keep the calls of a living gateway counted as running, unless they have ended since it looked.
 -- args: lease in ms, then pairs of key and call
 -- needs: keys, memory, window
-keep_in_memory()  -- a crash of Redis starts the minute anew
+keep_in_memory()  -- a crash of Redis forgets the calls; one that it forgot is not counted again
 local lease_ms = tonumber(args[1])
 local at = milliseconds_now()
 for index = 2, #args, 2 do

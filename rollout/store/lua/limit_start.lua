@@ -4,7 +4,7 @@
 -- Before a call of the key has ended, nothing is known of its calls: eight at a time pass, each for an eighth of the limit.
 -- args: key, call or '', lease in ms, window in ms, limits of requests, tokens (0 for a call that samples none) and calls
 -- needs: keys, memory, window
-keep_in_memory()  -- a crash of Redis starts the minute anew
+keep_in_memory()  -- a crash of Redis starts the minute anew, without the calls that run
 local id, call_id = args[1], args[2]
 local lease_ms, window_ms, max_requests, max_tokens, max_calls =
   tonumber(args[3]), tonumber(args[4]), tonumber(args[5]), tonumber(args[6]), tonumber(args[7])

@@ -1,5 +1,5 @@
 -- What is done at once when a command meets a damaged record. A transition that does not name this file among its needs loads
--- it with indexes.lua and counting.lua when it does, because most calls meet none.
+-- it with mending.lua, indexes.lua and counting.lua when it does, because most calls meet none.
 
 -- Adds episodes to the list by the names of their headers.
 local function add_found(names)
