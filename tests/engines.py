@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ import httpx
 from rollout.engine.engine import Engine, EngineOptions
 from rollout.engine.factory import EngineFactory
 from rollout.engine.swap import swap
-from rollout.policies import Policy
+from rollout.policies import Policy, PolicyStore
 
 ROOT = Path(__file__).parent.parent
 PYTHON = Path(os.environ.get("TURNGATE_ENGINE_PYTHON", ROOT / ".venv-engine" / "bin" / "python"))
@@ -111,6 +112,19 @@ async def borrowed(url: str, starter: Policy) -> AsyncIterator[Engine]:
             yield engine
         finally:
             assert all(result.ok for result in await swap([engine], starter))
+
+
+def two_policies(model_dir: Path, directory: Path) -> PolicyStore:
+    """The same weights under the numbers 0 and 7, so that nothing but the number tells them apart."""
+    policies = PolicyStore(directory)
+    policies.adopt(model_dir, created=0)
+
+    def write_weights(directory: Path) -> None:
+        for file in model_dir.glob("*.safetensors"):
+            shutil.copy(file, directory)
+
+    policies.write(7, parent=0, base_dir=model_dir, write_weights=write_weights, created=1)
+    return policies
 
 
 async def num_calls(url: str) -> int:

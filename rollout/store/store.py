@@ -2,7 +2,7 @@
 
 All keys of a project start with `turngate:{<project>}:`. The braces are Redis Cluster's hash tag: one script changes an
 episode, its group and the queues together, so a project lives in one slot and a cluster is sharded by project. One
-core of Redis handles about 7,000 turns a second with `appendfsync always`.
+core of Redis handles a few thousand turns a second with `appendfsync always`.
 
 The part of a record comes before the id: everything after the first colon of `ep.turns:<id>` is the id. So an id may hold
 any character, and none is part of another record's key.

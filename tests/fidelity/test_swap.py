@@ -1,7 +1,6 @@
 """Weights that change under a turn: every token carries the version that sampled it, as the engine reports it."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rollout.engine.engine import Engine
 from rollout.engine.swap import swap
 from rollout.episode.turn import VersionInterval
 from rollout.policies import PolicyStore
-from tests.engines import borrowed
+from tests.engines import borrowed, two_policies
 from tests.fidelity.agent import NEXT, USER, ask
 from tests.fidelity.received import EPISODE, assert_one_row
 from tests.fidelity.recorder import Recorder
@@ -24,16 +23,7 @@ NUM_TOKENS = 400
 
 @pytest.fixture
 def policies(model_dir: Path, tmp_path: Path) -> PolicyStore:
-    """The same weights under two numbers, so that nothing but the number tells them apart."""
-    policies = PolicyStore(tmp_path / "policies")
-    policies.adopt(model_dir, created=0)
-
-    def write_weights(directory: Path) -> None:
-        for file in model_dir.glob("*.safetensors"):
-            shutil.copy(file, directory)
-
-    policies.write(7, parent=0, base_dir=model_dir, write_weights=write_weights, created=1)
-    return policies
+    return two_policies(model_dir, tmp_path / "policies")
 
 
 @pytest.fixture

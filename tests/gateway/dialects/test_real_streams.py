@@ -23,7 +23,7 @@ from rollout.engine.swap import swap
 from rollout.episode.turn import Turn
 from rollout.policies import PolicyStore
 from rollout.tokenizer.tokenizer import Tokenizer
-from tests.engines import borrowed, engine_process, num_calls
+from tests.engines import borrowed, engine_process, num_calls, two_policies
 from tests.gateway.conftest import eventually
 from tests.gateway.dialects.test_same_turn import CALL, DIALECTS, OUTPUTS, Said, events_of, normal
 from tests.gateway.dialects.vendor_specs import faults
@@ -89,16 +89,7 @@ def settings(model_dir: Path, tmp_path: Path, voice: Voice) -> dict[str, Any]:
 
 @pytest.fixture
 def policies(model_dir: Path, tmp_path: Path) -> PolicyStore:
-    """The same weights under two numbers."""
-    policies = PolicyStore(tmp_path / "policies")
-    policies.adopt(model_dir, created=0)
-
-    def write_weights(directory: Path) -> None:
-        for file in model_dir.glob("*.safetensors"):
-            shutil.copy(file, directory)
-
-    policies.write(7, parent=0, base_dir=model_dir, write_weights=write_weights, created=1)
-    return policies
+    return two_policies(model_dir, tmp_path / "policies")
 
 
 @dataclass

@@ -57,7 +57,6 @@ async def test_a_window_ends_by_its_time() -> None:
             rest.event.set()
             while len(given) < 3:
                 given += (await anext(chunks)).ids
-            assert not last.event.is_set()
             last.event.set()
             given += [id_ for chunk in [c async for c in chunks] for id_ in chunk.ids]
     assert given == [11, 12, 13, 14]
@@ -86,4 +85,4 @@ async def test_a_connection_that_breaks_in_a_window_keeps_what_came() -> None:
         with pytest.raises(EngineUnreachable) as failure:
             await streamed(engine, Tokens([11]), Tokens([12]), Tokens([13]), Die(), seconds=0.05)
     assert failure.value.partial is not None
-    assert failure.value.partial.ids[:1] == [11]
+    assert failure.value.partial.ids == [11, 12, 13]

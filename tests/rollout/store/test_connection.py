@@ -1,22 +1,17 @@
 """The forms of a Redis's URL, and what a connection says before its first command."""
 
 import asyncio
-import datetime as dt
-import ipaddress
 import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from rollout.errors import StoreUnavailable
 from rollout.store.connection import connect
 from rollout.store.store import Store
+from tests.certificates import certificate
 from tests.rollout.store.pipeline.batchers import batcher_at
 from tests.rollout.store.pipeline.scripted_redis import echo, scripted_redis
 
@@ -116,23 +111,3 @@ async def test_tls(tmp_path: Path) -> None:
             async with batcher_at(f"{url}{authority}") as batcher:
                 with pytest.raises(StoreUnavailable, match=why):
                     await batcher.submit("GET", "k")
-
-
-def certificate(path: Path) -> Path:
-    """A file with a key, and its certificate for 127.0.0.1 that it signed itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, own = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    secret = key.private_bytes(pem, own, serialization.NoEncryption())
-    path.write_bytes(secret + signed.public_bytes(pem))
-    return path
