@@ -8,7 +8,7 @@ import numpy as np
 
 from rollout.episode.span import Place, encode_tokens
 from rollout.episode.trie import Trie
-from rollout.episode.turn import Anchor, Ids
+from rollout.episode.turn import TOKEN, Anchor
 
 MAX_PREFIXES = 4  # sub-agents that take turns in one episode
 PIECE_BYTES = 32_768
@@ -22,16 +22,16 @@ class EncodedPrefixes:
     def pieces(self, trie: Trie, anchor: Anchor | None) -> list[bytes]:
         """The tokens from the root to the anchor as JSON numbers, to be joined by commas."""
         place = end = trie.place(anchor)
-        added: list[Ids] = []
+        added: list[bytes] = []
         while place.span is not None and place not in self._known:
-            added.append(place.span.tokens[: place.offset])
+            added.append(place.span.data(place.offset))
             place = Place(place.span.parent, place.span.offset)
         if not added:
             return self._known.get(end, [])
         if place not in self._known and len(self._known) >= MAX_PREFIXES:
             self._drop(next(iter(self._known)))
         pieces = self._drop(place) if place in self._known else []
-        _append(pieces, encode_tokens(np.concatenate(added[::-1])))
+        _append(pieces, encode_tokens(np.frombuffer(b"".join(added[::-1]), TOKEN)))
         self._known[end] = pieces
         self.num_bytes += sum(map(len, pieces))
         return pieces

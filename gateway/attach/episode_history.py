@@ -88,5 +88,6 @@ class EpisodeHistory:
 
     def _extend(self, turn: Turn) -> None:
         self.trie.extend(remembered(turn, self.trie))
-        sampled = sum(len(output.tokens) for output in turn.outputs)
-        self._turn_bytes += TURN_BYTES + len(turn.context) + sampled
+        self._turn_bytes += TURN_BYTES + len(turn.context)
+        for output in turn.outputs:
+            self._turn_bytes += len(output.tokens)

@@ -27,13 +27,15 @@ def remembered(turn: Turn, trie: Trie) -> Turn:
         created_ms=0,
         anchor=anchor,
         context=turn.context,
-        outputs=tuple(
-            RememberedOutput(each.tokens, b"", (), intern(each.finish_reason), each.flags)
-            for each in turn.outputs
-        ),
+        outputs=tuple([_output(each) for each in turn.outputs]),
         forced=turn.forced,
         output_chains=turn.output_chains,
         sampling=turn.sampling if turn.sampling.stop else _USUAL,
         media=turn.media,
         keeps_messages=turn.keeps_messages,
     )
+
+
+def _output(output: Output) -> RememberedOutput:
+    reason = intern(output.finish_reason)
+    return RememberedOutput(output.tokens, b"", (), reason, output.flags)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from rollout.episode.turn import TOKEN, Ids, Media
+from rollout.episode.turn import TOKEN, TOKEN_BYTES, Ids, Media
 
 
 class Span:
@@ -21,8 +21,10 @@ class Span:
 
     def __init__(self, place: "Place", data: bytes, *, turn: int, start: int, output: int) -> None:
         self.parent = place.span
-        self.offset = place.offset  # how many of the parent's tokens come before
-        self.depth = place.depth  # how many tokens of the episode come before
+        self.offset = offset = place.offset  # how many of the parent's tokens come before
+        self.depth = (
+            0 if place.span is None else place.span.depth + offset
+        )  # how many tokens of the episode come before
         self._data = data
         self._keys: Ids | None = None
         self.media: tuple[Media, ...] = ()
@@ -32,11 +34,15 @@ class Span:
         self.children: tuple[Span, ...] = ()
 
     def __len__(self) -> int:
-        return len(self._data) // TOKEN.itemsize
+        return len(self._data) // TOKEN_BYTES
 
     @property
     def tokens(self) -> Ids:
         return np.frombuffer(self._data, TOKEN)
+
+    def data(self, num_tokens: int) -> bytes:
+        """The bytes of the first tokens."""
+        return self._data[: num_tokens * TOKEN_BYTES]
 
     @property
     def keys(self) -> Ids:

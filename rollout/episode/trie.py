@@ -77,14 +77,14 @@ class Trie:
             return
         ordinal = len(self._turns)
         end = self._add_context(self.place(turn.anchor), turn, ordinal)
-        outputs = tuple(
+        outputs = [
             self._hang(Span(end, output.tokens, turn=ordinal, start=0, output=index))
             for index, output in enumerate(turn.outputs)
-        )
+        ]
         self._turns.append(turn)
         self._ordinals[turn.id] = ordinal
         self._contexts.append(end)
-        self._outputs.append(outputs)
+        self._outputs.append(tuple(outputs))
         self._index(turn)
 
     def find(self, chain: str) -> list[Anchor]:
@@ -103,7 +103,8 @@ class Trie:
             span = self._outputs[ordinal][anchor.output]
             if not 0 <= anchor.offset <= len(span):
                 raise MalformedTurn(f"{anchor} is outside an output of {len(span)} tokens")
-            return climb(Place(span, anchor.offset), 0)
+            place = Place(span, anchor.offset)
+            return place if anchor.offset else climb(place, 0)
         beyond = len(turn.context_ids) - anchor.offset
         if not 0 <= beyond <= len(turn.context_ids):
             raise MalformedTurn(f"{anchor} is outside a context of {len(turn.context_ids)} tokens")
@@ -175,7 +176,8 @@ class Trie:
     def _index(self, turn: Turn) -> None:
         for index, chain in enumerate(turn.output_chains):
             end = Anchor(turn.id, index, turn.outputs[index].num_tokens)
-            self._chains[chain] = (*self._chains.get(chain, ()), end)
+            before = self._chains.get(chain)
+            self._chains[chain] = (end,) if before is None else (*before, end)
         if turn.body_digest and turn.may_be_unmarked_repeat and turn.trainable_outputs:
             self._by_body.setdefault(turn.body_digest, []).append(self._ordinals[turn.id])
 
@@ -187,6 +189,11 @@ class Trie:
 
     def _add_context(self, place: Place, turn: Turn, ordinal: int) -> Place:
         """Follow the contexts that are present, then add the new tokens as a span."""
+        if not turn.context:
+            return place
+        if not turn.media and self._is_end(place):  # usually
+            span = self._hang(Span(place, turn.context, turn=ordinal, start=0, output=-1))
+            return Place(span, len(span))
         ids = turn.context_ids
         keys = self._keys(ids, turn.media)
         done = 0
@@ -202,6 +209,12 @@ class Trie:
             done += step.depth - place.depth
             place = step
         return place
+
+    def _is_end(self, place: Place) -> bool:
+        """Whether no tokens come after this place."""
+        if place.span is None:
+            return not self._roots
+        return not place.span.children and place.offset == len(place.span)
 
     def _follow(self, place: Place, keys: Ids) -> Place | None:
         """The farthest place in one context span that these tokens reach; None if no span starts with them."""
@@ -235,5 +248,5 @@ class Trie:
         if span.parent is None:
             self._roots.append(span)
         else:
-            span.parent.children = (*span.parent.children, span)
+            span.parent.children += (span,)
         return span

@@ -19,6 +19,7 @@ from rollout.errors import RolloutError
 
 TOKEN = np.dtype("<i4")
 LOGPROB = np.dtype("<f4")
+TOKEN_BYTES = TOKEN.itemsize  # NumPy makes the number anew each time
 Ids = NDArray[np.int32]
 
 
@@ -110,7 +111,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
     flags: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.tokens) % TOKEN.itemsize or len(self.tokens) != len(self.logprobs):
+        if len(self.tokens) % TOKEN_BYTES or len(self.tokens) != len(self.logprobs):
             raise MalformedTurn(
                 f"{len(self.tokens)} bytes of tokens, {len(self.logprobs)} of logprobs"
             )
@@ -148,7 +149,7 @@ class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def num_tokens(self) -> int:
-        return len(self.tokens) // TOKEN.itemsize
+        return len(self.tokens) // TOKEN_BYTES
 
     @property
     def ids(self) -> Ids:
@@ -189,11 +190,11 @@ class Turn(msgspec.Struct, frozen=True, array_like=True, gc=False):
     keeps_messages: bool = False  # its messages are kept for calls that name its reply
 
     def __post_init__(self) -> None:
-        if len(self.context) % TOKEN.itemsize:
+        if len(self.context) % TOKEN_BYTES:
             raise MalformedTurn(f"{len(self.context)} bytes of context are not whole tokens")
         if self.media:
             bounds = [0, *(bound for image in self.media for bound in (image.start, image.end))]
-            if sorted(bounds) != bounds or bounds[-1] > len(self.context) // TOKEN.itemsize:
+            if sorted(bounds) != bounds or bounds[-1] > len(self.context) // TOKEN_BYTES:
                 raise MalformedTurn(f"{self.media} do not lie side by side in the context")
         if self.output_chains and len(self.output_chains) != len(self.outputs):
             raise MalformedTurn(f"{len(self.output_chains)} chains, {len(self.outputs)} outputs")
