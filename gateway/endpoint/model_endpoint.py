@@ -99,7 +99,7 @@ class ModelEndpoint:
         attempt = (
             read_joined_attempt(headers, body, is_stream=request.stream)
             if runtime.repeats_unstreamed
-            else read_attempt(headers, body)
+            else read_attempt(headers, body, digest=request.body_digest)
         )
         arrival = Arrival(
             request=request,

@@ -128,6 +128,7 @@ class ReadMessages(NamedTuple):
     returned_ids: tuple[str, ...]
     notes: tuple[str, ...]
     images: tuple[Image, ...]  # of all messages, in order
+    digest: bytes  # of the items
 
 
 def _where(place: int) -> str:
@@ -155,8 +156,11 @@ class MessageReader:
         digests = [sha256(raw).digest() for raw in raws]
         parsed: dict[int, Item] = {}  # now, so that none is parsed twice
         known: list[_Known] = []
+        remembered = self._known.get
         for place, digest in enumerate(digests):
-            found = self._known.get(digest) or self._found_before(digest)
+            found = remembered(digest)
+            if found is None:
+                found = self._found_before(digest)
             if found is None:
                 item = parsed[place] = self._read(raws[place], where(place))
                 found = self._learned(digest, item)
@@ -181,6 +185,7 @@ class MessageReader:
             tuple(id_ for item in known for id_ in item.returned_ids),
             tuple(dict.fromkeys(note for item in known for note in item.notes)),
             tuple(image for index in seeing for image in _images(messages[index]["content"])),
+            sha256(b"".join(digests)).digest(),
         )
 
     def _found_before(self, digest: bytes) -> _Known | None:

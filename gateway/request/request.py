@@ -59,6 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  # what was left out of the body or brought to another form
     echo: object = None  # what the dialect shows of the body in its reply; nothing else reads it
     images: tuple[Image, ...] = ()  # of all messages, in order
+    body_digest: str = ""  # if it was made with the messages' hashes
     num_instructions: int = 0  # messages at the start that a call which names the reply sends anew
     keeps_messages: bool = (
         False  # a later call may name the reply instead of sending the conversation

@@ -36,8 +36,9 @@ class Renew(Protocol):
     async def __call__(self, episode_id: str, attempt: Attempt, *, has_begun: bool) -> bool: ...
 
 
-def read_attempt(headers: Mapping[bytes, bytes], body: bytes) -> Attempt:
-    digest = sha256(body).hexdigest()[:32]
+def read_attempt(headers: Mapping[bytes, bytes], body: bytes, *, digest: str = "") -> Attempt:
+    """The digest is the body's, if it is known."""
+    digest = digest or sha256(body).hexdigest()[:32]
     given = headers.get(b"idempotency-key")
     if given:
         return Attempt(_new_id(), chosen_key(given), digest, is_repeat=True)

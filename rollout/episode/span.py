@@ -22,9 +22,8 @@ class Span:
     def __init__(self, place: "Place", data: bytes, *, turn: int, start: int, output: int) -> None:
         self.parent = place.span
         self.offset = offset = place.offset  # how many of the parent's tokens come before
-        self.depth = (
-            0 if place.span is None else place.span.depth + offset
-        )  # how many tokens of the episode come before
+        # How many tokens of the episode come before.
+        self.depth: int = 0 if place.span is None else place.span.depth + offset
         self._data = data
         self._keys: Ids | None = None
         self.media: tuple[Media, ...] = ()

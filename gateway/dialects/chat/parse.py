@@ -19,6 +19,7 @@ from gateway.dialects.chat.body import ChatBody, JsonSchema, ResponseFormat
 from gateway.dialects.chat.echo import ChatEcho
 from gateway.dialects.chat.functions import calls_functions, choice_of, read_functions
 from gateway.errors import BadRequest
+from gateway.request.body_digest import body_digest
 from gateway.request.json_text import json_text
 from gateway.request.messages import MessageReader
 from gateway.request.request import Request, ToolChoice
@@ -68,6 +69,7 @@ def parse_chat(body: bytes, reader: MessageReader, tool_reader: ToolReader[Tools
         returned_ids=read.returned_ids,
         notes=read.notes,
         images=read.images,
+        body_digest=body_digest(body, chat.messages, read.digest),
     )
 
 

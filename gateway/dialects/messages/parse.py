@@ -15,6 +15,7 @@ from gateway.dialects.messages.blocks import text_of
 from gateway.dialects.messages.body import MessagesBody, OutputFormat, PromptBody, Thinking
 from gateway.dialects.messages.tools import CustomTools, tool_choice
 from gateway.errors import BadRequest
+from gateway.request.body_digest import body_digest
 from gateway.request.conversation_hash import print_of
 from gateway.request.messages import MessageReader, Messages
 from gateway.request.request import ChatMessage, Request, ToolChoice
@@ -33,7 +34,7 @@ def parse_messages(body: bytes, reader: MessageReader, tools: ToolReader[CustomT
     """Read and check the body of a call that samples."""
     given = read_body(body, _body_decoder)
     return replace(
-        _request(given, reader, tools),
+        _request(body, given, reader, tools),
         sampling=_sampling(given),
         stream=bool(given.stream),
     )
@@ -41,11 +42,11 @@ def parse_messages(body: bytes, reader: MessageReader, tools: ToolReader[CustomT
 
 def parse_prompt(body: bytes, reader: MessageReader, tools: ToolReader[CustomTools]) -> Request:
     """Read and check a body whose prompt is counted."""
-    return _request(read_body(body, _prompt_decoder), reader, tools)
+    return _request(body, read_body(body, _prompt_decoder), reader, tools)
 
 
 def _request(
-    given: PromptBody, reader: MessageReader, tool_reader: ToolReader[CustomTools]
+    body: bytes, given: PromptBody, reader: MessageReader, tool_reader: ToolReader[CustomTools]
 ) -> Request:
     read = reader.read(given.messages)
     system, notes = _system(given.system)
@@ -70,6 +71,7 @@ def _request(
         notes=(*notes, *left_out, *read.notes),
         echo=_shows_thinking(given.thinking),
         images=read.images,
+        body_digest=body_digest(body, given.messages, read.digest),
     )
 
 
