@@ -71,7 +71,8 @@ async def find_episode(arrival: Arrival, store: Store, *, max_group_size: int) -
         found_by=place.found_by,
         thread=ids.thread_label if ids.thread_label != place.episode_id else "",
         notes=() if aside is None else (f"side call of {runtime.name}: {aside.what}",),
-        is_fresh=place.is_fresh,
+        # Admission of a named group is checked before its call is sampled.
+        is_fresh=place.is_fresh and group_id is None,
         is_found_by_words=place.leaves_words,
     )
 

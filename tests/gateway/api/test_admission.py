@@ -2,6 +2,7 @@
 
 from tests.gateway.api.playing import BODY, CHAT, open_episode, play
 from tests.gateways import Gateway
+from tests.scripted_engine import ScriptedEngine
 
 
 async def test_the_backlog_refuses_new_episodes_only(served: Gateway) -> None:
@@ -26,6 +27,23 @@ async def test_a_client_that_names_no_episode_is_never_refused(served: Gateway) 
     reward = {"completion_id": plain.json()["id"], "value": 1.0, "complete": True}
     assert (await served.admin.post("/v1/rewards", json=reward)).status_code == 200
     assert (await served.store.totals()).groups["ready"] == 1
+
+
+async def test_a_call_that_names_only_a_group_is_refused_before_it_is_sampled(
+    served: Gateway, scripted: ScriptedEngine
+) -> None:
+    """Whether there is no room or the group takes no more, no engine works for it."""
+    await served.store.set_training({"max_live_episodes": 1})
+    episode = await open_episode(served)
+    full = await served.admin.post(CHAT, json=BODY, headers={"X-Turngate-Group": "grp_new"})
+    await served.store.set_training({"max_live_episodes": 10})
+    group = {"X-Turngate-Group": episode["group_id"]}
+    closed = await served.admin.post(CHAT, json=BODY, headers=group)
+
+    codes = [answer.json()["error"]["code"] for answer in (full, closed)]
+    assert (full.status_code, closed.status_code) == (429, 409)
+    assert codes == ["backlogged", "group_closed"]
+    assert scripted.requests == []
 
 
 async def test_one_key_cannot_stop_the_others(served: Gateway) -> None:
