@@ -79,10 +79,10 @@ async def read_snapshot(services: Services) -> Snapshot:
 
 
 async def _evaluations(services: Services) -> tuple[EvaluationReading, ...]:
-    """Only of policies on disk, which stay few in a long run. Empty while the ledger is down."""
+    """Only of policies on disk, which stay few in a long run. Empty while the ledger or the weights directory is not readable."""
     try:
         ranking = await PolicyRanking.read(services, services.store.project)
-    except LedgerUnavailable:
+    except (LedgerUnavailable, OSError):
         return ()
     return tuple(
         EvaluationReading(version, each.mean_reward, each.episodes, version == ranking.best)

@@ -73,12 +73,20 @@ class WorkerProcess:
     async def follow(self, on_expose: OnExpose) -> None:
         """Hear what it says until it has ended."""
         try:
-            async for message in self._channel.messages():
-                self._hear(message, on_expose)
+            await self._listen(on_expose)
             self.code = await self._process.wait()
             await self._channel.close()
         finally:
             self.ended.set()
+
+    async def _listen(self, on_expose: OnExpose) -> None:
+        try:
+            async for message in self._channel.messages():
+                self._hear(message, on_expose)
+        except ValueError as error:  # a new worker may be of another release than this process
+            extra = {"pid": self.pid, "reason": str(error)}
+            log.error("worker is not understood, killed", extra=extra)
+            self.kill()
 
     async def wait_ready(self) -> None:
         await self._is_ready.wait()

@@ -13,6 +13,7 @@ from gateway.allocator import keep_freed_memory
 from gateway.api.health import read_snapshot
 from gateway.edge.server import Server
 from gateway.listeners import Sockets
+from gateway.metrics import Snapshot
 from gateway.services import Services
 from gateway.serving import freeze_collector, listening, prepared, stopping_on_signals
 from gateway.settings import Settings
@@ -151,9 +152,18 @@ class Worker:
                 raise AssertionError(message)
 
     async def _answer(self, asked: Ask) -> None:
-        services = self._services
-        snapshot = await read_snapshot(services) if asked.with_state and services else None
+        snapshot = await self._state() if asked.with_state else None
         self._channel.send(Reading(asked.id, self._counted(), snapshot))
+
+    async def _state(self) -> Snapshot | None:
+        """None if it cannot be read."""
+        if self._services is None:
+            return None
+        try:
+            return await read_snapshot(self._services)
+        except Exception:  # not the end of a process that answers calls
+            log.exception("state not read")
+            return None
 
     def _counted(self) -> list[Family]:
         if self._services is None:

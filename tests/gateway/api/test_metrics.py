@@ -1,6 +1,7 @@
 """What the metrics say of calls that did not continue their episode, and of what became of tokens, counted by hand."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from rollout.episode.advantages import Credit
@@ -131,3 +132,13 @@ async def test_a_message_without_a_word_breaks_like_any_other(
     await ask(served, [empty])
     await ask(served, [empty, made_up, MORE])
     assert await served.metric("turngate_breaks_total") == {'{class="history",client="other"}': 1.0}
+
+
+async def test_an_unreadable_weights_directory_leaves_the_metrics(
+    start_gateway: StartGateway, scripted: ScriptedEngine, tmp_path: Path
+) -> None:
+    """Only the evaluations of its policies are left out."""
+    unreadable = tmp_path / ("w" * 300)  # longer than a name may be
+    async with start_gateway(scripted, weights_dir=unreadable) as served:
+        await served.admin.post("/v1/episodes", json={})
+        assert await served.metric("turngate_episodes_opened_total") == {"": 1.0}
