@@ -20,7 +20,8 @@ def exit_status(serve: Callable[[], int | None]) -> int:
     except _MISTAKES as error:
         mistake: BaseException = error
     except BaseExceptionGroup as group:
-        if (mistakes := group.subgroup(_MISTAKES)) is None:
+        mistakes, others = group.split(_MISTAKES)
+        if mistakes is None or others is not None:
             raise
         mistake = mistakes
         while isinstance(mistake, BaseExceptionGroup):
