@@ -127,7 +127,7 @@ class Turns:
         again = replace(call, attempt=repeated(call.attempt))
         begun = await begin(again, self._histories)
         if begun.recorded is None:
-            await self._withdraw(again, is_full=False)
+            await self._withdraw(again, begun, is_full=False)
         return begun.recorded
 
     async def _sampled(self, call: Call, begun: Begun, sink: Sink | None) -> RunningTurn:
@@ -152,13 +152,15 @@ class Turns:
             raise
         finally:
             if not is_whole and (turn is None or not turn.has_tokens):
-                await self._withdraw(call, is_full=is_full)
+                await self._withdraw(call, begun, is_full=is_full)
         return turn
 
-    async def _withdraw(self, call: Call, *, is_full: bool) -> None:
+    async def _withdraw(self, call: Call, begun: Begun, *, is_full: bool) -> None:
         """Take the turn back, or an episode that is being sealed would wait for it until its grace time is over."""
         if call.use is not None:
             call.use.tokens = 0
+        if begun.opening is not None:
+            return  # the store does not know of the turn
         with anyio.move_on_after(ABANDON_SECONDS, shield=True), suppress(StoreError):
             await call.store.withdraw(call.address.episode_id, call.attempt, is_full=is_full)
 

@@ -5,7 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import redis.asyncio as redis
+
 from rollout.episode.episode_status import EpisodeStatus
+from rollout.store.lua_scripts import read_script
 from rollout.tokenizer.tokenizer import Tokenizer
 from tests.gateway.conftest import Gateway, end_of_turn, spell
 from tests.gateways import StartGateway
@@ -52,6 +55,23 @@ async def test_a_first_call_that_fails_leaves_no_episode(
 
     assert answer.status_code >= 400
     assert (await served.store.episodes())[0] == []
+
+
+async def test_a_first_call_that_fails_asks_redis_for_nothing(
+    served: Gateway, scripted: ScriptedEngine, redis_url: str
+) -> None:
+    """Nothing was begun there that could be withdrawn, so its error does not wait for a Redis that is away."""
+    scripted.script(Refuse(400, "no"))
+    async with redis.Redis.from_url(redis_url) as client, client.monitor() as monitor:
+        answer = await served.admin.post(PATH, json=BODY)
+        await client.echo("the end")
+        seen = ""
+        while "the end" not in seen:
+            seen += (await monitor.next_command())["command"]
+
+    assert answer.status_code >= 400
+    assert read_script("withdraw").sha not in seen
+    assert "-- withdraw:" not in seen
 
 
 async def test_redis_may_die_while_a_first_turn_is_sampled(
