@@ -98,6 +98,13 @@ class SharedSettings(BaseSettings):
             return tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
         return value
 
+    @field_validator("engine_admin_key")
+    @classmethod
+    def _check_engine_admin_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not set(key.get_secret_value()).isdisjoint("\r\n"):
+            raise ValueError("the key has a line break; write it without")
+        return key
+
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Read the settings; SettingsError names, for each wrong variable, the problem and the remedy."""

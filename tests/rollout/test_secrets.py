@@ -7,7 +7,7 @@ import pytest
 
 from rollout.errors import LedgerUnavailable, StoreUnavailable
 from rollout.ledger.database import Database
-from rollout.settings import SharedSettings
+from rollout.settings import SettingsError, SharedSettings
 from rollout.store.connection import connect
 
 PASSWORD = "swordfish"
@@ -58,3 +58,15 @@ def test_printed_settings_have_no_password() -> None:
 
     assert PASSWORD not in f"{settings} {settings!r}"
     assert settings.redis_url.count(PASSWORD) == 1
+
+
+def test_a_wrong_key_of_the_engines_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says which setting has the line break that would end the header."""
+    monkeypatch.setenv("TURNGATE_REDIS_URL", "redis://host")
+    monkeypatch.setenv("TURNGATE_MODEL_DIR", "model")
+    monkeypatch.setenv("TURNGATE_ENGINE_ADMIN_KEY", f"{PASSWORD}\n")
+
+    with pytest.raises(SettingsError, match=r"^TURNGATE_ENGINE_ADMIN_KEY: .*line break") as raised:
+        SharedSettings.load()
+
+    assert PASSWORD not in str(raised.value)
