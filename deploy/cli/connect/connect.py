@@ -10,9 +10,9 @@ from rich.text import Text
 from deploy.cli.connect.arguments import command_of
 from deploy.cli.connect.child import run_child
 from deploy.cli.connect.environment import agent_environment
+from deploy.cli.connect.episodes_before import EpisodesBefore
 from deploy.cli.connect.report import Report
 from deploy.cli.connect.runtimes import MODEL, RUNTIMES, Place, Runtime
-from deploy.cli.connect.sight import Sight
 from deploy.cli.connection import AdminKey, DataDir, Gateway, address_of
 from deploy.errors import SettingsInvalid
 from deploy.gateway_api.gateway_client import GatewayClient
@@ -51,9 +51,9 @@ def connect(
         output.result(_content(chosen, place, made), _text(chosen, place))
         return
     try:
-        sight = asyncio.run(_begin(root, admin, episode))
+        earlier = asyncio.run(_begin(root, admin, episode))
         ended = run_child(command, agent_environment(place, os.environ))
-        report = asyncio.run(_report(root, admin, sight, made["id"]))
+        report = asyncio.run(_report(root, admin, earlier, made["id"]))
     finally:
         asyncio.run(_delete_key(root, admin, made["id"]))
     output.result({**report.content(), "exit_code": ended.code}, report.table())
@@ -93,11 +93,11 @@ def _text(runtime: Runtime, place: Place) -> Text:
     return Text("\n".join(parts).rstrip("\n"))
 
 
-async def _begin(root: str, admin: str, episode: str) -> Sight:
+async def _begin(root: str, admin: str, episode: str) -> EpisodesBefore:
     async with GatewayClient(root, admin) as client:
-        return await Sight.begin(client, episode)
+        return await EpisodesBefore.begin(client, episode)
 
 
-async def _report(root: str, admin: str, sight: Sight, key_id: str) -> Report:
+async def _report(root: str, admin: str, earlier: EpisodesBefore, key_id: str) -> Report:
     async with GatewayClient(root, admin) as client:
-        return await sight.report(client, key_id)
+        return await earlier.report(client, key_id)

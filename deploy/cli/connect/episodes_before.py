@@ -1,4 +1,6 @@
-"""Which episodes a command took turns in: the one it was led into, those of its key, or else all that came meanwhile."""
+"""Finds the episodes in which a command took turns: the one that was named for it, those that its key opened, or else all
+that were opened meanwhile.
+"""
 
 import time
 from collections.abc import Iterable
@@ -12,11 +14,11 @@ from deploy.gateway_api.gateway_client import PAGE, GatewayClient
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class EpisodesBefore:
     """What the gateway has before the command runs."""
 
     started: int
-    named: str  # the episode that the command is led into, if any
+    named: str  # the episode that was named for the command, if any
     before: Episode | None  # that episode, if it exists already
 
     @classmethod
@@ -33,7 +35,7 @@ class Sight:
         return Report(await _read_all(client, others, but=self.named), is_by_key=False)
 
     async def _named(self, client: GatewayClient) -> list[Episode]:
-        """The episode that the command was led into, if it took a turn there; it may be as old as it likes."""
+        """The named episode, if the command took a turn in it; it may be of any age."""
         now = await _read(client, self.named) if self.named else None
         num_before = len(self.before.turns) if self.before else 0
         return [now] if now and len(now.turns) > num_before else []
