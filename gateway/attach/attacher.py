@@ -21,10 +21,11 @@ from gateway.attach.recorded_text import RecordedText
 from gateway.errors import BadRequest
 from gateway.parsing.output_reader import OutputReader
 from gateway.request.conversation_hash import Chain
-from gateway.request.messages import Messages, Unread, roles_of
+from gateway.request.messages import Messages, Unread
 from gateway.request.request import ChatMessage, Request
 from gateway.request.tools import seed
 from rollout.chat_template.chat_template import ChatTemplate
+from rollout.chat_template.openai_messages import roles_of
 from rollout.chat_template.turn_boundary import TurnBoundary
 from rollout.episode.episode_records import HistoryPolicy
 from rollout.episode.turn import TOKEN, Anchor, Ids, Media, OutputFlags

@@ -14,6 +14,7 @@ import msgspec
 from gateway.request.conversation_hash import print_of
 from gateway.request.minted_ids import own_part, turn_of
 from gateway.request.request import ChatMessage, Image
+from rollout.chat_template.openai_messages import KnowsRoles
 
 MAX_REMEMBERED = 131_072  # items, about 320 bytes each; up to twice as many are kept
 MOST_IDS = 64  # of one item
@@ -72,7 +73,7 @@ class Unread(Mapping[str, object]):
         return self._made
 
 
-class Messages(Sequence[ChatMessage]):
+class Messages(KnowsRoles, Sequence[ChatMessage]):
     """A list of messages, each made when it is first indexed. Their roles are known before, if they are given."""
 
     def __init__(
@@ -112,12 +113,6 @@ class Messages(Sequence[ChatMessage]):
         found = range(self._num_messages)[places]
         roles = None if self._roles is None else self._roles[places]
         return Messages(len(found), lambda index: self[found[index]], roles)
-
-
-def roles_of(messages: Sequence[ChatMessage]) -> list[str]:
-    if isinstance(messages, Messages):
-        return messages.roles()
-    return [str(message["role"]) for message in messages]
 
 
 class ReadMessages(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from gateway.request.messages import roles_of
 from gateway.request.request import ChatMessage
+from rollout.chat_template.openai_messages import roles_of
 
 NEWEST, OLDEST = 40, 8  # answers of a long conversation after which a call may go on in another way
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import orjson
 
@@ -19,17 +20,17 @@ MAX_NESTING = 200  # levels; orjson writes at most 254, those around the argumen
 LONG_NUMBER = re.compile(r"\d{18}")
 
 
-@runtime_checkable
-class KnowsRoles(Protocol):
+class KnowsRoles(ABC):
     """A list of messages that tells their roles without reading them."""
 
+    @abstractmethod
     def roles(self) -> list[str]: ...
 
 
-def roles_of(messages: Sequence[Message]) -> Sequence[object]:
+def roles_of(messages: Sequence[Message]) -> list[str]:
     if isinstance(messages, KnowsRoles):
         return messages.roles()
-    return [message.get("role") for message in messages]
+    return [str(message["role"]) for message in messages]
 
 
 def reasoning_of(message: Message) -> str:
