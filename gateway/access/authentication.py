@@ -7,6 +7,7 @@ X-Turngate-Project names, there as an admin key of that project.
 
 import hmac
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -53,7 +54,8 @@ class Authenticator:
         self._wall_clock = wall_clock
         self._projects: Memory[Project] = Memory(changes, clock=clock)
         self._callers: Memory[Caller] = Memory(changes, clock=clock)  # by hash and by id
-        self._signed_keys: dict[str, tuple[Claim, Caller, Caller]] = {}  # with the opener
+        # With the opener.
+        self._signed_keys: OrderedDict[str, tuple[Claim, Caller, Caller]] = OrderedDict()
 
     async def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Find the caller in `Authorization: Bearer` or `x-api-key`, and the project in which it acts."""
@@ -153,7 +155,7 @@ class Authenticator:
         )
         self._signed_keys[hashed] = (claim, opener, caller)
         if len(self._signed_keys) > MAX_ENTRIES:
-            del self._signed_keys[next(iter(self._signed_keys))]
+            self._signed_keys.popitem(last=False)
         return caller
 
     async def _opener(self, claim: Claim) -> Caller | None:

@@ -7,6 +7,7 @@ valid for OFFLINE_SECONDS after it was confirmed last: agents go on, and a new k
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -41,7 +42,8 @@ class Memory(Generic[Value]):
     def __init__(self, changes: Changes, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._changes = changes
         self._clock = clock
-        self._entries: dict[str, Entry[Value]] = {}
+        # The oldest entry of a plain dict takes longer to find the more were dropped before it.
+        self._entries: OrderedDict[str, Entry[Value]] = OrderedDict()
         self._ask_again_at = 0.0  # not before then, after the ledger did not answer
 
     async def get(self, name: str, ask: Callable[[], Awaitable[Value | None]]) -> Value | None:
@@ -62,7 +64,7 @@ class Memory(Generic[Value]):
         if value is not None:
             self._entries[name] = Entry(value, revision, now)
             if len(self._entries) > MAX_ENTRIES:
-                del self._entries[next(iter(self._entries))]
+                self._entries.popitem(last=False)
         return value
 
     def current(self, name: str) -> Value | None:

@@ -1,5 +1,6 @@
 """Which runtime makes a call: by its user agent, its own headers, the first words of its instructions, or its tools."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -22,8 +23,8 @@ class Fingerprints:
     """Remembers what it recognized, so that most calls cost a few look-ups and no text is read."""
 
     def __init__(self) -> None:
-        self._by_agent: dict[bytes, Runtime | None] = {}
-        self._by_words: dict[tuple[bytes, bytes, frozenset[str]], Runtime] = {}
+        self._by_agent: OrderedDict[bytes, Runtime | None] = OrderedDict()
+        self._by_words: OrderedDict[tuple[bytes, bytes, frozenset[str]], Runtime] = OrderedDict()
 
     def runtime_of(self, headers: Mapping[bytes, bytes], request: Request) -> Runtime:
         agent = headers.get(b"user-agent", b"")[:LONGEST_AGENT]
@@ -86,7 +87,7 @@ def _library(agent: bytes) -> Runtime:
     return OTHER if name is None else replace(OTHER, name=name)
 
 
-def _remember(known: dict[K, V], key: K, value: V) -> None:
+def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
     known[key] = value
     if len(known) > MAX_REMEMBERED:
-        del known[next(iter(known))]
+        known.popitem(last=False)

@@ -35,6 +35,8 @@ class Tools(tuple[Tool, ...]):  # noqa: SLOT001 - what is derived is kept beside
     def start(self, template: str, arguments: Mapping[str, object]) -> str:
         """The hash of what comes before the first message: template, tools, template arguments."""
         written = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
+        if not self:  # NO_TOOLS is shared by all calls, so nothing of a call is kept with it
+            return seed(template.encode(), self.encoded, written)
         known = self._starts.get((template, written))
         if known is None:
             if len(self._starts) >= _MAX_STARTS:
