@@ -14,6 +14,9 @@ write in memory moves. A commit writes `begun` whole and ends the lease, also th
 limit.tokens and limit.grammars count is in memory only, because it is of the last minute. So is limit.running: after a crash
 the calls that run then are not counted.
 
+A commit moves the deadlines of its episode in idle and quiet and writes only when it was, as `committed` in the header. A sweep
+writes a deadline anew before it acts on it (`lua/functions/idleness.lua`), so the score is the earliest time at which it may be due.
+
 A record that is damaged, of another type or with content that cannot be read, is moved aside when it is met; what other
 records tell about it is derived again (`lua/functions/damage.lua`, `mending.lua`, `rebuild.lua`), an episode's own are discarded.
 

@@ -13,13 +13,13 @@ trainable, oldest, newest = tonumber(trainable), tonumber(oldest), tonumber(newe
 local header, is_answer = episode_key(id), retry_key ~= '' and reply ~= ''
 local COUNTS = {'begun', 'turns', 'trainable_turns', 'trainable_tokens', 'output_tokens', 'reply_bytes', 'message_bytes'}
 
--- Status, kind, sealing time, versions and whether it has a place; then the counts, which are whole numbers.
+-- Status, kind, sealing time and versions; then the counts, which are whole numbers.
 local function read_header()
-  local found = call('HMGET', header, 'status', 'kind', 'sealed', 'min_version', 'max_version', 'place', unpack(COUNTS))
-  for index = 7, #found do
+  local found = call('HMGET', header, 'status', 'kind', 'sealed', 'min_version', 'max_version', unpack(COUNTS))
+  for index = 6, #found do
     local count = tonumber(found[index])
     if found[index] and not (count and count % 1 == 0) then
-      mend(header, COUNTS[index - 6] .. ' is no number')
+      mend(header, COUNTS[index - 5] .. ' is no number')
       return call('HMGET', header, 'status')
     end
     found[index] = count or 0
@@ -34,10 +34,10 @@ if is_new then
   local refusal
   refusal, history = open_episode(after_said, 0)
   if refusal then return refusal end
-  found = {'open', args[after_said + 5], false, false, false, false, 0, 0, 0, 0, 0, 0, 0}
+  found = {'open', args[after_said + 5], false, false, false, 0, 0, 0, 0, 0, 0, 0}
 end
-local status, kind, sealed, min_version, max_version, place = unpack(found, 1, 6)
-local begun, turns, trainable_turns, trainable_tokens, output_tokens, reply_bytes, message_bytes = unpack(found, 7, 13)
+local status, kind, sealed, min_version, max_version = unpack(found, 1, 5)
+local begun, turns, trainable_turns, trainable_tokens, output_tokens, reply_bytes, message_bytes = unpack(found, 6, 12)
 if not status then return refuse('NoSuchEpisode', id) end
 
 -- The ordinal of a turn that was committed before.
@@ -111,11 +111,7 @@ if messages ~= '' and message_bytes + #messages <= MESSAGE_BYTES_KEPT then
   set('message_bytes', message_bytes + #messages)
   call('HSET', episode_key(id, '.messages'), turn, previous .. '\n' .. messages)
 end
-if status == 'open' then
-  set('committed', now)
-  if not is_new then call('ZADD', key('idle'), now + idle_ms, id) end
-  if place then call('ZADD', key('quiet'), 'XX', now + silence_ms, id) end
-end
+if status == 'open' then set('committed', ARGV[1]) end  -- it moves the deadlines in idle and quiet (idleness.lua)
 call('HSET', header, unpack(fields))
 if status == 'sealed' then
   -- needs here: open_episodes, alarm, places, episode, group, running, sealing
@@ -124,7 +120,7 @@ end
 
 for index = 18, after_said - 1 do
   local words = key('found.words:' .. args[17] .. ':' .. args[index])
-  if call('ZADD', words, now, id) == 1 then call('ZREMRANGEBYRANK', words, 0, -1 - SAID_IN_KEPT) end
+  if call('ZADD', words, ARGV[1], id) == 1 then call('ZREMRANGEBYRANK', words, 0, -1 - SAID_IN_KEPT) end
   call('PEXPIRE', words, 2 * idle_ms)
 end
 if is_answer and not is_new then

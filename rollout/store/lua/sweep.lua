@@ -1,5 +1,5 @@
 -- sweep: handle what is due. args: limit of each kind, max deliveries. Returns when something is due next, or false.
--- needs: keys, rebuild, open_episodes, alarm, places, episode, group, running, sealing
+-- needs: keys, rebuild, open_episodes, alarm, places, episode, group, running, sealing, idleness
 local limit, max_deliveries = tonumber(args[1]), tonumber(args[2])
 local function due(name)
   return call('ZRANGEBYSCORE', key(name), '-inf', now, 'LIMIT', 0, limit)
@@ -51,6 +51,7 @@ end
 
 -- Takes the place of an episode that shows no life. A turn in progress is life, for ten times as long.
 local function silence(id)
+  keep_deadline('idle', id)
   local ends = number(call('ZSCORE', key('idle'), id))
   local is_running = call('HGET', episode_key(id), 'status') == 'open' and awaits_turns(id)
     and now - (ends - idle_ms) < 10 * silence_ms
@@ -60,7 +61,21 @@ local function silence(id)
 end
 
 local function first(name, from)
-  return tonumber(call('ZRANGEBYSCORE', key(name), from, '(+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
+  local id, at = unpack(call('ZRANGEBYSCORE', key(name), from, '(+inf', 'WITHSCORES', 'LIMIT', 0, 1))
+  return tonumber(at), id
+end
+
+-- The first deadline of an index, after those that commits have moved on were written anew.
+local function first_moved(index)
+  for _ = 1, limit do
+    local at, id = first(index, '-inf')
+    if not at or not keep_deadline(index, id) then return at end
+  end
+  return first(index, '-inf')
+end
+
+for _, index in ipairs({'idle', 'quiet'}) do
+  for _, id in ipairs(due(index)) do keep_deadline(index, id) end
 end
 
 for _, id in ipairs(due('expiring')) do forget(id) end
@@ -78,7 +93,7 @@ reclaim(max_deliveries, limit)
 local late = first('ready', LATE)
 local next_due = late and late - LATE + idle_ms
 for _, name in ipairs({'expiring', 'idle', 'deadlines', 'claimed', 'quiet', 'ahead'}) do
-  local at = first(name, '-inf')
+  local at = MOVED[name] and first_moved(name) or first(name, '-inf')
   if at and (not next_due or at < next_due) then next_due = at end
 end
 if not next_due then

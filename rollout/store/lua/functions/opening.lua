@@ -22,8 +22,8 @@ local function own_group(id)
 end
 
 local function add_group(group, size, deadline, opened)
-  call('HSET', group_key(group), 'status', 'open', 'size', size, 'opened', opened, 'rewarded', 0,
-    'discarded', 0, 'deliveries', 0, 'owner', '', 'placed', 0,
+  call('HSET', group_key(group), 'status', 'open', 'size', size, 'opened', opened, 'rewarded', '0',
+    'discarded', '0', 'deliveries', '0', 'owner', '', 'placed', '0',
     'deadline', deadline == '' and reward_deadline_ms or deadline)
 end
 
@@ -86,13 +86,15 @@ local function open_episode(first, begun)
       refusal = refusal or enter(group, size, tonumber(most))
     end
     if refusal then return refusal end
-    call('ZADD', group_key(group, '.members'), now, id)
+    call('ZADD', group_key(group, '.members'), ARGV[1], id)
   end
-  -- In the order in which they are asked for most, because Redis searches a small hash from its first field.
-  call('HSET', episode_key(id), 'status', 'open', 'kind', kind, 'begun', begun, 'turns', 0, 'trainable_turns', 0,
-    'trainable_tokens', 0, 'output_tokens', 0, 'reply_bytes', 0, 'committed', 0, 'created', now, 'history', history,
-    'id', id, 'group', group, 'task', task, 'key', owner_key, 'metadata', metadata, 'rewards', 0, 'group_size', size)
-  call('ZADD', key('episodes'), now, id)
+  -- In the order in which they are asked for most, because Redis searches a small hash from its first field. Zeros are texts:
+  -- Redis formats each number of Lua's as a float, which takes longer than it takes to store it.
+  call('HSET', episode_key(id), 'status', 'open', 'kind', kind, 'begun', begun, 'turns', '0', 'trainable_turns', '0',
+    'trainable_tokens', '0', 'output_tokens', '0', 'reply_bytes', '0', 'committed', '0', 'created', ARGV[1],
+    'history', history, 'id', id, 'group', group, 'task', task, 'key', owner_key, 'metadata', metadata, 'rewards', '0',
+    'group_size', size)
+  call('ZADD', key('episodes'), ARGV[1], id)
   call('DEL', opening_key(id))
   recounted_rank = nil
   if most_open > 0 then list_open(id, owner_key) end
