@@ -6,6 +6,7 @@ An unknown `TURNGATE_…` name is refused.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from deploy.errors import SettingsInvalid
 
 PREFIX = "TURNGATE_"
+RedisFsync: TypeAlias = Literal["always", "everysec"]
 PROCESS_PREFIXES = ("TURNGATE_GATEWAY_", "TURNGATE_TRAINER_", "TURNGATE_DEMO_")
 # Every process reads these names; in a stack their values come from the command line or the data directory.
 SHARED = (
@@ -52,6 +54,10 @@ class Settings(BaseSettings):
     )
     weights_dir: Path | None = Field(
         default=None, description="where policies are published; in the data directory by default"
+    )
+    redis_fsync: RedisFsync = Field(
+        default="always",
+        description="when Redis writes to its disk; `everysec` may lose turns of the last seconds",
     )
     gateways: int = Field(
         default=1, ge=1, description="gateway processes of `turngate up`, which share one port"

@@ -1,5 +1,6 @@
 """The objects that live as long as the process: opened together, closed in reverse order."""
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer
 from rollout.tokenizer.vision import Vision
+
+log = logging.getLogger(__name__)
 
 MIB = 1_048_576
 
@@ -83,6 +86,8 @@ async def open_services(
         store = Store.connect(settings.redis_url, project=settings.project, timings=timings)
         stack.push_async_callback(store.close)
         await until_available(store.prepare, seconds=settings.start_seconds)
+        for why in await until_available(store.weaknesses, seconds=settings.start_seconds):
+            log.warning("redis may lose acknowledged turns", extra={"why": why})
         ledger = await until_available(
             partial(Ledger.open, settings.database_url), seconds=settings.start_seconds
         )

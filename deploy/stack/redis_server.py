@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from deploy.settings import RedisFsync
 from deploy.stack.process import Launch, ProcessSpec
 from deploy.stack.programs import redis_server
 
@@ -10,15 +11,15 @@ HOST = "127.0.0.1"
 PROBE_SECONDS = 1.0
 LOADING_SECONDS = 1800.0  # it reads its append-only file first, which may hold tens of gigabytes
 
-# Every reply waits until its log entry is on disk. `everysec` postpones the write itself while a sync is running, and a
-# server killed then would lose turns it has acknowledged.
+# With `appendfsync always` every reply waits until its log entry is on disk. `everysec` postpones the write itself while a sync
+# is running, and a server killed then loses turns that it has acknowledged.
 CONFIGURATION = """\
 bind {host}
 port {port}
 requirepass {password}
 dir "{directory}"
 appendonly yes
-appendfsync always
+appendfsync {fsync}
 save ""
 maxmemory-policy noeviction
 daemonize no
@@ -37,14 +38,16 @@ def configured_url(directory: Path, password: str) -> str:
     return redis_url(int(settings["port"]), password)
 
 
-def redis_spec(directory: Path, *, port: int, password: str) -> ProcessSpec:
+def redis_spec(directory: Path, *, port: int, password: str, fsync: RedisFsync) -> ProcessSpec:
     """The password is in a file and not on the command line, which every user of the machine can read."""
     configuration = directory / "redis.conf"
 
     async def launch() -> Launch:
         configuration.touch(mode=0o600)
         configuration.write_text(
-            CONFIGURATION.format(host=HOST, port=port, password=password, directory=directory)
+            CONFIGURATION.format(
+                host=HOST, port=port, password=password, directory=directory, fsync=fsync
+            )
         )
         return Launch((redis_server(), str(configuration)))
 

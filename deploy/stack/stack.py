@@ -63,6 +63,7 @@ class Stack:
         self._directory = directory
         self._options = options
         self._secrets = Secrets.load(directory)
+        self._redis_fsync = settings.redis_fsync
         self._engine_python = programs.engine_python(settings.engine_python)
         _claim_for_model(directory, options.model)
         self._ports = choose_ports(
@@ -91,6 +92,7 @@ class Stack:
             self._directory.redis,
             port=self._ports.redis,
             password=self._secrets.redis_password,
+            fsync=self._redis_fsync,
         )
         specs = [redis, *self._engines(), *self._gateways()]
         if self._options.with_trainer:

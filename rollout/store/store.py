@@ -92,6 +92,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import cast
 
+from redis.exceptions import RedisError
+
 from rollout.errors import StoreUnavailable
 from rollout.store.claim_transitions import ClaimTransitions
 from rollout.store.cluster_nodes import ClusterNodes, SlotNode
@@ -168,6 +170,20 @@ class Store(
     async def ping(self) -> None:
         """Raise StoreUnavailable unless Redis accepts writes."""
         await self._run("probe")
+
+    async def weaknesses(self) -> list[str]:
+        """What of Redis's configuration loses acknowledged turns in a crash; nothing if Redis does not tell."""
+        try:
+            found = cast("list[bytes]", await self._node.call("CONFIG", "GET", "append*"))
+        except RedisError:  # of a hosted Redis, which keeps CONFIG to itself
+            return []
+        configured = dict(zip(found[::2], found[1::2], strict=True))
+        needed = {b"appendonly": b"yes", b"appendfsync": b"always"}
+        return [
+            f"{name.decode()} is {configured[name].decode()}, not {value.decode()}"
+            for name, value in needed.items()
+            if configured.get(name, value) != value
+        ]
 
     async def prepare(self) -> None:
         """Bring what an older release wrote into today's layout. Raises StoreTooNew if a newer one wrote it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from deploy.settings import RedisFsync
 from deploy.stack import ports
 from deploy.stack.process import ProcessState
 from deploy.stack.redis_server import answers, redis_spec, redis_url
@@ -49,5 +50,16 @@ async def test_redis_refuses_those_without_the_password(tmp_path: Path) -> None:
     assert (tmp_path / "redis.conf").stat().st_mode & 0o077 == 0
 
 
-def started(stage: Stage, port: int) -> Supervisor:
-    return stage.supervisor(redis_spec(stage.directory, port=port, password=PASSWORD))
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+async def test_redis_syncs_as_the_setting_says(tmp_path: Path, fsync: RedisFsync) -> None:
+    """The server that runs has the setting's value."""
+    stage, port = Stage(tmp_path), ports.free_ports(1)[0]
+    async with running(started(stage, port, fsync=fsync)):
+        with redis.Redis.from_url(redis_url(port, PASSWORD), decode_responses=True) as client:
+            configured = client.config_get("appendfsync")
+
+    assert configured == {"appendfsync": fsync}
+
+
+def started(stage: Stage, port: int, *, fsync: RedisFsync = "always") -> Supervisor:
+    return stage.supervisor(redis_spec(stage.directory, port=port, password=PASSWORD, fsync=fsync))

@@ -243,3 +243,16 @@ async def test_closing_the_store_fails_what_is_waiting(server: KillableRedis) ->
 
     with pytest.raises(StoreUnavailable, match="closed"):
         await waiting
+
+
+async def test_a_redis_that_loses_acknowledged_turns_is_named(server: KillableRedis) -> None:
+    """The store names what is weaker than it needs, and nothing of a Redis that has all."""
+    store = Store.connect(server.url)
+    strong = await store.weaknesses()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("appendfsync", "everysec")
+    weak = await store.weaknesses()
+    await store.close()
+
+    assert strong == []
+    assert weak == ["appendfsync is everysec, not always"]
