@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from gateway.settings import Settings
 
+BACKLOG = 2048  # connections that wait until a process takes them
 # Of a reply that its client does not take; Linux would keep up to 4 MiB per connection.
 SEND_BUFFER_BYTES = 262_144
 
@@ -25,7 +26,11 @@ class Sockets(NamedTuple):
     def bind(cls, settings: Settings) -> "Sockets":
         """Take both ports. Raises OSError that names the address."""
         api = bind(settings.host, settings.port, shared=settings.share_port)
-        return cls(api, bind(settings.host, settings.metrics_port))
+        try:
+            return cls(api, bind(settings.host, settings.metrics_port))
+        except OSError:
+            api.close()
+            raise
 
     @property
     def address(self) -> Address:

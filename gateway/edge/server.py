@@ -9,9 +9,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.edge.connection import KEEP_ALIVE_SECONDS, Connection
+from gateway.listeners import BACKLOG
 
-BACKLOG = 2048  # connections waiting to be accepted
 DATE_SECONDS = 1.0  # the resolution of an HTTP date
+# For turns that are cut at the deadline: each aborts its engine's call and writes its record, in five seconds at most.
+CUT_SECONDS = 11.0
 
 
 class Server(uvicorn.Server):
@@ -74,6 +76,12 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.opened.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn cancels what runs at the deadline and does not wait for it; its records need stores that are open."""
+        await super().shutdown(sockets)
+        if cut := set(self.server_state.tasks):
+            await asyncio.wait(cut, timeout=CUT_SECONDS)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

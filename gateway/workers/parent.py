@@ -9,13 +9,11 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 
-from gateway.listeners import Sockets
+from gateway.listeners import BACKLOG, Sockets
 from gateway.settings import Settings
 from gateway.workers.processes import WorkerFailed, WorkerProcesses
 from gateway.workers.worker_set import WorkerSet
 from rollout.ready_file import ReadyFile
-
-BACKLOG = 2048  # connections that wait until a worker takes them
 
 log = logging.getLogger("gateway")
 

@@ -16,10 +16,9 @@ from gateway.workers.inheritance import Inheritance
 from gateway.workers.process import WorkerProcess
 from gateway.workers.watch import ANSWER_SECONDS, watch
 
-READY_SECONDS = (
-    240.0  # to load a large tokenizer on a busy machine, besides the wait for the stores
-)
-LEAVING_SECONDS = 10.0  # from the end of running turns to the end of the process
+# To load a large tokenizer on a busy machine, besides the wait for the stores.
+READY_SECONDS = 240.0
+LEAVING_SECONDS = 15.0  # from the end of running turns to the end of the process
 
 log = logging.getLogger("gateway.workers")
 

@@ -236,6 +236,27 @@ async def test_a_stopping_gateway_answers_who_cannot_wait(
     assert b"retry-after" in head
 
 
+async def test_a_call_that_is_cut_by_a_stopping_gateway_is_recorded(
+    start_gateway: StartGateway, served: Gateway, scripted: ScriptedEngine, tokenizer: Tokenizer
+) -> None:
+    """What was sampled until then is there, abandoned, once the gateway has ended."""
+    sampled = tokenizer.encode("so far")
+    wait = Wait(asyncio.Event())
+    scripted.script(Tokens(sampled), wait)
+    body = json.dumps(SMALL | {"stream": True}).encode()
+    async with start_gateway(scripted, project=served.project, shutdown_seconds=1) as stopping:
+        host, port = stopping.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(post(body, "x-turngate-episode: ep_cut"))
+        await reader.readuntil(b"so far")
+        await wait.reached.wait()
+    turns = await served.store.turns("ep_cut")
+    writer.close()
+    (turn,) = turns
+    assert turn.outputs[0].is_abandoned
+    assert list(turn.outputs[0].ids) == sampled
+
+
 async def test_a_running_call_may_end_while_the_gateway_stops(
     start_gateway: StartGateway, scripted: ScriptedEngine, tokenizer: Tokenizer
 ) -> None:
