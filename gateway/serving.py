@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -89,14 +89,14 @@ async def gateway(
     engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
 ) -> AsyncIterator[Running]:
     """A gateway that serves while the block runs."""
-    sockets = Sockets.bind(settings)
-    async with (
-        prepared(
-            settings, dialects=dialects, families=families, engine_kinds=engine_kinds
-        ) as services,
-        listening(services, sockets) as api,
-    ):
-        yield Running(sockets.address, api, services)
+    with closing(Sockets.bind(settings)) as sockets:
+        async with (
+            prepared(
+                settings, dialects=dialects, families=families, engine_kinds=engine_kinds
+            ) as services,
+            listening(services, sockets) as api,
+        ):
+            yield Running(sockets.address, api, services)
 
 
 @asynccontextmanager

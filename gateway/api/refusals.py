@@ -84,7 +84,7 @@ def field(location: Iterable[str | int]) -> str:
 
 
 def _words(error: Mapping[str, Any]) -> str:
-    words = WORDS.get(error["type"], "the value is none that is allowed")
+    words = WORDS.get(error["type"], "the value is not allowed")
     return words.format_map(error.get("ctx", {}))
 
 

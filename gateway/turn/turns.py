@@ -67,9 +67,8 @@ class Turns:
         self._metrics = metrics
         self._histories = histories
         self._running = RunningTurns()
-        self._store_answers = (
-            True  # else no turn is sampled before the store has answered its begin
-        )
+        # Else no turn is sampled before the store has answered its begin.
+        self._store_answers = True
 
     async def take(self, call: Call, sink: Sink | None) -> Reply:
         """Run a turn to its commit and pass its pieces to `sink`; a repeated call gets the first one's reply."""

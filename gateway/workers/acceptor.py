@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from gateway.workers.connection_counts import ConnectionCounts
 
-PAUSE_SECONDS = 0.001  # in which a process that holds fewer connections can take the one that waits
-PATIENCE = 20  # pauses in a row; the other one may be busy
+PAUSE_SECONDS = 0.001  # a process with fewer connections takes the waiting one meanwhile
+# Pauses in a row; then take it anyway, because the process with fewer connections may be busy.
+PATIENCE = 20
 BREAK_SECONDS = 1.0  # without descriptors or memory for a connection
 
 log = logging.getLogger(__name__)

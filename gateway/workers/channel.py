@@ -14,8 +14,6 @@ from gateway.metrics import Snapshot
 from gateway.workers.families import Family
 
 MAX_LINE_BYTES = 64 * 2**20
-
-
 LAST = -1  # the id of the reading that a worker gives at its end
 
 
@@ -87,9 +85,8 @@ class Channel:
     async def messages(self) -> AsyncIterator[Message]:
         """Those of the other end, until it closes."""
         with suppress(ConnectionError):
-            while (line := await self._reader.readline()).endswith(
-                b"\n"
-            ):  # or the end, maybe in mid-line
+            # A line without its end is the last, cut one.
+            while (line := await self._reader.readline()).endswith(b"\n"):
                 yield self._decoder.decode(line)
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """How many connections each process of one listener holds, in memory that all of them see.
 
-With few connections that live long, neither a shared queue nor a hash of addresses (`SO_REUSEPORT`) spreads them: one wakes
-up first more often, the other is blind. Here a process knows whether it is the one to take the next connection.
+With few connections that live long, neither a shared queue nor a hash of addresses (`SO_REUSEPORT`) spreads them: one process wakes
+up first more often, and a hash of addresses does not see how many each holds. Here a process knows whether it is the one to take the next connection.
 """
 
 import mmap

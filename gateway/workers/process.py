@@ -50,9 +50,13 @@ class WorkerProcess:
     @classmethod
     async def start(cls, inheritance: Inheritance, own_end: socket.socket) -> "WorkerProcess":
         command = [sys.executable, "-m", "gateway.workers", *inheritance.arguments]
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=inheritance.descriptors
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=inheritance.descriptors
+            )
+        except BaseException:
+            own_end.close()
+            raise
         return cls(process, await Channel.open(own_end), place=inheritance.place)
 
     @property

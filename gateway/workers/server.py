@@ -105,7 +105,7 @@ class SharedServer(Server):
 
 
 class _Counted(set[Any]):
-    """Connections; each change of their number is told."""
+    """Calls `on_change` with their number after each change."""
 
     def __init__(self, on_change: Callable[[int], None]) -> None:
         super().__init__()

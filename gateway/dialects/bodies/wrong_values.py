@@ -33,7 +33,7 @@ def wrong_value(text: str) -> str:
         return _expected(found)
     if text == "Number out of range":
         return "the number is too large"
-    return "the value is none that is allowed"
+    return "the value is not allowed"
 
 
 def wrong_json(text: str) -> str:
