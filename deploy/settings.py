@@ -29,6 +29,7 @@ PASSED_ON = (
     "TURNGATE_FLAGGED_TOKENS",
     "TURNGATE_MAX_GROUP_SIZE",
     "TURNGATE_RETENTION_SECONDS",
+    "TURNGATE_STORE_SHARDS",
 )
 
 # Agents and the client read these; a shell may hold them while the command runs.

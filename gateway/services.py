@@ -30,6 +30,7 @@ from rollout.engine.pool import Pool
 from rollout.engine.swap import reconcile
 from rollout.ledger.ledger import Ledger
 from rollout.store.key_changes import KeyChanges
+from rollout.store.sharded.sharded_store import open_store
 from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from rollout.tokenizer.tokenizer import Tokenizer
@@ -83,7 +84,12 @@ async def open_services(
     large_calls = LargeCalls()
     async with AsyncExitStack() as stack:
         timings = Timings(silence=settings.silence_seconds, retention=settings.retention_seconds)
-        store = Store.connect(settings.redis_url, project=settings.project, timings=timings)
+        store = open_store(
+            settings.redis_url,
+            project=settings.project,
+            timings=timings,
+            num_shards=settings.store_shards,
+        )
         stack.push_async_callback(store.close)
         await until_available(store.prepare, seconds=settings.start_seconds)
         for why in await until_available(store.weaknesses, seconds=settings.start_seconds):

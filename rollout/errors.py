@@ -8,7 +8,7 @@ RolloutError
 │   ├── RetryMismatch, AttemptSuperseded
 │   ├── ClaimLost, LineageLeft, Superseded
 │   ├── DamagedRecord, DamagedEpisode
-│   ├── StoreTooNew
+│   ├── StoreTooNew, ShardsDiffer
 │   └── StoreUnavailable
 ├── EngineError     its kinds are in `engine/errors.py`
 ├── PolicyError
@@ -88,6 +88,7 @@ class Backlogged(StoreError):
         why = {
             "key": "this key has its share of the episodes that may wait to be trained",
             "policy": "training is synchronous and makes the next policy now",
+            "opening": "another call names this episode with another group",
         }.get(used_up, "enough episodes are waiting to be trained")
         super().__init__(f"{why}; retry in {self.retry_after:g} seconds")
 
@@ -148,6 +149,16 @@ class StoreTooNew(StoreError):
     def __init__(self, found: str, known: str) -> None:
         super().__init__(
             f"the records in Redis have layout {found} and this release writes layout {known}; run the release that wrote them"
+        )
+
+
+class ShardsDiffer(StoreError):
+    """The project's episodes lie in another number of shards than the setting says."""
+
+    def __init__(self, project: str, *, found: int, wanted: int) -> None:
+        super().__init__(
+            f"project {project} has episodes in {found} shards and TURNGATE_STORE_SHARDS is {wanted}; set it to {found}, "
+            "or change it after all episodes have ended and the ledger has them"
         )
 
 

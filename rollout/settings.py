@@ -84,6 +84,14 @@ class SharedSettings(BaseSettings):
         validation_alias="TURNGATE_RETENTION_SECONDS",
         description="how long Redis keeps an episode's tokens after it has ended; the ledger keeps how it ended",
     )
+    store_shards: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        validation_alias="TURNGATE_STORE_SHARDS",
+        description="over how many parts of Redis each project is spread, which a Redis Cluster keeps on several nodes; gateways and trainer "
+        "need the same number, which changes only while no episode is live",
+    )
     flagged_tokens: FlaggedTokens = Field(
         default="correct",
         validation_alias="TURNGATE_FLAGGED_TOKENS",

@@ -4,6 +4,7 @@ Any number of gateways may do this at once: a sweep is one atomic script, and th
 Between two rounds the settler sleeps until the next deadline or until the store announces a change; it never polls.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -26,18 +27,24 @@ RETRY_SECONDS = 2.0  # before another try, when the database is down
 async def settle(store: Store, ledger: Ledger) -> int:
     """Move the episodes and policies of the store's outboxes to the ledger; returns how many episodes.
 
-    A policy follows its episodes: the ledger never has one without knowing what was trained into it.
+    A policy follows its episodes, of all shards: the ledger never has one without knowing what was trained into it.
     """
     publications = await store.published()
+    moved = sum([await settle_shard(shard, ledger) for shard in store.shards])
+    if publications:
+        await record_published(store, ledger, publications)
+        await store.published_done(publications)
+    return moved
+
+
+async def settle_shard(store: Store, ledger: Ledger) -> int:
+    """Move the settled episodes of one shard to the ledger; returns how many."""
     moved = 0
     while episodes := await store.settled(PAGE):
         recorded = await record(store, ledger, episodes)
         if not recorded:
             break  # those that were written anew are tried again in the next round
         moved += recorded
-    if publications:
-        await record_published(store, ledger, publications)
-        await store.published_done(publications)
     return moved
 
 
@@ -70,12 +77,48 @@ async def record(store: Store, ledger: Ledger, episodes: Sequence[SettledEpisode
 
 
 class Settler:
-    """Acts on a project's deadlines and empties its outbox until cancelled."""
+    """Acts on a project's deadlines and empties its outboxes until cancelled."""
 
     def __init__(
         self, store: Store, ledger: Ledger, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self._store = store
+        first, *others = store.shards
+        self._shards = [ShardSettler(first, store, ledger, settling=store, clock=clock)]
+        self._shards += [
+            ShardSettler(shard, store, ledger, settling=shard, clock=clock) for shard in others
+        ]
+
+    async def run(self) -> None:
+        """Work until cancelled; raises what the store raises, so that `run_restarted` begins again."""
+        if len(self._shards) == 1:
+            return await self._shards[0].run()
+        running = [asyncio.ensure_future(shard.run()) for shard in self._shards]
+        try:
+            await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+            for each in running:
+                if each.done():
+                    each.result()
+        finally:
+            for each in running:
+                each.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+class ShardSettler:
+    """Of one shard. That of the first also moves policies, after the episodes of all shards."""
+
+    def __init__(
+        self,
+        shard: Store,
+        whole: Store,
+        ledger: Ledger,
+        *,
+        settling: Store,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = shard
+        self._whole = whole
+        self._settling = settling
         self._ledger = ledger
         self._clock = clock
         self._is_caught_up = False
@@ -120,9 +163,9 @@ class Settler:
     async def _settle(self) -> bool:
         try:
             if not self._is_caught_up:
-                await raise_counters(self._store, self._ledger)
+                await raise_counters(self._whole, self._ledger)
                 self._is_caught_up = True
-            await settle(self._store, self._ledger)
+            await settle(self._settling, self._ledger)
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", extra={"error": str(error)})
             return False

@@ -1,6 +1,8 @@
 """A real Redis Cluster of three nodes without replicas, on free ports of 127.0.0.1."""
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -34,6 +36,20 @@ def node(directory: Path) -> Iterator[int]:
     """One server of a cluster; yields its port."""
     directory.mkdir()
     port = free_port()
+    with serving(directory, port):
+        yield port
+
+
+def kill(port: int) -> None:
+    """As a machine dies that has the node."""
+    with redis.Redis(port=port) as client:
+        os.kill(client.info("server")["process_id"], signal.SIGKILL)
+        wait_until(lambda: not answers(client))
+
+
+@contextlib.contextmanager
+def serving(directory: Path, port: int) -> Iterator[None]:
+    """The server of this directory, which may have been one of the cluster before."""
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
     arguments += ["--cluster-enabled", "yes", "--appendonly", "yes", "--save", ""]
     with (directory / "redis.log").open("wb") as log:
@@ -41,7 +57,7 @@ def node(directory: Path) -> Iterator[int]:
     try:
         with redis.Redis(port=port) as client:
             wait_until(lambda: answers(client))
-        yield port
+        yield
     finally:
         process.kill()
         process.wait()

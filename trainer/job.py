@@ -18,7 +18,7 @@ from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
 from rollout.ready_file import ReadyFile
 from rollout.settings import SettingsError
-from rollout.store.store import Store
+from rollout.store.sharded.sharded_store import open_store
 from rollout.store.transitions import Timings
 from trainer.advice.rules.findings import vetted
 from trainer.async_bridge import AsyncBridge
@@ -62,7 +62,12 @@ class TrainingJob:
         self._report = Report(self._registry)
         bridge.on_wait(lambda error: self._report.alert("waiting", error=str(error)))
         timings = Timings(retention=settings.retention_seconds)
-        self._store = Store.connect(settings.redis_url, project=settings.project, timings=timings)
+        self._store = open_store(
+            settings.redis_url,
+            project=settings.project,
+            timings=timings,
+            num_shards=settings.store_shards,
+        )
         closing.callback(bridge.close, self._store.close)
         rank = int(os.environ.get("RANK", "0"))
         self.trace = StepTrace(settings.checkpoint_dir / "traces", rank=rank)

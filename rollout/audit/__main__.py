@@ -20,7 +20,7 @@ from rollout.audit.journal import JournalLine, JournalUnreadable, read_journal
 from rollout.errors import RolloutError
 from rollout.ledger.ledger import Ledger
 from rollout.policies import PolicyStore
-from rollout.store.store import Store
+from rollout.store.sharded.sharded_store import open_recorded
 
 OFFENDERS, UNREADABLE = 1, 2
 CALL_SECONDS = 60.0  # a page of long episodes takes longer than a turn
@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _audit(
     settings: AuditSettings, journal: Sequence[JournalLine], metrics: Sequence[str]
 ) -> Report:
-    store = Store.connect(settings.redis_url, project=settings.project, call_seconds=CALL_SECONDS)
+    store = await open_recorded(
+        settings.redis_url, project=settings.project, call_seconds=CALL_SECONDS
+    )
     try:
         ledger = await Ledger.open(settings.database_url)
         try:

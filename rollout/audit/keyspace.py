@@ -21,7 +21,7 @@ SINGLE_KEYS = frozenset(
         *EPISODE_INDEXES,
         *GROUP_INDEXES,
         *("turns", "published", "totals", "holders", "training", "policy", "pinned", "version"),
-        *("reward_weights", "history", "alarm", "ready_signal", "layout", "probe"),
+        *("reward_weights", "history", "alarm", "ready_signal", "layout", "probe", "shards"),
         *("repair", "recount", "recount_holders"),
         *("forgotten", "damage", "damage_count", "damage_index", "damage_seen"),
         *(f"copy.{name}" for name in COPIED),
@@ -32,7 +32,7 @@ OWN_IDS = frozenset(
     {
         *("lock", "session", "limit.requests", "limit.tokens", "limit.grammars"),
         *("limit.open", "limit.running", "damaged"),
-        *("found.label", "found.opening", "found.words"),
+        *("found.label", "found.opening", "found.words", "found.claim"),
     }
 )
 

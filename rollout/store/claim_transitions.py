@@ -92,11 +92,7 @@ class ClaimTransitions(Transitions):
         The advantages are stored with their episodes and the trained tokens are counted as delivered. An episode that was
         left out is discarded. The policy and its optimizer step stay in an outbox until the ledger has them.
         """
-        given = [
-            item
-            for episode_id, own in (credit or {}).items()
-            for item in (episode_id, own.advantages, own.num_tokens, own.left_out or "")
-        ]
+        given = given_credit(credit or {})
         made_by = "" if step is None else step
         recorded = (*policy_arguments(policy), made_by)
         await self._run("ack", owner, *recorded, len(group_ids), *group_ids, *given)
@@ -116,6 +112,15 @@ class ClaimTransitions(Transitions):
     async def checkpointed(self, version: int) -> None:
         """Let groups that were trained into this version or an earlier one expire: the checkpoint has them."""
         await self._run("checkpointed", version)
+
+
+def given_credit(credit: Mapping[str, Credit]) -> list[str | bytes | int]:
+    """The credit of each episode, as `train_groups` reads it."""
+    return [
+        item
+        for episode_id, own in credit.items()
+        for item in (episode_id, own.advantages, own.num_tokens, own.left_out or "")
+    ]
 
 
 def policy_arguments(policy: Policy) -> tuple[str | int, ...]:

@@ -184,7 +184,7 @@ class EpisodeTransitions(Transitions):
         Turns of other API keys are missing, and those of other episodes if only one may be read.
         """
         reply = await self._run("conversation", key_id, only_episode, last_turn, *turns)
-        found, single = cast("tuple[list[bytes] | None, list[bytes | None]]", reply)
+        found, single, *_ = cast("tuple[list[bytes] | None, list[bytes | None]]", reply)
         return (None if found is None else found[::-1]), single
 
     async def reward(
@@ -267,9 +267,14 @@ class EpisodeTransitions(Transitions):
         task_id: str = "",
         after: str = "",
         limit: int = 20,
+        after_ms: int | None = None,
     ) -> tuple[list[ListedEpisode], bool]:
-        """Episodes older than `after`, newest first, and whether there are more; without those that cannot be read."""
-        reply = await self._run("episodes", status or "", group_id, task_id, after, limit)
+        """Episodes older than `after`, newest first, and whether there are more; without those that cannot be read.
+
+        With `after_ms`, its opening time, it may lie in another shard.
+        """
+        opened = "" if after_ms is None else after_ms
+        reply = await self._run("episodes", status or "", group_id, task_id, after, limit, opened)
         page, has_more, weights = cast("tuple[list[tuple[Header, Flat]], int, Flat]", reply)
         listed = []
         for header, rewards in page:

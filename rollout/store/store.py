@@ -1,8 +1,8 @@
 """The episode store: all live state, in Redis. Each method is one transition and one round trip.
 
 All keys of a project start with `turngate:{<project>}:`. The braces are Redis Cluster's hash tag: one script changes an
-episode, its group and the queues together, so a project lives in one slot and a cluster is sharded by project. One
-core of Redis handles a few thousand turns a second with `appendfsync always`.
+episode, its group and the queues together, so a project lives in one slot. One core of Redis handles a few thousand turns a
+second with `appendfsync always`. `sharded/` spreads a project over several stores, each with a slot of its own.
 
 The part of a record comes before the id: everything after the first colon of `ep.turns:<id>` is the id. So an id may hold
 any character, and none is part of another record's key.
@@ -70,6 +70,8 @@ limit.grammars:<key>   hash    the same of grammars                             
 limit.open:<key>       set     open episodes of a key that may have so many only      the episode's end
 limit.running:<key>    zset    running call -> lease expiry, by Redis's clock         limit_end, its expiry
 session:<id>           string  the episode that a session's key stands for now          its expiry
+shards                 string  over how many shards the project is spread, if over several never
+found.claim:<id>       string  the shard in which a named episode is being opened     its expiry
 lock:<name>            string  the holder of a lock                                   its expiry, its holder
 repair                 hash    progress of the pass over all records: phase, cursor     the next pass
 recount, recount_holders hash totals and holders, as far as that pass has counted      the pass
@@ -88,13 +90,13 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import cast
 
 from redis.exceptions import RedisError
 
-from rollout.errors import StoreUnavailable
+from rollout.errors import ShardsDiffer, StoreUnavailable
 from rollout.store.claim_transitions import ClaimTransitions
 from rollout.store.cluster_nodes import ClusterNodes, SlotNode
 from rollout.store.connection import connect
@@ -133,10 +135,17 @@ class Store(
         project: str,
         timings: Timings,
         clock: Callable[[], float],
+        shard: int = 0,
     ) -> None:
         self._nodes = nodes
         self._node = SlotNode(nodes)
-        super().__init__(LuaScripts(self._node), project=project, timings=timings, clock=clock)
+        scripts = LuaScripts(self._node)
+        super().__init__(scripts, project=project, timings=timings, clock=clock, shard=shard)
+
+    @property
+    def shards(self) -> Sequence["Store"]:
+        """The stores that the project is spread over; each has deadlines, an outbox and signals of its own."""
+        return (self,)
 
     @classmethod
     def connect(
@@ -186,7 +195,25 @@ class Store(
         ]
 
     async def prepare(self) -> None:
-        """Bring what an older release wrote into today's layout. Raises StoreTooNew if a newer one wrote it."""
+        """Bring what an older release wrote into today's layout. Raises StoreTooNew if a newer one wrote it.
+
+        Raises ShardsDiffer if the project has live episodes that are spread over another number of shards.
+        """
+        await self.prepare_shard()
+        await check_shards(self)
+
+    def shard(self, number: int) -> "Store":
+        """One shard of the project, on the same connections."""
+        return Store(
+            self._nodes,
+            project=self.project,
+            timings=self._timings,
+            clock=self._clock,
+            shard=number,
+        )
+
+    async def prepare_shard(self) -> None:
+        """Bring the records of this shard into today's layout."""
         renamed = cast("int", await self._run("layout"))
         if renamed:
             log.info("store migrated", extra={"project": self.project, "keys": renamed})
@@ -235,3 +262,20 @@ class Store(
             await asyncio.sleep(lease_seconds / RENEWALS_PER_LEASE)
             with suppress(StoreUnavailable):
                 await self._run("lock", name, owner, milliseconds(lease_seconds))
+
+
+async def check_shards(store: Store) -> None:
+    """Record the number of shards; raises ShardsDiffer if live episodes lie in another number of them."""
+    wanted = len(store.shards)
+    found = await recorded_shards(store.shards[0])
+    if found == wanted:
+        return
+    for number in range(max(found, wanted)):
+        if await store.shard(number).transition("is_used"):
+            raise ShardsDiffer(store.project, found=found, wanted=wanted)
+    await store.shards[0].transition("set_shards", wanted)
+
+
+async def recorded_shards(first: Store) -> int:
+    """The number of shards that a project has."""
+    return cast("int", await first.transition("shards"))

@@ -1,12 +1,14 @@
 """The project's counts, all read at one moment: opened = live + trained + every discarded."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
 from rollout.episode.episode_status import DiscardReason, EpisodeStatus
 
 TRAINER = "trainer"
+Name = TypeVar("Name", bound=str)
 
 
 class Places(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +48,33 @@ class Totals(msgspec.Struct, frozen=True, gc=False):
     def dispositions(self) -> dict[str, int]:
         """Settled episodes by disposition."""
         return {"trained": self.trained} | {r.value: n for r, n in self.discarded.items()}
+
+
+def added(one: Totals, other: Totals) -> Totals:
+    """The counts of two shards."""
+    held = _sums(one.places.by_holder, other.places.by_holder)
+    limits = one.places.limit + other.places.limit, one.places.key_limit + other.places.key_limit
+    return Totals(
+        opened=one.opened + other.opened,
+        live=_sums(one.live, other.live),
+        trained=one.trained + other.trained,
+        discarded=_sums(one.discarded, other.discarded),
+        reward_sum=one.reward_sum + other.reward_sum,
+        reward_count=one.reward_count + other.reward_count,
+        settled_tokens=_sums(one.settled_tokens, other.settled_tokens),
+        delivered_tokens=one.delivered_tokens + other.delivered_tokens,
+        groups=_sums(one.groups, other.groups),
+        reserved_episodes=one.reserved_episodes + other.reserved_episodes,
+        places=Places(held, *limits),
+        damaged_records=one.damaged_records + other.damaged_records,
+    )
+
+
+def _sums(one: Mapping[Name, int], other: Mapping[Name, int]) -> dict[Name, int]:
+    return {
+        name: one.get(name, 0) + other.get(name, 0)
+        for name in (*one, *(n for n in other if n not in one))
+    }
 
 
 LIVE = [status for status in EpisodeStatus if status.is_live]

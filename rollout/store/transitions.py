@@ -39,23 +39,33 @@ class Transitions:
         project: str,
         timings: Timings,
         clock: Callable[[], float] = time.time,
+        shard: int = 0,
     ) -> None:
         self.project = project
         self._scripts = scripts
         self._timings = timings
         self._clock = clock
-        self.num_set_aside = 0  # damaged records that this process met and moved aside
-        self._prefix = f"turngate:{{{project}}}:"
+        self._num_set_aside = 0
+        self._prefix = f"turngate:{{{project}:{shard}}}:" if shard else f"turngate:{{{project}}}:"
         waits = msgspec.structs.astuple(timings)
         self._waits = tuple(milliseconds(wait) for wait in waits)
+
+    @property
+    def num_set_aside(self) -> int:
+        """Damaged records that this process met and moved aside."""
+        return self._num_set_aside
 
     def _run(self, name: str, *arguments: Argument) -> Awaitable[object]:
         now = milliseconds(self._clock())
         return self._scripts.run(name, self._prefix, now, *self._waits, *arguments)
 
+    def transition(self, name: str, *arguments: Argument) -> Awaitable[object]:
+        """Run one script; for the parts of a sharded store."""
+        return self._run(name, *arguments)
+
     async def set_aside(self, damaged: DamagedRecord) -> None:
         """Move a damaged record aside, for a person to look at. An episode that has not ended is discarded as failed."""
-        self.num_set_aside += 1
+        self._num_set_aside += 1
         log.error("damaged record", extra={"record": repr(damaged.name), "why": damaged.why})
         name = damaged.name.encode(errors="surrogateescape")
         await self._run("mend", name, damaged.why.encode(errors="backslashreplace"))

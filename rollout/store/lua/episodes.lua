@@ -1,14 +1,24 @@
 -- episodes: one page, newest first. Returns {header, rewards} of each, whether there are more, and reward weights.
--- args: status, group, task (each '' for any), after or '', limit
+-- args: status, group, task (each '' for any), after or '', limit, opening time of an episode `after` of another shard or ''
 -- needs: keys, header
 local SCANNED_AT_MOST = 20000
-local status, group, task, after, limit = unpack(args)
+local status, group, task, after, limit, after_created = unpack(args)
 local index = group == '' and key('episodes') or group_key(group, '.members')
 local first = 0
+
+-- How many here come before an episode of another shard: later ones, and of the same time those with a larger id.
+local function num_before()
+  local before = call('ZCOUNT', index, '(' .. after_created, '+inf')
+  for _, id in ipairs(call('ZRANGEBYSCORE', index, after_created, after_created)) do
+    if id > after then before = before + 1 end
+  end
+  return before
+end
+
 if after ~= '' then
   local rank = call('ZREVRANK', index, after)
-  if not rank then return refuse('NoSuchEpisode', after) end
-  first = rank + 1
+  if not rank and after_created == '' then return refuse('NoSuchEpisode', after) end
+  first = rank and rank + 1 or num_before()
 end
 
 local function matches(id)

@@ -3,15 +3,9 @@
 --       repeat, number of turns, the turns that it names, from the latest, then what was said in it, from the longest: the
 --       digest with the instructions, and the one without.
 -- Returns the episode and how it was found: turn, session, words, cache_key or new.
--- needs: keys
+-- needs: keys, finding
 local otherwise, owner, session, cache, is_repeat, num_turns = unpack(args, 1, 6)
-local TRIES = 8
 local OPENING_MS = 30000  -- a call opens the episode that it got within this time
-
-local function is_open(id)
-  local status, by = unpack(call('HMGET', episode_key(id), 'status', 'key'))
-  return status == 'open' and by == owner
-end
 
 local function label_key(label) return key('found.label:' .. owner .. ':' .. label) end
 local function words_key(digest) return key('found.words:' .. owner .. ':' .. digest) end
@@ -19,34 +13,20 @@ local function words_key(digest) return key('found.words:' .. owner .. ':' .. di
 -- The episode of a label. One that does not exist is about to be opened by the call that took the label, or is forgotten.
 local function labelled(label)
   local id = label ~= '' and call('GET', label_key(label))
-  if id and (is_open(id) or call('EXISTS', opening_key(id)) == 1) then return id end
+  if id and (is_open(id, owner) or call('EXISTS', opening_key(id)) == 1) then return id end
 end
 
 local function by_turn()
   for index = 7, 6 + num_turns do
     local id = call('HGET', key('turns'), args[index])
-    if id and is_open(id) then return id end
-  end
-end
-
--- Of the episodes in which the same was said: one that nobody has continued from here, the latest first; else the one that
--- was continued last. A repeat goes where its first try went.
-local function said_in(name)
-  for _ = 1, TRIES do
-    local newest, at = unpack(call('ZREVRANGE', name, 0, 0, 'WITHSCORES'))
-    if not newest then return end
-    local continued = call('ZRANGE', name, 0, 0, 'WITHSCORES')
-    local prefers_continued = is_repeat == '1' and tonumber(continued[2]) < 0
-    local id = (prefers_continued or tonumber(at) < 0) and continued[1] or newest
-    if is_open(id) then return id end
-    call('ZREM', name, id)
+    if id and is_open(id, owner) then return id end
   end
 end
 
 local function by_words()
   for index = 7 + num_turns, #args, 2 do
     for place = index, index + 1 do
-      local id = said_in(words_key(args[place]))
+      local id = said_in(words_key(args[place]), owner, is_repeat)
       if id then
         for each = index, index + 1 do call('ZADD', words_key(args[each]), 'XX', -now, id) end
         return id

@@ -1,15 +1,3 @@
 -- restore: queue groups again that were trained into versions after this one. args: version. Returns the groups.
--- needs: keys, open_episodes, alarm, places, episode, group
-local groups = call('ZRANGEBYSCORE', key('trained'), '(' .. args[1], '+inf')
-for _, group in ipairs(groups) do
-  local ids = members(group, 'trained')
-  for _, id in ipairs(ids) do
-    untrain(id)
-    place(id)
-  end
-  call('ZREM', key('trained'), group)
-  call('HSET', group_key(group), 'deliveries', 0)
-  requeue(group, 'trained')
-  for _, id in ipairs(ids) do queue_for_ledger(id) end
-end
-return groups
+-- needs: keys, open_episodes, alarm, places, episode, group, restoring
+return queue_again(call('ZRANGEBYSCORE', key('trained'), '(' .. args[1], '+inf'))

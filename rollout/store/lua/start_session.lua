@@ -1,18 +1,11 @@
 -- start_session: end the session's episode, with a reward of 0 if it has none, and open its next one. Returns the header of that.
 -- If the next one is refused, the one before has ended all the same: otherwise it would keep the place that the next one needs.
 -- args: those of opening.lua, then the session
--- needs: keys, open_episodes, header, alarm, places, episode, group, running, sealing, opening, rewarding, sessions
+-- needs: keys, open_episodes, header, alarm, places, episode, group, running, sealing, opening, rewarding, sessions, session_end
 local id, session = args[1], args[14]
 if call('EXISTS', episode_key(id)) == 1 then return header(id) end
 
-local current = session_episode(session)
-local status, begun, rewards = unpack(call('HMGET', episode_key(current), 'status', 'begun', 'rewards'))
-if status == 'open' then
-  if number(begun) > 0 and number(rewards) == 0 then
-    record({id = current, field = '*|reward', turn = '', name = 'reward', value = '0', retry_key = ''})
-  end
-  seal(current, 'succeeded', 0)
-end
+end_session(session_episode(session))
 local refusal = open_episode(1, 0)
 if refusal then return refusal end
 call('SET', key('session:' .. session), id, 'PX', SESSION_MS)

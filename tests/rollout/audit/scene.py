@@ -17,6 +17,7 @@ from rollout.ledger.database import Database
 from rollout.ledger.ledger import Ledger
 from rollout.policies import Policy, PolicyStore
 from rollout.settler import settle
+from rollout.store.sharded.sharded_store import open_store
 from rollout.store.store import Store
 from tests.rollout.clock import Clock
 from tests.rollout.play import claim, play
@@ -26,11 +27,13 @@ CREDIT = Credit(struct.pack("<f", 0.5), 1)
 
 
 @asynccontextmanager
-async def opened(redis_url: str, project: str, ledger_file: Path) -> AsyncIterator["Scene"]:
+async def opened(
+    redis_url: str, project: str, ledger_file: Path, *, num_shards: int = 1
+) -> AsyncIterator["Scene"]:
     """A project on this Redis, with this ledger."""
     url = f"sqlite:///{ledger_file}"
     clock = Clock()
-    store = Store.connect(redis_url, project=project, clock=clock)
+    store = open_store(redis_url, project=project, clock=clock, num_shards=num_shards)
     database = Database.connect(url)
     if not ledger_file.exists():
         await database.migrate()

@@ -1,12 +1,15 @@
 """An audit finds nothing in a sound project, and names exactly what is corrupted by hand."""
 
+import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from rollout.catching_up import raise_counters
 from rollout.episode.turn import encode_turn
-from tests.rollout.audit.scene import Scene
+from tests.rollout.audit.scene import Scene, opened
 from tests.rollout.play import play
 from tests.rollout.turns import output, turn
 
@@ -16,6 +19,19 @@ Found = set[tuple[str, str]]
 async def test_a_sound_project_has_no_offenders(scene: Scene) -> None:
     """Trained, restored, trained again, discarded, deleted, live, held-out and waiting episodes contradict nothing."""
     report = await scene.audit()
+
+    assert report.offenders == ()
+    assert report.not_compared == ()
+    assert (report.episodes, report.groups, report.trained) == (11, 8, 3)
+
+
+async def test_a_sound_project_in_shards_has_no_offenders(redis_url: str, tmp_path: Path) -> None:
+    """The same life of a project in three shards, whose counts are those of all together."""
+    project = uuid.uuid4().hex
+    async with opened(redis_url, project, tmp_path / "ledger.db", num_shards=3) as scene:
+        await scene.play_everything()
+        await raise_counters(scene.store, scene.ledger)
+        report = await scene.audit()
 
     assert report.offenders == ()
     assert report.not_compared == ()

@@ -22,6 +22,13 @@ class StoreMachine(AgentRules, RepeatRules, TrainerRules, UpkeepRules, Invariant
     """Everybody's calls, in any order."""
 
 
+class ShardedMachine(StoreMachine):
+    """In three shards, with places for all: shards share the limit only roughly."""
+
+    num_shards = 3
+    limit = share = 10**6
+
+
 class CrashingMachine(Crashes, StoreMachine):
     """The same, with a crash between any two calls and in the middle of any."""
 
@@ -34,12 +41,32 @@ def test_any_interleaving_agrees_with_the_model(redis_url: str) -> None:
     )
 
 
+def test_any_interleaving_in_three_shards_agrees_with_the_model(redis_url: str) -> None:
+    """Whichever shards the episodes, groups and sessions of a project lie in, the whole equals the same model."""
+    run_state_machine_as_test(
+        lambda: ShardedMachine(redis_url),
+        settings=settings(max_examples=per_profile(ci=4, nightly=200), stateful_step_count=40),
+    )
+
+
 @pytest.fixture
 def server() -> Iterator[KillableRedis]:
     with tempfile.TemporaryDirectory(prefix="tg-redis-") as directory:
         server = KillableRedis(Path(directory))
         yield server
         server.kill()
+
+
+class ShardedCrashingMachine(Crashes, ShardedMachine):
+    """A crash may come between two shards, too."""
+
+
+def test_a_crash_between_two_shards_loses_nothing(server: KillableRedis) -> None:
+    """What several shards record together happens once, wherever it was interrupted, if its caller repeats it."""
+    run_state_machine_as_test(
+        lambda: ShardedCrashingMachine(server),
+        settings=settings(max_examples=per_profile(ci=1, nightly=200), stateful_step_count=30),
+    )
 
 
 def test_a_crash_between_any_two_calls_loses_nothing(server: KillableRedis) -> None:

@@ -16,13 +16,14 @@ end
 
 -- How many places a key gets that asks for this many: all, or none and what is used up. As many as train while they are
 -- fresh are one key's share, which it may fill while it is alone. Beyond them another key gets its first group or fair part.
+-- Of several shards each has a part of the limits, -1 if it has no place; a group may be as large as the whole.
 local function grant(holder, wanted)
-  local limit, fresh = unpack(
-    call('HMGET', key('training'), 'max_live_episodes', 'max_live_episodes_per_key'))
+  local limit, fresh, whole_fresh, whole = unpack(call('HMGET', key('training'), 'max_live_episodes',
+    'max_live_episodes_per_key', 'whole_live_episodes_per_key', 'whole_live_episodes'))
   limit = number(limit)
   if limit == 0 then return wanted end
   fresh = math.min(tonumber(fresh) or limit, limit)
-  wanted = math.min(wanted, fresh)
+  wanted = math.min(wanted, tonumber(whole_fresh) or tonumber(whole) or fresh)
   local held = number(call('HGET', key('holders'), holder))
   local reserved = number(call('HGET', key('totals'), 'reserved'))
   if held + wanted > fresh then return 0, 'key' end

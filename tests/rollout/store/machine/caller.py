@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 from rollout.errors import StoreError
+from rollout.store.sharded.sharded_store import open_store
 from rollout.store.store import Store
 from rollout.store.transitions import Timings
 from tests.rollout.clock import Clock
@@ -27,6 +28,9 @@ versions = st.integers(0, 6)
 class Caller(RuleBasedStateMachine):
     """Applies each transition to the store and to the model."""
 
+    num_shards = 1
+    limit, share = LIMIT, SHARE
+
     def __init__(self, redis_url: str) -> None:
         super().__init__()
         self.redis_url = redis_url
@@ -34,21 +38,29 @@ class Caller(RuleBasedStateMachine):
         self.clock = Clock()
         self.project = uuid.uuid4().hex
         self.store = self.connect()
-        self.model = Model(TIMINGS, LIMIT, SHARE)
+        self.model = Model(TIMINGS, self.limit, self.share)
         self.model.now = self.clock.now
         self.claimed: dict[str, list[str]] = {"ann": [], "bob": []}
         self.version = 10
         self.num_opened = 0
         self.num_calls = 0
         self.num_lost = 0  # answers
-        limits = {"max_live_episodes": LIMIT, "max_live_episodes_per_key": SHARE}
-        self.do(Store.prepare)
+        limits = {"max_live_episodes": self.limit, "max_live_episodes_per_key": self.share}
+        self.do(lambda store: store.prepare())
         self.do(lambda store: store.set_training(limits))
 
     def connect(self) -> Store:
-        return Store.connect(
-            self.redis_url, project=self.project, timings=TIMINGS, clock=self.clock
+        return open_store(
+            self.redis_url,
+            project=self.project,
+            timings=TIMINGS,
+            clock=self.clock,
+            num_shards=self.num_shards,
         )
+
+    def hash_tags(self) -> list[str]:
+        """One for each shard."""
+        return [self.project, *(f"{self.project}:{n}" for n in range(1, self.num_shards))]
 
     def do(self, call: Call[T]) -> T | type[StoreError]:
         async def answer() -> T | type[StoreError]:

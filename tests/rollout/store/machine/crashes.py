@@ -70,8 +70,9 @@ class Crashes(Caller):
         """Which turns the model has in progress follows Redis, which may have forgotten some that were in memory only."""
         async with Redis.from_url(self.redis_url) as client:
             for episode in self.model.episodes.values():
-                name = f"turngate:{{{self.project}}}:ep:{episode.id}"
-                num_begun = int(await client.hget(name, "begun"))
+                names = [f"turngate:{{{tag}}}:ep:{episode.id}" for tag in self.hash_tags()]
+                (found,) = [n for name in names if (n := await client.hget(name, "begun"))]
+                num_begun = int(found)
                 assert episode.least_begun <= num_begun <= episode.num_begun
                 episode.num_begun = num_begun
 

@@ -10,7 +10,6 @@ from rollout.episode.episode_status import DiscardReason
 from rollout.episode.group import Claim, JudgedBy
 from rollout.errors import Superseded
 from rollout.policies import Policy
-from rollout.store.store import Store
 from tests.rollout.store.machine.caller import Caller, owners, versions
 from tests.rollout.store.model.records import TOKENS_A_TURN
 
@@ -90,7 +89,7 @@ class TrainerRules(Caller):
         credit = self.credit(overlong)
         expected = self.model.ack(owner, ids, self.version, overlong=overlong)
         self.agree(lambda store: store.ack(owner, ids, policy, credit=credit), expected)
-        recorded = self.do(Store.policy)
+        recorded = self.do(lambda store: store.policy())
         assert (recorded == policy) is (expected is None)
 
     def credit(self, overlong: set[str]) -> dict[str, Credit]:
