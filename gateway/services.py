@@ -13,6 +13,7 @@ from gateway.attach.episode_histories import EpisodeHistories
 from gateway.dialects.registry import Dialects
 from gateway.families.model_facts import ModelFacts
 from gateway.families.model_family import ModelFamily
+from gateway.families.model_files import ModelFiles, ReadModel
 from gateway.families.registry import FAMILIES, family_of, output_reader
 from gateway.metrics import Metrics
 from gateway.outage import until_available
@@ -68,11 +69,10 @@ async def open_services(
     dialects: Dialects,
     families: Sequence[ModelFamily] = FAMILIES,
     engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
+    read_model: ReadModel = ModelFiles.read,
 ) -> AsyncIterator[Services]:
     """Connect to everything; what was opened is closed, also after an error."""
-    tokenizer = Tokenizer.load(settings.model_dir)
-    template = ChatTemplate.load(settings.model_dir, tokenizer)
-    vision = Vision.load(settings.model_dir)
+    tokenizer, template, vision = read_model(settings.model_dir)
     reader = output_reader(
         template.source,
         families,

@@ -33,6 +33,7 @@ from gateway.edge.model_connection import ModelConnection
 from gateway.edge.server import Server
 from gateway.endpoint.exchange import Endpoint
 from gateway.families.model_family import ModelFamily
+from gateway.families.model_files import ModelFiles, ReadModel
 from gateway.families.registry import FAMILIES
 from gateway.listeners import Address, Sockets
 from gateway.metrics import Metrics
@@ -87,12 +88,17 @@ async def gateway(
     dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
     families: Sequence[ModelFamily] = FAMILIES,
     engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
+    read_model: ReadModel = ModelFiles.read,
 ) -> AsyncIterator[Running]:
     """A gateway that serves while the block runs."""
     with closing(Sockets.bind(settings)) as sockets:
         async with (
             prepared(
-                settings, dialects=dialects, families=families, engine_kinds=engine_kinds
+                settings,
+                dialects=dialects,
+                families=families,
+                engine_kinds=engine_kinds,
+                read_model=read_model,
             ) as services,
             listening(services, sockets) as api,
         ):
@@ -106,6 +112,7 @@ async def prepared(
     dialects: Sequence[Callable[[], Dialect]] = DIALECTS,
     families: Sequence[ModelFamily] = FAMILIES,
     engine_kinds: Mapping[str, OpenEngine] = ENGINE_KINDS,
+    read_model: ReadModel = ModelFiles.read,
 ) -> AsyncIterator[Services]:
     """All that a gateway needs to serve, open while the block runs; it does not listen yet."""
     opening = open_services(
@@ -114,6 +121,7 @@ async def prepared(
         dialects=Dialects(create() for create in dialects),
         families=families,
         engine_kinds=engine_kinds,
+        read_model=read_model,
     )
     async with opening as services, in_background(services):
         yield services

@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Select, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -132,10 +135,22 @@ def translated(error: DBAPIError) -> Exception:
 
 def upgrade(connection: Connection) -> None:
     """Run the migrations that this database lacks."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    if MigrationContext.configure(connection).get_current_heads() == _newest():
+        return
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+@cache
+def _newest() -> tuple[str, ...]:
+    return tuple(ScriptDirectory.from_config(_config()).get_heads())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
 
 
 def configure_sqlite(connection: DBAPIConnection, _record: object) -> None:

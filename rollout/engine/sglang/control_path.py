@@ -4,6 +4,8 @@ These calls are rare, so they use httpx. SGLang's `weight_version` is a string t
 `answer.py` it becomes the policy version.
 """
 
+import ssl
+from functools import cache
 from typing import Any
 
 import httpx
@@ -16,6 +18,12 @@ from rollout.engine.sglang.engine_key import KEY_REFUSED, WRONG_KEY, authorizati
 from rollout.served_model import ServedModel
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Reading them takes as long as all else in opening an engine; one context serves every client."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class ControlPath:
     """The control half of SglangEngine."""
 
@@ -24,7 +32,9 @@ class ControlPath:
         self._project = options.project
         headers = authorization(options.admin_key)
         # trust_env: a proxy for outside traffic must not stand before engines.
-        self._client = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
+        self._client = httpx.AsyncClient(
+            base_url=url, headers=headers, verify=_certificates(), trust_env=False
+        )
 
     async def close(self) -> None:
         await self._client.aclose()
