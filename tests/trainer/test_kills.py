@@ -18,6 +18,7 @@ import redis
 
 from rollout.ledger.ledger import Ledger
 from rollout.policies import verify
+from rollout.store.sharded.sharded_store import open_store
 from rollout.store.store import Store
 from tests.profiles import per_profile
 from tests.redis_server import spawn, wait_until_ready
@@ -70,8 +71,8 @@ class Place:
         return set(parents) - {0}, kept
 
 
-@pytest.fixture
-def place(model_dir: Path, tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(params=per_profile(ci=(1,), nightly=(1, 3)), ids="shards-{}".format)
+def place(request: pytest.FixtureRequest, model_dir: Path, tmp_path: Path) -> Iterator[Place]:
     with (
         tempfile.TemporaryDirectory(prefix="tg-redis-") as directory,
         AsyncBridge.open() as bridge,
@@ -83,6 +84,7 @@ def place(model_dir: Path, tmp_path: Path) -> Iterator[Place]:
             "TURNGATE_MODEL_DIR": str(model_dir),
             "TURNGATE_WEIGHTS_DIR": str(tmp_path / "weights"),
             "TURNGATE_PROJECT": PROJECT,
+            "TURNGATE_STORE_SHARDS": str(request.param),
             "TURNGATE_TRAINER_METRICS_PORT": "0",
             "TURNGATE_TRAINER_CHECKPOINT_DIR": str(tmp_path / "checkpoints"),
             "TURNGATE_TRAINER_GROUPS_PER_BATCH": str(GROUPS),
@@ -90,7 +92,7 @@ def place(model_dir: Path, tmp_path: Path) -> Iterator[Place]:
             "TURNGATE_TRAINER_MAX_STALENESS": "1000",
             "OMP_NUM_THREADS": "1",
         }
-        store = Store.connect(url, project=PROJECT)
+        store = open_store(url, project=PROJECT, num_shards=request.param)
         place = Place(environment, tmp_path, Path(directory), bridge, store)
         place.start_redis()
         yield place
