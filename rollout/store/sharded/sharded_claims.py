@@ -36,9 +36,8 @@ class ShardedClaims(Store):
         recorded = await self._version()
         for shard in self._shards.stores[1:]:
             queued += await shard.take_over(owner)
-            if (
-                recorded >= 0
-            ):  # otherwise the record was lost, and the trainer goes back to what it knows
+            # Otherwise the record was lost, and the trainer goes back to what it knows.
+            if recorded >= 0:
                 queued += len(await shard.restore(recorded))
         return queued
 

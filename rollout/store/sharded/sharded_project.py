@@ -7,7 +7,6 @@ last: what it says is in force everywhere, also if the process dies between.
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import cast
 
 import msgspec
 
@@ -74,8 +73,7 @@ class ShardedProject(Store):
 
     async def raise_counters(self, sequence: int, *, version: int) -> None:
         """A shard may be behind the others without a loss; the ledger's latest sequence is of any of them."""
-        looks = await self._shards.each(lambda shard: shard.transition("look", "", ""))
-        latest = max(int(cast("list[bytes]", look)[2]) for look in looks)
+        latest = await self._shards.latest_settlement()
         if latest < sequence:
             await self._shards.each(lambda shard: shard.raise_counters(sequence, version=0))
         await self._shards.each(lambda shard: shard.transition("lift", max(latest, sequence)))

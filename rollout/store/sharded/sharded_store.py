@@ -66,7 +66,7 @@ class ShardedStore(
         return list(dict.fromkeys(weakness for own in found for weakness in own))
 
     async def wait_ready(self, timeout_seconds: float) -> bool:
-        """In any shard. A signal that another shard gives at the same time is not needed: whoever waits claims from all."""
+        """In any shard. A signal that another shard gives at the same time is not needed: the trainer claims from all."""
         waits = [asyncio.ensure_future(s.wait_ready(timeout_seconds)) for s in self.shards]
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, Self, TypeVar, cast
 
 from rollout.episode.episode_records import EpisodeSpec
 from rollout.errors import Backlogged, NoSuchEpisode, TooManyOpenEpisodes
@@ -12,9 +12,24 @@ from rollout.store.sharded.whereabouts import Whereabouts
 from rollout.store.store import Store
 
 Answer = TypeVar("Answer")
-OPENING_SECONDS = (
-    1.0  # a caller is told to wait so long while another one opens the same id in another group
-)
+# A caller is told to wait so long while another one opens the same id in another group.
+OPENING_SECONDS = 1.0
+
+
+class Look(NamedTuple):
+    """What a shard knows of an episode, and what its opening must know of every shard."""
+
+    status: str  # "" if the shard does not have the episode
+    key_id: str
+    latest_settlement: int  # sequence of its outbox
+    num_open: int  # open episodes of the key that was asked for
+
+    @classmethod
+    def parse(cls, reply: object) -> Self:
+        status, key_id, latest, num_open = cast(
+            "tuple[bytes | None, bytes | None, bytes, int]", reply
+        )
+        return cls((status or b"").decode(), (key_id or b"").decode(), int(latest), num_open)
 
 
 class Shards:
@@ -78,7 +93,7 @@ class Shards:
         if number is not None:
             return self.stores[number]
         looks = await self._look(episode_id)
-        return next((s for s, (status, *_) in zip(self.stores, looks, strict=True) if status), None)
+        return next((s for s, look in zip(self.stores, looks, strict=True) if look.status), None)
 
     async def place_of(self, episode_id: str) -> Store:
         """The shard that has the episode, else the one in which it would be if it named no group."""
@@ -86,14 +101,8 @@ class Shards:
 
     async def state(self, episode_id: str) -> tuple[str, str] | None:
         """Status and API key of an episode, read now."""
-        for status, key_id, *_ in await self._look(episode_id):
-            if isinstance(status, bytes):
-                return status.decode(), key_id.decode() if isinstance(key_id, bytes) else ""
-        return None
-
-    def is_open_in(self, episode_id: str, store: Store) -> None:
-        """Remember where the episode was open."""
-        self._whereabouts.open_in(episode_id, self.stores.index(store))
+        looks = await self._look(episode_id)
+        return next(((look.status, look.key_id) for look in looks if look.status), None)
 
     async def opening(
         self, spec: EpisodeSpec, call: Callable[[Store], Awaitable[Answer]]
@@ -107,7 +116,7 @@ class Shards:
             if not await self._shares.move_to(store, key_id=spec.key_id):
                 raise
             answer = await call(store)
-        self.is_open_in(spec.id, store)
+        self._whereabouts.open_in(spec.id, self.stores.index(store))
         return answer
 
     async def _opened_in(self, spec: EpisodeSpec) -> Store:
@@ -122,16 +131,16 @@ class Shards:
             reply = await home.transition("claim_opening", spec.id, number)
             claimed = self.stores[int(reply)] if isinstance(reply, bytes) else wanted
         looks = await self._look(spec.id, spec.key_id if spec.max_open_episodes else "")
-        for store, (status, *_) in zip(self.stores, looks, strict=True):
-            if status:
+        for store, look in zip(self.stores, looks, strict=True):
+            if look.status:
                 return store
-        if spec.max_open_episodes and sum(int(look[3]) for look in looks) >= spec.max_open_episodes:  # type: ignore[call-overload]
+        if 0 < spec.max_open_episodes <= sum(look.num_open for look in looks):
             raise TooManyOpenEpisodes(str(spec.max_open_episodes))
         if claimed is not wanted:
             raise Backlogged(OPENING_SECONDS, "opening")
         if spec.is_named:
-            latest = max(int(look[2]) for look in looks)  # type: ignore[call-overload]
-            if int(looks[self.stores.index(wanted)][2]) < latest:  # type: ignore[call-overload]
+            latest = max(look.latest_settlement for look in looks)
+            if looks[self.stores.index(wanted)].latest_settlement < latest:
                 await wanted.transition("lift", latest)
         return wanted
 
@@ -143,6 +152,10 @@ class Shards:
     def _home(self, episode_id: str) -> Store:
         return self.stores[shard_of_episode(episode_id, len(self.stores))]
 
-    async def _look(self, episode_id: str, key_id: str = "") -> list[list[object]]:
+    async def latest_settlement(self) -> int:
+        """The latest sequence that any shard gave out."""
+        return max(look.latest_settlement for look in await self._look(""))
+
+    async def _look(self, episode_id: str, key_id: str = "") -> list[Look]:
         replies = await self.each(lambda store: store.transition("look", episode_id, key_id))
-        return [list(reply) for reply in replies if isinstance(reply, list)]
+        return [Look.parse(reply) for reply in replies]

@@ -27,6 +27,3 @@ class Whereabouts:
         self._known.move_to_end(episode_id)
         if len(self._known) > MOST:
             self._known.popitem(last=False)
-
-    def forget(self, episode_id: str) -> None:
-        self._known.pop(episode_id, None)
